@@ -1,0 +1,1 @@
+"""Blend two quantized GGUF models token by token."""

@@ -1,0 +1,71 @@
+"""The llama.cpp library, loaded once, with its log kept out of the terminal.
+
+llama.cpp reports why a load failed only in its log. The log is collected here per thread, so that two
+models can load side by side and each failure still finds its own reason.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import llama_cpp
+from llama_cpp import llama_cpp as api
+
+__all__ = ["LogLines", "api", "captured_log", "version"]
+
+_WARN, _ERROR, _CONTINUED = 2, 3, 5
+_KEPT_LINES = 400
+
+version: str = llama_cpp.__version__
+
+
+class LogLines:
+    """Log lines of one thread, as (level, text)."""
+
+    def __init__(self) -> None:
+        self.lines: deque[tuple[int, str]] = deque(maxlen=_KEPT_LINES)
+
+    def add(self, level: int, text: str) -> None:
+        if level == _CONTINUED and self.lines:
+            last_level, last = self.lines.pop()
+            self.lines.append((last_level, last + text))
+        else:
+            self.lines.append((level, text))
+
+    def reason(self) -> str:
+        """The first error that llama.cpp logged, without its function name; empty if it logged none.
+
+        The first, because the later ones only pass it up ("failed to load model").
+        """
+        for wanted in (_ERROR, _WARN):
+            for level, text in self.lines:
+                if level == wanted and text.strip():
+                    return re.sub(r"^\w+: ", "", text.strip()).rstrip(".")
+        return ""
+
+
+_logs: defaultdict[int, LogLines] = defaultdict(LogLines)
+
+
+@api.llama_log_callback  # type: ignore[untyped-decorator]
+def _collect(level: int, text: bytes, _user_data: object) -> None:
+    _logs[threading.get_ident()].add(level, text.decode("utf-8", "replace"))
+
+
+@contextmanager
+def captured_log() -> Iterator[LogLines]:
+    """Collect what llama.cpp logs from this thread while the block runs."""
+    ident = threading.get_ident()
+    _logs[ident] = LogLines()
+    try:
+        yield _logs[ident]
+    finally:
+        _logs.pop(ident, None)
+
+
+api.llama_log_set(_collect, None)
+api.llama_backend_init()

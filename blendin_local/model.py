@@ -1,0 +1,135 @@
+"""What the engine asks of a language model, whatever runs it.
+
+A model holds several *sequences*. Each remembers the tokens whose state it keeps, so a caller says what
+a sequence should hold (`sync`) and only what differs is decoded. Nothing here knows llama.cpp.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from blendin_local.vocabulary import Vocabulary
+
+Logits = npt.NDArray[np.float32]
+
+
+class Status(Enum):
+    """How a decode ended. A full context is an ordinary event in a chat, hence a value."""
+
+    DONE = "done"
+    CONTEXT_FULL = "context full"
+    CANCELLED = "cancelled"
+
+
+class Cancellation:
+    """Asks a running decode to stop, from any thread.
+
+    The flag is one byte at the head of a C string: native code can watch it without taking the
+    interpreter's lock (see `blendin_local.llamacpp.model`).
+    """
+
+    def __init__(self) -> None:
+        self.buffer = ctypes.create_string_buffer(2)
+
+    def cancel(self) -> None:
+        self.buffer[0] = b"\x01"
+
+    @property
+    def requested(self) -> bool:
+        return self.buffer[0] != b"\x00"
+
+
+class LanguageModel(Protocol):
+    """One model with room for `n_seq` sequences of up to `n_ctx` tokens each."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    @property
+    def n_ctx(self) -> int: ...
+
+    @property
+    def n_seq(self) -> int: ...
+
+    def tokenize(self, text: bytes, *, continuation: bool = True) -> list[int]:
+        """Tokens of plain text, whole UTF-8 characters only, never with a special token among them.
+
+        continuation: the text goes on after other tokens, so no leading space is invented for it.
+        """
+        ...
+
+    def cached(self, seq: int) -> Sequence[int]:
+        """The tokens whose state the sequence holds (do not change them)."""
+        ...
+
+    def rewind(self, seq: int, length: int) -> int:
+        """Forget all but the first `length` tokens; returns how many are really kept.
+
+        That is fewer, down to none, where the model cannot go back safely (a sliding window that has
+        moved on, a recurrent state): the caller decodes the rest again.
+        """
+        ...
+
+    def advance(self, work: Mapping[int, Sequence[int]]) -> Status:
+        """Append tokens (at least one) to each sequence, in as few decodes as possible.
+
+        After `Status.DONE`, `logits` answers for each of these sequences. After any other status the
+        sequences hold what they held before.
+        """
+        ...
+
+    def logits(self, seq: int) -> Logits:
+        """float32[n_vocab] after the sequence's last token; a view, valid until the next `advance`."""
+        ...
+
+    def watch(self, cancellation: Cancellation | None) -> None:
+        """Stop decodes when this is cancelled; None watches nothing."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """Outcome of `sync`: status, and how many tokens each sequence decoded."""
+
+    status: Status
+    decoded: dict[int, int]
+
+
+def sync(model: LanguageModel, wanted: Mapping[int, Sequence[int]]) -> Synced:
+    """Make each sequence hold exactly these tokens, decoding only what its cache lacks.
+
+    The last token is decoded even where the cache has it, because its logits may be gone.
+    """
+    work: dict[int, Sequence[int]] = {}
+    for seq, tokens in wanted.items():
+        keep = min(common_prefix(model.cached(seq), tokens), len(tokens) - 1)
+        kept = model.rewind(seq, keep)
+        work[seq] = tokens[kept:]
+    status = model.advance(work)
+    decoded = {seq: len(tokens) if status is Status.DONE else 0 for seq, tokens in work.items()}
+    return Synced(status, decoded)
+
+
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common prefix of two token lists."""
+    low, high = 0, min(len(a), len(b))
+    # Halving compares slices in C; caches are thousands of tokens long and nearly always equal.
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
