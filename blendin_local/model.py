@@ -1,14 +1,13 @@
 """What the engine asks of a language model, whatever runs it.
 
 A model holds several *sequences*. Each remembers the tokens whose state it keeps, so a caller says what
-a sequence should hold (`sync`) and only what differs is decoded. Nothing here knows llama.cpp.
+a sequence should hold (`reuse`) and only what differs is decoded. Nothing here knows llama.cpp.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -99,27 +98,13 @@ class LanguageModel(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Synced:
-    """Outcome of `sync`: status, and how many tokens each sequence decoded."""
+def reuse(model: LanguageModel, seq: int, tokens: Sequence[int]) -> Sequence[int]:
+    """Rewind a sequence to what it shares with `tokens`; returns the tokens still to be decoded.
 
-    status: Status
-    decoded: dict[int, int]
-
-
-def sync(model: LanguageModel, wanted: Mapping[int, Sequence[int]]) -> Synced:
-    """Make each sequence hold exactly these tokens, decoding only what its cache lacks.
-
-    The last token is decoded even where the cache has it, because its logits may be gone.
+    That is always at least the last one, because its logits may be gone.
     """
-    work: dict[int, Sequence[int]] = {}
-    for seq, tokens in wanted.items():
-        keep = min(common_prefix(model.cached(seq), tokens), len(tokens) - 1)
-        kept = model.rewind(seq, keep)
-        work[seq] = tokens[kept:]
-    status = model.advance(work)
-    decoded = {seq: len(tokens) if status is Status.DONE else 0 for seq, tokens in work.items()}
-    return Synced(status, decoded)
+    keep = min(common_prefix(model.cached(seq), tokens), len(tokens) - 1)
+    return tokens[model.rewind(seq, keep) :]
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

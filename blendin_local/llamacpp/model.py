@@ -1,0 +1,388 @@
+"""One GGUF model in llama.cpp, as the `LanguageModel` that the engine works with."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from blendin_local.errors import ModelError
+from blendin_local.llamacpp.gguf import GgufHeader, read_header
+from blendin_local.llamacpp.library import api, captured_log
+from blendin_local.model import Cancellation, Logits, Status
+from blendin_local.settings import ModelOptions
+from blendin_local.vocabulary import TokenKind, Vocabulary, make_vocabulary
+
+LoadProgress = Callable[[float], bool]
+"""Called with the share of the file loaded so far; returning False stops the load."""
+
+_GGML_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
+_FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
+_ATTR_UNKNOWN, _ATTR_UNUSED, _ATTR_CONTROL, _ATTR_BYTE = 1, 2, 8, 32
+_WORDWISE_TOKENIZERS = (1, 2)  # SentencePiece and byte-level BPE
+_LONGEST_TOKEN = 4096
+
+# strlen() as llama.cpp's abort callback: it answers 0 until a byte is written at the head of the string it
+# is given. Native code, so a decode never waits for the interpreter's lock to ask whether to go on.
+_libc = ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)
+_abort_if_not_empty = ctypes.cast(_libc.strlen, api.ggml_abort_callback)
+
+
+class LoadCancelled(ModelError):
+    """The progress callback asked the load to stop."""
+
+
+def open_model(
+    path: str | Path, options: ModelOptions | None = None, *, progress: LoadProgress | None = None
+) -> GgufModel:
+    """Load a GGUF file. Raises ModelError with llama.cpp's own reason where it cannot."""
+    header = read_header(path)
+    if not header.has_decoder:
+        raise ModelError(f"{header.path} cannot write text: it is {header.unusable}.")
+    return GgufModel(header, options or ModelOptions(), progress)
+
+
+class GgufModel:
+    """A loaded model with one context of `options.n_seq` sequences. Use from one thread at a time."""
+
+    def __init__(self, header: GgufHeader, options: ModelOptions, progress: LoadProgress | None) -> None:
+        self.header = header
+        self.options = options
+        self._context: Any = None
+        self._model: Any = None
+        self._model = _load(header.path, options, progress)
+        try:
+            self._vocab = api.llama_model_get_vocab(self._model)
+            self._context, self.n_ctx = _make_context(self._model, header.path, options)
+            self._memory = api.llama_get_memory(self._context)
+            self._vocabulary = _read_vocabulary(self._vocab)
+            self._invents_space = self._vocabulary.decode(self._tokenize(b"a")) == b" a"
+        except BaseException:
+            self.close()
+            raise
+        self._window = api.llama_model_n_swa(self._model)
+        self._batch = _Batch(options.n_batch)
+        self._cached: list[list[int]] = [[] for _ in range(options.n_seq)]
+        self._row_of: dict[int, int] = {}
+        self._watched: Cancellation | None = None
+
+    # What it is
+
+    @property
+    def name(self) -> str:
+        return self.header.path.stem
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self._vocabulary
+
+    @property
+    def n_seq(self) -> int:
+        return self.options.n_seq
+
+    @property
+    def chat_template(self) -> str | None:
+        return self.header.chat_template
+
+    # Text and tokens
+
+    def tokenize(self, text: bytes, *, continuation: bool = True) -> list[int]:
+        """See `LanguageModel.tokenize`."""
+        if continuation and self._invents_space:
+            # After a line break the tokenizer invents no space before what follows.
+            anchor = self._tokenize(b"\n")
+            tokens = self._tokenize(b"\n" + text)
+            if tokens[: len(anchor)] == anchor:
+                return self._without_specials(tokens[len(anchor) :], text)
+        return self._without_specials(self._tokenize(text), text)
+
+    def tokenize_special(self, text: bytes, *, add_special: bool = False) -> list[int]:
+        """Tokens of text in which special tokens are parsed: for templates, never for what a user typed."""
+        return self._tokenize(text, parse_special=True, add_special=add_special)
+
+    def _tokenize(self, text: bytes, *, parse_special: bool = False, add_special: bool = False) -> list[int]:
+        room = len(text) + 8
+        while True:
+            tokens = (ctypes.c_int32 * room)()
+            count = api.llama_tokenize(self._vocab, text, len(text), tokens, room, add_special, parse_special)
+            if count >= 0:
+                return tokens[:count]
+            room = -count
+
+    def _without_specials(self, tokens: list[int], text: bytes) -> list[int]:
+        """The tokens, or, where a special one is among them, those of the text cut inside its name.
+
+        Some files declare their special tokens as ordinary user-defined ones, which llama.cpp always parses.
+        """
+        if self._vocabulary.special_tokens.isdisjoint(tokens):
+            return tokens
+        names = [name.encode() for name in self._vocabulary.specials if name.encode() in text]
+        parts = [self._tokenize(piece) for piece in _cut_inside(text, names)]
+        return [token for part in parts for token in part if token not in self._vocabulary.special_tokens]
+
+    # Sequences
+
+    def cached(self, seq: int) -> Sequence[int]:
+        return self._cached[seq]
+
+    def rewind(self, seq: int, length: int) -> int:
+        """See `LanguageModel.rewind`.
+
+        llama_memory_seq_rm answers True on a sliding window whose older half is already gone, and the next
+        logits are then wrong: so what the window still holds is checked as well.
+        """
+        cached = self._cached[seq]
+        if length >= len(cached):
+            return len(cached)
+        self._row_of.pop(seq, None)
+        if length > 0 and api.llama_memory_seq_rm(self._memory, seq, length, -1):
+            oldest = api.llama_memory_seq_pos_min(self._memory, seq)
+            if 0 <= oldest <= max(0, length - self._window if self._window else 0):
+                del cached[length:]
+                return length
+        api.llama_memory_seq_rm(self._memory, seq, -1, -1)
+        cached.clear()
+        return 0
+
+    def advance(self, work: Mapping[int, Sequence[int]]) -> Status:
+        """See `LanguageModel.advance`. Raises ModelError if llama.cpp fails."""
+        self._row_of.clear()
+        if any(len(self._cached[seq]) + len(tokens) > self.n_ctx for seq, tokens in work.items()):
+            return Status.CONTEXT_FULL
+        before = {seq: len(self._cached[seq]) for seq in work}
+        for chunk in _chunks(work, self.options.n_batch, self._most_outputs):
+            status = self._decode(chunk)
+            if status is not Status.DONE:
+                for seq, length in before.items():
+                    self.rewind(seq, length)
+                return status
+        return Status.DONE
+
+    @property
+    def _most_outputs(self) -> int:
+        return max(self.options.n_outputs, self.n_seq)
+
+    def _decode(self, chunk: list[tuple[int, Sequence[int], bool]]) -> Status:
+        batch = self._batch
+        batch.clear()
+        for seq, tokens, wants_logits in chunk:
+            row = batch.add(seq, tokens, len(self._cached[seq]), wants_logits)
+            if wants_logits:
+                self._row_of[seq] = row
+        with captured_log() as log:
+            code = api.llama_decode(self._context, batch.native)
+        if code == 0:
+            api.llama_synchronize(self._context)
+        for seq, tokens, _ in chunk:
+            self._cached[seq].extend(tokens)
+        if code == 0:
+            return Status.DONE
+        self._row_of.clear()
+        if code == 1:
+            return Status.CONTEXT_FULL
+        if code == 2:
+            return Status.CANCELLED
+        reason = log.reason() or f"llama_decode returned {code}"
+        raise ModelError(f"llama.cpp failed to decode with {self.name}: {reason}.")
+
+    def logits(self, seq: int) -> Logits:
+        pointer = api.llama_get_logits_ith(self._context, self._row_of[seq])
+        return np.ctypeslib.as_array(pointer, shape=(len(self._vocabulary),))
+
+    def watch(self, cancellation: Cancellation | None) -> None:
+        """See `LanguageModel.watch`. llama.cpp looks at it between the operations of one decode (CPU)."""
+        # Kept, so that the buffer outlives the decodes that read it.
+        self._watched = cancellation
+        if self._context is None:
+            return
+        if cancellation is None:
+            api.llama_set_abort_callback(self._context, api.ggml_abort_callback(), None)
+        else:
+            address = ctypes.addressof(cancellation.buffer)
+            api.llama_set_abort_callback(self._context, _abort_if_not_empty, address)
+
+    def close(self) -> None:
+        """Free context and model; safe to call twice."""
+        context, self._context = self._context, None
+        model, self._model = self._model, None
+        if context is not None:
+            api.llama_free(context)
+        if model is not None:
+            api.llama_model_free(model)
+
+
+class _Batch:
+    """A llama_batch over NumPy arrays, for up to `size` tokens of one sequence each."""
+
+    def __init__(self, size: int) -> None:
+        self.tokens = np.zeros(size, np.int32)
+        self.positions = np.zeros(size, np.int32)
+        self.sequences = np.zeros(size, np.int32)
+        self.counts = np.ones(size, np.int32)
+        self.outputs = np.zeros(size, np.int8)
+        # llama.cpp wants a pointer to each token's list of sequences; every list here has one element.
+        self.pointers = self.sequences.ctypes.data + 4 * np.arange(size, dtype=np.uint64)
+        self.native = api.llama_batch(
+            n_tokens=0,
+            token=_pointer(self.tokens, ctypes.c_int32),
+            embd=None,
+            pos=_pointer(self.positions, ctypes.c_int32),
+            n_seq_id=_pointer(self.counts, ctypes.c_int32),
+            seq_id=_pointer(self.pointers, ctypes.POINTER(ctypes.c_int32)),
+            logits=_pointer(self.outputs, ctypes.c_int8),
+        )
+
+    def clear(self) -> None:
+        self.native.n_tokens = 0
+
+    def add(self, seq: int, tokens: Sequence[int], position: int, wants_logits: bool) -> int:
+        """Append tokens of a sequence from `position` on; returns the row of the last one."""
+        start = self.native.n_tokens
+        end = start + len(tokens)
+        self.tokens[start:end] = tokens
+        self.positions[start:end] = np.arange(position, position + len(tokens))
+        self.sequences[start:end] = seq
+        self.outputs[start:end] = 0
+        self.outputs[end - 1] = wants_logits
+        self.native.n_tokens = end
+        return end - 1
+
+
+def _pointer(array: np.ndarray[Any, Any], kind: Any) -> Any:
+    return array.ctypes.data_as(ctypes.POINTER(kind))
+
+
+def _chunks(
+    work: Mapping[int, Sequence[int]], n_batch: int, most_outputs: int
+) -> list[list[tuple[int, Sequence[int], bool]]]:
+    """Cut work into decodes of at most n_batch tokens, as (sequence, tokens, wants logits).
+
+    The last token of every sequence stands in the last decode: a row of logits lives only until the next.
+    Raises ValueError if more sequences are advanced at once than one decode can answer.
+    """
+    if len(work) > min(n_batch, most_outputs):
+        raise ValueError(f"{len(work)} sequences cannot share a decode of {n_batch} tokens")
+    rest = {seq: list(tokens) for seq, tokens in work.items()}
+    excess = sum(map(len, rest.values())) - n_batch
+    chunks: list[list[tuple[int, Sequence[int], bool]]] = []
+    while excess > 0:
+        chunk: list[tuple[int, Sequence[int], bool]] = []
+        room = min(n_batch, excess)
+        for seq, tokens in rest.items():
+            taken = min(room, len(tokens) - 1)
+            if taken > 0:
+                chunk.append((seq, tokens[:taken], False))
+                del tokens[:taken]
+                room -= taken
+                excess -= taken
+        chunks.append(chunk)
+    chunks.append([(seq, tokens, True) for seq, tokens in rest.items()])
+    return chunks
+
+
+def _load(path: Path, options: ModelOptions, progress: LoadProgress | None) -> Any:
+    params = api.llama_model_default_params()
+    params.n_gpu_layers = options.n_gpu_layers
+    # Weights repacked for Intel's AMX crash in the first decode where the system grants no AMX state
+    # (seen on virtual machines); the other repackings are safe.
+    params.use_extra_bufts = b"AMX_INT8 = 1" not in api.llama_print_system_info()
+    params.load_mode = {
+        (False, False): api.LLAMA_LOAD_MODE_NONE,
+        (True, False): api.LLAMA_LOAD_MODE_MMAP,
+        (False, True): api.LLAMA_LOAD_MODE_MLOCK,
+        (True, True): api.LLAMA_LOAD_MODE_MMAP_MLOCK,
+    }[options.mmap, options.mlock]
+    cancelled = False
+
+    @api.llama_progress_callback  # type: ignore[untyped-decorator]
+    def on_progress(share: float, _user_data: object) -> bool:
+        nonlocal cancelled
+        cancelled = progress is not None and not progress(share)
+        return not cancelled
+
+    params.progress_callback = on_progress
+    with captured_log() as log:
+        model = api.llama_model_load_from_file(str(path).encode(), params)
+    if cancelled:
+        if model:
+            api.llama_model_free(model)
+        raise LoadCancelled(f"Loading {path.name} was cancelled.")
+    if not model:
+        raise ModelError(f"llama.cpp cannot load {path}: {log.reason() or 'it gave no reason'}.")
+    return model
+
+
+def _make_context(model: Any, path: Path, options: ModelOptions) -> tuple[Any, int]:
+    """The context, and the tokens that each of its sequences may hold."""
+    trained = api.llama_model_n_ctx_train(model)
+    n_ctx = min(options.n_ctx, trained) if options.n_ctx else trained
+    threads = options.n_threads or psutil.cpu_count(logical=False) or 1
+    params = api.llama_context_default_params()
+    params.n_ctx = n_ctx * options.n_seq
+    params.n_seq_max = options.n_seq
+    params.n_batch = params.n_ubatch = options.n_batch
+    # By default llama.cpp reserves memory for logits at all positions of a batch: 512 MB at 262 144 tokens.
+    params.n_outputs_max = params.n_outputs_max_per_seq = max(options.n_outputs, options.n_seq)
+    params.n_threads = params.n_threads_batch = threads
+    params.type_k = params.type_v = _GGML_TYPES[options.kv_type]
+    params.flash_attn_type = _FLASH_ATTENTION[options.flash_attention]
+    params.swa_full = options.swa_full
+    params.no_perf = True
+    with captured_log() as log:
+        context = api.llama_init_from_model(model, params)
+    if not context:
+        reason = log.reason() or "it gave no reason"
+        raise ModelError(f"llama.cpp cannot make a context of {n_ctx} tokens for {path.name}: {reason}.")
+    return context, n_ctx
+
+
+def _read_vocabulary(vocab: Any) -> Vocabulary:
+    n = api.llama_vocab_n_tokens(vocab)
+    buffer = ctypes.create_string_buffer(_LONGEST_TOKEN)
+    pieces: list[bytes] = []
+    kinds: list[int] = []
+    specials: dict[str, int] = {}
+    for token in range(n):
+        attributes = api.llama_vocab_get_attr(vocab, token)
+        if attributes & (_ATTR_UNKNOWN | _ATTR_UNUSED | _ATTR_CONTROL) or api.llama_vocab_is_eog(
+            vocab, token
+        ):
+            kinds.append(TokenKind.END if api.llama_vocab_is_eog(vocab, token) else TokenKind.CONTROL)
+            pieces.append(b"")
+            specials.setdefault(
+                (api.llama_vocab_get_text(vocab, token) or b"").decode("utf-8", "replace"), token
+            )
+        else:
+            length = api.llama_token_to_piece(vocab, token, buffer, _LONGEST_TOKEN, 0, False)
+            kinds.append(TokenKind.BYTE if attributes & _ATTR_BYTE else TokenKind.TEXT)
+            pieces.append(ctypes.string_at(buffer, max(0, length)))
+    bos = api.llama_vocab_bos(vocab)
+    kind_of_tokenizer = api.llama_vocab_type(vocab)
+    vocabulary = make_vocabulary(
+        pieces,
+        kinds,
+        specials,
+        bos=bos if bos >= 0 else None,
+        adds_bos=bool(api.llama_vocab_get_add_bos(vocab)),
+        splits_at_words=kind_of_tokenizer in _WORDWISE_TOKENIZERS,
+        fingerprint="",
+    )
+    digest = hashlib.sha256(bytes([kind_of_tokenizer]))
+    for array in (vocabulary.blob, vocabulary.offsets, vocabulary.kinds):
+        digest.update(np.ascontiguousarray(array))
+    return replace(vocabulary, fingerprint=digest.hexdigest())
+
+
+def _cut_inside(text: bytes, names: Sequence[bytes]) -> list[bytes]:
+    """Cut text after the first byte of each of the names in it."""
+    cuts = [match.start() + 1 for match in re.finditer(b"|".join(map(re.escape, names)), text)]
+    edges = [0, *cuts, len(text)]
+    return [text[start:end] for start, end in zip(edges, edges[1:], strict=False)]

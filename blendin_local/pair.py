@@ -1,0 +1,82 @@
+"""A pair: two models and the map between their vocabularies."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from blendin_local.model import LanguageModel
+from blendin_local.steps import Calibration, uncalibrated
+from blendin_local.vocabulary import VocabularyMap, map_vocabularies
+
+_MAP_FORMAT = 1
+
+
+@dataclass
+class Pair:
+    """Base and guide, ready to be blended.
+
+    base_calibration, guide_calibration: the pair's curves, or None where it has not been tuned.
+    """
+
+    base: LanguageModel
+    guide: LanguageModel
+    vocabulary_map: VocabularyMap
+    base_calibration: Calibration | None = None
+    guide_calibration: Calibration | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        return self.base_calibration is not None and self.guide_calibration is not None
+
+    @property
+    def base_reliability(self) -> Callable[[float], float]:
+        return self.base_calibration or uncalibrated
+
+    @property
+    def guide_reliability(self) -> Callable[[float], float]:
+        return self.guide_calibration or uncalibrated
+
+    def close(self) -> None:
+        self.base.close()
+        self.guide.close()
+
+
+def pair_models(
+    base: LanguageModel,
+    guide: LanguageModel,
+    *,
+    base_calibration: Calibration | None = None,
+    guide_calibration: Calibration | None = None,
+    cache: Path | None = None,
+) -> Pair:
+    """Pair two loaded models; `cache` is a folder that keeps vocabulary maps between runs."""
+    mapping = _cached_map(base, guide, cache) if cache else _build_map(base, guide)
+    return Pair(base, guide, mapping, base_calibration, guide_calibration)
+
+
+def _build_map(base: LanguageModel, guide: LanguageModel) -> VocabularyMap:
+    return map_vocabularies(base.vocabulary, guide.vocabulary, base.tokenize)
+
+
+def _cached_map(base: LanguageModel, guide: LanguageModel, cache: Path) -> VocabularyMap:
+    """Building takes most of a second on a vocabulary of 262 144 tokens, reading it back some milliseconds."""
+    identity = f"{_MAP_FORMAT} {base.vocabulary.fingerprint} {guide.vocabulary.fingerprint}"
+    path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
+    # A cache that cannot be read or written only costs time.
+    with suppress(OSError, ValueError, KeyError, EOFError):
+        with np.load(path, allow_pickle=False) as stored:
+            return VocabularyMap.from_arrays(base.vocabulary, guide.vocabulary, stored)
+    mapping = _build_map(base, guide)
+    with suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{id(mapping)}.tmp")
+        with unfinished.open("wb") as file:
+            np.savez(file, **mapping.to_arrays())
+        unfinished.replace(path)
+    return mapping

@@ -1,0 +1,267 @@
+"""What the engine reports: one record per step, and the summary of a response.
+
+Front ends read these records and compute no probabilities themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+import numpy as np
+
+FinishReason = Literal["stop", "stop string", "length", "context", "cancelled"]
+
+WEAK_BELOW = 0.4
+"""A step is weak where the reliability of the model that spoke is below this."""
+
+
+class Source(StrEnum):
+    """Whose choice a step's outcome is: the top of one model, of both, of neither (blend), or the stop."""
+
+    BASE = "base"
+    GUIDE = "guide"
+    BOTH = "both"
+    BLEND = "blend"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One outcome of a distribution: its bytes (empty for stop), its probability, its index."""
+
+    data: bytes
+    probability: float
+    outcome: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The most probable outcomes of each distribution at a step, best first; the chosen outcome's index.
+
+    blend is what the choice was made from; without an intervention it is the writer's own distribution.
+    """
+
+    base: tuple[Candidate, ...] = ()
+    guide: tuple[Candidate, ...] = ()
+    blend: tuple[Candidate, ...] = ()
+    chosen: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One emitted outcome. What was not measured at this step is None.
+
+    data: the outcome's bytes. text: what became safe to show at this step; all texts joined are the reply.
+    base_tokens, guide_tokens: ids appended to the model that writes.
+    c_b, c_g: confidences. r_b, r_g: reliabilities, the confidences through the pair's calibration.
+    consulted: the guide was decoded. intervened: its distribution was blended in.
+    changed: the blend's most probable outcome is not the base's. probability: of the chosen outcome.
+    stop_mass: the guide's probability of stopping. guide_rank: outcomes the base holds more probable than
+    the guide's top token. entropies and divergence (Jensen-Shannon) in bits. mapped_mass: share of the
+    guide's distribution that the base can say in one token. base_s, guide_s, blend_s: seconds.
+    base_decoded, guide_decoded: tokens decoded by each model for this step, prompts included.
+    finish_reason: set on the last step.
+    """
+
+    index: int
+    data: bytes
+    text: str
+    source: Source
+    base_tokens: tuple[int, ...] = ()
+    guide_tokens: tuple[int, ...] = ()
+    c_b: float | None = None
+    c_g: float | None = None
+    r_b: float | None = None
+    r_g: float | None = None
+    agreement: float | None = None
+    alpha: float = 0.0
+    consulted: bool = False
+    intervened: bool = False
+    changed: bool = False
+    probability: float = 0.0
+    stop_mass: float | None = None
+    guide_rank: int | None = None
+    base_entropy: float | None = None
+    guide_entropy: float | None = None
+    divergence: float | None = None
+    mapped_mass: float | None = None
+    base_s: float = 0.0
+    guide_s: float = 0.0
+    blend_s: float = 0.0
+    base_decoded: int = 0
+    guide_decoded: int = 0
+    candidates: Candidates | None = None
+    finish_reason: FinishReason | None = None
+
+    @property
+    def reliability(self) -> float | None:
+        """Reliability of the model that spoke: the one whose top token was chosen, else the heavier one."""
+        if self.source is Source.BASE or self.r_g is None:
+            return self.r_b
+        if self.source is Source.GUIDE or self.r_b is None:
+            return self.r_g
+        return self.r_g if self.alpha >= 0.5 else self.r_b
+
+    @property
+    def weak(self) -> bool:
+        reliability = self.reliability
+        return reliability is not None and reliability < WEAK_BELOW
+
+
+@dataclass(slots=True)
+class Timings:
+    """Seconds of a response; first_token_s and total_s count from its start."""
+
+    base_s: float = 0.0
+    guide_s: float = 0.0
+    blend_s: float = 0.0
+    first_token_s: float = 0.0
+    total_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Summary:
+    """Running figures of a response (DESIGN.md section 2 names them); `add` takes in one step.
+
+    Rates are shares of all steps, or of all words. Means are over the steps where the figure was measured:
+    mean_alpha over interventions, mean_c_g over consultations. None where there is nothing to average.
+    """
+
+    steps: int = 0
+    base_tokens: int = 0
+    guide_tokens: int = 0
+    consultations: int = 0
+    interventions: int = 0
+    changed: int = 0
+    base_decoded: int = 0
+    guide_decoded: int = 0
+    sources: Counter[Source] = field(default_factory=Counter)
+    words: int = 0
+    guide_words: int = 0
+    weak_steps: int = 0
+    lowest_reliability: float | None = None
+    finish_reason: FinishReason | None = None
+    timings: Timings = field(default_factory=Timings)
+    _sums: Counter[str] = field(default_factory=Counter)
+    _counts: Counter[str] = field(default_factory=Counter)
+    _inside_word: bool = False
+
+    def add(self, step: Step) -> None:
+        self.steps += 1
+        self.base_tokens += len(step.base_tokens)
+        self.guide_tokens += len(step.guide_tokens)
+        self.consultations += step.consulted
+        self.interventions += step.intervened
+        self.changed += step.changed
+        self.base_decoded += step.base_decoded
+        self.guide_decoded += step.guide_decoded
+        self.sources[step.source] += 1
+        self.weak_steps += step.weak
+        self.finish_reason = step.finish_reason
+        self._count_words(step)
+        reliability = step.reliability
+        if reliability is not None:
+            lowest = self.lowest_reliability
+            self.lowest_reliability = reliability if lowest is None else min(lowest, reliability)
+        for name, value in (
+            ("alpha", step.alpha if step.intervened else None),
+            ("c_b", step.c_b),
+            ("c_g", step.c_g),
+            ("reliability", reliability),
+            ("divergence", step.divergence),
+            ("mapped_mass", step.mapped_mass),
+        ):
+            if value is not None:
+                self._sums[name] += value  # type: ignore[assignment]
+                self._counts[name] += 1
+        self.timings.base_s += step.base_s
+        self.timings.guide_s += step.guide_s
+        self.timings.blend_s += step.blend_s
+
+    def _count_words(self, step: Step) -> None:
+        """A word came from the guide where the step that began it chose the guide's top token."""
+        text = step.data.decode("utf-8", "replace")
+        if not text:
+            return
+        began = len(re.findall(r"\S+", text)) - (self._inside_word and not text[0].isspace())
+        self.words += began
+        if step.intervened and step.source in (Source.GUIDE, Source.BOTH):
+            self.guide_words += began
+        self._inside_word = not text[-1].isspace()
+
+    def _rate(self, count: int, of: int) -> float:
+        return count / of if of else 0.0
+
+    def mean(self, name: str) -> float | None:
+        """Mean of alpha, c_b, c_g, reliability, divergence or mapped_mass over the steps that have it."""
+        count = self._counts[name]
+        return self._sums[name] / count if count else None
+
+    @property
+    def intervention_rate(self) -> float:
+        return self._rate(self.interventions, self.steps)
+
+    @property
+    def changed_rate(self) -> float:
+        return self._rate(self.changed, self.steps)
+
+    @property
+    def guide_word_rate(self) -> float:
+        return self._rate(self.guide_words, self.words)
+
+    @property
+    def weak_share(self) -> float:
+        return self._rate(self.weak_steps, self.steps)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens written: the base's, or the guide's where it writes alone."""
+        return self.base_tokens + self.guide_tokens
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens after the first over the time after the first: the prompt's own time is left out."""
+        seconds = self.timings.total_s - self.timings.first_token_s
+        return (self.steps - 1) / seconds if self.steps > 1 and seconds > 0 else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures as JSON-ready values."""
+        return {
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "interventions": self.interventions,
+            "intervention_rate": self.intervention_rate,
+            "changed_token_rate": self.changed_rate,
+            "guide_word_rate": self.guide_word_rate,
+            "consultations": self.consultations,
+            "mean_alpha": self.mean("alpha"),
+            "mean_c_b": self.mean("c_b"),
+            "mean_c_g": self.mean("c_g"),
+            "mean_reliability": self.mean("reliability"),
+            "lowest_reliability": self.lowest_reliability,
+            "weak_share": self.weak_share,
+            "mean_divergence": self.mean("divergence"),
+            "mean_mapped_mass": self.mean("mapped_mass"),
+            "sources": {str(source): self.sources[source] for source in Source},
+            "finish_reason": self.finish_reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Reliability as a function of confidence: the points of a rising, piecewise linear curve."""
+
+    confidences: tuple[float, ...]
+    reliabilities: tuple[float, ...]
+
+    def __call__(self, confidence: float) -> float:
+        return float(np.interp(confidence, self.confidences, self.reliabilities))
+
+
+def uncalibrated(confidence: float) -> float:
+    """Without a calibration curve, reliability is the plain confidence (and interfaces say so)."""
+    return confidence
