@@ -6,6 +6,7 @@ Gan, Li, Luo, "To Intervene or Not" (Findings of ACL 2026), "the reference" its 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 Masses = npt.NDArray[np.float32]
 Real = float | npt.NDArray[np.float64]
 
-LOG2_E = 1.0 / np.log(2.0)
+LOG2_E = 1.0 / math.log(2.0)
 
 # exp(-87) is the smallest normal float32; below it exp() turns slow and its results are all but zero.
 _LOWEST_SHIFTED_LOGIT = np.float32(-87.0)
@@ -62,7 +63,7 @@ class Distribution:
         """Shannon entropy in bits (of the logits last taken in)."""
         # einsum, because np.dot would wake BLAS threads beside llama.cpp's.
         mean_shifted = float(np.einsum("i,i->", self._shifted, self.masses)) / self.total
-        return max(0.0, (float(np.log(self.total)) - mean_shifted) * LOG2_E)
+        return max(0.0, (math.log(self.total) - mean_shifted) * LOG2_E)
 
     def probability(self, index: int) -> float:
         return float(self.masses[index]) / self.total
@@ -110,8 +111,9 @@ def alpha_guide(evidence: Evidence, settings: BlendSettings) -> Real:
 
 def alpha_blendin(evidence: Evidence, settings: BlendSettings) -> Real:
     """clip(c_g / (c_b + c_g) + 0.1 a, 0, 1): the paper's rule, "auto" in the reference."""
-    share = evidence.c_g / np.maximum(np.add(evidence.c_b, evidence.c_g), 1e-30)
-    return np.clip(share + 0.1 * np.asarray(evidence.agreement), 0.0, 1.0)
+    share = np.divide(evidence.c_g, np.maximum(np.add(evidence.c_b, evidence.c_g), 1e-30))
+    alpha: Real = np.clip(share + np.multiply(0.1, evidence.agreement), 0.0, 1.0)
+    return alpha
 
 
 def alpha_tuned(evidence: Evidence, settings: BlendSettings) -> Real:
@@ -119,8 +121,9 @@ def alpha_tuned(evidence: Evidence, settings: BlendSettings) -> Real:
     alpha = np.asarray(alpha_blendin(evidence, settings), dtype=np.float64)
     if settings.prior == 0:
         return alpha
-    odds = alpha * np.exp(settings.prior)
-    return odds / (odds + (1.0 - alpha))
+    odds = alpha * math.exp(settings.prior)
+    shifted: Real = odds / (odds + (1.0 - alpha))
+    return shifted
 
 
 def alpha_fixed(evidence: Evidence, settings: BlendSettings) -> Real:
@@ -186,7 +189,7 @@ METHODS: dict[str, Method] = {
 
 
 def threshold(settings: BlendSettings) -> float:
-    """gamma after the capability-gap adjustment: min(gamma (1 + gap / 2), 0.6); gamma itself without a gap."""
+    """gamma, or with a capability gap min(gamma (1 + gap / 2), 0.6)."""
     if settings.capability_gap == 0:
         return settings.gamma
     return min(settings.gamma * (1 + settings.capability_gap / 2), GAP_THRESHOLD_LIMIT)

@@ -171,7 +171,7 @@ class Response:
             if self._stream.stopped is not None:
                 self.finish_reason = "stop string"
         self.text += text
-        written = {f"{self._role}_tokens": tokens}
+        figures[f"{self._role}_tokens"] = tokens
         self.charge(blend_s=perf_counter() - self._choosing_since)
         step = Step(
             index=len(self._outcomes) - 1,
@@ -179,9 +179,8 @@ class Response:
             text=text,
             source=source,
             finish_reason=self.finish_reason,
-            **written,
             **figures,
-            **self._costs,
+            **self._costs,  # type: ignore[arg-type]
         )
         self._costs.clear()
         return step
@@ -383,9 +382,9 @@ def decode(
                     response.read(writer.logits(response.seq))
             # 2. The guide catches up with those responses that ask for it.
             asking = [r for r in active if isinstance(r, BlendedResponse) and r.asks_guide]
-            work = {r: reuse(pair.guide, r.seq, r.guide_tokens()) for r in asking}
-            for response in _advance(pair.guide, "guide", work):
-                response.read_guide(pair.guide.logits(response.seq))
+            behind = {r: reuse(pair.guide, r.seq, r.guide_tokens()) for r in asking}
+            for consulting in _advance(pair.guide, "guide", behind):
+                consulting.read_guide(pair.guide.logits(consulting.seq))
             # 3. Each response chooses.
             active = [response for response in active if not response.finish_reason]
             for response in active:

@@ -65,18 +65,17 @@ def _build_map(base: LanguageModel, guide: LanguageModel) -> VocabularyMap:
 
 
 def _cached_map(base: LanguageModel, guide: LanguageModel, cache: Path) -> VocabularyMap:
-    """Building takes most of a second on a vocabulary of 262 144 tokens, reading it back some milliseconds."""
+    """The map, from the cache where it has it: building one takes most of a second on large vocabularies."""
     identity = f"{_MAP_FORMAT} {base.vocabulary.fingerprint} {guide.vocabulary.fingerprint}"
     path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
     # A cache that cannot be read or written only costs time.
-    with suppress(OSError, ValueError, KeyError, EOFError):
-        with np.load(path, allow_pickle=False) as stored:
-            return VocabularyMap.from_arrays(base.vocabulary, guide.vocabulary, stored)
+    with suppress(OSError, ValueError, KeyError, EOFError), np.load(path, allow_pickle=False) as stored:
+        return VocabularyMap.from_arrays(base.vocabulary, guide.vocabulary, stored)
     mapping = _build_map(base, guide)
     with suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{id(mapping)}.tmp")
         with unfinished.open("wb") as file:
-            np.savez(file, **mapping.to_arrays())
+            np.savez(file, allow_pickle=False, **mapping.to_arrays())
         unfinished.replace(path)
     return mapping

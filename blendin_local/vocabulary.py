@@ -198,7 +198,7 @@ class VocabularyMap:
         return np.flatnonzero(self.base_outcome != np.arange(len(self.base)))
 
     def fold_base(self, masses: Masses, scale: float, out: Masses) -> None:
-        """out[:] = scale * float32[n_base] masses, as float32[n_outcomes] with one place for each byte string."""
+        """out[:] = scale * masses, from float32[n_base] to float32[n_outcomes]: one place per byte string."""
         n = len(self.base)
         np.multiply(masses, np.float32(scale), out=out[:n])
         out[n:] = 0
@@ -217,10 +217,10 @@ class VocabularyMap:
         tokens = _faithful(self.base, data, tokenize)
         return [int(self.byte_tokens[value]) for value in data] if tokens is None else tokens
 
-    def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """All that `from_arrays` needs beside the two vocabularies."""
         lengths = np.array([len(data) for data in self.guide_only], np.int64)
-        arrays: dict[str, npt.NDArray[np.generic]] = {
+        arrays: dict[str, npt.NDArray[Any]] = {
             "base_outcome": self.base_outcome,
             "outcome_of": self.outcome_of,
             "guide_only": np.frombuffer(b"".join(self.guide_only), np.uint8),
@@ -235,7 +235,7 @@ class VocabularyMap:
     def from_arrays(
         cls, base: Vocabulary, guide: Vocabulary, arrays: Mapping[str, npt.NDArray[Any]]
     ) -> VocabularyMap:
-        """The map that `to_arrays` came from. Raises KeyError or ValueError where arrays are missing or bad."""
+        """The map that `to_arrays` came from. Raises KeyError where an array is missing."""
         ends = np.cumsum(arrays["guide_only_lengths"]).tolist()
         raw = arrays["guide_only"].tobytes()
         return cls(

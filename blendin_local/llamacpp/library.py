@@ -17,7 +17,8 @@ from llama_cpp import llama_cpp as api
 
 __all__ = ["LogLines", "api", "captured_log", "version"]
 
-_WARN, _ERROR, _CONTINUED = 2, 3, 5
+# ggml.h's levels; the comment in llama_cpp/_logger.py has older ones.
+_WARN, _ERROR, _CONTINUED = 3, 4, 5
 _KEPT_LINES = 400
 
 version: str = llama_cpp.__version__

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +246,7 @@ class _Batch:
 
     def add(self, seq: int, tokens: Sequence[int], position: int, wants_logits: bool) -> int:
         """Append tokens of a sequence from `position` on; returns the row of the last one."""
-        start = self.native.n_tokens
+        start: int = self.native.n_tokens
         end = start + len(tokens)
         self.tokens[start:end] = tokens
         self.positions[start:end] = np.arange(position, position + len(tokens))
@@ -377,7 +378,7 @@ def _read_vocabulary(vocab: Any) -> Vocabulary:
     )
     digest = hashlib.sha256(bytes([kind_of_tokenizer]))
     for array in (vocabulary.blob, vocabulary.offsets, vocabulary.kinds):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(array.tobytes())
     return replace(vocabulary, fingerprint=digest.hexdigest())
 
 
@@ -385,4 +386,4 @@ def _cut_inside(text: bytes, names: Sequence[bytes]) -> list[bytes]:
     """Cut text after the first byte of each of the names in it."""
     cuts = [match.start() + 1 for match in re.finditer(b"|".join(map(re.escape, names)), text)]
     edges = [0, *cuts, len(text)]
-    return [text[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(edges)]

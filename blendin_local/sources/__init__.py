@@ -13,7 +13,7 @@ from blendin_local.errors import CatalogueError
 from blendin_local.sources import hub, pypi, web
 from blendin_local.sources.store import (
     Pulled,
-    checksum,
+    checked,
     entry_folder,
     find_pulled,
     locked,
@@ -72,7 +72,7 @@ def _local_file(entry: ModelEntry, progress: Progress) -> Pulled:
         path = entry.origin.parent / path
     if not path.is_file():
         raise CatalogueError(f"The file of {entry.name}, {path}, does not exist.")
-    return Pulled(path, checksum(path, entry, progress))
+    return checked(path, entry, progress)
 
 
 def _adopt(entry: ModelEntry, progress: Progress) -> Path | None:
@@ -82,7 +82,7 @@ def _adopt(entry: ModelEntry, progress: Progress) -> Path | None:
     if not entry.file or not known or not path.is_file():
         return None
     try:
-        return remember(entry, [Pulled(path, checksum(path, entry, progress))])
+        return remember(entry, [checked(path, entry, progress)])
     except CatalogueError:
         # Not the right file: the one that is pulled now takes its place.
         return None

@@ -1,0 +1,146 @@
+"""A conversation with a pair: messages in, replies out, both contexts kept within their bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from blendin_local.blending import METHODS, may_consult
+from blendin_local.engine import Request, Response, decode, respond
+from blendin_local.errors import PromptError
+from blendin_local.model import Cancellation, LanguageModel
+from blendin_local.pair import Pair
+from blendin_local.prompts import Message, Prompt, PromptFormat, make_prompt
+from blendin_local.settings import GenerationSettings
+from blendin_local.steps import FinishReason, Step, Summary
+
+Role = Literal["base", "guide"]
+
+RESERVED_SHARE = 4
+"""Old turns are dropped to leave a reply its token limit, or one part in this many of the context."""
+
+
+class Reply:
+    """A reply under way: iterate it for its steps; `cancel` may be called from any thread."""
+
+    def __init__(self, response: Response, pair: Pair, dropped: int) -> None:
+        self._response = response
+        self._pair = pair
+        self._cancellation = Cancellation()
+        self.dropped_messages = dropped
+
+    def __iter__(self) -> Iterator[Step]:
+        for _, step in decode(self._pair, [self._response], self._cancellation):
+            yield step
+
+    def cancel(self) -> None:
+        self._cancellation.cancel()
+
+    @property
+    def text(self) -> str:
+        return self._response.text
+
+    @property
+    def summary(self) -> Summary:
+        return self._response.summary
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the reply is over; None while it is being written."""
+        return self._response.finish_reason
+
+    @property
+    def prompt_tokens(self) -> dict[str, int]:
+        """Length of each model's prompt; only of models that this method may decode."""
+        request = self._response.request
+        prompts = {"base": request.base, "guide": request.guide}
+        return {role: len(prompt.tokens) for role, prompt in prompts.items() if prompt is not None}
+
+
+@dataclass
+class Conversation:
+    """Messages so far and the formats in which each model sees them.
+
+    candidates: how many of the most probable outcomes each step reports (0: none).
+    """
+
+    pair: Pair
+    base_format: PromptFormat
+    guide_format: PromptFormat
+    settings: GenerationSettings = field(default_factory=GenerationSettings)
+    messages: list[Message] = field(default_factory=list)
+    candidates: int = 0
+
+    def set_system(self, text: str) -> None:
+        """Set the system prompt; an empty one removes it."""
+        rest = [message for message in self.messages if message.role != "system"]
+        self.messages = [Message("system", text), *rest] if text.strip() else rest
+
+    def send(self, text: str) -> Reply:
+        """Add a user message and begin the reply to it. Its text joins the messages by `keep`.
+
+        Raises PromptError where the message alone is longer than a context; it is not kept then.
+        """
+        self.messages.append(Message("user", text))
+        try:
+            return self.reply()
+        except PromptError:
+            self.messages.pop()
+            raise
+
+    def reply(self) -> Reply:
+        """Begin the reply to the messages so far, the oldest turns dropped where they do not fit."""
+        kept, prompts = self._fitting()
+        request = Request(
+            base=prompts.get("base"),
+            guide=prompts.get("guide"),
+            settings=self.settings,
+            stops=tuple(stop for role in prompts for stop in self._format(role).stops),
+            candidates=self.candidates,
+        )
+        return Reply(respond(self.pair, request), self.pair, len(self.messages) - len(kept))
+
+    def keep(self, reply: Reply) -> None:
+        """Add a finished or cancelled reply to the messages."""
+        self.messages.append(Message("assistant", reply.text))
+
+    def _roles(self) -> list[Role]:
+        """The models that the method may decode."""
+        blend = self.settings.blend
+        if METHODS[blend.method].writer == "guide":
+            return ["guide"]
+        return ["base", "guide"] if may_consult(blend) else ["base"]
+
+    def _fitting(self) -> tuple[list[Message], dict[Role, Prompt]]:
+        """The messages that fit, the oldest turns dropped first, and the prompts they make."""
+        system = [message for message in self.messages if message.role == "system"]
+        turns = [message for message in self.messages if message.role != "system"]
+        while True:
+            prompts = {
+                role: make_prompt(self._model(role), self._format(role), [*system, *turns])
+                for role in self._roles()
+            }
+            too_long = [role for role, prompt in prompts.items() if len(prompt.tokens) > self._room(role)]
+            following = next((i for i, m in enumerate(turns) if i and m.role == "user"), None)
+            if not too_long or following is None:
+                break
+            turns = turns[following:]
+        for role, prompt in prompts.items():
+            n_ctx = self._model(role).n_ctx
+            if len(prompt.tokens) >= n_ctx:
+                raise PromptError(
+                    f"The prompt is too long: {len(prompt.tokens)} tokens for the {role} model, whose "
+                    f"context holds {n_ctx}. Shorten it, or load the models with a longer context."
+                )
+        return [*system, *turns], prompts
+
+    def _room(self, role: Role) -> int:
+        n_ctx = self._model(role).n_ctx
+        return n_ctx - min(self.settings.max_tokens, n_ctx // RESERVED_SHARE)
+
+    def _model(self, role: Role) -> LanguageModel:
+        return self.pair.base if role == "base" else self.pair.guide
+
+    def _format(self, role: Role) -> PromptFormat:
+        return self.base_format if role == "base" else self.guide_format

@@ -1,0 +1,56 @@
+"""Every test runs with its own configuration, cache and home; only `real` tests see the user's models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from blendin_local.catalogue import load_catalogue
+from blendin_local.loading import PairFiles, load_pair, locate_pair, name_pair
+from blendin_local.locations import cache_dir
+from blendin_local.pair import Pair
+from blendin_local.settings import ModelOptions
+from blendin_local.sources import pull
+
+# Machines that run the tests are shared: no test may fail for being slow.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+
+_REAL_CACHE = cache_dir()
+
+
+@pytest.fixture(autouse=True)
+def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in [name for name in os.environ if name.startswith(("BLENDIN_", "HF_", "OLLAMA_", "LLAMA_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("BLENDIN_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("BLENDIN_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def demo_files() -> PairFiles:
+    """The demo pair in the user's own cache, pulled into it where it is missing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BLENDIN_CACHE_DIR", str(_REAL_CACHE))
+        catalogue = load_catalogue()
+        entry = name_pair(catalogue, "demo")
+        for name in (entry.base, entry.guide):
+            pull(catalogue.model(name))
+        return locate_pair(catalogue, entry)
+
+
+@pytest.fixture(scope="session")
+def demo(demo_files: PairFiles) -> Iterator[Pair]:
+    """The demo pair, loaded once. Whoever uses it rewinds what it needs rewound."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BLENDIN_CACHE_DIR", str(_REAL_CACHE))
+        pair = load_pair(demo_files, ModelOptions(n_ctx=2048))
+    yield pair
+    pair.close()
