@@ -266,11 +266,12 @@ class _Reader:
         for key, value in table.items():
             if key in allowed:
                 continue
-            if where.count(".") == 1 and isinstance(value, dict):
+            close = _did_you_mean(key, allowed)
+            if where.count(".") == 1 and isinstance(value, dict) and not close:
                 # [models.llama-3.2-1b] is the table "2-1b" in the table "llama-3".
                 group, name = where.split(".")
                 raise self.wrong(group, f'a name with a dot goes into quotes: [{group}."{name}.{key}"]')
-            raise self.wrong(where, f"the key {key} is unknown{_did_you_mean(key, allowed)}")
+            raise self.wrong(where, f"the key {key} is unknown{close}")
 
     def wrong(self, where: str, what: str) -> CatalogueError:
         return CatalogueError(f"In {self.file}{f', [{where}]' if where else ''}: {what}.")

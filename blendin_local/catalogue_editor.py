@@ -7,14 +7,13 @@ replaced, and the result is read back before it takes the old file's place.
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from blendin_local.atomic import write_text
 from blendin_local.catalogue import PairEntry, user_catalogue_file
 from blendin_local.errors import CatalogueError
 from blendin_local.settings import setting_names
@@ -45,7 +44,7 @@ def save_pair(pair: PairEntry, file: Path | None = None) -> Path:
             raise CatalogueError(
                 f"The pair {pair.name} cannot be replaced in {target}: delete it there first."
             )
-        _write(target, new)
+        write_text(target, new)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError, AttributeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise CatalogueError(f"The pair {pair.name} cannot be saved in {target}: {reason}.") from error
@@ -110,19 +109,3 @@ def _says(text: str, wanted: dict[str, Any]) -> bool:
         return tomllib.loads(text) == wanted
     except tomllib.TOMLDecodeError:
         return False
-
-
-def _write(target: Path, text: str) -> None:
-    """Replace the file in one step: whoever reads it meets the old text or the new one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".pairs-", suffix=".toml", dir=target.parent)
-    unfinished = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.chmod(target.stat().st_mode if target.exists() else 0o644)
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -14,10 +14,11 @@ from blendin_local.llamacpp.model import GgufModel, open_model
 from blendin_local.locations import cache_dir
 from blendin_local.pair import Pair, pair_models
 from blendin_local.prompts import choose_format
-from blendin_local.settings import GenerationSettings, ModelOptions
+from blendin_local.settings import Formats, GenerationSettings, ModelOptions
 from blendin_local.steps import Calibration
 
 DEFAULT_PAIR = "demo"
+AUTO_FORMATS = Formats()
 
 LoadProgress = Callable[[str, float], bool]
 """Called with "base" or "guide" and the share of its file loaded so far; returning False stops the load."""
@@ -102,20 +103,12 @@ def _calibration(curve: Curve | None) -> Calibration | None:
     return Calibration(*curve) if curve else None
 
 
-@dataclass(frozen=True, slots=True)
-class Formats:
-    """Names of the prompt formats of both models, as `prompts.choose_format` knows them."""
-
-    base: str = "auto"
-    guide: str = "auto"
-
-
 def start_conversation(
     files: PairFiles,
     pair: Pair,
     settings: GenerationSettings | None = None,
     *,
-    formats: Formats = Formats(),
+    formats: Formats = AUTO_FORMATS,
     system: str = "",
     candidates: int = 0,
 ) -> Conversation:

@@ -5,7 +5,7 @@ Front ends take their defaults from these fields. Nothing here knows a model or 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from blendin_local.errors import SettingError
@@ -154,8 +154,8 @@ class SamplingSettings:
 class GenerationSettings:
     """Everything that decides one response, beside the two models and the prompt."""
 
-    blend: BlendSettings = BlendSettings()
-    sampling: SamplingSettings = SamplingSettings()
+    blend: BlendSettings = field(default_factory=BlendSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
     max_tokens: int = 512
     seed: int = 0
     stop: tuple[str, ...] = ()
@@ -165,6 +165,14 @@ class GenerationSettings:
         _within(self, "seed", 0, (1 << 63) - 1)
         if any(not text for text in self.stop):
             raise SettingError("A stop string must not be empty.")
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """Names of the prompt formats of both models, as `prompts.choose_format` knows them."""
+
+    base: str = "auto"
+    guide: str = "auto"
 
 
 def paper_settings(**blend: Any) -> tuple[BlendSettings, SamplingSettings]:

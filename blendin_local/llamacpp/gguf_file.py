@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 import llama_cpp
 
 from blendin_local.errors import ModelError
-from blendin_local.llamacpp.library import captured_log
+from blendin_local.llamacpp.library import api, captured_log
 
 _STRING, _ARRAY = 8, 9
 _SCALARS: Final[dict[int, tuple[str, Any]]] = {
@@ -233,9 +233,9 @@ class _Library:
     every token of the vocabulary whenever another thread is at work.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.get = ctypes.PyDLL(str(path))
-        self.init = ctypes.CDLL(str(path)).gguf_init_from_file
+    def __init__(self, path: str, handle: int | None) -> None:
+        self.get = ctypes.PyDLL(path, handle=handle)
+        self.init = ctypes.CDLL(path, handle=handle).gguf_init_from_file
         self.init.restype = ctypes.c_void_p
         self.init.argtypes = (ctypes.c_char_p, _InitParams)
         pointer, number, size = ctypes.c_void_p, ctypes.c_int64, ctypes.c_size_t
@@ -266,10 +266,13 @@ class _Library:
 
 @cache
 def _library() -> _Library:
-    """ggml's library, where llama-cpp-python keeps it beside the one that it has already loaded."""
-    folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or Path(llama_cpp.__file__).parent / "lib")
-    suffixes = {"darwin": (".dylib", ".so"), "win32": (".dll",)}.get(sys.platform, (".so",))
-    for name in [f"{prefix}ggml-base{suffix}" for prefix in ("lib", "") for suffix in suffixes]:
-        if (folder / name).exists():
-            return _Library(folder / name)
-    raise ModelError(f"The ggml library is missing in {folder}: install llama-cpp-python again.")
+    """The ggml that llama.cpp itself has loaded.
+
+    Opening its file by name could load it a second time, and that copy would write its log to the terminal.
+    """
+    if sys.platform == "win32":
+        folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or Path(llama_cpp.__file__).parent / "lib")
+        return _Library(str(folder / "ggml-base.dll"), None)
+    else:
+        # A library's handle also finds what the libraries that it depends on define.
+        return _Library(api._lib._name, api._lib._handle)

@@ -93,6 +93,22 @@ class GgufModel:
     def chat_template(self) -> str | None:
         return self.header.chat_template
 
+    @property
+    def native_context(self) -> Any:
+        """llama.cpp's context, for measurements."""
+        return self._context
+
+    @property
+    def native_memory(self) -> Any:
+        """llama.cpp's KV cache, for measurements."""
+        return self._memory
+
+    def forget(self) -> None:
+        """Empty every sequence."""
+        for seq in range(self.n_seq):
+            self.rewind(seq, 0)
+        api.llama_memory_clear(self._memory, True)
+
     # Text and tokens
 
     def tokenize(self, text: bytes, *, continuation: bool = True) -> list[int]:

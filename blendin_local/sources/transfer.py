@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import ssl
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -23,9 +22,10 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from blendin_local.atomic import write_text
 from blendin_local.errors import CatalogueError
 
-__all__ = ["Progress", "Remote", "check_room", "download", "hash_file", "no_progress", "write_text"]
+__all__ = ["Progress", "Remote", "check_room", "download", "hash_file", "no_progress"]
 
 Progress = Callable[[int, int | None, str], None]
 """Called with bytes done, bytes in all (None if unknown), and what is being done."""
@@ -202,19 +202,6 @@ def hash_file(path: Path, progress: Progress, label: str) -> str:
             done += len(chunk)
             progress(done, size, label)
     return digest.hexdigest()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file in one step: whoever reads it meets the old text or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.replace(unfinished, path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
 
 
 def check_room(folder: Path, needed: int, what: str) -> None:

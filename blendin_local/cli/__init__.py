@@ -1,0 +1,55 @@
+"""The command line. Each command is a module of its own; heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from blendin_local import __version__
+from blendin_local.errors import BlendinError
+
+_COMMANDS = ("generate", "chat", "models", "bench")
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is named, and turns our errors into one sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"blendin_local.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BlendinError as error:
+            if os.environ.get("BLENDIN_TRACEBACK"):
+                raise
+            raise Failure(str(error)) from error
+
+
+class Failure(click.ClickException):
+    """One sentence on stderr and exit code 2."""
+
+    exit_code = 2
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="blendin")
+def main() -> None:
+    """Blend two quantized GGUF models token by token, and see which one to trust.
+
+    A base model writes; a guide model is consulted where the base is unsure. Start with
+    `blendin models pull` (the demo pair, 350 MB) and `blendin chat`.
+    """
+    if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
+        # A reply may hold characters that a terminal's or a pipe's own encoding lacks.
+        sys.stdout.reconfigure(errors="replace")

@@ -1,0 +1,99 @@
+"""`blendin bench`: speed of a pair, and the engine's overhead over bare llama.cpp."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import click
+
+from blendin_local.blending import METHODS
+from blendin_local.cli.options import model_options, model_options_of, pair_options
+from blendin_local.errors import SettingError
+from blendin_local.settings import BlendSettings
+
+
+@click.command()
+@pair_options
+@click.option("--methods", default="base,guide,nudge,blendin,ensemble", show_default=True,
+              help="Methods to measure, separated by commas; all: every one.")  # fmt: skip
+@click.option("--gamma", type=float, help="Threshold.  [default: the pair's]")
+@click.option("--tokens", type=click.IntRange(1), default=256, show_default=True, help="Tokens per round.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=3, show_default=True, help="Rounds; medians are shown."
+)
+@model_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def bench(methods: str, gamma: float | None, tokens: int, rounds: int, as_json: bool, **values: Any) -> None:
+    """Measure tokens/s, time to first token and overhead for each method.
+
+    Overhead is the engine's time over the time of the very same decodes as bare llama.cpp calls, in the
+    same run. Decoding is greedy.
+    """
+    names = (
+        list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
+    )
+    if unknown := [name for name in names if name not in METHODS]:
+        raise SettingError(f"Unknown method {unknown[0]!r}: use {', '.join(METHODS)}, or all.")
+
+    from dataclasses import asdict, replace
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from blendin_local.bench import bench_method, memory_figures
+    from blendin_local.catalogue import load_catalogue
+    from blendin_local.cli.loaded import loaded
+    from blendin_local.llamacpp.library import version
+    from blendin_local.loading import locate_pair, name_pair
+    from blendin_local.report import to_json
+
+    catalogue = load_catalogue()
+    entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
+    blend = entry.blend if gamma is None else replace(entry.blend, gamma=gamma)
+    settings: list[BlendSettings] = [replace(blend, method=name) for name in names]
+    options = model_options_of(values)
+    files = locate_pair(catalogue, entry)
+    progress = Console(stderr=True)
+    figures = {}
+    with loaded(files, options) as pair, progress.status("measuring") as status:
+        for method in settings:
+            figures[method.method] = bench_method(
+                files,
+                pair,
+                method,
+                tokens=tokens,
+                rounds=rounds,
+                progress=lambda name, number, done: status.update(
+                    f"{name}: round {number + 1} of {rounds}, {done} of {tokens} tokens"
+                ),
+            )
+        held = memory_figures(files, options)
+    machine = {"platform": platform.platform(), "processor": platform.processor() or platform.machine()}
+    if as_json:
+        document = {
+            "methods": {name: asdict(found) for name, found in figures.items()},
+            "memory": asdict(held),
+            "gamma": blend.gamma,
+            "rounds": rounds,
+            "machine": machine,
+            "llama_cpp_python": version,
+        }
+        click.echo(to_json(document))
+        return
+    table = Table("method", "overhead", "tokens/s", "first token", "guide decodes", "interventions")
+    for name, found in figures.items():
+        table.add_row(
+            name,
+            f"{found.overhead:.3f}",
+            f"{found.tokens_per_second:.1f}",
+            f"{found.first_token_s:.2f} s",
+            f"{found.guide_decode_ratio:.2f}" if found.guide_decode_ratio else "-",
+            f"{found.intervention_rate:.0%}",
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"γ = {blend.gamma:g}, {tokens} tokens, median of {rounds} rounds. Memory above files and KV caches: "
+        f"{held.above / 1e6:.0f} MB."
+    )

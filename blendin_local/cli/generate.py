@@ -1,0 +1,99 @@
+"""`blendin generate`: one blended reply on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from blendin_local.cli.options import (
+    format_options,
+    formats_of,
+    generation_settings_of,
+    length_options,
+    method_options,
+    model_options,
+    model_options_of,
+    pair_options,
+    read_text,
+    sampling_options,
+)
+from blendin_local.errors import PromptError
+
+INTERRUPTED = 130
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@click.option("--file", "-f", "file", help="Read the prompt from this file; -: from standard input.")
+@pair_options
+@method_options
+@sampling_options
+@format_options
+@length_options
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same reply.")
+@model_options
+@click.option("--view", type=click.Choice(["text", "tokens"]), default="text", show_default=True,
+              help="tokens: a line for each step, with both confidences.")  # fmt: skip
+@click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
+              help="Colour the reply by the model that spoke.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the text.")
+@click.option("--steps", "with_steps", is_flag=True, help="With --json: list every step.")
+@click.option("--quiet", "-q", is_flag=True, help="No summary on stderr.")
+def generate(prompt: str | None, file: str | None, **values: Any) -> None:
+    """Write one blended reply to PROMPT (or to --file, or to standard input).
+
+    The reply goes to stdout as it is written, coloured by the model that spoke where stdout is a terminal;
+    a summary goes to stderr. Ctrl-C ends the reply and keeps what was written.
+    """
+    text = _prompt_text(prompt, file)
+
+    from blendin_local.catalogue import load_catalogue
+    from blendin_local.cli.interrupt import interrupting
+    from blendin_local.cli.loaded import loaded
+    from blendin_local.cli.show import ReplyPrinter, summary_line
+    from blendin_local.loading import locate_pair, name_pair, start_conversation
+    from blendin_local.report import reply_as_dict, to_json
+
+    catalogue = load_catalogue()
+    entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
+    settings = generation_settings_of(values, entry, values["seed"])
+    options = model_options_of(values)
+    files = locate_pair(catalogue, entry)
+    with loaded(files, options, quiet=values["quiet"]) as pair:
+        conversation = start_conversation(
+            files, pair, settings, formats=formats_of(values), system=values["system"]
+        )
+        reply = conversation.send(text)
+        steps = []
+        printer = None if values["as_json"] else ReplyPrinter(values["view"], values["color"])
+        with interrupting(reply.cancel):
+            for step in reply:
+                if values["with_steps"]:
+                    steps.append(step)
+                if printer:
+                    printer.show(step)
+        if printer:
+            printer.end(reply.text)
+            if not values["quiet"]:
+                click.secho(summary_line(reply, pair.calibrated), err=True, dim=True)
+        else:
+            click.echo(
+                to_json(reply_as_dict(reply, files, pair, settings, steps if values["with_steps"] else None))
+            )
+    if reply.finish_reason == "cancelled":
+        sys.exit(INTERRUPTED)
+
+
+def _prompt_text(prompt: str | None, file: str | None) -> str:
+    if prompt is not None and file is not None:
+        raise PromptError("Give the prompt as an argument or with --file, not both.")
+    if prompt is None and file is None:
+        if sys.stdin.isatty():
+            raise PromptError('There is no prompt: try blendin generate "What is the capital of France?"')
+        file = "-"
+    text = prompt if prompt is not None else read_text(file or "-")
+    if not text.strip():
+        raise PromptError("The prompt is empty: give the models something to answer.")
+    return text

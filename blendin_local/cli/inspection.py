@@ -1,0 +1,183 @@
+"""What `blendin models inspect` shows of one file, or of two and how they fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blendin_local.llamacpp.gguf import GgufHeader, read_header
+from blendin_local.memory import MemoryEstimate, describe, estimate, free_memory, warning
+from blendin_local.settings import ModelOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How far a guide's text tokens can be said by the base.
+
+    shared: those that the base has too, byte for byte, as one token. guide_only: the others.
+    """
+
+    guide_tokens: int
+    shared: int
+
+    @property
+    def share(self) -> float:
+        return self.shared / self.guide_tokens if self.guide_tokens else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """One model, or a base and a guide."""
+
+    headers: Sequence[GgufHeader]
+    memory: Sequence[MemoryEstimate]
+    same_vocabulary: bool | None
+    overlap: Overlap | None
+    free: int
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Rows of a table: a title, and a text for each model."""
+        for title, value in _ROWS:
+            yield (title, *(value(header) for header in self.headers))
+
+    def sentences(self) -> Iterator[str]:
+        """What there is to say beneath the table."""
+        for header in self.headers:
+            if header.unusable:
+                yield f"{header.path.name} is {header.unusable}: it cannot be blended."
+        if self.same_vocabulary:
+            yield "Both have the same vocabulary: every token of the guide is one of the base."
+        elif self.overlap is not None:
+            yield (
+                f"The vocabularies differ and are mapped by bytes: {self.overlap.shared:,} of the guide's "
+                f"{self.overlap.guide_tokens:,} text tokens ({self.overlap.share:.1%}) are also the base's."
+            )
+        if len(self.headers) == 2 and not any(header.unusable for header in self.headers):
+            yield from _chat_sentences(*self.headers)
+        yield f"{describe(*self.memory, free=self.free)} (At a context of {ModelOptions().n_ctx} tokens.)"
+        if too_much := warning(*self.memory, free=self.free):
+            yield too_much
+
+    def as_json(self) -> dict[str, Any]:
+        shown: dict[str, Any] = {
+            "models": [
+                {**header_json(header), "memory": _memory_json(memory)}
+                for header, memory in zip(self.headers, self.memory, strict=True)
+            ],
+            "free_memory": self.free,
+            "fits": not warning(*self.memory, free=self.free),
+        }
+        if len(self.headers) == 2:
+            shown["pair"] = {
+                "same_vocabulary": self.same_vocabulary,
+                "guide_tokens": self.overlap.guide_tokens if self.overlap else None,
+                "shared_tokens": self.overlap.shared if self.overlap else None,
+                "shared_share": round(self.overlap.share, 4) if self.overlap else None,
+            }
+        return shown
+
+
+def inspect_files(paths: Sequence[Path]) -> Inspection:
+    """Read one file, or a base's and a guide's. Raises ModelError where one cannot be read."""
+    headers = [read_header(path) for path in paths]
+    same, overlap = None, None
+    if len(headers) == 2:
+        base, guide = headers
+        same = bool(base.fingerprint) and base.fingerprint == guide.fingerprint
+        if base.has_decoder and guide.has_decoder and not same:
+            overlap = _overlap(base.path, guide.path)
+    memory = [estimate(header, ModelOptions()) for header in headers]
+    return Inspection(headers, memory, same, overlap, free_memory())
+
+
+def _overlap(base: Path, guide: Path) -> Overlap:
+    from blendin_local.llamacpp.model import open_model
+    from blendin_local.vocabulary import map_vocabularies
+
+    # Only the tokenizers are wanted: the least of everything else.
+    options = ModelOptions(n_ctx=256, n_batch=32, n_gpu_layers=0)
+    base_model = open_model(base, options)
+    try:
+        guide_model = open_model(guide, options)
+        try:
+            mapping = map_vocabularies(base_model.vocabulary, guide_model.vocabulary, base_model.tokenize)
+        finally:
+            guide_model.close()
+    finally:
+        base_model.close()
+    return Overlap(mapping.guide_text_tokens, mapping.shared_tokens)
+
+
+def _chat_sentences(base: GgufHeader, guide: GgufHeader) -> Iterator[str]:
+    if guide.chat_template is None:
+        yield "The guide has no chat template: it may not be tuned to follow instructions."
+    if guide.n_params > base.n_params:
+        yield "The guide is larger than the base: the other way round is usually faster."
+
+
+def _chat_row(header: GgufHeader) -> str:
+    if header.chat_template is None:
+        return "none: a plain transcript"
+    return f"{len(header.chat_template):,} characters"
+
+
+def _window_row(header: GgufHeader) -> str:
+    if not any(header.windowed):
+        return "none"
+    return f"{header.sliding_window:,} tokens in {sum(header.windowed)} of {header.n_layer} layers"
+
+
+_ROWS = (
+    ("File", lambda header: str(header.path)),
+    ("Size", lambda header: f"{header.size_bytes / 1e9:.2f} GB" + _parts(header)),
+    ("Architecture", lambda header: header.architecture),
+    ("Parameters", lambda header: f"{header.n_params / 1e6:,.0f} M"),
+    ("Quantization", lambda header: header.quantization),
+    ("Context", lambda header: f"{header.n_ctx_train:,} tokens"),
+    ("Layers", lambda header: f"{header.n_layer} of width {header.n_embd:,}"),
+    ("Sliding window", _window_row),
+    (
+        "Vocabulary",
+        lambda header: f"{header.n_vocab:,} tokens ({header.tokenizer_model} {header.tokenizer_pre})",
+    ),
+    ("Vocabulary's mark", lambda header: header.fingerprint[:16]),
+    ("Chat template", _chat_row),
+)
+
+
+def _parts(header: GgufHeader) -> str:
+    return f" in {header.split_count} files" if header.split_count > 1 else ""
+
+
+def header_json(header: GgufHeader) -> dict[str, Any]:
+    """What a file says, for `--json`."""
+    return {
+        "path": str(header.path),
+        "size": header.size_bytes,
+        "files": header.split_count,
+        "model_name": header.name,
+        "architecture": header.architecture,
+        "parameters": header.n_params,
+        "quantization": header.quantization,
+        "context_length": header.n_ctx_train,
+        "layers": header.n_layer,
+        "embedding_length": header.n_embd,
+        "sliding_window": header.sliding_window,
+        "vocabulary_size": header.n_vocab,
+        "tokenizer": {"model": header.tokenizer_model, "pre": header.tokenizer_pre},
+        "fingerprint": header.fingerprint,
+        "chat_template": header.chat_template,
+        "can_be_blended": header.has_decoder,
+        "unusable": header.unusable or None,
+    }
+
+
+def _memory_json(memory: MemoryEstimate) -> dict[str, int]:
+    return {
+        "file": memory.file,
+        "kv_cache": memory.kv_cache,
+        "buffers": memory.buffers,
+        "total": memory.total,
+    }

@@ -1,0 +1,264 @@
+"""`blendin models`: what models there are, bring them here, look into them, find them, delete them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blendin_local.errors import CatalogueError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from blendin_local.catalogue import Catalogue, ModelEntry
+    from blendin_local.finder import Found, Suggestion
+    from blendin_local.llamacpp.gguf import GgufHeader
+
+_INTERRUPTED = 130
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+
+
+@click.group()
+def models() -> None:
+    """List, pull, inspect, find and remove models."""
+
+
+@models.command("list")
+@_json
+def list_models(as_json: bool) -> None:
+    """Show the models and pairs that are known by name."""
+    from blendin_local.catalogue import load_catalogue, user_catalogue_file
+    from blendin_local.locations import models_dir
+    from blendin_local.sources.store import find_pulled
+
+    catalogue = load_catalogue()
+    files = {name: find_pulled(entry) for name, entry in catalogue.models.items()}
+    if as_json:
+        shown = {
+            "models": [_model_json(entry, files[name]) for name, entry in catalogue.models.items()],
+            "pairs": [
+                {"name": pair.name, "base": pair.base, "guide": pair.guide, "description": pair.description}
+                for pair in catalogue.pairs.values()
+            ],
+            "catalogue": str(user_catalogue_file()),
+            "folder": str(models_dir()),
+        }
+        click.echo(json.dumps(shown, indent=2))
+        return
+    pairs = _table("Pair", "Base + guide")
+    for pair in catalogue.pairs.values():
+        pairs.add_row(pair.name, f"{pair.base} + {pair.guide}\n{pair.description}".rstrip())
+    table = _table("Model", "Here", "Licence and note")
+    for name, entry in catalogue.models.items():
+        path = files[name]
+        about = f"{entry.licence}\n{entry.note}".strip()
+        table.add_row(name, _size(path.stat().st_size) if path else "no", about)
+    _print(pairs, "", table, "")
+    click.echo(f"Files lie in {models_dir()}; your own entries in {user_catalogue_file()}.")
+
+
+def _model_json(entry: ModelEntry, path: Path | None) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "path": str(path) if path else None,
+        "size": entry.size,
+        "sha256": entry.sha256 or None,
+        "sources": list(entry.sources),
+        "licence": entry.licence,
+        "note": entry.note,
+    }
+
+
+@models.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--force", is_flag=True, help="Get them again, even if they are here.")
+def pull(names: tuple[str, ...], force: bool) -> None:
+    """Bring models to this machine.
+
+    A NAME is that of a pair or a model, a source such as hf:OWNER/REPO:FILE.gguf, or a URL; without any
+    name, the demo pair is pulled. What is already here is left as it is.
+    """
+    from blendin_local.catalogue import load_catalogue
+    from blendin_local.cli.progress import download_progress
+    from blendin_local.sources import pull as pull_model
+
+    catalogue = load_catalogue()
+    entries = {entry.name: entry for name in names or ("demo",) for entry in _entries(catalogue, name)}
+    try:
+        for entry in entries.values():
+            with download_progress(entry.name) as progress:
+                path = pull_model(entry, progress=progress, force=force)
+            click.echo(f"{entry.name}: {path}")
+    except KeyboardInterrupt:
+        click.echo("Stopped. The same command goes on from here.", err=True)
+        raise SystemExit(_INTERRUPTED) from None
+
+
+def _entries(catalogue: Catalogue, name: str) -> list[ModelEntry]:
+    """What there is to pull for a name: one model, or both of a pair that are not files already."""
+    if name not in catalogue.pairs:
+        if name not in catalogue.models and Path(name).expanduser().is_file():
+            raise CatalogueError(f"{name} is a file on this machine already: use it by its path.")
+        return [catalogue.model(name)]
+    pair = catalogue.pair(name)
+    return [
+        catalogue.model(each)
+        for each in (pair.base, pair.guide)
+        if each in catalogue.models or not Path(each).expanduser().is_file()
+    ]
+
+
+@models.command()
+@click.argument("names", nargs=-1, required=True, metavar="MODEL [MODEL]")
+@_json
+def inspect(names: tuple[str, ...], as_json: bool) -> None:
+    """Show what a model's file says; of two, also how they fit together.
+
+    A MODEL is a file or a name. The first of two is the base, the second the guide; the name of a pair
+    stands for both.
+    """
+    from blendin_local.catalogue import load_catalogue
+    from blendin_local.cli.inspection import inspect_files
+
+    catalogue = load_catalogue()
+    if len(names) == 1 and names[0] in catalogue.pairs and not Path(names[0]).is_file():
+        pair = catalogue.pair(names[0])
+        names = (pair.base, pair.guide)
+    if len(names) > 2:
+        raise click.UsageError("Give one model, or two.")
+    inspection = inspect_files([catalogue.resolve_model(name) for name in names])
+    if as_json:
+        click.echo(json.dumps(inspection.as_json(), indent=2))
+        return
+    table = _table("", *(header.label for header in inspection.headers), wrapped=True)
+    for title, *values in inspection.rows():
+        table.add_row(title, *values)
+    _print(table, "")
+    for sentence in inspection.sentences():
+        click.echo(sentence)
+
+
+@models.command()
+@click.argument("folders", nargs=-1, metavar="[FOLDER]...", type=click.Path(path_type=Path))
+@_json
+def find(folders: tuple[Path, ...], as_json: bool) -> None:
+    """Find GGUF files that are already on this machine, and pairs among them.
+
+    Looks into this tool's own folder, the Hugging Face cache, Ollama's store, the folders of LM Studio and
+    llama.cpp, and every FOLDER given.
+    """
+    from blendin_local.cli.progress import reading
+    from blendin_local.finder import find as find_files
+    from blendin_local.finder import suggest_pairs
+
+    with reading() as progress:
+        found = find_files(folders, progress=progress)
+    pairs = suggest_pairs(found)
+    if as_json:
+        shown = {
+            "models": [_found_json(each) for each in found if not each.problem],
+            "left_out": [
+                {"name": each.name, "path": str(each.path), "place": each.place, "reason": each.problem}
+                for each in found
+                if each.problem
+            ],
+            "pairs": [_suggestion_json(each) for each in pairs],
+        }
+        click.echo(json.dumps(shown, indent=2))
+        return
+    if not found:
+        click.echo("No GGUF files found: name a folder to look into, or run `blendin models pull`.")
+        return
+    table = _table("Size", "Architecture", "Quantization", "Context", "Vocabulary", "Model and file")
+    for each in found:
+        if each.header and not each.problem:
+            row = (_size(each.size_bytes), *_found_columns(each.header), f"{each.name}\n{each.path}")
+            table.add_row(*row)
+    _print(table)
+    for each in found:
+        if each.problem:
+            click.echo(f"Left out: {each.path} ({each.problem})")
+    if pairs:
+        click.echo("\nPairs that may go well together (base + guide):")
+    for suggestion in pairs:
+        click.echo(f"  {suggestion.base.name} + {suggestion.guide.name}: {'; '.join(suggestion.reasons)}")
+
+
+def _found_columns(header: GgufHeader) -> tuple[str, str, str, str]:
+    return header.architecture, header.quantization, f"{header.n_ctx_train}", header.fingerprint[:8]
+
+
+def _found_json(found: Found) -> dict[str, Any]:
+    from blendin_local.cli.inspection import header_json
+
+    assert found.header is not None
+    about = {"instruct": found.instruct, "family": found.family}
+    return {"name": found.name, "place": found.place, **header_json(found.header), **about}
+
+
+def _suggestion_json(suggestion: Suggestion) -> dict[str, Any]:
+    return {
+        "base": str(suggestion.base.path),
+        "guide": str(suggestion.guide.path),
+        "same_vocabulary": suggestion.same_vocabulary,
+        "reasons": list(suggestion.reasons),
+    }
+
+
+@models.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(name: str, yes: bool) -> None:
+    """Delete a model that was pulled.
+
+    Only files in this tool's own folder are deleted; a file that lies elsewhere is only forgotten.
+    """
+    from blendin_local.catalogue import load_catalogue
+    from blendin_local.sources.store import entry_folder, pulled_files
+    from blendin_local.sources.store import remove as remove_files
+
+    entry = load_catalogue().model(name)
+    folder = entry_folder(entry)
+    files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    if not files:
+        raise CatalogueError(f"{name} has not been pulled, so there is nothing to delete.")
+    size = sum(path.stat().st_size for path in files)
+    elsewhere = [path for path in pulled_files(entry) if not path.is_relative_to(folder)]
+    if not elsewhere and not yes:
+        click.confirm(f"Delete {folder} ({_size(size)})?", abort=True)
+    remove_files(entry)
+    if not elsewhere:
+        click.echo(f"{name} is deleted.")
+    for path in elsewhere:
+        how = "`hf cache` deletes it there" if "models--" in str(path) else "delete it yourself"
+        click.echo(f"{name} is forgotten; its file lies elsewhere and stays: {path} ({how}).")
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def _table(*titles: str, wrapped: bool = False) -> Table:
+    """A table whose last column gives way where the terminal is narrow; every one if `wrapped`."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold", no_wrap=not wrapped and title != titles[-1])
+    return table
+
+
+def _print(*parts: Any) -> None:
+    from rich.console import Console
+
+    # Piped into a file or a program, a table is as wide as it needs to be.
+    width = None if sys.stdout.isatty() else 10_000
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
+    for part in parts:
+        console.print(part)

@@ -1,0 +1,103 @@
+"""Replies in a terminal: coloured text or a line for each step, and the summary line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+
+import click
+
+from blendin_local.conversation import Reply
+from blendin_local.steps import Source, Step
+
+COLOURS = {Source.BASE: None, Source.GUIDE: "cyan", Source.BOTH: "green", Source.BLEND: "magenta"}
+_BAR = 8
+
+
+class ReplyPrinter:
+    """Prints the steps of one reply to stdout as they come."""
+
+    def __init__(self, view: str, color: str) -> None:
+        self._tokens = view == "tokens"
+        terminal = sys.stdout.isatty()
+        self._colour = color == "always" or (color == "auto" and terminal and not os.environ.get("NO_COLOR"))
+        # Raw bytes are for pipes; in a terminal a model's escape sequences would act.
+        self._inert = terminal
+        if self._tokens:
+            click.echo(f"{'step':>4}  {'says':24} {'spoke':6} {'base':14} {'guide':14} {'alpha':>5}")
+
+    def show(self, step: Step) -> None:
+        line = self._line(step) + "\n" if self._tokens else self._styled(step.text, step)
+        click.echo(line, nl=False, color=self._colour)
+
+    def end(self, text: str) -> None:
+        """After the last step."""
+        if self._tokens:
+            click.echo()
+            click.echo(inert(text) if self._inert else text)
+        elif sys.stdout.isatty() or not text.endswith("\n"):
+            click.echo()
+
+    def _styled(self, text: str, step: Step) -> str:
+        shown = inert(text) if self._inert else text
+        return click.style(shown, fg=COLOURS.get(step.source)) if self._colour and shown else shown
+
+    def _line(self, step: Step) -> str:
+        says = "(stop)" if step.source is Source.STOP else repr(step.data.decode("utf-8", "replace"))
+        says = _fitted((says[1:-1] if says[0] in "'\"" else says).replace(" ", "·"), 24)
+        alpha = f"{step.alpha:5.2f}" if step.intervened else "     "
+        line = f"{step.index + 1:4}  {says} {step.source:6} {_bar(step.c_b)} {_bar(step.c_g)} {alpha}"
+        return click.style(line, fg=COLOURS.get(step.source)) if self._colour else line
+
+
+def _bar(confidence: float | None) -> str:
+    if confidence is None:
+        return " " * (_BAR + 6)
+    full = round(confidence * _BAR)
+    return f"{'█' * full}{'░' * (_BAR - full)} {confidence:.2f} "
+
+
+def _fitted(text: str, width: int) -> str:
+    """Text cut or padded to a number of terminal cells."""
+    cells = 0
+    for place, character in enumerate(text):
+        cells += 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if cells > width:
+            return (
+                text[: max(0, place - 1)]
+                + "…"
+                + " " * (width - sum(1 for _ in text[: max(0, place - 1)]) - 1)
+            )
+    return text + " " * (width - cells)
+
+
+def inert(text: str) -> str:
+    """Text whose control characters, other than line breaks and tabs, show as pictures and do nothing."""
+    return "".join(
+        character
+        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf")
+        else (chr(0x2400 + ord(character)) if ord(character) < 0x20 else "\N{REPLACEMENT CHARACTER}")
+        for character in text
+    )
+
+
+def summary_line(reply: Reply, calibrated: bool) -> str:
+    """One line: how much, how fast, how often the guide was asked, how far to trust it."""
+    summary = reply.summary
+    parts = [
+        f"{summary.tokens} tokens",
+        f"{summary.tokens_per_second:.1f} tokens/s",
+        f"first after {summary.timings.first_token_s:.2f} s",
+        f"intervention rate {summary.intervention_rate:.0%}",
+        f"changed {summary.changed_rate:.0%}",
+        f"guide words {summary.guide_word_rate:.0%}",
+    ]
+    reliability = summary.mean("reliability")
+    if reliability is not None:
+        name = "reliability" if calibrated else "confidence (not calibrated)"
+        parts.append(f"{name} {reliability:.2f}, lowest {summary.lowest_reliability:.2f}")
+    if reply.dropped_messages:
+        parts.append(f"{reply.dropped_messages} old messages dropped")
+    parts.append(f"ended by {reply.finish_reason}")
+    return " · ".join(parts)
