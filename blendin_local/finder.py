@@ -66,8 +66,10 @@ class Found:
         """Whose model it is ("llama"), or the architecture where the name does not tell."""
         if self.header is None:
             return ""
-        names = f"{self.name} {self.header.name} {self.header.architecture}".lower()
-        return next((family for family in _FAMILIES if family in names), self.header.architecture)
+        # Names first: many families share the architecture of another.
+        names = (self.name, self.header.name, self.header.architecture)
+        known = (family for name in names for family in _FAMILIES if family in name.lower())
+        return next(known, self.header.architecture)
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,12 @@ class _Handler(BaseHTTPRequestHandler):
             tree = [{"type": "file", "path": name, "size": size[name], "oid": "0" * 40} for name in names]
             self._send(200, json.dumps(tree).encode())
         else:
-            info = {"id": repo, "modelId": repo, "sha": "c" * 40, "siblings": [{"rfilename": n} for n in names]}
+            info = {
+                "id": repo,
+                "modelId": repo,
+                "sha": "c" * 40,
+                "siblings": [{"rfilename": n} for n in names],
+            }
             self._send(200, json.dumps(info).encode())
 
     def _file(self, path: str, repo: str) -> None:

@@ -103,7 +103,12 @@ def test_heads_per_layer_shared_layers_and_recurrent_state(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("file_type", "name"),
-    [(LlamaFileType.MOSTLY_Q4_K_M, "Q4_K_M"), (LlamaFileType.ALL_F32, "F32"), (1024 + 7, "Q8_0"), (999, "F32")],
+    [
+        (LlamaFileType.MOSTLY_Q4_K_M, "Q4_K_M"),
+        (LlamaFileType.ALL_F32, "F32"),
+        (1024 + 7, "Q8_0"),
+        (999, "F32"),
+    ],
 )
 def test_quantization_is_named_as_llama_cpp_does(tmp_path: Path, file_type: int, name: str) -> None:
     path = write(tmp_path / "a.gguf", lambda writer: writer.add_file_type(file_type))
@@ -142,7 +147,12 @@ def test_fingerprint_is_that_of_the_vocabulary_alone(tmp_path: Path) -> None:
     prints = {
         read_header(write(tmp_path / f"{i}.gguf", tokens(*given))).fingerprint
         for i, given in enumerate(
-            [(["ab", "c"], [1, 1]), (["a", "bc"], [1, 1]), (["ab", "c"], [1, 3]), (["ab", "c", ""], [1, 1, 1])]
+            [
+                (["ab", "c"], [1, 1]),
+                (["a", "bc"], [1, 1]),
+                (["ab", "c"], [1, 3]),
+                (["ab", "c", ""], [1, 1, 1]),
+            ]
         )
     }
     assert len(prints) == 4
@@ -213,7 +223,9 @@ def test_split_model_counts_all_its_parts(tmp_path: Path) -> None:
 
 def test_split_model_wants_its_first_part_all_parts_and_its_names(tmp_path: Path) -> None:
     paths = split(tmp_path)
-    with pytest.raises(ModelError, match=r"part 2 of 3 of a split model: give the first part, big-00001-of-00003"):
+    with pytest.raises(
+        ModelError, match=r"part 2 of 3 of a split model: give the first part, big-00001-of-00003"
+    ):
         read_header(paths[1])
     renamed = tmp_path / "renamed.gguf"
     renamed.write_bytes(paths[0].read_bytes())

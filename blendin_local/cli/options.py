@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -200,7 +201,7 @@ def _given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 def read_text(path: str) -> str:
     """Text of a file, or of standard input for "-". Raises PromptError where it cannot be read."""
     try:
-        data = click.get_binary_stream("stdin").read() if path == "-" else Path(path).read_bytes()
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
         return data.decode("utf-8")
     except OSError as error:
         raise PromptError(f"Cannot read {path}: {error.strerror or error}.") from error

@@ -116,10 +116,10 @@ class _Hub:
 
     def locate(self, name: str, entry: ModelEntry) -> Remote:
         """Where the file can be fetched, and what it must be."""
-        url = self._package.hf_hub_url(
-            self._source.repo, name, revision=self._source.revision, endpoint=self._endpoint
-        )
         with self._errors(name):
+            url = self._package.hf_hub_url(
+                self._source.repo, name, revision=self._source.revision, endpoint=self._endpoint
+            )
             metadata = self._package.get_hf_file_metadata(url, endpoint=self._endpoint)
             headers = self._package.utils.build_hf_headers()
         token = headers.get("authorization")

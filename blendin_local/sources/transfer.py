@@ -72,12 +72,21 @@ def download(remote: Remote, target: Path, progress: Progress) -> str:
     breaking off, and where size or checksum are wrong.
     """
     part = _Part(target, remote)
+    try:
+        _receive_all(remote, part, progress)
+    finally:
+        part.close()
+    return part.finish(progress)
+
+
+def _receive_all(remote: Remote, part: _Part, progress: Progress) -> None:
+    """Fill `part`, in as many requests as it takes."""
     first, failures = part.length, 0
     while True:
         before = part.length
         try:
             _receive(remote, part, progress)
-            break
+            return
         except _Refused as refusal:
             reason, again = str(refusal), refusal.temporary
         except urllib.error.URLError as error:
@@ -89,7 +98,6 @@ def download(remote: Remote, target: Path, progress: Progress) -> str:
             kept = f"; pull again to go on from {part.length / 1e6:,.1f} MB" if part.length else ""
             raise CatalogueError(f"{remote.what}: {urlsplit(remote.url).netloc} {reason}{kept}.")
         time.sleep(_PAUSE_S * failures)
-    return part.finish(progress)
 
 
 def _receive(remote: Remote, part: _Part, progress: Progress) -> None:
@@ -165,8 +173,7 @@ class _Part:
             self.tag = strong if strong.startswith('"') else response.headers.get("Last-Modified", "")
         note = {"url": _plain(self._remote.url), "identity": self._remote.identity, "tag": self.tag}
         write_text(self._note, json.dumps(note))
-        if self._stream is not None:
-            self._stream.close()
+        self.close()
         self._stream = self._path.open("ab")
         self._stream.truncate(self.length)
 
@@ -176,11 +183,15 @@ class _Part:
         self._stream.flush()
         self.length += len(chunk)
 
-    def finish(self, progress: Progress) -> str:
-        """Check the whole file and give it its name; returns its sha256."""
+    def close(self) -> None:
         if self._stream is not None:
+            self._stream.flush()
             os.fsync(self._stream.fileno())
             self._stream.close()
+            self._stream = None
+
+    def finish(self, progress: Progress) -> str:
+        """Check the whole file and give it its name; returns its sha256."""
         sha256 = hash_file(self._path, progress, f"checking {self.target.name}")
         self._note.unlink(missing_ok=True)
         if self._remote.sha256 not in ("", sha256):

@@ -1,0 +1,45 @@
+"""Which model is being loaded and how far it is, with what loading will take. Gone once both are ready."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.widgets import Static
+
+from blendin_local.tui.about import About
+from blendin_local.tui.bars import bar
+from blendin_local.tui.inert import inert
+
+_BAR = 24
+
+
+class LoadingBar(Static):
+    def __init__(self, about: About, *, id: str | None = None) -> None:
+        super().__init__(id=id, markup=False)
+        self._about = about
+        self._shown: tuple[str, float] | None = None
+
+    def on_mount(self) -> None:
+        self.show("", 0.0)
+
+    def show(self, role: str, share: float) -> None:
+        """The share of a model that is loaded; role is "" before the first report."""
+        if (role, share) == self._shown:
+            return
+        self._shown = (role, share)
+        name = inert({"base": self._about.base, "guide": self._about.guide}.get(role, ""))
+        if role and share < 1:
+            full, rest = bar(share, _BAR)
+            line = Content.assemble(
+                f"Loading the {role}  ", (full, "$primary"), (rest, "$text-disabled"), f" {share:4.0%}  ",
+                (name, "$text-muted"),
+            )  # fmt: skip
+        else:
+            # Past its last byte a model still makes its context, and after the guide the vocabularies are
+            # matched: nothing reports how far that is.
+            line = Content(f"Preparing the {role}  {name}" if role else "Loading the models")
+        lines = [line]
+        if self._about.memory:
+            lines.append(Content.styled(self._about.memory, "$text-muted"))
+        if self._about.warning:
+            lines.append(Content.styled(self._about.warning, "bold $text-warning"))
+        self.update(Content("\n").join(lines), layout=False)

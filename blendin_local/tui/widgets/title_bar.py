@@ -1,0 +1,23 @@
+"""One line at the top: the pair, its models, and how they are blended."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Static
+
+from blendin_local.tui.about import About
+from blendin_local.tui.inert import inert
+
+
+class TitleBar(Horizontal):
+    def __init__(self, about: About) -> None:
+        super().__init__()
+        self._about = about
+
+    def compose(self) -> ComposeResult:
+        about = self._about
+        name = (f"  {inert(about.pair)}", "bold") if about.pair else ""
+        yield Static(Content.assemble(("blendin", "bold $primary"), name, f"  {inert(about.models)}"), id="title")
+        yield Static(Content(about.method), id="method")

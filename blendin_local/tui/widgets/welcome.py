@@ -1,0 +1,33 @@
+"""What an empty conversation shows: the two models, the colours, and something to ask."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from blendin_local.tui.about import About
+from blendin_local.tui.inert import inert
+from blendin_local.tui.widgets.legend import Legend
+
+EXAMPLE = "Why do leaves change colour in autumn?"
+
+
+class Welcome(VerticalScroll, can_focus=False):
+    def __init__(self, about: About, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._about = about
+
+    def compose(self) -> ComposeResult:
+        about = self._about
+        base_role, guide_role = about.roles
+        models = Content.assemble(
+            ("Two models answer you together.\n\n", "bold"),
+            (inert(about.base), "$source-base bold"), "\n  ", (base_role, "$text-muted"), "\n",
+            (inert(about.guide), "$source-guide bold"), "\n  ", (guide_role, "$text-muted"),
+        )  # fmt: skip
+        yield Static(models)
+        yield Static("Each word shows who chose it:")
+        yield Legend(explained=True)
+        yield Static(Content.assemble("Try:  ", (EXAMPLE, "italic")))
