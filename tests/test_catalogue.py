@@ -111,6 +111,8 @@ def test_users_entries_join_and_replace_the_shipped_ones() -> None:
 [models."my-7b.q4"]
 sources = ["/models/my-7b.gguf"]
 note = "mine"
+[models.gemma-3-270m]
+sources = ["/models/gemma.gguf"]
 [pairs.demo]
 base = "my-7b.q4"
 guide = "smollm2-135m-instruct"
@@ -131,6 +133,7 @@ reliabilities = [0.3]
     )
     catalogue = load_catalogue()
     assert catalogue.model("my-7b.q4").origin == user_catalogue_file()
+    assert catalogue.model("gemma-3-270m").sources == ("/models/gemma.gguf",)
     pair = catalogue.pair("demo")
     assert pair.blend == BlendSettings(method="nudge", gamma=1.0, unit="word")
     assert pair.sampling == SamplingSettings(temperature=0.7, top_k=40)

@@ -191,6 +191,13 @@ def test_pairs_prefer_one_vocabulary_one_family_and_a_pretrained_base(header: Gg
     assert len(suggest_pairs([gemma_base, llama_large, llama_guide, llama_base], limit=1)) == 1
 
 
+def test_one_vocabulary_counts_for_more_than_one_family(header: GgufHeader) -> None:
+    guide = model(header, "llama-it", 1000, "L")
+    relative = model(header, "llama-large", 9000, "other")
+    same = model(header, "qwen-with-that-vocabulary", 4000, "L")
+    assert [pair.base for pair in suggest_pairs([guide, relative, same])] == [same, relative]
+
+
 def test_no_pair_of_a_model_with_itself_or_with_a_guide_as_large(header: GgufHeader) -> None:
     one = model(header, "a-instruct", 1000, "L", "{{ x }}")
     assert suggest_pairs([one, replace(one, path=Path("/other.gguf"))]) == []

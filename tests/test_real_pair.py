@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reference import blend_step
+from reference import STOP, Rules, Speaker, blend
 
 from blendin_local.engine import Request, Response, decode, respond
 from blendin_local.loading import PairFiles, start_conversation
@@ -126,27 +126,30 @@ def test_a_step_equals_the_plain_second_implementation(
     demo: Pair, demo_files: PairFiles, method: str
 ) -> None:
     base, guide = prompts(demo_files, demo, "What do bees make?")
-    settings = GenerationSettings(BlendSettings(method=method, gamma=1.0, guide_stop=False), max_tokens=3)
+    settings = GenerationSettings(BlendSettings(method=method, gamma=1.0, guide_stop=False), max_tokens=2)
     response = respond(demo, Request(base, guide, settings, candidates=50))
+    names = [
+        [vocabulary.token_bytes(token) for token in range(len(vocabulary))]
+        for vocabulary in (demo.base.vocabulary, demo.guide.vocabulary)
+    ]
     for place, (_, step) in enumerate(decode(demo, [response])):
         # What both models saw is still in their contexts: the logits of this very step.
-        expected = blend_step(
-            demo.base.logits(0),
-            demo.guide.logits(0),
-            demo.base.vocabulary,
-            demo.guide.vocabulary,
-            settings.blend,
+        expected = blend(
+            Speaker(names[0], demo.base.vocabulary.kinds.tolist(), demo.base.logits(0).tolist(), base.lead),
+            Speaker(
+                names[1], demo.guide.vocabulary.kinds.tolist(), demo.guide.logits(0).tolist(), guide.lead
+            ),
+            Rules(method, gamma=1.0),
             first=place == 0,
-            base_lead=base.lead,
-            guide_lead=guide.lead,
         )
         assert step.alpha == pytest.approx(expected.alpha, abs=1e-6)
         assert step.agreement == pytest.approx(expected.agreement, abs=1e-6)
+        assert step.guide_rank == expected.rank
         assert step.divergence == pytest.approx(expected.divergence, abs=1e-5)
         assert step.candidates is not None
         for candidate in step.candidates.blend:
-            key = candidate.data or None
-            assert candidate.probability == pytest.approx(expected.blend[key], abs=1e-6), candidate
+            key = candidate.data or STOP
+            assert candidate.probability == pytest.approx(expected.mixture[key], abs=1e-6), candidate
 
 
 class Forced:
@@ -214,9 +217,10 @@ def test_special_tokens_typed_by_a_user_are_plain_text(demo: Pair, demo_files: P
 
 
 def test_the_cached_map_equals_a_fresh_one(demo: Pair, tmp_path: Path) -> None:
-    built = pair_models(demo.base, demo.guide, cache=tmp_path).vocabulary_map
-    read = pair_models(demo.base, demo.guide, cache=tmp_path).vocabulary_map
-    assert len(list(tmp_path.iterdir())) == 1
+    folder = tmp_path / "maps"
+    built = pair_models(demo.base, demo.guide, cache=folder).vocabulary_map
+    read = pair_models(demo.base, demo.guide, cache=folder).vocabulary_map
+    assert len(list(folder.iterdir())) == 1
     for name, array in built.to_arrays().items():
         assert np.array_equal(array, read.to_arrays()[name]), name
     assert built.guide_only == read.guide_only

@@ -89,6 +89,8 @@ def test_url_is_pulled_checked_and_not_pulled_twice(server: FakeServer, served: 
     assert server.requests == []
     assert pull(entry, force=True) == path
     assert len(server.requests) == 1
+    assert remove(entry) == []
+    assert not entry_folder(entry).exists()
 
 
 def test_broken_connection_is_resumed_where_it_broke(server: FakeServer, served: ServedFile) -> None:

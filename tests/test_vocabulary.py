@@ -404,7 +404,8 @@ def test_a_damaged_cached_map_is_built_again(tmp_path: Path, damage: str) -> Non
             np.savez(path, something=np.arange(3))
     again = pair_models(base, guide, cache=cache).vocabulary_map
     assert np.array_equal(again.outcome_of, expected.outcome_of)
-    assert path.read_bytes() == whole
+    with np.load(path, allow_pickle=False) as mended:
+        assert np.array_equal(mended["outcome_of"], expected.outcome_of)
 
 
 # The Gemma trap

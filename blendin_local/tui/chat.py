@@ -169,6 +169,9 @@ class PairChat:
         self._conversation.pair.close()
 
     def _seed_next(self) -> None:
-        seed = self._fresh_seed() if self._first_seed is None else (self._first_seed + self._replies) % (1 << 63)
+        if self._first_seed is None:
+            seed = self._fresh_seed()
+        else:
+            seed = (self._first_seed + self._replies) % (1 << 63)
         self._replies += 1
         self._conversation.settings = replace(self._conversation.settings, seed=seed)

@@ -17,14 +17,14 @@ _UNKNOWN = "–"
 def heading(text: str, *columns: str) -> Content:
     """A section's title, with the titles of its columns of numbers."""
     titles = "".join(f"{column:>{_NUMBER}}" for column in columns)
-    return Content.assemble((text, "bold"), (titles.rjust(WIDTH - len(text)), "$text-muted"))
+    return Content.assemble((text, "bold"), (titles.rjust(WIDTH - len(text)), "$foreground-muted"))
 
 
 def gauge(label: str, last: float | None, mean: float | None, style: str) -> Content:
     """A share as a bar, its last value and its mean."""
     full, rest = bar(last or 0.0, _BAR)
     return Content.assemble(
-        f"{label:{_LABEL}}", (full, style), (rest, "$text-disabled"), number(last), number(mean)
+        f"{label:{_LABEL}}", (full, style), (rest, "$foreground-disabled"), number(last), number(mean)
     )
 
 
@@ -37,18 +37,19 @@ def rate(label: str, share: float | None, style: str) -> Content:
     """A share of the reply as a bar and in per cent."""
     full, rest = bar(share or 0.0, _BAR)
     percent = _UNKNOWN if share is None else f"{share:.0%}"
-    bar_and_rest = ((full, style), (rest, "$text-disabled"))
+    bar_and_rest = ((full, style), (rest, "$foreground-disabled"))
     return Content.assemble(f"{label:{WIDTH - _BAR - _NUMBER}}", *bar_and_rest, f"{percent:>{_NUMBER}}")
 
 
 def fact(label: str, value: str) -> Content:
     """A label on the left and its value on the right."""
-    return Content.assemble((label, "$text-muted"), value.rjust(WIDTH - len(label)))
+    return Content.assemble((label, "$foreground-muted"), value.rjust(WIDTH - len(label)))
 
 
 def number(value: float | None) -> Content:
     text = f"{_UNKNOWN if value is None else f'{value:.2f}':>{_NUMBER}}"
-    return Content.styled(text, "$text-warning") if value is not None and value < WEAK_BELOW else Content(text)
+    weak = value is not None and value < WEAK_BELOW
+    return Content.styled(text, "$text-warning" if weak else "")
 
 
 def stacked(*rows: Content) -> Content:

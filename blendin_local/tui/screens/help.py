@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
-from textual.containers import VerticalScroll
-from textual.content import Content
+from textual.binding import Binding, BindingType
+from textual.containers import Grid, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -44,21 +43,17 @@ FIGURES = {
 
 
 class HelpScreen(ModalScreen[None]):
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f1,q", "dismiss", "Close", id="help.close"),
-        Binding("down,j", "scroll(1)", show=False),
-        Binding("up,k", "scroll(-1)", show=False),
     ]
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="help") as scroll:
             scroll.border_title = "Help"
             scroll.border_subtitle = "Escape closes"
-            yield Static(_listed("Keys", KEYS.items()))
-            yield Static(_listed("Figures of the panel", FIGURES.items()))
-
-
-def _listed(title: str, entries: Iterable[tuple[str, str]]) -> Content:
-    parts: list[Content] = [Content.styled(title, "bold underline")]
-    parts += [Content.assemble((name, "bold $primary"), "\n  ", text) for name, text in entries]
-    return Content("\n").join(parts)
+            for title, entries in (("Keys", KEYS), ("The figures", FIGURES)):
+                yield Static(title, classes="title")
+                with Grid():
+                    for name, text in entries.items():
+                        yield Static(name, classes="name", markup=False)
+                        yield Static(text, markup=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.content import Content
 from textual.widget import Widget
 
@@ -14,7 +16,7 @@ MEANINGS = {
 
 
 class Legend(Widget):
-    COMPONENT_CLASSES = {"legend--base", "legend--guide", "legend--both", "legend--blend"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"legend--base", "legend--guide", "legend--both", "legend--blend"}
 
     def __init__(self, *, explained: bool = False) -> None:
         super().__init__(classes="-explained" if explained else None)
@@ -25,6 +27,6 @@ class Legend(Widget):
         if not self._explained:
             return Content("  ").join(Content.assemble(sample) for sample in samples.values())
         return Content("\n").join(
-            Content.assemble(sample, " " * (7 - len(source)), (MEANINGS[source], "$text-muted"))
+            Content.assemble(sample, " " * (7 - len(source)), (MEANINGS[source], "$foreground-muted"))
             for source, sample in samples.items()
         )

@@ -30,8 +30,8 @@ class LoadingBar(Static):
         if role and share < 1:
             full, rest = bar(share, _BAR)
             line = Content.assemble(
-                f"Loading the {role}  ", (full, "$primary"), (rest, "$text-disabled"), f" {share:4.0%}  ",
-                (name, "$text-muted"),
+                f"Loading the {role}  ", (full, "$primary"), (rest, "$foreground-disabled"), f" {share:4.0%}  ",
+                (name, "$foreground-muted"),
             )  # fmt: skip
         else:
             # Past its last byte a model still makes its context, and after the guide the vocabularies are
@@ -39,7 +39,7 @@ class LoadingBar(Static):
             line = Content(f"Preparing the {role}  {name}" if role else "Loading the models")
         lines = [line]
         if self._about.memory:
-            lines.append(Content.styled(self._about.memory, "$text-muted"))
+            lines.append(Content.styled(self._about.memory, "$foreground-muted"))
         if self._about.warning:
             lines.append(Content.styled(self._about.warning, "bold $text-warning"))
         self.update(Content("\n").join(lines), layout=False)

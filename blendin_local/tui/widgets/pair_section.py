@@ -22,7 +22,7 @@ class PairSection(Widget):
             name = inert(name)
             room = rows.WIDTH - 7
             shown = name if len(name) <= room else f"{name[: room - 1]}…"
-            return Content.assemble((f"{role:7}", "$text-muted"), shown)
+            return Content.assemble((f"{role:7}", "$foreground-muted"), shown)
 
         return rows.stacked(
             Content.styled(inert(about.pair) or "Two models", "bold"),

@@ -17,7 +17,7 @@ from blendin_local.tui.widgets.reliability_section import ReliabilitySection
 from blendin_local.tui.widgets.speed_section import SpeedSection
 
 
-class Panel(VerticalScroll, can_focus=False):
+class Panel(VerticalScroll):
     reliability = query_one(ReliabilitySection)
     blend = query_one(BlendSection)
     speed = query_one(SpeedSection)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from textual import _ansi_sequences, events
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.keys import Keys
 from textual.message import Message
 from textual.widgets import TextArea
@@ -24,7 +24,7 @@ cast(dict[str, Any], _ansi_sequences.ANSI_SEQUENCES_KEYS).setdefault("\x1b\r", (
 class Prompt(TextArea):
     """Grows with its text up to the height that app.tcss allows."""
 
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "send", "Send", show=False, id="prompt.send"),
         Binding("pageup", "scroll_conversation(-1)", "Page up", show=False, id="prompt.page_up"),
         Binding("pagedown", "scroll_conversation(1)", "Page down", show=False, id="prompt.page_down"),

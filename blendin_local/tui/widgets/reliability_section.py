@@ -16,7 +16,7 @@ class ReliabilitySection(Widget):
     def __init__(self) -> None:
         super().__init__()
         self._figures = Figures()
-        self._calibrated: bool | None = None
+        self._calibrated = False
 
     def show(self, figures: Figures, calibrated: bool) -> None:
         self._figures, self._calibrated = figures, calibrated
@@ -27,11 +27,11 @@ class ReliabilitySection(Widget):
         lowest = summary.lowest_reliability
         return rows.stacked(
             rows.heading("Reliability" if self._calibrated else "Confidence", "now", "mean"),
+            Content.styled("" if self._calibrated else "not calibrated", "$foreground-muted"),
             rows.gauge("base", figures.base.last, figures.base.mean, "$source-base"),
             rows.line_of(figures.base.latest, "$source-base"),
             rows.gauge("guide", figures.guide.last, figures.guide.mean, "$source-guide"),
             rows.line_of(figures.guide.latest, "$source-guide"),
             rows.fact("lowest", "–" if lowest is None else f"{lowest:.2f}"),
             rows.fact(f"steps under {WEAK_BELOW}", f"{summary.weak_share:.0%}" if summary.steps else "–"),
-            Content.styled("" if self._calibrated is not False else "(not calibrated)", "$text-muted"),
         )

@@ -18,6 +18,8 @@ class TitleBar(Horizontal):
 
     def compose(self) -> ComposeResult:
         about = self._about
-        name = (f"  {inert(about.pair)}", "bold") if about.pair else ""
-        yield Static(Content.assemble(("blendin", "bold $primary"), name, f"  {inert(about.models)}"), id="title")
+        title = Content.assemble(
+            ("blendin", "bold $text-primary"), (f"  {inert(about.pair)}", "bold"), f"  {inert(about.models)}"
+        )
+        yield Static(title, id="title")
         yield Static(Content(about.method), id="method")

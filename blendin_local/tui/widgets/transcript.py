@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -52,7 +53,7 @@ class Transcript(ScrollView, can_focus=True):
     """Entries one below the other; follows its end while the view is near it."""
 
     ALLOW_SELECT = True
-    COMPONENT_CLASSES = {
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
         "transcript--user",
         "transcript--base",
         "transcript--guide",
@@ -79,15 +80,24 @@ class Transcript(ScrollView, can_focus=True):
     def entries(self) -> tuple[Entry, ...]:
         return tuple(self._entries)
 
+    @property
+    def last_reply(self) -> Entry | None:
+        return next((entry for entry in reversed(self._entries) if entry.kind is Kind.REPLY), None)
+
     def add(self, kind: Kind, pieces: Iterable[tuple[str, str]] = ()) -> Entry:
         """Add an entry at the end and show it."""
         entry = Entry(kind)
+        self.put(entry)
+        self.write(entry, pieces, follow=True)
+        return entry
+
+    def put(self, entry: Entry) -> None:
+        """Add an entry that has been taken out before at the end, and show it."""
         if self._wrap_width:
             entry.body.layout(self._wrap_width)
         self._tops.append(self._height)
         self._entries.append(entry)
-        self.write(entry, pieces, follow=True)
-        return entry
+        self._resized(len(self._entries) - 1, follow=True)
 
     def write(self, entry: Entry, pieces: Iterable[tuple[str, str]], *, follow: bool | None = None) -> None:
         """Add inert text, as (text, tag), to the end of an entry."""
@@ -99,7 +109,7 @@ class Transcript(ScrollView, can_focus=True):
         self.refresh_lines(self._tops[place] + before - 2, entry.height - before + 2)
         self._resized(place, follow)
 
-    def remove(self, entry: Entry) -> None:
+    def take_out(self, entry: Entry) -> None:
         place = self._entries.index(entry)
         del self._entries[place], self._tops[place]
         self._resized(place - 1, follow=self.near_bottom)
