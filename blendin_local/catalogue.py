@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from blendin_local.errors import CatalogueError, SettingError
 from blendin_local.locations import config_dir
-from blendin_local.settings import BlendSettings, SamplingSettings, setting_names
+from blendin_local.settings import RECOMMENDED_SAMPLING, BlendSettings, SamplingSettings, setting_names
 from blendin_local.sources.store import find_pulled
 
 __all__ = ["Catalogue", "Curve", "ModelEntry", "PairEntry", "load_catalogue", "user_catalogue_file"]
@@ -62,7 +62,7 @@ class PairEntry:
     guide: str
     description: str = ""
     blend: BlendSettings = field(default_factory=BlendSettings)
-    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    sampling: SamplingSettings = RECOMMENDED_SAMPLING
     calibration: Mapping[str, Curve] | None = None
     origin: Path | None = None
 
@@ -199,7 +199,11 @@ class _Reader:
             guide=guide,
             description=self.value(table, "description", str, where, default=""),
             blend=self.settings(table, "blend", BlendSettings, where),
-            sampling=self.settings(table, "sampling", SamplingSettings, where),
+            sampling=(
+                self.settings(table, "sampling", SamplingSettings, where)
+                if "sampling" in table
+                else RECOMMENDED_SAMPLING
+            ),
             calibration=self.calibration(table, f"{where}.calibration") if "calibration" in table else None,
             origin=self.file,
         )

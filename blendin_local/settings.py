@@ -150,6 +150,13 @@ class SamplingSettings:
         _within(self, "penalty_window", 0, 1 << 24)
 
 
+RECOMMENDED_SAMPLING = SamplingSettings(
+    temperature=0.7, min_p=0.05, top_k=40, top_p=0.95, repetition_penalty=1.05, dry_multiplier=0.8
+)
+"""For pairs that the catalogue recommends nothing else for. Small models loop under greedy decoding; these
+settings were measured on the demo pair (docs/measure_sampling.py)."""
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationSettings:
     """Everything that decides one response, beside the two models and the prompt."""

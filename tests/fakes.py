@@ -204,11 +204,17 @@ def vocabularies(
 # Minds
 
 
-def dreaming(vocabulary: Vocabulary, seed: int, spread: float = 2.0) -> Mind:
-    """Random logits that depend on every token of the context; a larger spread is more often sure."""
+def dreaming(vocabulary: Vocabulary, seed: int, spread: float = 2.0, *, of_text: bool = False) -> Mind:
+    """Random logits that depend on every token of the context; a larger spread is more often sure.
+
+    of_text: on the text alone, however it is cut into tokens.
+    """
 
     def mind(tokens: tuple[int, ...]) -> Logits:
-        generator = np.random.default_rng([seed, len(tokens), *tokens])
+        context: Iterable[int] = tokens
+        if of_text:
+            context = vocabulary.decode(tokens).decode("utf-8", "ignore").encode()
+        generator = np.random.default_rng([seed, *context])
         return generator.normal(scale=spread, size=len(vocabulary)).astype(np.float32)
 
     return mind

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from blendin_local.errors import ModelError
+from blendin_local.llamacpp.damage import find_damage
 from blendin_local.llamacpp.gguf_file import GgufFile, Tensor
 from blendin_local.llamacpp.library import api
 
@@ -60,6 +61,7 @@ class GgufHeader:
     recurrent_size: numbers that the recurrent state of one sequence holds, over all layers.
     fingerprint: equal for two files with one vocabulary, such as two quantizations of a model.
     unusable: what the file is, if it cannot give next-token probabilities ("an embedding model").
+    damage: what in it would crash llama.cpp ("two of its tokens have the same text"), "" if nothing.
     """
 
     path: Path
@@ -86,6 +88,7 @@ class GgufHeader:
     chat_template: str | None
     fingerprint: str
     unusable: str
+    damage: str = ""
 
     @property
     def has_decoder(self) -> bool:
@@ -152,6 +155,7 @@ def _describe(file: GgufFile, size: int, tensors: list[Tensor], split_count: int
         chat_template=file.text("tokenizer.chat_template") or None,
         fingerprint=_fingerprint(file, texts),
         unusable=_unusable(file, arch, tensors),
+        damage=find_damage(file, arch, texts),
     )
 
 

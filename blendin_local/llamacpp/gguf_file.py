@@ -109,6 +109,14 @@ class GgufFile:
             return default
         return int(getattr(_library().get, f"gguf_get_val_{name}")(self._context, index))
 
+    def number(self, key: str) -> float | None:
+        """A floating-point value of either width; None if the key is missing or of another type."""
+        index, kind = self._find(key)
+        name = _SCALARS[kind][0] if kind in _SCALARS else ""
+        if name[:1] != "f":
+            return None
+        return float(getattr(_library().get, f"gguf_get_val_{name}")(self._context, index))
+
     def integers(self, key: str) -> tuple[int, ...]:
         """An array of integers or truth values, or a single integer as one; empty if there is neither."""
         index, kind = self._find(key)

@@ -48,6 +48,8 @@ def open_model(
     header = read_header(path)
     if not header.has_decoder:
         raise ModelError(f"{header.path} cannot write text: it is {header.unusable}.")
+    if header.damage:
+        raise ModelError(f"{header.path} is damaged ({header.damage}): get the model again.")
     return GgufModel(header, options or ModelOptions(), progress)
 
 

@@ -22,6 +22,7 @@ _SOURCE_COLOURS = {
     "source-both": ("#8fe388", "#145214"),
     "source-blend": ("#e3b5ff", "#6a1b9a"),
 }
+_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
 _PATIENCE_S = 20.0
 """How long quitting waits for the models' thread: a decode stops in its middle, a load does not always."""
 
@@ -31,7 +32,7 @@ class ChatApp(App[None]):
 
     TITLE = "blendin"
     CSS_PATH = "app.tcss"
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-narrow"), (100, "-wide")]
+    HORIZONTAL_BREAKPOINTS = _BREAKPOINTS
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", priority=True, id="app.quit")]
 
     def __init__(self, load: Load, about: About) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from typing import ClassVar
 
 from textual import on
@@ -19,6 +18,7 @@ from blendin_local.tui.chat import Chat
 from blendin_local.tui.figures import Figures
 from blendin_local.tui.inert import inert
 from blendin_local.tui.live_reply import LiveReply
+from blendin_local.tui.phase import Phase
 from blendin_local.tui.screens.help import HelpScreen
 from blendin_local.tui.widgets.loading_bar import LoadingBar
 from blendin_local.tui.widgets.panel import Panel
@@ -33,12 +33,13 @@ _LOOKS_PER_SECOND = 20
 _PANEL_EVERY = 4
 """The figures are drawn at every fourth look only: nobody reads faster, and the models need the processor."""
 
-
-class Phase(Enum):
-    LOADING = auto()
-    FAILED = auto()
-    READY = auto()
-    WRITING = auto()
+_REFUSALS = {
+    Phase.WRITING: "A reply is being written: wait for its end, or stop it with Escape.",
+    Phase.STOPPING: "The reply is being stopped: one moment.",
+    Phase.WAITING: "One message is waiting for the models already.",
+    Phase.FAILED: "No models are loaded, so nobody can answer.",
+}
+"""Why a message is not sent; it stays in the input."""
 
 
 class ChatScreen(Screen[None]):
@@ -92,7 +93,7 @@ class ChatScreen(Screen[None]):
     def look(self) -> None:
         """Take in everything that has happened since the last look."""
         events, steps = self._worker.events, list[Step]()
-        if self.phase is Phase.LOADING:
+        if self.phase.is_loading:
             self.loading_bar.show(*self._worker.progress)
         while events:
             event = events.popleft()
@@ -123,7 +124,6 @@ class ChatScreen(Screen[None]):
             case ReplyBegun(reply):
                 self._live, self._asked = LiveReply(reply), None
                 self._write_pieces(self._live.begin())
-                self.status.show_writing(reply.summary)
             case ReplyEnded():
                 self._end(event)
 
@@ -138,8 +138,8 @@ class ChatScreen(Screen[None]):
     def _show_figures(self) -> None:
         if self._live and self._chat:
             self.panel.show(self._live.figures, self._chat)
-            if self.phase is Phase.WRITING:
-                self.status.show_writing(self._live.figures.summary)
+            if self.phase is Phase.WRITING and self._live.steps:
+                self.status.show_progress(self._live.figures.summary)
 
     # Replies
 
@@ -171,22 +171,15 @@ class ChatScreen(Screen[None]):
 
     @on(Prompt.Sent)
     def _send(self, message: Prompt.Sent) -> None:
-        match self.phase:
-            case Phase.WRITING:
-                self.notify("A reply is being written: wait for its end, or stop it with Escape.")
-                return
-            case Phase.FAILED:
-                self.notify("No models are loaded, so nobody can answer.", severity="warning")
-                return
-            case Phase.LOADING if self._asked:
-                self.notify("One message is waiting for the models already.")
-                return
+        if refusal := _REFUSALS.get(self.phase):
+            self._tell(refusal)
+            return
         entry = self.transcript.add(Kind.USER, [(inert(message.text), "user")])
         self._show_emptiness()
         self.prompt.clear()
         self._asked = (message.text, entry)
         if self.phase is Phase.LOADING:
-            self._show_phase(Phase.LOADING)
+            self._show_phase(Phase.WAITING)
         else:
             self._begin()
             self._worker.send(message.text)
@@ -212,8 +205,8 @@ class ChatScreen(Screen[None]):
     def action_stop(self) -> None:
         if self.phase is Phase.WRITING:
             self._worker.stop()
-            self.status.show("● Stopping …", "$warning")
-        elif self._asked:
+            self._show_phase(Phase.STOPPING)
+        elif self.phase is Phase.WAITING:
             self._take_back()
             self._show_phase(Phase.LOADING)
         else:
@@ -224,10 +217,10 @@ class ChatScreen(Screen[None]):
         if not self._may_act() or self._chat is None:
             return
         if last is None:
-            self.notify("There is no reply yet that could be written again.")
+            self._tell("There is no reply yet that could be written again.")
             return
         if self._chat.settings.sampling.temperature == 0:
-            self.notify("The temperature is 0, so the reply will be the same.", severity="warning")
+            self._tell("The temperature is 0, so the reply will be the same.")
         self._replaced = last
         self.transcript.take_out(last)
         self._begin()
@@ -238,7 +231,7 @@ class ChatScreen(Screen[None]):
             return
         if not self._restart_asked:
             self._restart_asked = True
-            self.notify("Ctrl+N once more begins a new conversation; this one is not kept.")
+            self._tell("Ctrl+N once more begins a new conversation; this one is not kept.")
             return
         self._restart_asked = False
         self._worker.restart()
@@ -247,13 +240,18 @@ class ChatScreen(Screen[None]):
         self.prompt.focus()
 
     def _may_act(self) -> bool:
-        if self.phase is Phase.WRITING:
-            self.notify("A reply is being written: stop it with Escape first.")
+        if self.phase.is_writing:
+            self._tell("A reply is being written: stop it with Escape first.")
         return self.phase is Phase.READY
 
     def action_toggle_panel(self) -> None:
         shown = self.panel.display
         self.set_class(not shown, "-panel-shown").set_class(shown, "-panel-hidden")
+
+    def _tell(self, text: str) -> None:
+        """Say one thing; a key pressed over and over does not pile it up."""
+        self.app.clear_notifications()
+        self.notify(text, markup=False)
 
     def action_help(self) -> None:
         self.app.push_screen(HelpScreen())
@@ -262,18 +260,8 @@ class ChatScreen(Screen[None]):
 
     def _show_phase(self, phase: Phase) -> None:
         self.phase = phase
-        self.loading_bar.display = phase is Phase.LOADING
-        match phase:
-            case Phase.LOADING if self._asked:
-                self.status.show("● Your message is sent once the models are loaded; Escape takes it back")
-            case Phase.LOADING:
-                self.status.show("● Loading; you can write already", "$primary")
-            case Phase.FAILED:
-                self.status.show("● No models; Ctrl+Q quits", "$text-error")
-            case Phase.READY:
-                self.status.show("● Ready", "$text-success")
-            case Phase.WRITING:
-                self.status.show("● Reading the conversation …", "$primary")
+        self.loading_bar.display = phase.is_loading
+        self.status.show(phase)
 
     def _show_emptiness(self) -> None:
         self.set_class(not self.transcript.is_empty, "-talking")

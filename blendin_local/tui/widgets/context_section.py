@@ -38,4 +38,6 @@ def _row(role: str, fill: Fill | None) -> Content:
     style = "$text-warning" if share > _NEARLY_FULL else "$source-base"
     full, rest = bar(share, rows.WIDTH - 7 - _NUMBERS)
     numbers = f"{fill.used}/{fill.size}"
-    return Content.assemble(f"{role:7}", (full, style), (rest, "$foreground-disabled"), f"{numbers:>{_NUMBERS}}")
+    return Content.assemble(
+        f"{role:7}", (full, style), (rest, "$foreground-disabled"), f"{numbers:>{_NUMBERS}}"
+    )

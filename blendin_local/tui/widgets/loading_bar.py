@@ -30,9 +30,12 @@ class LoadingBar(Static):
         if role and share < 1:
             full, rest = bar(share, _BAR)
             line = Content.assemble(
-                f"Loading the {role}  ", (full, "$primary"), (rest, "$foreground-disabled"), f" {share:4.0%}  ",
+                f"Loading the {role}  ",
+                (full, "$primary"),
+                (rest, "$foreground-disabled"),
+                f" {share:4.0%}  ",
                 (name, "$foreground-muted"),
-            )  # fmt: skip
+            )
         else:
             # Past its last byte a model still makes its context, and after the guide the vocabularies are
             # matched: nothing reports how far that is.

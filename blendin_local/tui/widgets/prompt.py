@@ -61,10 +61,9 @@ class Prompt(TextArea):
         self.post_message(self.PageWanted(direction))
 
     def restore(self, text: str) -> None:
-        """Give a text back that was not sent, unless something else is being written already."""
-        if not self.text.strip():
-            self.text = text
-            self.move_cursor(self.document.end)
+        """Give a text back that was not sent, before what has been written since."""
+        self.text = f"{text}\n{self.text}" if self.text.strip() else text
+        self.move_cursor(self.document.end)
 
     async def _on_key(self, event: events.Key) -> None:
         if event.key in _NEWLINE_KEYS:

@@ -9,7 +9,17 @@ from textual.getters import query_one
 from textual.widgets import Static
 
 from blendin_local.steps import Summary
+from blendin_local.tui.phase import Phase
 from blendin_local.tui.widgets.legend import Legend
+
+_SAYS = {
+    Phase.LOADING: ("Loading; you can write already", "$text-primary"),
+    Phase.WAITING: ("Your message waits for the models; Escape takes it back", "$text-primary"),
+    Phase.FAILED: ("No models; Ctrl+Q quits", "$text-error"),
+    Phase.READY: ("Ready", "$text-success"),
+    Phase.WRITING: ("Reading the conversation …", "$text-primary"),
+    Phase.STOPPING: ("Stopping …", "$text-warning"),
+}
 
 
 class StatusLine(Horizontal):
@@ -19,15 +29,15 @@ class StatusLine(Horizontal):
         yield Static(id="state", markup=False)
         yield Legend()
 
-    def show(self, text: str, style: str = "") -> None:
-        self.state.update(Content.styled(text, style), layout=False)
+    def show(self, phase: Phase) -> None:
+        self._say(*_SAYS[phase])
 
-    def show_writing(self, summary: Summary) -> None:
-        """A reply is under way: at first its prompt is read."""
-        if not summary.steps:
-            self.show("● Reading the conversation …", "$primary")
-            return
+    def show_progress(self, summary: Summary) -> None:
+        """How far a reply under way is."""
         speed = summary.tokens_per_second
         parts = [f"{summary.tokens} tokens"] + ([f"{speed:.0f}/s"] if speed else [])
         parts.append(f"intervened {summary.intervention_rate:.0%}")
-        self.show("● " + " · ".join(parts), "$primary")
+        self._say(" · ".join(parts), "$text-primary")
+
+    def _say(self, text: str, style: str) -> None:
+        self.state.update(Content.styled(f"● {text}", style), layout=False)

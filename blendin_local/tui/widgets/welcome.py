@@ -24,8 +24,8 @@ class Welcome(VerticalScroll, can_focus=False):
         base_role, guide_role = about.roles
         models = Content.assemble(
             ("Two models answer you together.\n\n", "bold"),
-            (inert(about.base), "$source-base bold"), "\n  ", (base_role, "$foreground-muted"), "\n",
-            (inert(about.guide), "$source-guide bold"), "\n  ", (guide_role, "$foreground-muted"), "\n",
+            (inert(about.base), "$source-base bold"), "  ", (base_role, "$foreground-muted"), "\n",
+            (inert(about.guide), "$source-guide bold"), "  ", (guide_role, "$foreground-muted"), "\n",
         )  # fmt: skip
         yield Static(models)
         yield Static("Each word shows who chose it:")
