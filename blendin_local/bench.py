@@ -1,8 +1,9 @@
 """How fast a pair generates, and what the engine costs beside bare llama.cpp calls.
 
 Each method writes replies to fixed prompts, greedily, until the wanted tokens are out; every decode is
-noted. Then the very same decodes run again as bare calls, in the same process, right after. The overhead
-is the ratio of both times; with several rounds, the median of their ratios.
+noted. Then the very same decodes run again as bare calls, in the same process, right after. Both are
+repeated in turn, and of every step and every decode the median over the rounds counts: a moment in which
+other programs held the processor falls on one round, and does not decide the ratio.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from statistics import median
 from time import perf_counter
 
+import numpy as np
+
 from blendin_local import memory
+from blendin_local.conversation import Reply
 from blendin_local.llamacpp.model import GgufModel
 from blendin_local.llamacpp.replay import Decode, Recorder, replay
 from blendin_local.loading import PairFiles, start_conversation
@@ -35,10 +39,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class MethodFigures:
-    """Figures of one method: medians over the rounds.
+    """Figures of one method.
 
     overhead: engine time / bare time for the same decodes. guide_decode_ratio: guide tokens decoded /
     (prompt and response tokens in the guide's tokenization); 0 where the guide is never decoded.
+    engine_s, bare_s: sums of the medians of all steps, or decodes. first_token_s: median over prompts.
     """
 
     overhead: float
@@ -70,59 +75,62 @@ def bench_method(
     rounds: int = 3,
     progress: Progress | None = None,
 ) -> MethodFigures:
-    """Measure one method over `rounds` rounds of `tokens` tokens each. Both models must be `GgufModel`s."""
-    results = [_round(files, pair, blend, tokens, number, progress) for number in range(rounds)]
-    middle = {name: median(asdict(result)[name] for result in results) for name in asdict(results[0])}
-    return replace(MethodFigures(**middle), tokens=results[0].tokens)
-
-
-def _round(
-    files: PairFiles, pair: Pair, blend: BlendSettings, tokens: int, number: int, progress: Progress | None
-) -> MethodFigures:
+    """Measure one method on `tokens` tokens, each `rounds` times. Both models must be `GgufModel`s."""
     models: list[GgufModel] = [pair.base, pair.guide]  # type: ignore[list-item]
-    log: list[Decode] = []
-    recorded = replace(pair, base=Recorder(models[0], log), guide=Recorder(models[1], log))
+    first_s: list[float] = []
+    later_s = bare_s = 0.0
     steps = decoded = needed = interventions = 0
-    first_token_s, after_first_s, engine_s, bare_s = [], 0.0, 0.0, 0.0
-    prompt = 0
     while steps < tokens:
-        log.clear()
-        for model in models:
-            model.forget()
+        prompt = PROMPTS[len(first_s) % len(PROMPTS)]
         settings = GenerationSettings(blend, max_tokens=tokens - steps)
-        conversation = start_conversation(files, recorded, settings)
-        reply = conversation.send(PROMPTS[prompt % len(PROMPTS)])
-        prompt += 1
-        begun = perf_counter()
-        for _ in reply:
-            pass
-        engine_s += perf_counter() - begun
-
-        summary = reply.summary
-        steps += summary.steps
-        interventions += summary.interventions
-        first_token_s.append(summary.timings.first_token_s)
-        after_first_s += summary.timings.total_s - summary.timings.first_token_s
-        if summary.guide_decoded:
-            decoded += summary.guide_decoded
+        step_times, decode_times = [], []
+        for number in range(rounds):
+            reply, log, times = _written(files, pair, models, settings, prompt)
+            step_times.append(times)
+            _forget(models)
+            decode_times.append(replay(log))
+            if progress:
+                progress(blend.method, number, steps + len(times))
+        typical = np.median(step_times, axis=0)
+        first_s.append(float(typical[0]))
+        later_s += float(typical[1:].sum())
+        bare_s += float(np.median(decode_times, axis=0).sum())
+        steps += len(typical)
+        interventions += reply.summary.interventions
+        if reply.summary.guide_decoded:
+            decoded += reply.summary.guide_decoded
             needed += reply.prompt_tokens["guide"] + len(pair.guide.tokenize(reply.text.encode()))
-        for model in models:
-            model.forget()
-        bare_s += replay(log)
-        if progress:
-            progress(blend.method, number, steps)
-    for model in models:
-        model.forget()
+    _forget(models)
+    engine_s = sum(first_s) + later_s
     return MethodFigures(
         overhead=engine_s / bare_s,
-        tokens_per_second=(steps - prompt) / after_first_s if after_first_s else 0.0,
-        first_token_s=median(first_token_s),
+        tokens_per_second=(steps - len(first_s)) / later_s if later_s else 0.0,
+        first_token_s=median(first_s),
         guide_decode_ratio=decoded / needed if needed else 0.0,
         intervention_rate=interventions / steps,
         tokens=steps,
         engine_s=engine_s,
         bare_s=bare_s,
     )
+
+
+def _written(
+    files: PairFiles, pair: Pair, models: list[GgufModel], settings: GenerationSettings, prompt: str
+) -> tuple[Reply, list[Decode], list[float]]:
+    """One reply from empty contexts, the decodes it took, and the seconds of each step."""
+    _forget(models)
+    log: list[Decode] = []
+    recorded = replace(pair, base=Recorder(models[0], log), guide=Recorder(models[1], log))
+    reply = start_conversation(files, recorded, settings).send(prompt)
+    times = [perf_counter()]
+    for _ in reply:
+        times.append(perf_counter())
+    return reply, log, np.diff(times).tolist()
+
+
+def _forget(models: list[GgufModel]) -> None:
+    for model in models:
+        model.forget()
 
 
 def memory_figures(files: PairFiles, options: ModelOptions) -> MemoryFigures:

@@ -18,9 +18,9 @@ from blendin_local.settings import BlendSettings
 @click.option("--methods", default="base,guide,nudge,blendin,ensemble", show_default=True,
               help="Methods to measure, separated by commas; all: every one.")  # fmt: skip
 @click.option("--gamma", type=float, help="Threshold.  [default: the pair's]")
-@click.option("--tokens", type=click.IntRange(1), default=256, show_default=True, help="Tokens per round.")
+@click.option("--tokens", type=click.IntRange(1), default=256, show_default=True, help="Tokens to write.")
 @click.option(
-    "--rounds", type=click.IntRange(1), default=3, show_default=True, help="Rounds; medians are shown."
+    "--rounds", type=click.IntRange(1), default=3, show_default=True, help="Repetitions; medians count."
 )
 @model_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")

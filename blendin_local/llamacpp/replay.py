@@ -49,8 +49,8 @@ class Recorder:
         self._model.watch(cancellation)
 
 
-def replay(log: Sequence[Decode]) -> float:
-    """Seconds that the decodes of a log take in bare calls, on the models' own contexts.
+def replay(log: Sequence[Decode]) -> list[float]:
+    """Seconds that each decode of a log takes in bare calls, on the models' own contexts.
 
     The log must begin on empty sequences. Each decode asks for the logits of its last token, as the engine
     does; nothing is done with them. Raises RuntimeError if a decode fails.
@@ -63,14 +63,15 @@ def replay(log: Sequence[Decode]) -> float:
             chunk = decode.tokens[start : start + n_batch]
             batches.append(_batch(chunk, decode.kept + start, last=start + n_batch >= len(decode.tokens)))
         prepared.append((model.native_context, model.native_memory, decode.kept, batches))
-    begun = perf_counter()
+    seconds = []
     for context, memory, kept, batches in prepared:
+        begun = perf_counter()
         api.llama_memory_seq_rm(memory, 0, kept, -1)
         for batch in batches:
             if api.llama_decode(context, batch) != 0:
                 raise RuntimeError("a recorded decode could not be repeated")
         api.llama_get_logits_ith(context, batches[-1].n_tokens - 1)
-    seconds = perf_counter() - begun
+        seconds.append(perf_counter() - begun)
     for _, _, _, batches in prepared:
         for batch in batches:
             api.llama_batch_free(batch)
