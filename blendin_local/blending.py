@@ -22,9 +22,6 @@ Real = float | npt.NDArray[np.float64]
 
 LOG2_E = 1.0 / math.log(2.0)
 
-# exp(-87) is the smallest normal float32; below it exp() turns slow and its results are all but zero.
-_LOWEST_SHIFTED_LOGIT = np.float32(-87.0)
-
 CAP_AFTER_STEPS = 20
 """The cap on the intervention rate applies once more than this many steps are out (as in the reference)."""
 
@@ -44,6 +41,7 @@ class Distribution:
         self.total = 0.0
         self.top = 0
         self.confidence = 0.0
+        self.entropy = 0.0
         self._shifted: Masses = np.zeros(n, np.float32)
 
     def update(self, logits: npt.NDArray[np.float32]) -> None:
@@ -53,17 +51,16 @@ class Distribution:
         if not np.isfinite(peak):
             raise FloatingPointError("the model's logits are not finite")
         np.subtract(logits, peak, out=self._shifted)
-        np.maximum(self._shifted, _LOWEST_SHIFTED_LOGIT, out=self._shifted)
         np.exp(self._shifted, out=self.masses)
         self.total = float(self.masses.sum())
         self.confidence = 1.0 / self.total
-
-    @property
-    def entropy(self) -> float:
-        """Shannon entropy in bits (of the logits last taken in)."""
-        # einsum, because np.dot would wake BLAS threads beside llama.cpp's.
-        mean_shifted = float(np.einsum("i,i->", self._shifted, self.masses)) / self.total
-        return max(0.0, (math.log(self.total) - mean_shifted) * LOG2_E)
+        # einsum, because np.dot would wake BLAS threads beside llama.cpp's. It raises no warnings.
+        weighted = float(np.einsum("i,i->", self._shifted, self.masses))
+        if math.isnan(weighted):
+            # 0 times -inf: a forbidden token adds nothing.
+            allowed = self.masses > 0
+            weighted = float(self._shifted[allowed] @ self.masses[allowed])
+        self.entropy = max(0.0, (math.log(self.total) - weighted / self.total) * LOG2_E)
 
     def probability(self, index: int) -> float:
         return float(self.masses[index]) / self.total
@@ -201,10 +198,15 @@ def may_consult(settings: BlendSettings) -> bool:
     return trigger == "always" or (trigger == "uncertain" and threshold(settings) > 0)
 
 
+def is_capped(settings: BlendSettings, steps: int, interventions: int) -> bool:
+    """Whether the cap on the intervention rate forbids a consultation, `steps` steps so far."""
+    cap = settings.max_intervention_rate
+    return cap < 1 and steps > CAP_AFTER_STEPS and interventions / steps >= cap
+
+
 def is_uncertain(settings: BlendSettings, c_b: float, steps: int, interventions: int) -> bool:
     """Whether the guide is to be consulted at a step, `steps` steps and `interventions` so far."""
     trigger = METHODS[settings.method].trigger
     if trigger == "never" or (trigger == "uncertain" and not c_b < threshold(settings)):
         return False
-    cap = settings.max_intervention_rate
-    return cap >= 1 or steps <= CAP_AFTER_STEPS or interventions < cap * steps
+    return not is_capped(settings, steps, interventions)

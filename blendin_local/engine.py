@@ -22,6 +22,7 @@ from blendin_local.blending import (
     Distribution,
     Evidence,
     Masses,
+    is_capped,
     is_uncertain,
     jensen_shannon,
     may_consult,
@@ -42,7 +43,7 @@ GUIDE_STOP_ABOVE = 0.5
 """Guide stop ends the response where the guide's probability of stopping exceeds this."""
 
 # The end of a sentence, closing quotes and brackets included, or of a line.
-_BOUNDARY = re.compile(r"(?:[.!?…。！？][\"'”’»)\]*_]*[ \t]?|\n\s*)\Z")
+_BOUNDARY = re.compile(r"(?:[.!?…。！？][\"'”’»)\]」』）*_]*[ \t]?|\n\s*)\Z")
 _BOUNDARY_REACH = 16
 
 
@@ -82,6 +83,7 @@ class Response:
         self._pair = pair
         self._role = writer
         self._lead = prompt.lead
+        self._begun = False
         self._stream = TextStream(request.stops + request.settings.stop)
         self._sampler = Sampler(request.settings.sampling, request.settings.seed)
         self._outcomes: list[int] = []
@@ -154,8 +156,9 @@ class Response:
     def _emit(self, outcome: int, tokens: tuple[int, ...], source: Source, **figures: Any) -> Step:
         """Append the outcome, release text, and see whether the response is over."""
         data = self.writer.vocabulary.decode(tokens)
-        if not self.tokens and data.startswith(self._lead):
-            data = data[len(self._lead) :]
+        if data and not self._begun:
+            self._begun = True
+            data = data.removeprefix(self._lead)
         self._outcomes.append(outcome)
         self.tokens += tokens
         self.pending = tokens
@@ -166,6 +169,8 @@ class Response:
             self.finish_reason = "stop string"
         elif len(self._outcomes) >= self.request.settings.max_tokens:
             self.finish_reason = "length"
+        elif len(self.writer.cached(self.seq)) + len(tokens) > self.writer.n_ctx:
+            self.finish_reason = "context"
         if self.finish_reason:
             text += self._stream.flush()
             if self._stream.stopped is not None:
@@ -220,13 +225,16 @@ class BlendedResponse(Response):
         self._uncertain = is_uncertain(blend, self._own.confidence, steps, self._interventions)
         tail = self._stream.text[-_BOUNDARY_REACH:]
         self._asks_stop = blend.guide_stop and _BOUNDARY.search(tail) is not None
+        if is_capped(blend, steps, self._interventions):
+            self._inside_guide_word = False
         self.asks_guide = self._uncertain or self._asks_stop or self._inside_guide_word
 
     def guide_tokens(self) -> list[int]:
         """What the guide's sequence must hold to be consulted: its prompt, then its tokens of the reply."""
         with self._blending():
             reply = self._stream.text.encode()
-            said = self._retokenizer.tokens(self._guide_prompt.lead + reply) if reply else []
+            # Once the base has begun, if only with the space after its prompt, the guide's space is said too.
+            said = self._retokenizer.tokens(self._guide_prompt.lead + reply) if self._begun else []
             return self._guide_prompt.tokens + said
 
     # The guide has spoken: blend and choose.
@@ -264,7 +272,7 @@ class BlendedResponse(Response):
     def _emit_blend(self, seen: dict[str, Any]) -> Step:
         blend, own, guide, mapping = self.request.settings.blend, self._own, self._guide, self._map
         outcome_of, projection = mapping.outcome_of, mapping.projection
-        if not self.tokens:
+        if not self._begun:
             outcome_of, projection = mapping.at_first_step(self._lead, self._guide_prompt.lead)
         mixed = self._mixed
 
@@ -295,11 +303,12 @@ class BlendedResponse(Response):
             seen["candidates"] = replace(seen["candidates"], blend=top, chosen=chosen)
 
         self._interventions += 1
-        self._inside_guide_word = blend.unit == "word"
+        source = _source(chosen, base_top, guide_top, mapping.stop)
+        self._inside_guide_word = blend.unit == "word" and source in (Source.GUIDE, Source.BOTH)
         return self._emit(
             chosen,
             self._spelled(chosen),
-            _source(chosen, base_top, guide_top, mapping.stop),
+            source,
             probability=float(mixed[chosen]) / total,
             agreement=agreement,
             guide_rank=rank,
@@ -307,7 +316,7 @@ class BlendedResponse(Response):
             intervened=True,
             changed=int(mixed.argmax()) != base_top,
             divergence=divergence,
-            mapped_mass=mapping.mapped_mass(guide.masses, guide.total),
+            mapped_mass=mapping.mapped_mass(guide.masses, guide.total, outcome_of),
             **self._own_figures(),
             **seen,
         )
@@ -319,7 +328,7 @@ class BlendedResponse(Response):
         if outcome < len(self._map.base):
             return (outcome,)
         data = self._map.outcome_bytes(outcome)
-        if not self.tokens:
+        if not self._begun:
             data = self._lead + data.removeprefix(self._guide_prompt.lead or self._lead)
         return tuple(self._map.spell(data, self.writer.tokenize))
 
@@ -381,7 +390,9 @@ def decode(
                 for response in _advance(writer, role, work):
                     response.read(writer.logits(response.seq))
             # 2. The guide catches up with those responses that ask for it.
-            asking = [r for r in active if isinstance(r, BlendedResponse) and r.asks_guide]
+            asking = [
+                r for r in active if isinstance(r, BlendedResponse) and r.asks_guide and not r.finish_reason
+            ]
             behind = {r: reuse(pair.guide, r.seq, r.guide_tokens()) for r in asking}
             for consulting in _advance(pair.guide, "guide", behind):
                 consulting.read_guide(pair.guide.logits(consulting.seq))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -69,13 +70,17 @@ def _cached_map(base: LanguageModel, guide: LanguageModel, cache: Path) -> Vocab
     identity = f"{_MAP_FORMAT} {base.vocabulary.fingerprint} {guide.vocabulary.fingerprint}"
     path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
     # A cache that cannot be read or written only costs time.
-    with suppress(OSError, ValueError, KeyError, EOFError), np.load(path, allow_pickle=False) as stored:
+    with (
+        suppress(OSError, ValueError, KeyError, EOFError, BadZipFile),
+        path.open("rb") as file,
+        np.load(file, allow_pickle=False) as stored,
+    ):
         return VocabularyMap.from_arrays(base.vocabulary, guide.vocabulary, stored)
     mapping = _build_map(base, guide)
     with suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{id(mapping)}.tmp")
-        with unfinished.open("wb") as file:
-            np.savez(file, allow_pickle=False, **mapping.to_arrays())
+        with unfinished.open("wb") as target:
+            np.savez(target, allow_pickle=False, **mapping.to_arrays())
         unfinished.replace(path)
     return mapping

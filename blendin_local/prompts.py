@@ -91,7 +91,11 @@ def choose_format(name: str, chat_template: str | None) -> PromptFormat:
     if name in PLAIN_FORMATS:
         return PLAIN_FORMATS[name]
     path = Path(name)
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except (OSError, ValueError):  # too long, or with a character that no path has
+        is_file = False
+    if not is_file:
         known = ", ".join(["auto", "chat", *PLAIN_FORMATS])
         raise PromptError(f"Unknown prompt format {name!r}: use {known}, or the path of a Jinja file.")
     try:
@@ -130,14 +134,14 @@ def make_prompt(model: LanguageModel, prompt_format: PromptFormat, messages: Seq
 
 def _special_text(model: LanguageModel, which: Literal["bos", "eos"]) -> str:
     vocabulary = model.vocabulary
-    ends = vocabulary.end_tokens
-    token = vocabulary.bos if which == "bos" else (int(ends[0]) if len(ends) else None)
+    token = vocabulary.bos if which == "bos" else vocabulary.eos
     return next((text for text, found in vocabulary.specials.items() if found == token), "")
 
 
 def _unused_character(texts: Sequence[str]) -> str:
     used = set().union(*texts)
-    return next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in used)
+    private_use = (*range(0xE000, 0xF900), *range(0xF0000, 0x10FFFE))
+    return next(chr(code) for code in private_use if chr(code) not in used)
 
 
 def _mark(content: str, mark: str, names: Sequence[str]) -> str:
@@ -182,8 +186,11 @@ def _environment() -> ImmutableSandboxedEnvironment:
 def _render(prompt_format: PromptFormat, messages: Sequence[Message], bos: str, eos: str) -> str:
     try:
         template = _environment().from_string(prompt_format.template)
-    except jinja2.TemplateError as error:
-        raise PromptError(f"The prompt template {prompt_format.name} is not valid Jinja: {error}.") from error
+    except Exception as error:  # not only Jinja's: Python compiles what Jinja makes of a template
+        reason = _one_line(error)
+        raise PromptError(
+            f"The prompt template {prompt_format.name} is not valid Jinja: {reason}."
+        ) from error
 
     def render(conversation: Sequence[Message]) -> str:
         listed = [{"role": message.role, "content": message.content} for message in conversation]
@@ -199,5 +206,8 @@ def _render(prompt_format: PromptFormat, messages: Sequence[Message], bos: str, 
                 return render([merged, *messages[2:]])
             except Exception:  # the first error is the one to report
                 pass
-        reason = str(error).strip().rstrip(".")
-        raise PromptError(f"The prompt template {prompt_format.name} failed: {reason}.") from error
+        raise PromptError(f"The prompt template {prompt_format.name} failed: {_one_line(error)}.") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -189,7 +189,7 @@ class Summary:
             return
         began = len(re.findall(r"\S+", text)) - (self._inside_word and not text[0].isspace())
         self.words += began
-        if step.intervened and step.source in (Source.GUIDE, Source.BOTH):
+        if step.source in (Source.GUIDE, Source.BOTH):
             self.guide_words += began
         self._inside_word = not text[-1].isspace()
 

@@ -40,6 +40,7 @@ class Vocabulary:
     blob: uint8[total bytes], all token bytes end to end. offsets: int64[n + 1] into it.
     kinds: uint8[n] of `TokenKind`; control and end tokens have no bytes. specials: their texts.
     bos: the token put before a prompt, or None. adds_bos: whether the tokenizer asks for it.
+    eos: the token with which templates end a turn, or None.
     joins_words: whether a token may reach over the boundary "letter, space": if none does, text can be
     tokenized piecewise at such boundaries.
     fingerprint: equal for two models exactly if their vocabularies are.
@@ -53,6 +54,7 @@ class Vocabulary:
     adds_bos: bool
     joins_words: bool
     fingerprint: str
+    eos: int | None = None
 
     def __len__(self) -> int:
         return len(self.kinds)
@@ -80,6 +82,7 @@ def make_vocabulary(
     specials: dict[str, int],
     *,
     bos: int | None = None,
+    eos: int | None = None,
     adds_bos: bool = False,
     splits_at_words: bool = True,
     fingerprint: str,
@@ -96,7 +99,7 @@ def make_vocabulary(
     np.cumsum([len(data) for data in texts], out=offsets[1:])
     blob = np.frombuffer(b"".join(texts), np.uint8)
     joins = not splits_at_words or _joins_words(blob, offsets)
-    return Vocabulary(blob, offsets, kind_array, specials, bos, adds_bos, joins, fingerprint)
+    return Vocabulary(blob, offsets, kind_array, specials, bos, adds_bos, joins, fingerprint, eos)
 
 
 def _joins_words(blob: npt.NDArray[np.uint8], offsets: Indices) -> bool:
@@ -248,17 +251,24 @@ class VocabularyMap:
             byte_tokens=arrays["byte_tokens"],
         )
 
-    def mapped_mass(self, masses: Masses, total: float) -> float:
+    def mapped_mass(self, masses: Masses, total: float, outcome_of: Indices | None = None) -> float:
         """Share of a guide's distribution that the base can say in one token, or by stopping.
 
-        masses: float32[n_guide] that sum to total.
+        masses: float32[n_guide] that sum to total. outcome_of: the one of the first step, at that step.
         """
-        return max(0.0, 1.0 - float(masses[self._unmapped].sum()) / total)
+        if outcome_of is None or outcome_of is self.outcome_of:
+            unmapped = self._unmapped
+        else:
+            unmapped = self._unmapped_by(outcome_of)
+        return max(0.0, 1.0 - float(masses[unmapped].sum()) / total)
 
     @cached_property
     def _unmapped(self) -> Indices:
-        outcome = self.outcome_of
-        return np.flatnonzero((outcome < 0) | ((outcome >= len(self.base)) & (outcome != self.stop)))
+        return self._unmapped_by(self.outcome_of)
+
+    def _unmapped_by(self, outcome_of: Indices) -> Indices:
+        only_guide = (outcome_of >= len(self.base)) & (outcome_of != self.stop)
+        return np.flatnonzero((outcome_of < 0) | only_guide)
 
     @property
     def guide_text_tokens(self) -> int:
@@ -318,7 +328,7 @@ def map_vocabularies(base: Vocabulary, guide: Vocabulary, tokenize: Tokenize) ->
         base=base,
         guide=guide,
         base_outcome=base_outcome,
-        outcome_of=outcomes(find),
+        outcome_of=base_outcome if base.fingerprint == guide.fingerprint else outcomes(find),
         led_outcome_of={leads: led(*leads) for leads in _LEADS},
         guide_only=only,
         byte_tokens=byte_tokens,

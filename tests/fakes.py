@@ -189,8 +189,8 @@ def vocabularies(
 ) -> Vocabulary:
     """Random small vocabularies: normal tokens, byte tokens, control and end tokens in any order.
 
-    ends: most end tokens. complete: every byte of the alphabet is a token, so everything can be spelled.
-    duplicates: several tokens may have the same bytes.
+    Token 0 is a control token, for prompts. ends: most end tokens. complete: every byte of the alphabet is
+    a token, so everything can be spelled. duplicates: several tokens may have the same bytes.
     """
     pieces = draw(st.lists(_PIECES, min_size=4, max_size=16, unique=not duplicates))
     raw = _ALPHABET if complete else draw(st.lists(st.sampled_from(_ALPHABET), unique=True))
@@ -198,7 +198,7 @@ def vocabularies(
     tokens = [(piece, TEXT) for piece in pieces] + [(byte, BYTE) for byte in raw]
     tokens += [(b"", CONTROL)] * draw(st.integers(0, 2)) + [(b"", END)] * draw(st.integers(1, ends))
     random.Random(draw(st.integers(0, 99))).shuffle(tokens)
-    return vocabulary_of(tokens)
+    return vocabulary_of([(b"", CONTROL), *tokens])
 
 
 # Minds

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,14 +26,16 @@ from fakes import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_gguf import Architecture, write_tiny
 
 from blendin_local.blending import METHODS
 from blendin_local.engine import Request, Response, decode, respond
 from blendin_local.errors import ModelError
+from blendin_local.llamacpp.model import open_model
 from blendin_local.model import Cancellation, Status
 from blendin_local.pair import Pair, pair_models
 from blendin_local.prompts import Prompt
-from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
+from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions, SamplingSettings
 from blendin_local.steps import Calibration, Candidate, Source, Step, Summary
 from blendin_local.vocabulary import Vocabulary
 
@@ -167,28 +171,153 @@ blends = st.fixed_dictionaries(
 # One step, twice
 
 
-def as_keys(
-    candidates: Iterable[Candidate], kinds: Sequence[int], owner: str, stop: int
-) -> reference.Distribution:
-    """The engine's candidates as the second implementation names outcomes."""
-    found: reference.Distribution = {}
-    for candidate in candidates:
-        key: reference.Key = candidate.data
-        if candidate.outcome == stop or (candidate.outcome < len(kinds) and kinds[candidate.outcome] == END):
-            key = reference.STOP
-        elif not candidate.data:
-            key = (owner, candidate.outcome)
-        found[key] = found.get(key, 0.0) + candidate.probability
-    return found
+Ask = Callable[[str, Sequence[int]], Sequence[float]]
+"""Logits of "base" or "guide" after these tokens, from nothing."""
 
 
-def assert_same(found: reference.Distribution, expected: reference.Distribution) -> None:
-    for key in {**found, **expected}:
-        assert found.get(key, 0.0) == pytest.approx(expected.get(key, 0.0), abs=1e-6), key
+@dataclass(frozen=True)
+class Retold:
+    """Checks steps of a greedy or sampled reply against the second implementation, one by one."""
+
+    pair: Pair
+    request: Request
+    ask: Ask
+    within: float = 1e-6
+
+    def check(self, steps: Sequence[Step]) -> int:
+        """Returns how many interventions there were."""
+        base, guide = self.pair.base, self.pair.guide
+        base_prompt, guide_prompt = self.request.base, self.request.guide
+        assert base_prompt and guide_prompt
+        rules = rules_of(self.request.settings.blend)
+        context, said, interventions = list(base_prompt.tokens), b"", 0
+        for step in steps:
+            own = self.speaker("base", context, base_prompt.lead)
+            heard_text = guide_prompt.lead + said.decode("utf-8", "replace").encode()
+            consults = reference.consults(rules, reference.confident(own)[1]) and not inside_character(said)
+            assert step.consulted == step.intervened == consults
+            self.check_base(step, own)
+            if consults:
+                tokens = guide_prompt.tokens + (guide.tokenize(heard_text) if said else [])
+                heard = self.speaker("guide", tokens, guide_prompt.lead)
+                same, first = self.pair.vocabulary_map.same, context == base_prompt.tokens
+                expected = reference.blend(own, heard, rules, same=same, first=first)
+                self.check_figures(step, heard, expected, first and own.lead != heard.lead)
+                self.check_choice(step, expected, own.lead if first else None)
+            else:
+                self.check_own(step, own)
+            interventions += step.intervened
+            context += step.base_tokens
+            said += step.data
+            if not said:
+                # What follows a first token without text has tests of its own.
+                break
+        assert base.vocabulary.decode(context[len(base_prompt.tokens) :]).endswith(said)
+        return interventions
+
+    def speaker(self, role: str, tokens: Sequence[int], lead: bytes) -> reference.Speaker:
+        vocabulary: Vocabulary = getattr(self.pair, role).vocabulary
+        pieces = [vocabulary.token_bytes(i) for i in range(len(vocabulary))]
+        return reference.Speaker(pieces, vocabulary.kinds.tolist(), self.ask(role, tokens), lead)
+
+    def about(self, expected: float | list[float]) -> object:
+        return pytest.approx(expected, abs=self.within)
+
+    def loosely(self, expected: float) -> object:
+        """Sums of many logarithms."""
+        return pytest.approx(expected, abs=10 * self.within)
+
+    def assert_same(self, found: reference.Distribution, expected: reference.Distribution) -> None:
+        for key in {**found, **expected}:
+            assert found.get(key, 0.0) == self.about(expected.get(key, 0.0)), key
+
+    def keys(self, candidates: Iterable[Candidate], role: str) -> reference.Distribution:
+        """The engine's candidates as the second implementation names outcomes."""
+        mapping = self.pair.vocabulary_map
+        kinds = getattr(self.pair, role).vocabulary.kinds
+        owner = "both" if mapping.same else role
+        found: reference.Distribution = {}
+        for candidate in candidates:
+            key: reference.Key = candidate.data
+            if (role == "base" and candidate.outcome == mapping.stop) or (
+                candidate.outcome < len(kinds) and kinds[candidate.outcome] == END
+            ):
+                key = reference.STOP
+            elif not candidate.data:
+                key = (owner, candidate.outcome)
+            found[key] = found.get(key, 0.0) + candidate.probability
+        return found
+
+    def check_base(self, step: Step, own: reference.Speaker) -> None:
+        probabilities = reference.softmax(own.logits)
+        assert step.c_b == step.r_b == self.about(max(probabilities))
+        assert step.base_entropy == self.loosely(reference.entropy(probabilities))
+
+    def check_own(self, step: Step, own: reference.Speaker) -> None:
+        """The base was sure, or inside a character: the choice is from its own tokens."""
+        assert step.candidates is not None
+        probabilities = reference.softmax(own.logits)
+        found = {candidate.outcome: candidate.probability for candidate in step.candidates.blend}
+        assert [found.get(i, 0.0) for i in range(len(own.tokens))] == self.about(probabilities)
+        assert step.candidates.base == step.candidates.blend
+        token = step.candidates.chosen
+        assert step.probability == self.about(probabilities[token])
+        assert self.sampled or probabilities[token] == self.about(max(probabilities))
+        stops = own.kinds[token] == END
+        assert (step.source, step.base_tokens) == ((Source.STOP, ()) if stops else (Source.BASE, (token,)))
+        assert (step.c_g, step.agreement, step.divergence, step.alpha) == (None, None, None, 0)
+
+    def check_figures(
+        self, step: Step, heard: reference.Speaker, expected: reference.Blend, aligned: bool
+    ) -> None:
+        assert step.c_g == step.r_g == self.about(expected.c_g)
+        assert step.agreement == self.about(expected.agreement)
+        assert step.guide_rank == expected.rank or self.within > 1e-6
+        assert step.alpha == self.about(expected.alpha)
+        assert step.divergence == self.loosely(expected.divergence)
+        assert step.guide_entropy == self.loosely(reference.entropy(reference.softmax(heard.logits)))
+        assert step.stop_mass == self.about(expected.guide[reference.STOP])
+        assert step.candidates is not None
+        self.assert_same(self.keys(step.candidates.base, "base"), expected.base)
+        self.assert_same(self.keys(step.candidates.blend, "base"), expected.mixture)
+        if not aligned:
+            self.assert_same(self.keys(step.candidates.guide, "guide"), expected.guide)
+            assert step.mapped_mass == self.about(expected.mapped)
+
+    def check_choice(self, step: Step, expected: reference.Blend, lead: bytes | None) -> None:
+        """lead: of the base, at the first step."""
+        assert step.candidates is not None
+        (picked,) = (c for c in step.candidates.blend if c.outcome == step.candidates.chosen)
+        (key,) = self.keys([picked], "base")
+        best = reference.best(expected.mixture, within=self.within)
+        assert step.probability == self.about(expected.mixture[key])
+        assert self.sampled or key in best
+        assert len(best) > 1 or step.changed == (expected.base_top not in best)
+        assert step.source == source_of(key, expected)
+        written = self.pair.base.vocabulary.decode(step.base_tokens)
+        if isinstance(key, bytes):
+            assert step.data == written.removeprefix(lead or b"")
+            assert written == key or (lead is not None and written.strip(b" ") == key.strip(b" "))
+        assert (step.base_tokens == ()) == (key == reference.STOP)
+
+    @property
+    def sampled(self) -> bool:
+        return self.request.settings.sampling.temperature > 0
+
+
+def inside_character(data: bytes) -> bool:
+    """Whether bytes end in the middle of a character."""
+    for length in (1, 2, 3):
+        try:
+            data[-length:].decode()
+        except UnicodeDecodeError as error:
+            if error.start == 0 and error.reason == "unexpected end of data":
+                return True
+    return False
 
 
 @pytest.mark.parametrize("method", ["base", *CONSULTING])
-@settings(max_examples=25)
+@settings(max_examples=60)
 @given(
     vocabulary_pairs,
     st.booleans(),
@@ -209,17 +338,12 @@ def test_steps_equal_the_second_implementation(
     temperature: float,
 ) -> None:
     """Every figure of every step, from logits asked anew: so a lazy guide also equals an eager one."""
-    vocabulary = (models[0], models[0] if same else models[1])
-    base, guide = (
-        FakeModel(v, dreaming(v, seed + i, spread), name=name)
-        for i, (v, name) in enumerate(zip(vocabulary, ("base", "guide"), strict=True))
-    )
-    pair = pair_models(base, guide)
-    same = pair.vocabulary_map.same
-    base_prompt, guide_prompt = prompt_of(2, leads[0]), prompt_of(3, leads[1])
+    vocabulary = {"base": models[0], "guide": models[0] if same else models[1]}
+    minds = {role: dreaming(v, seed + len(role), spread) for role, v in vocabulary.items()}
+    base, guide = (FakeModel(vocabulary[role], minds[role], name=role) for role in ("base", "guide"))
     request = asked(
-        base_prompt,
-        guide_prompt,
+        prompt_of(2, leads[0]),
+        prompt_of(3, leads[1]),
         method=method,
         max_tokens=5,
         candidates=ALL,
@@ -227,68 +351,48 @@ def test_steps_equal_the_second_implementation(
         seed=seed,
         **blend,
     )
+    pair = pair_models(base, guide)
     response, steps = run(pair, request)
     assert steps and response.finish_reason in ("stop", "length")
-    rules, kinds, stop = rules_of(request.settings.blend), base.vocabulary.kinds, pair.vocabulary_map.stop
-    base_context, said = list(base_prompt.tokens), b""
-    for step in steps:
-        own = speaker(base, base_context, leads[0])
-        guide_context = list(guide_prompt.tokens)
-        if said:
-            guide_context += guide.tokenize(leads[1] + said.decode("utf-8", "replace").encode())
-        base_p = reference.softmax(own.logits)
-        own_top, c_b = reference.confident(own)
-        consults = reference.consults(rules, c_b) and not said.endswith(HALF)
+    Retold(pair, request, lambda role, tokens: minds[role](tuple(tokens)).astype(np.float64).tolist()).check(
+        steps
+    )
 
-        assert step.c_b == step.r_b == pytest.approx(c_b, abs=1e-6)
-        assert step.base_entropy == pytest.approx(reference.entropy(base_p), abs=1e-5)
-        assert step.consulted == step.intervened == consults
-        assert step.candidates is not None
-        if not consults:
-            (token,) = step.base_tokens or (step.candidates.chosen,)
-            assert step.probability == pytest.approx(base_p[token], abs=1e-6)
-            assert temperature or base_p[token] == pytest.approx(c_b, abs=1e-6)
-            assert step.source == (Source.STOP if kinds[token] == END else Source.BASE)
-            assert (step.c_g, step.agreement, step.divergence, step.alpha) == (None, None, None, 0)
-            found = {c.outcome: c.probability for c in step.candidates.blend}
-            assert [found.get(i, 0.0) for i in range(len(base_p))] == pytest.approx(base_p, abs=1e-6)
-            assert step.candidates.base == step.candidates.blend
-        else:
-            heard = speaker(guide, guide_context, leads[1])
-            first = base_context == base_prompt.tokens
-            expected = reference.blend(own, heard, rules, same=same, first=first)
-            guide_p = reference.softmax(heard.logits)
-            assert step.c_g == step.r_g == pytest.approx(expected.c_g, abs=1e-6)
-            assert step.agreement == pytest.approx(expected.agreement, abs=1e-6)
-            assert step.guide_rank == expected.rank
-            assert step.alpha == pytest.approx(expected.alpha, abs=1e-6)
-            assert step.divergence == pytest.approx(expected.divergence, abs=1e-5)
-            assert step.guide_entropy == pytest.approx(reference.entropy(guide_p), abs=1e-5)
-            assert step.stop_mass == pytest.approx(expected.guide[reference.STOP], abs=1e-6)
-            if not first or leads[0] == leads[1]:
-                assert step.mapped_mass == pytest.approx(expected.mapped, abs=1e-6)
 
-            owner = "both" if same else "base"
-            assert_same(as_keys(step.candidates.base, kinds, owner, stop), expected.base)
-            assert_same(as_keys(step.candidates.blend, kinds, owner, stop), expected.mixture)
-            if not first:
-                owner = "both" if same else "guide"
-                heard_keys = as_keys(step.candidates.guide, guide.vocabulary.kinds, owner, -1)
-                assert_same(heard_keys, expected.guide)
+@pytest.mark.parametrize("method", ["blendin", "ensemble", "nudge"])
+@pytest.mark.parametrize("arch", ["llama", "gemma3", "mamba"])
+def test_steps_of_llama_cpp_equal_the_second_implementation(
+    tmp_path: Path, arch: Architecture, method: str
+) -> None:
+    """Kept caches, rewound ones and batches give what a fresh decode of the whole context gives.
 
-            (picked,) = (c for c in step.candidates.blend if c.outcome == step.candidates.chosen)
-            (key,) = as_keys([picked], kinds, "both" if same else "base", stop)
-            assert step.probability == pytest.approx(expected.mixture[key], abs=1e-6)
-            assert temperature or key in expected.best
-            assert step.changed == (expected.base_top not in expected.best) or len(expected.best) > 1
-            assert step.source == source_of(key, expected)
-            written = base.vocabulary.decode(step.base_tokens)
-            if isinstance(key, bytes):
-                assert step.data == (written.removeprefix(leads[0]) if first else written)
-                assert written == key or (first and written.strip(b" ") == key.strip(b" "))
-            assert (step.base_tokens == ()) == (key == reference.STOP)
-        base_context += step.base_tokens
-        said += step.data
+    Within what llama.cpp's own results differ by between one batch and many.
+    """
+    options = ModelOptions(n_ctx=128, n_threads=1, n_gpu_layers=0, kv_type="f32", flash_attention="off")
+    paths = {
+        "base": write_tiny(tmp_path / "base.gguf", arch=arch, vocabulary="spm", sharp=3),
+        "guide": write_tiny(tmp_path / "guide.gguf", vocabulary="bpe", seed=1, sharp=3),
+    }
+    base, guide, *others = (open_model(paths[role], options) for role in ("base", "guide") * 2)
+    fresh = dict(zip(paths, others, strict=True))
+
+    def ask(role: str, tokens: Sequence[int]) -> list[float]:
+        fresh[role].rewind(0, 0)
+        assert fresh[role].advance({0: tokens}) is Status.DONE
+        logits: list[float] = fresh[role].logits(0).astype(np.float64).tolist()
+        return logits
+
+    prompts = (
+        Prompt(model.tokenize(b"hello world how", continuation=False), b" ") for model in (base, guide)
+    )
+    request = asked(*prompts, method=method, gamma=0.5, max_tokens=40, candidates=ALL)
+    pair = pair_models(base, guide)
+    try:
+        _, steps = run(pair, request)
+        assert Retold(pair, request, ask, within=2e-3).check(steps) > 3
+    finally:
+        for model in (base, guide, *others):
+            model.close()
 
 
 def source_of(key: reference.Key, expected: reference.Blend) -> Source:
@@ -528,7 +632,7 @@ NUMBERS = "_one _two _three _four _five _six"
 def test_the_guide_catches_up_in_one_batch() -> None:
     sure, unsure = {"": {" one": 0.9}}, {}
     steps_of = ["one", "two", "three", "four", "five", "six"]
-    for before, after in zip(steps_of, steps_of[1:], strict=False):
+    for before, after in pairwise(steps_of):
         # The base hesitates before four and before six.
         sure[f" {before}"] = {f" {after}": 0.3 if after in ("four", "six") else 0.9}
         unsure[f" {before}"] = {f" {after}": 0.8}
@@ -548,18 +652,19 @@ def test_the_guide_catches_up_in_one_batch() -> None:
 
 def test_a_guide_token_that_grew_is_decoded_again_and_nothing_else() -> None:
     """The base writes "for", then "ty"; the guide had "for" and now has "forty"."""
-    base = {"": {" a": 0.9}, " a": {" for": 0.3}, " for": {"ty": 0.3}, "ty": {"!": 0.9}}
-    guide = {"": {" a": 0.4}, " for": {"ty": 0.8}}
-    pair = scripted(("_a _for ty", base), ("_a _for _forty", {**guide, " forty": {"!": 0.8}}))
-    response, steps = run(pair, asked(gamma=0.4, max_tokens=4, method="fixed", alpha=0.0))
+    base = {"": {" a": 0.9}, " a": {" for": 0.3}, " for": {"ty": 0.3}, " forty": {"!": 0.9}}
+    guide = {"": {"x": 0.4}}
+    pair = scripted(("_a _for ty", base), ("_a _for _forty", guide))
+    response, steps = run(pair, asked(max_tokens=4, method="fixed", alpha=0.0))
     assert response.text == " a forty!"
-    ids = {word: id_of(pair.guide.vocabulary, f" {word}") for word in ("a", "for")}
-    assert fake(pair.guide).decodes == [{0: (0, ids["a"])}, {0: (ids["for"],)}]
+    a, for_, forty = (id_of(pair.guide.vocabulary, f" {word}") for word in ("a", "for", "forty"))
+    assert fake(pair.guide).decodes == [{0: (0, a)}, {0: (for_,)}]
     assert [step.guide_decoded for step in steps] == [0, 2, 1, 0]
+
     _, steps = run(pair, asked(gamma=1.0, max_tokens=4, method="fixed", alpha=0.0))
-    # The prompt is known; its last token is decoded again for its logits. "forty" stands in for "for".
-    assert [step.guide_decoded for step in steps] == [1, 1, 1, 1]
-    assert pair.guide.cached(0) == [0, ids["a"], id_of(pair.guide.vocabulary, " forty")]
+    # The prompt is known, but not the logits after it. At last "forty" stands in for "for".
+    assert fake(pair.guide).decodes[2:] == [{0: (0,)}, {0: (a,)}, {0: (for_,)}, {0: (forty,)}]
+    assert pair.guide.cached(0) == [0, a, forty]
 
 
 @pytest.mark.parametrize("gamma", [0.3, 0.6, 1.0])
@@ -630,7 +735,7 @@ def test_first_tokens_agree_whoever_begins_with_a_space(base_lead: bytes, guide_
         ("_Paris Paris _is _Rome Rome", {"": {first[0]: 0.3}, "Paris": {" is": 0.3}}),
         ("_Paris Paris _is", {"": {first[1]: 0.8}, "Paris": {" is": 0.8}}),
     )
-    response, steps = run(pair, asked(prompt_of(1, base_lead), prompt_of(1, guide_lead), max_tokens=2))
+    _, steps = run(pair, asked(prompt_of(1, base_lead), prompt_of(1, guide_lead), max_tokens=2))
     assert [step.text for step in steps] == ["Paris", " is"]
     assert steps[0].base_tokens == (id_of(pair.base.vocabulary, first[0]),)
     for step in steps:
@@ -649,7 +754,7 @@ def test_a_first_word_of_the_guide_alone_follows_the_base_s_prompt(
     pair = scripted(
         (words, {"": {"!": 0.2}, "Oslo": {" is": 0.9}}), (f"{said.replace(' ', '_')}", {"": {said: 0.9}})
     )
-    response, steps = run(pair, asked(prompt_of(1, base_lead), prompt_of(1, guide_lead), max_tokens=2))
+    _, steps = run(pair, asked(prompt_of(1, base_lead), prompt_of(1, guide_lead), max_tokens=2))
     assert [step.text for step in steps] == ["Oslo", " is"]
     begins = (base_lead + b"Os").decode()
     assert steps[0].base_tokens == tuple(id_of(pair.base.vocabulary, word) for word in (begins, "lo"))
@@ -688,8 +793,9 @@ def test_stop_is_one_outcome_of_both_models() -> None:
     assert step.changed
     assert step.stop_mass == pytest.approx(0.35, abs=1e-6)
     assert step.candidates is not None
-    best = [(c.data, round(c.probability, 4)) for c in step.candidates.blend]
-    assert best == [(b"", 0.325), (b"x", 0.225), (b"y", 0.2)]
+    assert [c.data for c in step.candidates.blend] == [b"", b"x", b"y"]
+    shares = [c.probability for c in step.candidates.blend]
+    assert shares == pytest.approx([0.325, 0.225, 0.2], abs=1e-3)
     assert step.candidates.blend[0].outcome == step.candidates.chosen == pair.vocabulary_map.stop
 
 
@@ -835,7 +941,13 @@ def test_max_tokens() -> None:
 NEWCASTLE = (
     (
         "_New _York _is castle",
-        {"": {" New": 0.3}, " New": {" York": 0.9}, "York": {" is": 0.9}, "castle": {" is": 0.9}},
+        {
+            "": {" New": 0.3},
+            " New": {" York": 0.9},
+            "York": {" is": 0.9},
+            "castle": {" is": 0.9},
+            " is": {"!": 0.9},
+        },
     ),
     (
         "_New castle _is",
@@ -851,8 +963,8 @@ def test_the_guide_finishes_its_word_if_asked_to() -> None:
     assert [step.intervened for step in steps] == [True, False, False]
 
     response, steps = run(pair, asked(method="nudge", unit="word", max_tokens=4))
-    assert response.text.startswith(" Newcastle is")
-    assert [step.intervened for step in steps[:3]] == [True, True, False]
+    assert response.text == " Newcastle is!"
+    assert [step.intervened for step in steps] == [True, True, False, False]
     # At the third the guide was heard, because only then it began another word.
     assert [step.consulted for step in steps] == [True, True, True, False]
     assert response.summary.guide_words == 1
@@ -897,7 +1009,6 @@ def id_of_byte(vocabulary: Vocabulary, value: int) -> int:
 
 def test_the_guide_finishes_no_word_that_the_base_began() -> None:
     """Where the blend chose the base's token, the word is the base's."""
-    pair = scripted(*NEWCASTLE)
     base, guide = NEWCASTLE
     pair = scripted(
         (base[0], {**base[1], "": {" York": 0.35}}), (guide[0], {**guide[1], "York": {"castle": 0.9}})
@@ -951,8 +1062,10 @@ def test_capability_gap_raises_the_threshold() -> None:
 
 
 @pytest.mark.parametrize("text", AWKWARD)
-@pytest.mark.parametrize("lead", [b"", b" "])
-@pytest.mark.parametrize("method", ["base", "guide", "blendin", "ensemble", "nudge"])
+@pytest.mark.parametrize(
+    ("method", "lead"),
+    [("base", b""), ("base", b" "), ("guide", b" "), ("blendin", b""), ("ensemble", b""), ("nudge", b"")],
+)
 def test_released_text_is_the_text(method: str, lead: bytes, text: str) -> None:
     """Bytes of steps, texts of steps and the reply's text are one, on everything awkward."""
     confidence = 0.9 if method == "base" else 0.3
@@ -972,6 +1085,18 @@ def test_released_text_is_the_text(method: str, lead: bytes, text: str) -> None:
             said += step.data
             shown = joined(steps[: step.index + 1]).encode()
             assert said.startswith(shown) and len(said) - len(shown) < 4
+
+
+def test_a_reply_that_begins_with_the_space_alone() -> None:
+    """The base wrote the space after the prompt as a token of its own; the guide was not told, and both
+    wrote it: the reply was " yes" instead of "yes".
+    """
+    pair = reciters(" yes", 0.3)
+    response, steps = run(pair, asked(prompt_of(1, b" "), prompt_of(1, b" "), method="nudge"))
+    assert steps[0].data == b""
+    assert response.text == "yes"
+    # The prompt, the space, "y", "e", "s".
+    assert fake(pair.guide).decoded == 5
 
 
 def is_whole(data: bytes) -> bool:
@@ -1067,13 +1192,15 @@ def test_a_context_full_without_warning_ends_the_reply(role: str) -> None:
     assert len(getattr(pair, role).cached(0)) == 6
 
 
-def test_text_held_back_when_the_context_fills_is_not_lost() -> None:
-    """`Step.text`: all texts joined are the reply. What waited for a stop string was in no step."""
+def test_a_reply_that_is_cut_is_the_text_of_its_steps() -> None:
+    """`Step.text`: all texts joined are the reply. What waited for a stop string when the context was full
+    was in the reply's text but in no step, so a front end that streams lost it.
+    """
     pair = reciters("ab\n\nQuestion", 0.9, n_ctx=4)
     response, steps = run(pair, asked(method="base", stops=("\n\nQuestion:",)))
     assert response.finish_reason == "context"
-    assert response.text == "ab\n\nQu"
-    assert joined(steps) == response.text
+    assert response.text.startswith("ab")
+    assert response.text == joined(steps)
 
 
 def test_one_full_context_leaves_the_others_alone() -> None:
@@ -1256,7 +1383,7 @@ def test_summary_by_hand() -> None:
     assert summary.mean("c_b") == pytest.approx((0.9 + 0.3 + 0.2 + 0.35 + 0.3 + 0.8 + 0.9) / 7)
     assert summary.mean("divergence") == pytest.approx(0.4)
     assert summary.mean("mapped_mass") == pytest.approx(0.9)
-    # Of the model that spoke: .9, guide .5, guide .3, both but mostly the base .35, mostly the guide .5, .8, .9.
+    # Of the model that spoke, or of both the heavier one: base .35 at alpha .4, guide .5 at alpha .6.
     assert [step.reliability for step in HAND_MADE] == [0.9, 0.5, 0.3, 0.35, 0.5, 0.8, 0.9]
     assert summary.mean("reliability") == pytest.approx(4.25 / 7)
     assert summary.lowest_reliability == 0.3
@@ -1326,7 +1453,8 @@ def test_summary_agrees_with_the_steps(models: tuple[Vocabulary, Vocabulary], se
         fake(pair.base).decoded,
         fake(pair.guide).decoded,
     )
-    assert summary.words == len(response.text.split())
+    if is_whole(b"".join(step.data for step in steps)):
+        assert summary.words == len(response.text.split())
     assert 0 <= summary.guide_words <= summary.words
     assert summary.timings.first_token_s <= summary.timings.total_s
     assert all(0 <= step.alpha <= 1 and 0 < step.probability <= 1 + 1e-6 for step in steps)
@@ -1344,4 +1472,4 @@ def test_statuses_are_what_the_fake_promises() -> None:
     assert model.advance({1: [5]}) is Status.CANCELLED
     assert (model.cached(0), model.cached(1)) == ([0, 1], [0])
     assert model.rewind(0, 1) == 1
-    assert CONTROL == vocabulary.kinds[0]
+    assert vocabulary.kinds[0] == CONTROL

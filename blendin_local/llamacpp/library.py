@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import llama_cpp
 from llama_cpp import llama_cpp as api
 
-__all__ = ["LogLines", "api", "captured_log", "version"]
+__all__ = ["LogLines", "api", "captured_log", "last_error", "version"]
 
 # ggml.h's levels; the comment in llama_cpp/_logger.py has older ones.
 _WARN, _ERROR, _CONTINUED = 3, 4, 5
@@ -45,7 +45,7 @@ class LogLines:
         for wanted in (_ERROR, _WARN):
             for level, text in self.lines:
                 if level == wanted and text.strip():
-                    return re.sub(r"^\w+: ", "", text.strip()).rstrip(".")
+                    return _without_function(text)
         return ""
 
 
@@ -55,6 +55,16 @@ _logs: defaultdict[int, LogLines] = defaultdict(LogLines)
 @api.llama_log_callback  # type: ignore[untyped-decorator]
 def _collect(level: int, text: bytes, _user_data: object) -> None:
     _logs[threading.get_ident()].add(level, text.decode("utf-8", "replace"))
+
+
+def last_error() -> str:
+    """The latest error that llama.cpp logged from this thread; "" if it logged none."""
+    lines = _logs[threading.get_ident()].lines
+    return next((_without_function(text) for level, text in reversed(lines) if level == _ERROR), "")
+
+
+def _without_function(text: str) -> str:
+    return re.sub(r"^\w+: ", "", text.strip()).rstrip(".")
 
 
 @contextmanager

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,17 @@ import psutil
 
 from blendin_local.errors import ModelError
 from blendin_local.llamacpp.gguf import GgufHeader, read_header
-from blendin_local.llamacpp.library import api, captured_log
+from blendin_local.llamacpp.library import api, captured_log, last_error
+from blendin_local.llamacpp.vocabulary import read_vocabulary
 from blendin_local.model import Cancellation, Logits, Status
 from blendin_local.settings import ModelOptions
-from blendin_local.vocabulary import TokenKind, Vocabulary, make_vocabulary
+from blendin_local.vocabulary import Vocabulary
 
 LoadProgress = Callable[[float], bool]
 """Called with the share of the file loaded so far; returning False stops the load."""
 
 _GGML_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
 _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
-_ATTR_UNKNOWN, _ATTR_UNUSED, _ATTR_CONTROL, _ATTR_BYTE = 1, 2, 8, 32
-_WORDWISE_TOKENIZERS = (1, 2)  # SentencePiece and byte-level BPE
-_LONGEST_TOKEN = 4096
 
 # strlen() as llama.cpp's abort callback: it answers 0 until a byte is written at the head of the string it
 # is given. Native code, so a decode never waits for the interpreter's lock to ask whether to go on.
@@ -66,7 +63,7 @@ class GgufModel:
             self._vocab = api.llama_model_get_vocab(self._model)
             self._context, self.n_ctx = _make_context(self._model, header.path, options)
             self._memory = api.llama_get_memory(self._context)
-            self._vocabulary = _read_vocabulary(self._vocab)
+            self._vocabulary = read_vocabulary(self._vocab)
             self._invents_space = self._vocabulary.decode(self._tokenize(b"a")) == b" a"
         except BaseException:
             self.close()
@@ -75,6 +72,7 @@ class GgufModel:
         self._batch = _Batch(options.n_batch)
         self._cached: list[list[int]] = [[] for _ in range(options.n_seq)]
         self._row_of: dict[int, int] = {}
+        self._row_type = ctypes.c_float * len(self._vocabulary)
         self._watched: Cancellation | None = None
 
     # What it is
@@ -115,17 +113,30 @@ class GgufModel:
 
     def tokenize(self, text: bytes, *, continuation: bool = True) -> list[int]:
         """See `LanguageModel.tokenize`."""
-        if continuation and self._invents_space:
-            # After a line break the tokenizer invents no space before what follows.
-            anchor = self._tokenize(b"\n")
-            tokens = self._tokenize(b"\n" + text)
-            if tokens[: len(anchor)] == anchor:
-                return self._without_specials(tokens[len(anchor) :], text)
-        return self._without_specials(self._tokenize(text), text)
+        special = self._vocabulary.special_tokens
+        tokens = self._plain(text, continuation)
+        if special.isdisjoint(tokens):
+            return tokens
+        # Some files declare special tokens as user-defined ones, which llama.cpp parses in any text: the text
+        # is cut inside their names.
+        names = [name.encode() for name in self._vocabulary.specials if name.encode() in text]
+        first, *rest = _cut_inside(text, names)
+        parts = [self._plain(first, continuation), *(self._plain(piece, True) for piece in rest)]
+        return [token for part in parts for token in part if token not in special]
 
     def tokenize_special(self, text: bytes, *, add_special: bool = False) -> list[int]:
         """Tokens of text in which special tokens are parsed: for templates, never for what a user typed."""
         return self._tokenize(text, parse_special=True, add_special=add_special)
+
+    def _plain(self, text: bytes, continuation: bool) -> list[int]:
+        if continuation and self._invents_space:
+            # After other text the tokenizer invents no space. What stands before must not join with it.
+            for anchor in (b"\n", b"a", b"!"):
+                before = self._tokenize(anchor)
+                tokens = self._tokenize(anchor + text)
+                if tokens[: len(before)] == before:
+                    return tokens[len(before) :]
+        return self._tokenize(text)
 
     def _tokenize(self, text: bytes, *, parse_special: bool = False, add_special: bool = False) -> list[int]:
         room = len(text) + 8
@@ -135,17 +146,6 @@ class GgufModel:
             if count >= 0:
                 return tokens[:count]
             room = -count
-
-    def _without_specials(self, tokens: list[int], text: bytes) -> list[int]:
-        """The tokens, or, where a special one is among them, those of the text cut inside its name.
-
-        Some files declare their special tokens as ordinary user-defined ones, which llama.cpp always parses.
-        """
-        if self._vocabulary.special_tokens.isdisjoint(tokens):
-            return tokens
-        names = [name.encode() for name in self._vocabulary.specials if name.encode() in text]
-        parts = [self._tokenize(piece) for piece in _cut_inside(text, names)]
-        return [token for part in parts for token in part if token not in self._vocabulary.special_tokens]
 
     # Sequences
 
@@ -173,17 +173,24 @@ class GgufModel:
 
     def advance(self, work: Mapping[int, Sequence[int]]) -> Status:
         """See `LanguageModel.advance`. Raises ModelError if llama.cpp fails."""
+        if not all(0 <= seq < self.n_seq for seq in work):
+            raise ValueError(f"this context has the sequences 0 to {self.n_seq - 1}, not {sorted(work)}")
         self._row_of.clear()
         if any(len(self._cached[seq]) + len(tokens) > self.n_ctx for seq, tokens in work.items()):
             return Status.CONTEXT_FULL
         before = {seq: len(self._cached[seq]) for seq in work}
-        for chunk in _chunks(work, self.options.n_batch, self._most_outputs):
-            status = self._decode(chunk)
+        status = None
+        try:
+            for chunk in _chunks(work, self.options.n_batch, self._most_outputs):
+                status = None
+                status = self._decode(chunk)
+                if status is not Status.DONE:
+                    return status
+            return Status.DONE
+        finally:
             if status is not Status.DONE:
                 for seq, length in before.items():
                     self.rewind(seq, length)
-                return status
-        return Status.DONE
 
     @property
     def _most_outputs(self) -> int:
@@ -196,8 +203,7 @@ class GgufModel:
             row = batch.add(seq, tokens, len(self._cached[seq]), wants_logits)
             if wants_logits:
                 self._row_of[seq] = row
-        with captured_log() as log:
-            code = api.llama_decode(self._context, batch.native)
+        code = api.llama_decode(self._context, batch.native)
         if code == 0:
             api.llama_synchronize(self._context)
         for seq, tokens, _ in chunk:
@@ -209,12 +215,13 @@ class GgufModel:
             return Status.CONTEXT_FULL
         if code == 2:
             return Status.CANCELLED
-        reason = log.reason() or f"llama_decode returned {code}"
+        reason = last_error() or f"llama_decode returned {code}"
         raise ModelError(f"llama.cpp failed to decode with {self.name}: {reason}.")
 
     def logits(self, seq: int) -> Logits:
         pointer = api.llama_get_logits_ith(self._context, self._row_of[seq])
-        return np.ctypeslib.as_array(pointer, shape=(len(self._vocabulary),))
+        row = self._row_type.from_address(ctypes.addressof(pointer.contents))
+        return np.frombuffer(row, np.float32)  # type: ignore[call-overload, no-any-return]
 
     def watch(self, cancellation: Cancellation | None) -> None:
         """See `LanguageModel.watch`. llama.cpp looks at it between the operations of one decode (CPU)."""
@@ -289,8 +296,10 @@ def _chunks(
     """
     if len(work) > min(n_batch, most_outputs):
         raise ValueError(f"{len(work)} sequences cannot share a decode of {n_batch} tokens")
+    excess = sum(map(len, work.values())) - n_batch
+    if excess <= 0:
+        return [[(seq, tokens, True) for seq, tokens in work.items()]]
     rest = {seq: list(tokens) for seq, tokens in work.items()}
-    excess = sum(map(len, rest.values())) - n_batch
     chunks: list[list[tuple[int, Sequence[int], bool]]] = []
     while excess > 0:
         chunk: list[tuple[int, Sequence[int], bool]] = []
@@ -329,7 +338,7 @@ def _load(path: Path, options: ModelOptions, progress: LoadProgress | None) -> A
 
     params.progress_callback = on_progress
     with captured_log() as log:
-        model = api.llama_model_load_from_file(str(path).encode(), params)
+        model = api.llama_model_load_from_file(os.fsencode(path), params)
     if cancelled:
         if model:
             api.llama_model_free(model)
@@ -342,6 +351,8 @@ def _load(path: Path, options: ModelOptions, progress: LoadProgress | None) -> A
 def _make_context(model: Any, path: Path, options: ModelOptions) -> tuple[Any, int]:
     """The context, and the tokens that each of its sequences may hold."""
     trained = api.llama_model_n_ctx_train(model)
+    if trained <= 0:
+        trained = options.n_ctx or ModelOptions().n_ctx
     n_ctx = min(options.n_ctx, trained) if options.n_ctx else trained
     threads = options.n_threads or psutil.cpu_count(logical=False) or 1
     params = api.llama_context_default_params()
@@ -361,43 +372,6 @@ def _make_context(model: Any, path: Path, options: ModelOptions) -> tuple[Any, i
         reason = log.reason() or "it gave no reason"
         raise ModelError(f"llama.cpp cannot make a context of {n_ctx} tokens for {path.name}: {reason}.")
     return context, n_ctx
-
-
-def _read_vocabulary(vocab: Any) -> Vocabulary:
-    n = api.llama_vocab_n_tokens(vocab)
-    buffer = ctypes.create_string_buffer(_LONGEST_TOKEN)
-    pieces: list[bytes] = []
-    kinds: list[int] = []
-    specials: dict[str, int] = {}
-    for token in range(n):
-        attributes = api.llama_vocab_get_attr(vocab, token)
-        if attributes & (_ATTR_UNKNOWN | _ATTR_UNUSED | _ATTR_CONTROL) or api.llama_vocab_is_eog(
-            vocab, token
-        ):
-            kinds.append(TokenKind.END if api.llama_vocab_is_eog(vocab, token) else TokenKind.CONTROL)
-            pieces.append(b"")
-            specials.setdefault(
-                (api.llama_vocab_get_text(vocab, token) or b"").decode("utf-8", "replace"), token
-            )
-        else:
-            length = api.llama_token_to_piece(vocab, token, buffer, _LONGEST_TOKEN, 0, False)
-            kinds.append(TokenKind.BYTE if attributes & _ATTR_BYTE else TokenKind.TEXT)
-            pieces.append(ctypes.string_at(buffer, max(0, length)))
-    bos = api.llama_vocab_bos(vocab)
-    kind_of_tokenizer = api.llama_vocab_type(vocab)
-    vocabulary = make_vocabulary(
-        pieces,
-        kinds,
-        specials,
-        bos=bos if bos >= 0 else None,
-        adds_bos=bool(api.llama_vocab_get_add_bos(vocab)),
-        splits_at_words=kind_of_tokenizer in _WORDWISE_TOKENIZERS,
-        fingerprint="",
-    )
-    digest = hashlib.sha256(bytes([kind_of_tokenizer]))
-    for array in (vocabulary.blob, vocabulary.offsets, vocabulary.kinds):
-        digest.update(array.tobytes())
-    return replace(vocabulary, fingerprint=digest.hexdigest())
 
 
 def _cut_inside(text: bytes, names: Sequence[bytes]) -> list[bytes]:

@@ -29,9 +29,9 @@ from blendin_local.tui.widgets.transcript import Entry, Kind, Transcript
 from blendin_local.tui.widgets.welcome import Welcome
 from blendin_local.tui.worker import Event, Loaded, LoadFailed, ModelWorker, ReplyBegun, ReplyEnded
 
-_LOOKS_PER_SECOND = 20
-_PANEL_EVERY = 4
-"""The figures are drawn at every fourth look only: nobody reads faster, and the models need the processor."""
+_LOOKS_PER_SECOND = 15
+_PANEL_EVERY = 3
+"""The figures are drawn at every third look only: nobody reads faster, and the models need the processor."""
 
 _REFUSALS = {
     Phase.WRITING: "A reply is being written: wait for its end, or stop it with Escape.",

@@ -78,6 +78,7 @@ class Prompt(TextArea):
     async def _on_paste(self, event: events.Paste) -> None:
         # What is seen is what is sent: pasted control characters become visible before they are either.
         event.prevent_default()
+        event.stop()
         text = event.text.replace("\r\n", "\n").replace("\r", "\n")
         if result := self._replace_via_keyboard(inert(text), *self.selection):
             self.move_cursor(result.end_location)

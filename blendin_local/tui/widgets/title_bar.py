@@ -18,8 +18,7 @@ class TitleBar(Horizontal):
 
     def compose(self) -> ComposeResult:
         about = self._about
-        title = Content.assemble(
-            ("blendin", "bold $text-primary"), (f"  {inert(about.pair)}", "bold"), f"  {inert(about.models)}"
-        )
+        parts = [("blendin", "bold $text-primary"), (inert(about.pair), "bold"), (inert(about.models), "")]
+        title = Content("  ").join(Content.styled(*part) for part in parts if part[0])
         yield Static(title, id="title")
         yield Static(Content(about.method), id="method")

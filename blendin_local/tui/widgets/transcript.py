@@ -69,6 +69,7 @@ class Transcript(ScrollView, can_focus=True):
         self._tops: list[int] = []
         self._wrap_width = 0
         self._styles_of: dict[str, Style] = {}
+        self._following = True
 
     # Entries
 
@@ -88,7 +89,7 @@ class Transcript(ScrollView, can_focus=True):
         """Add an entry at the end and show it."""
         entry = Entry(kind)
         self.put(entry)
-        self.write(entry, pieces, follow=True)
+        self.write(entry, pieces)
         return entry
 
     def put(self, entry: Entry) -> None:
@@ -97,63 +98,82 @@ class Transcript(ScrollView, can_focus=True):
             entry.body.layout(self._wrap_width)
         self._tops.append(self._height)
         self._entries.append(entry)
-        self._resized(len(self._entries) - 1, follow=True)
+        self._following = True
+        self._resized(len(self._entries) - 1)
 
-    def write(self, entry: Entry, pieces: Iterable[tuple[str, str]], *, follow: bool | None = None) -> None:
+    def write(self, entry: Entry, pieces: Iterable[tuple[str, str]]) -> None:
         """Add inert text, as (text, tag), to the end of an entry."""
-        follow = self.near_bottom if follow is None else follow
         place = self._entries.index(entry) if self._entries[-1] is not entry else len(self._entries) - 1
         before = entry.height
         for piece, tag in pieces:
             entry.body.append(piece, tag)
         self.refresh_lines(self._tops[place] + before - 2, entry.height - before + 2)
-        self._resized(place, follow)
+        self._resized(place)
 
     def take_out(self, entry: Entry) -> None:
         place = self._entries.index(entry)
         del self._entries[place], self._tops[place]
-        self._resized(place - 1, follow=self.near_bottom)
+        self._resized(place - 1)
         self.refresh()
 
     def clear(self) -> None:
         self._entries.clear()
         self._tops.clear()
-        self.virtual_size = Size(self._wrap_width, 0)
-        self.scroll_home(animate=False)
+        self._measured()
         self.refresh()
-
-    @property
-    def near_bottom(self) -> bool:
-        return self.max_scroll_y - self.scroll_offset.y <= _NEAR_BOTTOM
 
     @property
     def _height(self) -> int:
         return self._tops[-1] + self._entries[-1].height if self._entries else 0
 
-    def _resized(self, place: int, follow: bool) -> None:
-        """The entry at `place` has a new height: move those after it."""
+    def _resized(self, place: int) -> None:
+        """The entry at `place` has a new height: move those after it, and keep the end in view."""
         for later in range(max(place, -1) + 1, len(self._entries)):
             above = self._tops[later - 1] + self._entries[later - 1].height if later else 0
             if self._tops[later] != above:
                 self._tops[later] = above
                 self.refresh()
-        if self._height != self.virtual_size.height:
-            self.virtual_size = Size(self._wrap_width, self._height)
-        if follow and not self.is_vertical_scrollbar_grabbed:
-            self.scroll_end(animate=False, immediate=True, x_axis=False)
+        self._measured()
+        self._follow()
+
+    def _measured(self) -> None:
+        """Tell the scrollbar the height of everything.
+
+        Assigning `virtual_size` would lay out the whole screen for every new line; nothing else depends on
+        it here, because the space of the scrollbar is always reserved.
+        """
+        size = Size(self._wrap_width, self._height)
+        if size != self.virtual_size:
+            self.set_reactive(Transcript.virtual_size, size)
+            self._scroll_update(size)
+
+    # Scrolling
+
+    @property
+    def following(self) -> bool:
+        """Whether the view stays at the end: it does until someone scrolls up."""
+        return self._following
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._following = self.max_scroll_y - self.scroll_offset.y <= _NEAR_BOTTOM
+
+    def _follow(self) -> None:
+        if self._following and not self.is_vertical_scrollbar_grabbed:
+            # Forced, because the scrollbar may not be there yet.
+            self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
 
     # Lines
 
     def on_resize(self, event: events.Resize) -> None:
         width = max(2, self.scrollable_content_region.width - _GUTTER)
-        if width == self._wrap_width:
-            return
-        follow = self.near_bottom
-        self._wrap_width = width
-        for entry in self._entries:
-            entry.body.layout(width)
-        self._resized(-1, follow)
-        self.refresh()
+        if width != self._wrap_width:
+            self._wrap_width = width
+            for entry in self._entries:
+                entry.body.layout(width)
+            self._resized(-1)
+            self.refresh()
+        self._follow()
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
