@@ -22,6 +22,9 @@ Real = float | npt.NDArray[np.float64]
 
 LOG2_E = 1.0 / math.log(2.0)
 
+# exp() of logits up to here, and their sum, stay far inside float32's range.
+_FARTHEST_UNSHIFTED_PEAK = 50.0
+
 CAP_AFTER_STEPS = 20
 """The cap on the intervention rate applies once more than this many steps are out (as in the reference)."""
 
@@ -42,24 +45,25 @@ class Distribution:
         self.top = 0
         self.confidence = 0.0
         self.entropy = 0.0
-        self._shifted: Masses = np.zeros(n, np.float32)
 
     def update(self, logits: npt.NDArray[np.float32]) -> None:
         """Take in float32[n] logits. Raises FloatingPointError if none of them is finite."""
         self.top = int(logits.argmax())
-        peak = logits[self.top]
-        if not np.isfinite(peak):
+        peak = float(logits[self.top])
+        if not math.isfinite(peak):
             raise FloatingPointError("the model's logits are not finite")
-        np.subtract(logits, peak, out=self._shifted)
-        np.exp(self._shifted, out=self.masses)
+        # Shifting costs as much as exp() itself, a pass over a vocabulary that has left the processor's cache.
+        if abs(peak) > _FARTHEST_UNSHIFTED_PEAK:
+            logits = logits - np.float32(peak)
+        np.exp(logits, out=self.masses)
         self.total = float(self.masses.sum())
-        self.confidence = 1.0 / self.total
+        self.confidence = float(self.masses[self.top]) / self.total
         # einsum, because np.dot would wake BLAS threads beside llama.cpp's. It raises no warnings.
-        weighted = float(np.einsum("i,i->", self._shifted, self.masses))
+        weighted = float(np.einsum("i,i->", logits, self.masses))
         if math.isnan(weighted):
             # 0 times -inf: a forbidden token adds nothing.
             allowed = self.masses > 0
-            weighted = float(self._shifted[allowed] @ self.masses[allowed])
+            weighted = float(logits[allowed] @ self.masses[allowed])
         self.entropy = max(0.0, (math.log(self.total) - weighted / self.total) * LOG2_E)
 
     def probability(self, index: int) -> float:

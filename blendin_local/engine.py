@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Literal, TypeVar
@@ -104,8 +103,9 @@ class Response:
 
     def read(self, logits: Logits) -> None:
         """Take in the writer's logits, float32[n_vocab]; nothing of the view is kept."""
-        with self._blending():
-            _update(self._own, logits, self.writer)
+        begun = perf_counter()
+        _update(self._own, logits, self.writer)
+        self.charge(blend_s=perf_counter() - begun)
 
     def step(self) -> Step:
         """Choose an outcome and report it."""
@@ -115,12 +115,6 @@ class Response:
     def _choose(self) -> Step:
         return self._emit_own()
 
-    @contextmanager
-    def _blending(self) -> Iterator[None]:
-        begun = perf_counter()
-        yield
-        self.charge(blend_s=perf_counter() - begun)
-
     def cut(self, reason: FinishReason) -> None:
         """End the response between two steps."""
         self.finish_reason = self.summary.finish_reason = reason
@@ -129,7 +123,7 @@ class Response:
     def _emit_own(self, **seen: Any) -> Step:
         """Choose from the writer's own distribution."""
         own = self._own
-        chosen = self._sampler.choose(own.masses, self._outcomes)
+        chosen = self._sampler.choose(own.masses, self._outcomes, own.top)
         stops = chosen in self._ends
         if self.request.candidates:
             top = self._candidates(own.masses, own.total, self.writer.vocabulary.token_bytes)
@@ -231,18 +225,20 @@ class BlendedResponse(Response):
 
     def guide_tokens(self) -> list[int]:
         """What the guide's sequence must hold to be consulted: its prompt, then its tokens of the reply."""
-        with self._blending():
-            reply = self._stream.text.encode()
-            # Once the base has begun, if only with the space after its prompt, the guide's space is said too.
-            said = self._retokenizer.tokens(self._guide_prompt.lead + reply) if self._begun else []
-            return self._guide_prompt.tokens + said
+        begun = perf_counter()
+        reply = self._stream.text.encode()
+        # Once the base has begun, if only with the space after its prompt, the guide's space is said too.
+        said = self._retokenizer.tokens(self._guide_prompt.lead + reply) if self._begun else []
+        self.charge(blend_s=perf_counter() - begun)
+        return self._guide_prompt.tokens + said
 
     # The guide has spoken: blend and choose.
 
     def read_guide(self, logits: Logits) -> None:
         """Take in the guide's logits, float32[n_guide]; nothing of the view is kept."""
-        with self._blending():
-            _update(self._guide, logits, self._pair.guide)
+        begun = perf_counter()
+        _update(self._guide, logits, self._pair.guide)
+        self.charge(blend_s=perf_counter() - begun)
 
     def _choose(self) -> Step:
         if not self.asks_guide:

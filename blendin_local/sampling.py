@@ -41,14 +41,14 @@ class Sampler:
         self._random = np.random.default_rng(seed)
         self._buffer: Masses = np.empty(0, np.float32)
 
-    def choose(self, p: Masses, history: Sequence[int]) -> int:
-        """Index of the chosen outcome. `p` is left as it was.
+    def choose(self, p: Masses, history: Sequence[int], best: int | None = None) -> int:
+        """Index of the chosen outcome. `p` is left as it was. `best` is the best outcome, where it is known.
 
         p: float32[n], non-negative masses. history: outcomes of the response so far, indices into p.
         Raises ValueError where p is empty, all zero, or holds an infinity or a NaN.
         """
         s = self.settings
-        best = best_outcome(p)
+        best = best_outcome(p) if best is None else best
         if len(history) and penalises(s):
             if self._buffer.shape != p.shape:
                 self._buffer = np.empty_like(p)

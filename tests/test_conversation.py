@@ -125,8 +125,7 @@ def test_messages_of_a_conversation(start: Start) -> None:
 def test_a_reply_is_the_text_of_its_steps(start: Start) -> None:
     conversation = start()
     reply = conversation.send(QUESTIONS[0])
-    assert reply.finish_reason is None
-    assert reply.text == ""
+    assert (reply.text, reply.finish_reason) == ("", None)
     steps = list(reply)
     assert len(steps) == reply.summary.steps == 12
     assert reply.text == "".join(step.text for step in steps)
@@ -230,7 +229,7 @@ def test_system_prompt(start: Start) -> None:
     [("guide", "base", {}), ("base", "guide", {}), ("blendin", "guide", {"gamma": 0.0})],
 )
 def test_a_method_of_one_model_needs_no_prompt_for_the_other(
-    start: Start, method: str, silent: str, blend: dict[str, float]
+    start: Start, method: str, silent: str, blend: dict[str, Any]
 ) -> None:
     formats = {f"{silent}_format": BROKEN}
     conversation = start(written(method=method, **blend), **formats)

@@ -158,7 +158,7 @@ class Forced:
     def __init__(self, tokens: list[int]) -> None:
         self._tokens: Iterator[int] = iter(tokens)
 
-    def choose(self, p: object, history: object) -> int:
+    def choose(self, p: object, history: object, best: object = None) -> int:
         return next(self._tokens)
 
 

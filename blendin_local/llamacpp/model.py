@@ -272,6 +272,14 @@ class _Batch:
     def add(self, seq: int, tokens: Sequence[int], position: int, wants_logits: bool) -> int:
         """Append tokens of a sequence from `position` on; returns the row of the last one."""
         start: int = self.native.n_tokens
+        if len(tokens) == 1:
+            # The usual case, many times a second, without making arrays.
+            self.tokens[start] = tokens[0]
+            self.positions[start] = position
+            self.sequences[start] = seq
+            self.outputs[start] = wants_logits
+            self.native.n_tokens = start + 1
+            return start
         end = start + len(tokens)
         self.tokens[start:end] = tokens
         self.positions[start:end] = np.arange(position, position + len(tokens))
