@@ -52,7 +52,7 @@ class Distribution:
         peak = float(logits[self.top])
         if not math.isfinite(peak):
             raise FloatingPointError("the model's logits are not finite")
-        # Shifting costs as much as exp() itself, a pass over a vocabulary that has left the processor's cache.
+        # Shifting is one more pass over a vocabulary that has left the processor's cache.
         if abs(peak) > _FARTHEST_UNSHIFTED_PEAK:
             logits = logits - np.float32(peak)
         np.exp(logits, out=self.masses)

@@ -1,4 +1,4 @@
-"""The parts of the chat that know no Textual: inert text, wrapping, attribution, the models' thread, seeds."""
+"""The parts of the chat that know no Textual: inert text, wrapping, attribution, the worker, seeds."""
 
 from __future__ import annotations
 
@@ -73,8 +73,10 @@ def _acts(character: str) -> bool:
 
 WIDTHS = st.integers(2, 40)
 TEXTS = st.one_of(
-    st.text(st.sampled_from("ab \n東\N{BAT}\u0301\u200d\ufe0f")), st.text().map(inert), st.sampled_from(AWKWARD).map(inert)
-)  # fmt: skip
+    st.text(st.sampled_from("ab \n東\N{BAT}\u0301\u200d\ufe0f")),
+    st.text().map(inert),
+    st.sampled_from(AWKWARD).map(inert),
+)
 
 
 @pytest.mark.parametrize(
