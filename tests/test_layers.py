@@ -19,6 +19,8 @@ PURE = (
     "retokenizer",
     "prompts",
     "steps",
+    "responses",
+    "inert",
     "engine",
     "pair",
 )

@@ -17,6 +17,7 @@ from tiny_gguf import write_tiny
 from blendin_local.blending import METHODS
 from blendin_local.conversation import Conversation
 from blendin_local.errors import ModelError, PromptError
+from blendin_local.inert import inert
 from blendin_local.llamacpp.model import open_model
 from blendin_local.pair import Pair, pair_models
 from blendin_local.prompts import PLAIN_FORMATS, Message
@@ -27,7 +28,6 @@ from blendin_local.tui.about import About
 from blendin_local.tui.attribution import Attribution
 from blendin_local.tui.bars import bar, course
 from blendin_local.tui.chat import Chat, PairChat, Progress
-from blendin_local.tui.inert import inert
 from blendin_local.tui.tagged_text import TaggedText, wrap
 from blendin_local.tui.worker import Event, Loaded, LoadFailed, ModelWorker, ReplyBegun, ReplyEnded
 

@@ -40,6 +40,8 @@ INTERRUPTED = 130
               help="Colour the reply by the model that spoke.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the text.")
 @click.option("--steps", "with_steps", is_flag=True, help="With --json: list every step.")
+@click.option("--candidates", type=click.IntRange(0, 1000), default=0, show_default=True,
+              help="With --steps: list so many top outcomes of base, guide and blend.")  # fmt: skip
 @click.option("--quiet", "-q", is_flag=True, help="No summary on stderr.")
 def generate(prompt: str | None, file: str | None, **values: Any) -> None:
     """Write one blended reply to PROMPT (or to --file, or to standard input).
@@ -63,7 +65,12 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
     files = locate_pair(catalogue, entry)
     with loaded(files, options, quiet=values["quiet"]) as pair:
         conversation = start_conversation(
-            files, pair, settings, formats=formats_of(values), system=values["system"]
+            files,
+            pair,
+            settings,
+            formats=formats_of(values),
+            system=values["system"],
+            candidates=values["candidates"],
         )
         reply = conversation.send(text)
         steps = []

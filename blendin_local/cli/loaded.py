@@ -18,9 +18,12 @@ from blendin_local.settings import ModelOptions
 @contextmanager
 def loaded(files: PairFiles, options: ModelOptions, *, quiet: bool = False) -> Iterator[Pair]:
     """The loaded pair, closed at the end. Raises ModelError."""
+    seen = not quiet and sys.stderr.isatty()
     if warning := files.memory_warning(options):
         click.secho(warning, err=True, fg="yellow")
-    with _progress(visible=not quiet and sys.stderr.isatty()) as progress:
+    elif seen:
+        click.secho(files.memory_estimate(options), err=True, dim=True)
+    with _progress(visible=seen) as progress:
         tasks = {
             role: progress.add_task(f"{role}: {header.path.name}", total=1.0)
             for role, header in (("base", files.base), ("guide", files.guide))

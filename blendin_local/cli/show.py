@@ -9,6 +9,7 @@ import unicodedata
 import click
 
 from blendin_local.conversation import Reply
+from blendin_local.inert import inert
 from blendin_local.steps import Source, Step
 
 COLOURS = {Source.BASE: None, Source.GUIDE: "cyan", Source.BOTH: "green", Source.BLEND: "magenta"}
@@ -70,16 +71,6 @@ def _fitted(text: str, width: int) -> str:
                 + " " * (width - sum(1 for _ in text[: max(0, place - 1)]) - 1)
             )
     return text + " " * (width - cells)
-
-
-def inert(text: str) -> str:
-    """Text whose control characters, other than line breaks and tabs, show as pictures and do nothing."""
-    return "".join(
-        character
-        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf")
-        else (chr(0x2400 + ord(character)) if ord(character) < 0x20 else "\N{REPLACEMENT CHARACTER}")
-        for character in text
-    )
 
 
 def summary_line(reply: Reply, calibrated: bool) -> str:

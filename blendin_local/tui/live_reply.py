@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from blendin_local.inert import inert
 from blendin_local.steps import FinishReason, Step, Summary
 from blendin_local.tui.attribution import Attribution
 from blendin_local.tui.chat import ReplyLike
 from blendin_local.tui.figures import Figures
-from blendin_local.tui.inert import inert
 
 Piece = tuple[str, str]
 """Inert text, and the tag that says how it looks."""

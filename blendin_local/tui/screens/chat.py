@@ -12,11 +12,11 @@ from textual.getters import query_one
 from textual.screen import Screen
 from textual.widgets import Footer
 
+from blendin_local.inert import inert
 from blendin_local.steps import Step
 from blendin_local.tui.about import About
 from blendin_local.tui.chat import Chat
 from blendin_local.tui.figures import Figures
-from blendin_local.tui.inert import inert
 from blendin_local.tui.live_reply import LiveReply
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.screens.help import HelpScreen

@@ -5,9 +5,9 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
+from blendin_local.inert import inert
 from blendin_local.tui.about import About
 from blendin_local.tui.bars import bar
-from blendin_local.tui.inert import inert
 
 _BAR = 24
 

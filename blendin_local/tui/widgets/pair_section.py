@@ -5,9 +5,9 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widget import Widget
 
+from blendin_local.inert import inert
 from blendin_local.tui import rows
 from blendin_local.tui.about import About
-from blendin_local.tui.inert import inert
 
 
 class PairSection(Widget):

@@ -11,7 +11,7 @@ from textual.keys import Keys
 from textual.message import Message
 from textual.widgets import TextArea
 
-from blendin_local.tui.inert import inert
+from blendin_local.inert import inert
 
 _NEWLINE_KEYS = {"shift+enter", "alt+enter", "ctrl+j", "ctrl+enter", "shift+\r", "alt+\r", "ctrl+\r"}
 """The last three are how Textual names the keys that tmux and xterm report in their own format."""

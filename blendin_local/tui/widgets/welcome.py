@@ -7,8 +7,8 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from blendin_local.inert import inert
 from blendin_local.tui.about import About
-from blendin_local.tui.inert import inert
 from blendin_local.tui.widgets.legend import Legend
 
 EXAMPLE = "Why do leaves change colour in autumn?"
