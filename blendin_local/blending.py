@@ -23,7 +23,7 @@ Real = float | npt.NDArray[np.float64]
 LOG2_E = 1.0 / math.log(2.0)
 
 # exp() of logits up to here, and their sum, stay far inside float32's range.
-_FARTHEST_UNSHIFTED_PEAK = 50.0
+_HIGHEST_UNSHIFTED_PEAK = 50.0
 
 CAP_AFTER_STEPS = 20
 """The cap on the intervention rate applies once more than this many steps are out (as in the reference)."""
@@ -53,7 +53,7 @@ class Distribution:
         if not math.isfinite(peak):
             raise FloatingPointError("the model's logits are not finite")
         # Shifting is one more pass over a vocabulary that has left the processor's cache.
-        if abs(peak) > _FARTHEST_UNSHIFTED_PEAK:
+        if not 0 <= peak <= _HIGHEST_UNSHIFTED_PEAK:
             logits = logits - np.float32(peak)
         np.exp(logits, out=self.masses)
         self.total = float(self.masses.sum())

@@ -114,9 +114,8 @@ class Response:
         return self._emit_own()
 
     def cut(self, reason: FinishReason) -> None:
-        """End the response between two steps."""
+        """End the response between two steps. What was held back for a stop string is not said."""
         self.finish_reason = self.summary.finish_reason = reason
-        self.text += self._stream.flush()
 
     def _emit_own(self, **seen: Any) -> Step:
         """Choose from the writer's own distribution."""
@@ -286,6 +285,9 @@ class BlendedResponse(Response):
         rank = int((mixed > agreement).sum())
         evidence = Evidence(own.confidence, guide.confidence, agreement, rank)
         alpha = float(METHODS[blend.method].rule(evidence, blend))
+        if not from_guide.any():
+            # All that the guide would say is a control token of its own: nothing to weigh.
+            alpha = 0.0
 
         # 3. The mixture, and the choice from it.
         mixed *= np.float32(1 - alpha)

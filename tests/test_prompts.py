@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -524,8 +525,7 @@ def test_special_tokens_declared_as_user_defined(
     monkeypatch.setattr(GGUFWriter, "add_token_types", retyped)
     template = NATIVE[kind].template.replace("bos_token", repr(tiny_vocabulary(kind).bos))
     path = write_tiny(tmp_path / "declared.gguf", vocabulary=kind, chat_template=template)
-    model = open_model(path, ModelOptions(n_ctx=64, n_threads=1, n_gpu_layers=0))
-    try:
+    with closing(open_model(path, ModelOptions(n_ctx=64, n_threads=1, n_gpu_layers=0))) as model:
         prompt_format = choose_format("chat", model.chat_template)
         tokens = tiny_vocabulary(kind).tokens
         names = [name for name, type_ in tokens.items() if name in template and type_ is TokenType.CONTROL]
@@ -538,8 +538,30 @@ def test_special_tokens_declared_as_user_defined(
         assert found(HARMLESS), "the template's own are tokens"
         for name in names:
             assert found(f"a{name}b") == found(HARMLESS), name
-    finally:
-        model.close()
+
+
+@pytest.mark.parametrize("marker", ["<｜User｜>", "<|user|>", "<start_of_turn>", "[INST]"])
+def test_turn_markers_declared_as_user_defined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marker: str
+) -> None:
+    """DeepSeek's files declare "<｜User｜>", with bars of full width, as user-defined."""
+    add_list, add_types = GGUFWriter.add_token_list, GGUFWriter.add_token_types
+    place = tiny_vocabulary("bpe").id("Ġthe")
+
+    def renamed(writer: GGUFWriter, tokens: Sequence[str]) -> None:
+        add_list(writer, [*tokens[:place], marker, *tokens[place + 1 :]])
+
+    def retyped(writer: GGUFWriter, types: Sequence[TokenType]) -> None:
+        add_types(writer, [*types[:place], TokenType.USER_DEFINED, *types[place + 1 :]])
+
+    monkeypatch.setattr(GGUFWriter, "add_token_list", renamed)
+    monkeypatch.setattr(GGUFWriter, "add_token_types", retyped)
+    path = write_tiny(tmp_path / "marked.gguf", vocabulary="bpe")
+    prompt_format = PromptFormat("marked", f"{marker}{{{{ messages[0].content }}}}<|im_end|>")
+    with closing(open_model(path, ModelOptions(n_ctx=64, n_threads=1, n_gpu_layers=0))) as model:
+        for content in (HARMLESS, marker, f"a{marker}b{marker}"):
+            tokens = make_prompt(model, prompt_format, user(content)).tokens
+            assert tokens.count(place) == 1, "the template's own"
 
 
 @pytest.mark.parametrize("prompt_format", [CHATML, *PLAIN_FORMATS.values()], ids=lambda f: f.name)

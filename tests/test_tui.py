@@ -498,12 +498,12 @@ async def test_a_defect_is_told_like_an_error() -> None:
         ]
 
 
-@pytest.mark.parametrize(("dropped", "said"), [(1, "1 old message "), (4, "4 old messages ")])
+@pytest.mark.parametrize(("dropped", "said"), [(1, "1 old message)"), (4, "4 old messages)")])
 async def test_dropped_messages_are_told(dropped: int, said: str) -> None:
     app, _ = app_of(FakeReply(steps_of("one"), dropped=dropped))
     async with app.run_test(size=WIDE) as pilot:
         await ask(pilot, app)
-        assert texts(app)[-1].startswith(f"({said}did not fit into the context")
+        assert texts(app)[-1].startswith(f"(left out, because the context is full: {said}\none\n")
 
 
 # Quitting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import threading
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import pytest
@@ -73,8 +74,9 @@ def _acts(character: str) -> bool:
 
 WIDTHS = st.integers(2, 40)
 TEXTS = st.one_of(
-    st.text(st.sampled_from("ab \n東\N{BAT}\u0301\u200d\ufe0f")),
-    st.text().map(inert),
+    st.text(st.sampled_from("ab \n東\N{BAT}\u0301")),
+    # A joiner takes the width from whatever follows it, here and in Textual, so it must have sense.
+    st.text().map(lambda text: inert(text).replace("\u200d", "").replace("\ufe0f", "")),
     st.sampled_from(AWKWARD).map(inert),
 )
 
@@ -146,23 +148,28 @@ def test_runs_have_their_own_tags() -> None:
 
 
 @given(
-    st.lists(st.binary(max_size=6), max_size=12),
+    st.text(st.one_of(st.sampled_from("ab東\N{BAT}"), st.characters(codec="utf-8"))),
+    st.lists(st.integers(1, 5), max_size=12),
     st.lists(st.text(st.sampled_from("ab"), min_size=1, max_size=3)),
 )
-def test_every_character_belongs_to_the_step_whose_bytes_it_is(data: list[bytes], stops: list[str]) -> None:
+def test_every_character_belongs_to_the_step_that_completed_it(
+    text: str, sizes: list[int], stops: list[str]
+) -> None:
+    data = text.encode()
+    ends = [*accumulate(sizes), len(data)]
+    parts = [data[start:end] for start, end in pairwise([0, *ends])]
     stream, attribution = TextStream(stops), Attribution()
     sources = [Source.BASE, Source.GUIDE, Source.BLEND]
     pieces = []
-    for i, part in enumerate(data):
+    for i, part in enumerate(parts):
         pieces += attribution.take(step(i, stream.feed(part), sources[i % 3], data=part))
     pieces += attribution.release(stream.flush())
-    said = "".join(text for text, _ in pieces)
-    assert said == stream.text
+    assert "".join(text for text, _ in pieces) == stream.text
 
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    owners = [sources[i % 3] for i, part in enumerate(data) for _ in decoder.decode(part)]
-    given_to = [source for text, source in pieces for _ in text]
-    assert given_to[: len(owners)] == owners[: len(given_to)]
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    owners = [sources[i % 3] for i, part in enumerate(parts) for _ in decoder.decode(part)]
+    shown_as = [source for text, source in pieces for _ in text]
+    assert shown_as == owners[: len(shown_as)]
 
 
 def test_text_that_was_held_back_keeps_its_source() -> None:

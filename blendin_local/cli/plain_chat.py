@@ -24,9 +24,13 @@ def plain_chat(load: Load, *, warning: str = "") -> int:
         sys.stdin.reconfigure(errors="replace")
     if warning:
         click.secho(warning, err=True, fg="yellow")
+    if sys.stderr.isatty():
+        click.secho("Loading the models …", err=True, dim=True)
     chat = load(lambda role, share: True)
     try:
         return _answer_lines(chat)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     finally:
         chat.close()
 
@@ -58,8 +62,8 @@ def _next_line() -> str | None:
 def _answer(chat: Chat, text: str) -> bool:
     """Write the reply to one message; False if Ctrl-C ended it."""
     reply = chat.send(text)
-    if reply.dropped_messages:
-        click.echo(f"({reply.dropped_messages} old messages did not fit into the context)", err=True)
+    if dropped := reply.dropped_messages:
+        click.echo(f"(left out, because the context is full: {dropped} old messages)", err=True)
     printer = ReplyPrinter("text", "auto")
     try:
         with interrupting(reply.cancel):

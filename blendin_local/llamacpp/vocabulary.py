@@ -17,7 +17,9 @@ _WORDWISE_TOKENIZERS = (1, 2)  # SentencePiece and byte-level BPE
 _LONGEST_TOKEN = 4096
 
 # What opens or closes a turn is special, whatever a file calls it.
-_TURN_MARKER = re.compile(rb"<\|[^<>]*\|>|</?s>|<(?:bos|eos|(?:start|end)_of_turn)>|\[/?INST\]")
+_TURN_MARKER = re.compile(
+    rb"<(?:\||\xef\xbd\x9c)[^<>]*(?:\||\xef\xbd\x9c)>|</?s>|<(?:bos|eos|(?:start|end)_of_turn)>|\[/?INST\]"
+)
 
 
 def read_vocabulary(vocab: Any) -> Vocabulary:

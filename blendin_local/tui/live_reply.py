@@ -36,7 +36,7 @@ class LiveReply:
         if not self._dropped:
             return []
         count = "1 old message" if self._dropped == 1 else f"{self._dropped} old messages"
-        return [(f"({count} did not fit into the context and the models did not read it)\n", "note")]
+        return [(f"(left out, because the context is full: {count})\n", "note")]
 
     def take(self, steps: Sequence[Step]) -> list[Piece]:
         """The text of new steps."""

@@ -104,7 +104,7 @@ def _wrap_paragraph(text: str, start: int, end: int, width: int, lines: list[Lin
         if word_start < 0:  # white space at the very end
             if line_end > start and used + cells(chunk[1]) <= width:
                 line_end = word_end
-            continue
+            break
         word = cells(chunk[2])
         if used + cells(chunk[1]) + word <= width:
             used += cells(chunk[1]) + word

@@ -1,0 +1,180 @@
+"""`blendin chat` as a command: line by line through pipes, and in a terminal of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from tiny_gguf import write_tiny
+
+from blendin_local.cli import main
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> list[str]:
+    base = write_tiny(tmp_path / "base.gguf", seed=1)
+    guide = write_tiny(tmp_path / "guide.gguf", vocabulary="bpe", seed=2)
+    return ["--base", str(base), "--guide", str(guide), "--base-format", "user-assistant", "--threads", "1"]
+
+
+def piped(pair: list[str], *arguments: str, stdin: str | bytes) -> Result:
+    return CliRunner().invoke(main, ["chat", *pair, "-n", "8", "-t", "0.8", *arguments], input=stdin)
+
+
+def test_every_line_gets_a_reply(pair: list[str]) -> None:
+    result = piped(pair, "--seed", "1", stdin="hello world\n\n  \nhow are you\n")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip()
+    assert result.stderr == ""
+    assert "textual" not in result.stdout
+
+
+def test_a_seeded_chat_can_be_repeated_and_its_replies_differ(pair: list[str]) -> None:
+    one, same, other = (
+        piped(pair, "--seed", seed, "--raw", stdin="hello\nhello\n").stdout for seed in ("1", "1", "2")
+    )
+    assert one == same != other
+    assert len(one.splitlines()) > 1
+
+
+def test_a_message_that_fails_is_told_and_the_rest_is_answered(pair: list[str]) -> None:
+    result = piped(pair, "--n-ctx", "64", stdin="long " * 200 + "\nhello\n")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: The prompt is too long")
+    assert result.stdout.strip()
+
+
+def test_bytes_that_are_no_text_do_not_end_the_chat(pair: list[str]) -> None:
+    result = piped(pair, stdin=b"hello \xff\xfe\n")
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--base", "nowhere.gguf"], "does not exist"),
+        (["--gamma", "2"], "gamma must be between 0 and 1"),
+        (["--guide-format", "chat"], "no chat template"),
+        (["--pair", "nothing"], "no pair called nothing"),
+    ],
+)
+def test_mistakes_are_one_sentence_before_anything_is_loaded(
+    pair: list[str], arguments: list[str], reason: str
+) -> None:
+    if "--pair" in arguments:
+        pair = []
+    result = piped(pair, *arguments, stdin="hello\n")
+    assert result.exit_code == 2
+    assert reason in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_pipe_needs_no_textual(pair: list[str]) -> None:
+    code = (
+        "import sys\nfrom blendin_local.cli import main\n"
+        f"main({['chat', *pair, '-n', '2']!r}, standalone_mode=False)"
+    )
+    script = f"import sys\ntry:\n    exec({code!r})\nfinally:\n    print('LOADED', 'textual' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], input=b"hello\n", capture_output=True)
+    assert b"LOADED False" in done.stdout, done.stderr
+
+
+def test_ctrl_c_in_a_pipe_ends_the_chat_with_what_was_said(pair: list[str]) -> None:
+    command = [sys.executable, "-m", "blendin_local", "chat", *pair, "-n", "100000", "--n-ctx", "512"]
+    with subprocess.Popen(
+        [*command, "--no-guide-stop", "-t", "0"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write(b"hello world\n" * 200)
+        process.stdin.flush()
+        process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        assert process.returncode == 130
+        assert b"Traceback" not in process.stderr.read()
+
+
+# In a terminal
+
+
+class Terminal:
+    """A process with a pseudo terminal for all three of its streams."""
+
+    def __init__(self, command: list[str], columns: int = 100, rows: int = 30) -> None:
+        pty = pytest.importorskip("pty")
+        self.ours, theirs = pty.openpty()
+        environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": str(rows)}
+        self.process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
+        )
+        os.close(theirs)
+        self.said = ""
+
+    def send(self, keys: str) -> None:
+        os.write(self.ours, keys.encode())
+
+    def wait_for(self, text: str, seconds: float = 30) -> None:
+        """Read until a text has been drawn."""
+        end = time.monotonic() + seconds
+        while text not in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", self.said):
+            assert time.monotonic() < end, f"waited for {text!r} in vain: {self.said[-2000:]!r}"
+            self.read(0.1)
+
+    def read(self, seconds: float) -> bool:
+        """Take in what was drawn; False once there is nobody to draw."""
+        if not select.select([self.ours], [], [], seconds)[0]:
+            return True
+        try:
+            data = os.read(self.ours, 65536)
+        except OSError:
+            return False
+        self.said += data.decode("utf-8", "replace")
+        return bool(data)
+
+    def end(self) -> int:
+        """Drain the terminal and return the exit status."""
+        end = time.monotonic() + 30
+        while self.read(0.1) and self.process.poll() is None:
+            assert time.monotonic() < end, "it does not end"
+        return self.process.wait(10)
+
+
+@pytest.fixture
+def terminal(pair: list[str]) -> Iterator[Terminal]:
+    command = [sys.executable, "-m", "blendin_local", "chat", *pair, "-n", "100000", "--no-guide-stop"]
+    opened = Terminal(command)
+    yield opened
+    if opened.process.poll() is None:
+        opened.process.kill()
+        opened.process.wait()
+    os.close(opened.ours)
+
+
+def test_a_chat_in_a_terminal_ends_cleanly_while_a_reply_is_written(terminal: Terminal) -> None:
+    terminal.wait_for("Ready")
+    terminal.send("hello world\r")
+    terminal.wait_for("hello world")
+    terminal.send("\x11")
+    assert terminal.end() == 0
+    assert "Traceback" not in terminal.said
+    # The screen that was there before is back.
+    assert "\x1b[?1049l" in terminal.said
+
+
+def test_a_chat_in_a_terminal_ends_cleanly_while_it_loads(terminal: Terminal) -> None:
+    terminal.wait_for("oading")
+    terminal.send("\x11")
+    assert terminal.end() == 0
+    assert "Traceback" not in terminal.said
