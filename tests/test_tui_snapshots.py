@@ -106,7 +106,7 @@ def test_stopped_reply_beside_the_panel_on_a_small_screen(snap_compare: Any) -> 
         screen = await still(pilot)
         screen.prompt.insert("Why?\nAnd how?")
         await pilot.press("enter")
-        await wait_until(pilot, lambda: "takes" in screen.transcript.entries[-1].body.text)
+        await wait_until(pilot, lambda: "takes back" in screen.transcript.entries[-1].body.text)
         await pilot.press("escape")
         await wait_until(pilot, lambda: screen.phase is Phase.READY)
         await pilot.press("f2")
