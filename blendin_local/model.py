@@ -83,7 +83,7 @@ class LanguageModel(Protocol):
         """Append tokens (at least one) to each sequence, in as few decodes as possible.
 
         After `Status.DONE`, `logits` answers for each of these sequences. After any other status the
-        sequences hold what they held before.
+        sequences hold what they held before, or nothing where the model cannot go back.
         """
         ...
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -140,7 +141,7 @@ def _special_text(model: LanguageModel, which: Literal["bos", "eos"]) -> str:
 
 def _unused_character(texts: Sequence[str]) -> str:
     used = set().union(*texts)
-    private_use = (*range(0xE000, 0xF900), *range(0xF0000, 0x10FFFE))
+    private_use = chain(range(0xE000, 0xF900), range(0xF0000, 0x10FFFE))
     return next(chr(code) for code in private_use if chr(code) not in used)
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import llama_cpp
 from llama_cpp import llama_cpp as api
 
-__all__ = ["LogLines", "api", "captured_log", "last_error", "version"]
+__all__ = ["LogLines", "api", "captured_log", "forget_log", "last_error", "version"]
 
 # ggml.h's levels; the comment in llama_cpp/_logger.py has older ones.
 _WARN, _ERROR, _CONTINUED = 3, 4, 5
@@ -55,6 +55,11 @@ _logs: defaultdict[int, LogLines] = defaultdict(LogLines)
 @api.llama_log_callback  # type: ignore[untyped-decorator]
 def _collect(level: int, text: bytes, _user_data: object) -> None:
     _logs[threading.get_ident()].add(level, text.decode("utf-8", "replace"))
+
+
+def forget_log() -> None:
+    """Drop what this thread's log holds, so that `last_error` speaks of what comes next."""
+    _logs[threading.get_ident()].lines.clear()
 
 
 def last_error() -> str:

@@ -16,7 +16,7 @@ import psutil
 
 from blendin_local.errors import ModelError
 from blendin_local.llamacpp.gguf import GgufHeader, read_header
-from blendin_local.llamacpp.library import api, captured_log, last_error
+from blendin_local.llamacpp.library import api, captured_log, forget_log, last_error
 from blendin_local.llamacpp.vocabulary import read_vocabulary
 from blendin_local.model import Cancellation, Logits, Status
 from blendin_local.settings import ModelOptions
@@ -203,6 +203,7 @@ class GgufModel:
             row = batch.add(seq, tokens, len(self._cached[seq]), wants_logits)
             if wants_logits:
                 self._row_of[seq] = row
+        forget_log()
         code = api.llama_decode(self._context, batch.native)
         if code == 0:
             api.llama_synchronize(self._context)
