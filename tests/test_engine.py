@@ -405,14 +405,15 @@ def eager(pair: Pair, request: Request) -> list[tuple[int, ...]]:
     """Base tokens of each step, with both models asked about their whole contexts at every step."""
     base, guide, rules = fake(pair.base), fake(pair.guide), rules_of(request.settings.blend)
     context, said, steps = list(ONE.tokens), b"", list[tuple[int, ...]]()
+    same = pair.vocabulary_map.same
     while len(steps) < request.settings.max_tokens and steps[-1:] != [()]:
         own = speaker(base, context)
         top, c_b = reference.confident(own)
-        key = reference.key_of(own, top, "base")
+        key = reference.key_of(own, top, "both" if same else "base")
         if reference.consults(rules, c_b) and not said.endswith(HALF):
             text = said.decode("utf-8", "replace").encode()
             heard = speaker(guide, ONE.tokens + guide.tokenize(text))
-            mixture = reference.blend(own, heard, rules).mixture
+            mixture = reference.blend(own, heard, rules, same=same).mixture
             key = max(mixture, key=mixture.__getitem__)
         steps.append(spelled(base, key))
         context += steps[-1]
