@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -12,6 +13,7 @@ import click
 from blendin_local import __version__
 from blendin_local.errors import BlendinError
 
+INTERRUPTED = 130
 _COMMANDS = ("generate", "chat", "models", "bench")
 
 
@@ -34,6 +36,13 @@ class LazyGroup(click.Group):
             if os.environ.get("BLENDIN_TRACEBACK"):
                 raise
             raise Failure(str(error)) from error
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        except OSError as error:
+            # A reader that has gone away is no error of ours: click ends quietly.
+            if error.errno == errno.EPIPE or os.environ.get("BLENDIN_TRACEBACK"):
+                raise
+            raise Failure(f"The system refused to read or write: {error.strerror or error}.") from error
 
 
 class Failure(click.ClickException):

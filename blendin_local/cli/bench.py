@@ -36,6 +36,9 @@ def bench(methods: str, gamma: float | None, tokens: int, rounds: int, as_json: 
     if unknown := [name for name in names if name not in METHODS]:
         raise SettingError(f"Unknown method {unknown[0]!r}: use {', '.join(METHODS)}, or all.")
 
+    if not names:
+        raise SettingError("No method is named: use --methods base,blendin, or all.")
+
     from dataclasses import asdict, replace
 
     from rich.console import Console

@@ -97,7 +97,7 @@ def _prompt_text(prompt: str | None, file: str | None) -> str:
     if prompt is not None and file is not None:
         raise PromptError("Give the prompt as an argument or with --file, not both.")
     if prompt is None and file is None:
-        if sys.stdin.isatty():
+        if sys.stdin is None or sys.stdin.isatty():
             raise PromptError('There is no prompt: try blendin generate "What is the capital of France?"')
         file = "-"
     text = prompt if prompt is not None else read_text(file or "-")
