@@ -29,6 +29,7 @@ class Reply:
         self._pair = pair
         self._cancellation = Cancellation()
         self.dropped_messages = dropped
+        self.prefix = response.prefix
 
     def __iter__(self) -> Iterator[Step]:
         for _, step in decode(self._pair, [self._response], self._cancellation):
@@ -89,15 +90,22 @@ class Conversation:
             self.messages.pop()
             raise
 
-    def reply(self) -> Reply:
-        """Begin the reply to the messages so far, the oldest turns dropped where they do not fit."""
-        kept, prompts = self._fitting()
+    def reply(self, *, prefix: tuple[Step, ...] = (), forced: int | None = None) -> Reply:
+        """Begin the reply to the messages so far, the oldest turns dropped where they do not fit.
+
+        prefix: steps of an earlier reply to the same messages that this one goes on from, without a stop
+        among them; what both models remember of it is not decoded again. forced: the outcome that follows
+        them (`Candidate.outcome`), or None to choose it.
+        """
+        kept, prompts = self._fitting("".join(step.text for step in prefix))
         request = Request(
             base=prompts.get("base"),
             guide=prompts.get("guide"),
             settings=self.settings,
             stops=tuple(stop for role in prompts for stop in self._format(role).stops),
             candidates=self.candidates,
+            prefix=prefix,
+            forced=forced,
         )
         return Reply(respond(self.pair, request), self.pair, len(self.messages) - len(kept))
 
@@ -112,8 +120,11 @@ class Conversation:
             return ["guide"]
         return ["base", "guide"] if may_consult(blend) else ["base"]
 
-    def _fitting(self) -> tuple[list[Message], dict[Role, Prompt]]:
-        """The messages that fit, the oldest turns dropped first, and the prompts they make."""
+    def _fitting(self, said: str) -> tuple[list[Message], dict[Role, Prompt]]:
+        """The messages that fit with what is said already, the oldest dropped first, and their prompts."""
+        taken = {
+            role: len(self._model(role).tokenize(said.encode())) if said else 0 for role in self._roles()
+        }
         system = [message for message in self.messages if message.role == "system"]
         turns = [message for message in self.messages if message.role != "system"]
         while True:
@@ -121,7 +132,11 @@ class Conversation:
                 role: make_prompt(self._model(role), self._format(role), [*system, *turns])
                 for role in self._roles()
             }
-            too_long = [role for role, prompt in prompts.items() if len(prompt.tokens) > self._room(role)]
+            too_long = [
+                role
+                for role, prompt in prompts.items()
+                if len(prompt.tokens) + taken[role] > self._room(role)
+            ]
             following = next((i for i, m in enumerate(turns) if i and m.role == "user"), None)
             if not too_long or following is None:
                 break

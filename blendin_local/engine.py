@@ -29,7 +29,8 @@ def decode(
     Raises ModelError if a model fails.
     """
     started = perf_counter()
-    active = list(responses)
+    responses = list(responses)
+    active = [response for response in responses if not response.finish_reason]
     pair.base.watch(cancellation)
     pair.guide.watch(cancellation)
     try:
@@ -37,6 +38,7 @@ def decode(
             if cancellation and cancellation.requested:
                 for response in active:
                     response.cut("cancelled")
+                    response.summary.timings.total_s = perf_counter() - started
                 return
             # 1. The writers go on by the tokens chosen last, at first by the prompts.
             for role in ("base", "guide"):
@@ -52,6 +54,8 @@ def decode(
             for consulting in _advance(pair.guide, "guide", behind):
                 consulting.read_guide(pair.guide.logits(consulting.seq))
             # 3. Each response chooses.
+            for response in active:
+                response.summary.timings.total_s = perf_counter() - started
             active = [response for response in active if not response.finish_reason]
             for response in active:
                 step = response.step()

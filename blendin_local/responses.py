@@ -35,6 +35,7 @@ from blendin_local.sampling import Sampler, top_outcomes
 from blendin_local.settings import GenerationSettings
 from blendin_local.steps import Candidate, Candidates, FinishReason, Source, Step, Summary
 from blendin_local.text import TextStream
+from blendin_local.vocabulary import Indices
 
 GUIDE_STOP_ABOVE = 0.5
 """Guide stop ends the response where the guide's probability of stopping exceeds this."""
@@ -49,7 +50,8 @@ class Request:
     """What one response answers: both prompts (None where the method never decodes that model).
 
     stops: stop strings, those of the prompt formats included. candidates: how many of the most probable
-    outcomes each step reports; 0 reports none.
+    outcomes each step reports; 0 reports none. prefix: steps of another response that this one goes on
+    from, without a stop among them. forced: the outcome of its first own step, or None to choose it.
     """
 
     base: Prompt | None
@@ -57,13 +59,16 @@ class Request:
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     stops: tuple[str, ...] = ()
     candidates: int = 0
+    prefix: tuple[Step, ...] = ()
+    forced: int | None = None
 
 
 class Response:
     """A reply being written by one model alone (methods `base` and `guide`).
 
     The driver gives it logits with `read`, then asks for its `step`. `pending` are the tokens its writer is
-    to be advanced by, `text` is what may be shown so far, `finish_reason` is set once it is over.
+    to be advanced by, `text` is what may be shown so far, `finish_reason` is set once it is over. `prefix`
+    are the request's steps with the text that each released here.
     """
 
     def __init__(
@@ -76,7 +81,7 @@ class Response:
         self.finish_reason: FinishReason | None = None
         self.text = ""
         self.tokens: list[int] = []
-        self.pending: Sequence[int] = prompt.tokens
+        self.started = False
         self._pair = pair
         self._role = writer
         self._lead = prompt.lead
@@ -86,13 +91,31 @@ class Response:
         self._outcomes: list[int] = []
         self._own = Distribution(len(self.writer.vocabulary))
         self._ends = frozenset(self.writer.vocabulary.end_tokens.tolist())
+        self._forced = request.forced
         self._costs: Counter[str] = Counter()
         self._choosing_since = 0.0
+        self.prefix = self._take_over(request.prefix)
+        self.pending: Sequence[int] = [*prompt.tokens, *self.tokens]
 
-    @property
-    def started(self) -> bool:
-        """Whether its prompt has been decoded."""
-        return bool(self._outcomes)
+    def _take_over(self, steps: Sequence[Step]) -> tuple[Step, ...]:
+        """Say again what another response said; in new tokens where another model wrote it."""
+        own = [step.base_tokens if self._role == "base" else step.guide_tokens for step in steps]
+        if all(own):
+            self.tokens = [token for tokens in own for token in tokens]
+            self._outcomes = [step.outcome for step in steps]
+        else:
+            said = b"".join(step.data for step in steps).decode("utf-8", "ignore")
+            self.tokens = self.writer.tokenize(self._lead + said.encode())
+            self._outcomes = list(self.tokens)
+        taken = []
+        for step in steps:
+            self._begun = self._begun or bool(step.data)
+            taken.append(replace(step, text=self._stream.feed(step.data), finish_reason=None))
+            self.text += taken[-1].text
+            self.summary.take_over(step)
+        if self._stream.stopped is not None:
+            self.cut("stop string")
+        return tuple(taken)
 
     def charge(self, **costs: float) -> None:
         """Add seconds and decoded tokens to the costs of the step under way."""
@@ -101,6 +124,7 @@ class Response:
 
     def read(self, logits: Logits) -> None:
         """Take in the writer's logits, float32[n_vocab]; nothing of the view is kept."""
+        self.started = True
         begun = perf_counter()
         _update(self._own, logits, self.writer)
         self.charge(blend_s=perf_counter() - begun)
@@ -115,26 +139,35 @@ class Response:
 
     def cut(self, reason: FinishReason) -> None:
         """End the response between two steps. What was held back for a stop string is not said."""
+        self.summary.charge(self._costs)
+        self._costs.clear()
         self.finish_reason = self.summary.finish_reason = reason
 
-    def _emit_own(self, **seen: Any) -> Step:
-        """Choose from the writer's own distribution."""
+    def _emit_own(self, guide: tuple[Candidate, ...] = (), **seen: Any) -> Step:
+        """Choose from the writer's own distribution; guide: what the guide would have said."""
         own = self._own
-        chosen = self._sampler.choose(own.masses, self._outcomes, own.top)
-        stops = chosen in self._ends
+        forced = self._take_forced()
+        chosen = self._sampler.choose(own.masses, self._outcomes, own.top) if forced is None else forced
+        tokens = self._spelled(chosen)
         if self.request.candidates:
             top = self._candidates(own.masses, own.total, self.writer.vocabulary.token_bytes)
-            seen["candidates"] = Candidates(
-                **{"base": (), "guide": (), self._role: top}, blend=top, chosen=chosen
-            )
+            seen["candidates"] = Candidates(**{"base": (), "guide": guide, self._role: top}, blend=top)
         return self._emit(
             chosen,
-            () if stops else (chosen,),
-            Source.STOP if stops else Source(self._role),
-            probability=own.probability(chosen),
+            tokens,
+            _whose(tokens, forced, Source(self._role)),
+            probability=own.probability(chosen) if chosen < len(own.masses) else 0.0,
             **self._own_figures(),
             **seen,
         )
+
+    def _take_forced(self) -> int | None:
+        forced, self._forced = self._forced, None
+        return forced
+
+    def _spelled(self, outcome: int) -> tuple[int, ...]:
+        """The writer's tokens for an outcome; none for the stop."""
+        return () if outcome in self._ends else (outcome,)
 
     def _own_figures(self) -> dict[str, float]:
         own = self._own
@@ -158,7 +191,7 @@ class Response:
             self.finish_reason = "stop"
         elif self._stream.stopped is not None:
             self.finish_reason = "stop string"
-        elif len(self._outcomes) >= self.request.settings.max_tokens:
+        elif self.summary.steps - self.summary.kept + 1 >= self.request.settings.max_tokens:
             self.finish_reason = "length"
         elif len(self.writer.cached(self.seq)) + len(tokens) > self.writer.n_ctx:
             self.finish_reason = "context"
@@ -170,10 +203,11 @@ class Response:
         figures[f"{self._role}_tokens"] = tokens
         self.charge(blend_s=perf_counter() - self._choosing_since)
         step = Step(
-            index=len(self._outcomes) - 1,
+            index=self.summary.steps,
             data=data,
             text=text,
             source=source,
+            outcome=outcome,
             finish_reason=self.finish_reason,
             **figures,
             **self._costs,  # type: ignore[arg-type]
@@ -184,6 +218,8 @@ class Response:
     def _candidates(
         self, masses: Masses, total: float, data_of: Callable[[int], bytes]
     ) -> tuple[Candidate, ...]:
+        if not self.request.candidates:
+            return ()
         best = top_outcomes(masses, self.request.candidates)
         return tuple(Candidate(data_of(int(i)), float(masses[i]) / total, int(i)) for i in best)
 
@@ -198,11 +234,11 @@ class BlendedResponse(Response):
         self._retokenizer = Retokenizer(pair.guide)
         self._map = pair.vocabulary_map
         self._mixed: Masses = np.zeros(self._map.n_outcomes, np.float32)
-        self._interventions = 0
+        self._interventions = sum(step.intervened for step in self.prefix)
         self.asks_guide = False
         self._uncertain = False
         self._asks_stop = False
-        self._inside_guide_word = False
+        self._inside_guide_word = bool(self.prefix) and self._goes_on_with_guide(self.prefix[-1].source)
 
     # The base has spoken: is the guide needed?
 
@@ -212,7 +248,7 @@ class BlendedResponse(Response):
         self.asks_guide = self._uncertain = self._asks_stop = False
         if self._stream.inside_character:
             return
-        steps = len(self._outcomes)
+        steps = self.summary.steps
         self._uncertain = is_uncertain(blend, self._own.confidence, steps, self._interventions)
         tail = self._stream.text[-_BOUNDARY_REACH:]
         self._asks_stop = blend.guide_stop and _BOUNDARY.search(tail) is not None
@@ -249,14 +285,24 @@ class BlendedResponse(Response):
             "guide_entropy": guide.entropy,
             "stop_mass": stop_mass,
         }
-        if self._asks_stop and stop_mass > GUIDE_STOP_ABOVE:
-            figures = self._own_figures() | seen
+        if self._asks_stop and stop_mass > GUIDE_STOP_ABOVE and self._forced is None:
+            changed = self._own.top not in self._ends
+            figures = self._own_figures() | seen | {"alpha": 1.0, "changed": changed}
             return self._emit(self._map.stop, (), Source.STOP, probability=stop_mass, **figures)
         if self._inside_guide_word and self._begins_word(guide.top):
             self._inside_guide_word = False
         if self._uncertain or self._inside_guide_word:
             return self._emit_blend(seen)
-        return self._emit_own(**seen)
+        return self._emit_own(self._guide_candidates(self._map.outcome_of), **seen)
+
+    def _goes_on_with_guide(self, source: Source) -> bool:
+        return self.request.settings.blend.unit == "word" and source in (Source.GUIDE, Source.BOTH)
+
+    def _guide_candidates(self, outcome_of: Indices) -> tuple[Candidate, ...]:
+        """The guide's most probable tokens, each with the outcome that says it; none unless asked for."""
+        guide = self._guide
+        listed = self._candidates(guide.masses, guide.total, self._map.guide.token_bytes)
+        return tuple(replace(each, outcome=int(outcome_of[each.outcome])) for each in listed)
 
     def _begins_word(self, guide_token: int) -> bool:
         data = self._map.guide.token_bytes(guide_token)
@@ -273,11 +319,7 @@ class BlendedResponse(Response):
         mapping.fold_base(own.masses, 1 / own.total, mixed)
         from_guide = projection.collect(guide.masses, 1 / guide.total)
         divergence = jensen_shannon(mixed[projection.reached], from_guide)
-        if self.request.candidates:
-            seen["candidates"] = Candidates(
-                base=self._candidates(mixed, 1.0, mapping.outcome_bytes),
-                guide=self._candidates(guide.masses, guide.total, mapping.guide.token_bytes),
-            )
+        base_candidates = self._candidates(mixed, 1.0, mapping.outcome_bytes)
 
         # 2. What the guide weighs.
         base_top, guide_top = int(mapping.base_outcome[own.top]), int(outcome_of[guide.top])
@@ -293,17 +335,22 @@ class BlendedResponse(Response):
         mixed *= np.float32(1 - alpha)
         mixed[projection.reached] += np.float32(alpha) * from_guide
         total = float(mixed.sum())
-        chosen = self._sampler.choose(mixed, self._outcomes)
+        forced = self._take_forced()
+        chosen = self._sampler.choose(mixed, self._outcomes) if forced is None else forced
         if self.request.candidates:
-            top = self._candidates(mixed, total, mapping.outcome_bytes)
-            seen["candidates"] = replace(seen["candidates"], blend=top, chosen=chosen)
+            seen["candidates"] = Candidates(
+                base_candidates,
+                self._guide_candidates(outcome_of),
+                self._candidates(mixed, total, mapping.outcome_bytes),
+            )
 
         self._interventions += 1
-        source = _source(chosen, base_top, guide_top, mapping.stop)
-        self._inside_guide_word = blend.unit == "word" and source in (Source.GUIDE, Source.BOTH)
+        tokens = self._spelled(chosen)
+        source = _whose(tokens, forced, _source(chosen, base_top, guide_top))
+        self._inside_guide_word = self._goes_on_with_guide(source)
         return self._emit(
             chosen,
-            self._spelled(chosen),
+            tokens,
             source,
             probability=float(mixed[chosen]) / total,
             agreement=agreement,
@@ -318,11 +365,8 @@ class BlendedResponse(Response):
         )
 
     def _spelled(self, outcome: int) -> tuple[int, ...]:
-        """The base tokens that write an outcome."""
-        if outcome == self._map.stop:
-            return ()
-        if outcome < len(self._map.base):
-            return (outcome,)
+        if outcome == self._map.stop or outcome < len(self._map.base):
+            return () if outcome == self._map.stop else super()._spelled(outcome)
         data = self._map.outcome_bytes(outcome)
         if not self._begun:
             data = self._lead + data.removeprefix(self._guide_prompt.lead or self._lead)
@@ -336,9 +380,13 @@ def _update(distribution: Distribution, logits: Logits, model: LanguageModel) ->
         raise ModelError(f"{model.name} cannot go on: {error}. Its file may be damaged.") from error
 
 
-def _source(chosen: int, base_top: int, guide_top: int, stop: int) -> Source:
-    if chosen == stop:
+def _whose(tokens: Sequence[int], forced: int | None, source: Source) -> Source:
+    if not tokens:
         return Source.STOP
+    return source if forced is None else Source.USER
+
+
+def _source(chosen: int, base_top: int, guide_top: int) -> Source:
     if chosen == base_top:
         return Source.BOTH if chosen == guide_top else Source.BASE
     return Source.GUIDE if chosen == guide_top else Source.BLEND

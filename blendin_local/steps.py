@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -20,18 +21,26 @@ WEAK_BELOW = 0.4
 
 
 class Source(StrEnum):
-    """Whose choice a step's outcome is: the top of one model, of both, of neither (blend), or the stop."""
+    """Whose choice a step's outcome is.
+
+    The favourite of both models, the guide's, or of neither (blend); otherwise the base's, also where
+    sampling took another token than its favourite. Or the user's, who chose it or wrote it; or the stop.
+    """
 
     BASE = "base"
     GUIDE = "guide"
     BOTH = "both"
     BLEND = "blend"
+    USER = "user"
     STOP = "stop"
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One outcome of a distribution: its bytes (empty for stop), its probability, its index."""
+    """One outcome of a distribution: its bytes (empty for stop), its probability, its index.
+
+    outcome: as in `Step.outcome`, whoever offers it; -1 where the writer has no way to say it.
+    """
 
     data: bytes
     probability: float
@@ -40,7 +49,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The most probable outcomes of each distribution at a step, best first; the chosen outcome's index.
+    """The most probable outcomes of each distribution at a step, best first.
 
     blend is what the choice was made from; without an intervention it is the writer's own distribution.
     """
@@ -48,13 +57,13 @@ class Candidates:
     base: tuple[Candidate, ...] = ()
     guide: tuple[Candidate, ...] = ()
     blend: tuple[Candidate, ...] = ()
-    chosen: int = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One emitted outcome. What was not measured at this step is None.
 
+    outcome: its index among the outcomes of the model that writes; -1 for text that was not chosen at all.
     data: the outcome's bytes. text: what became safe to show at this step; all texts joined are the reply.
     base_tokens, guide_tokens: ids appended to the model that writes.
     c_b, c_g: confidences. r_b, r_g: reliabilities, the confidences through the pair's calibration.
@@ -64,13 +73,14 @@ class Step:
     the guide's top token. entropies and divergence (Jensen-Shannon) in bits. mapped_mass: share of the
     guide's distribution that the base can say in one token. base_s, guide_s, blend_s: seconds.
     base_decoded, guide_decoded: tokens decoded by each model for this step, prompts included.
-    finish_reason: set on the last step.
+    finish_reason: set on the last step, unless the response was cut between two steps.
     """
 
     index: int
     data: bytes
     text: str
     source: Source
+    outcome: int = -1
     base_tokens: tuple[int, ...] = ()
     guide_tokens: tuple[int, ...] = ()
     c_b: float | None = None
@@ -99,7 +109,12 @@ class Step:
 
     @property
     def reliability(self) -> float | None:
-        """Reliability of the model that spoke: the one whose top token was chosen, else the heavier one."""
+        """Reliability of the model that spoke: the one whose top token was chosen, else the heavier one.
+
+        None where the user spoke.
+        """
+        if self.source is Source.USER:
+            return None
         if self.source is Source.BASE or self.r_g is None:
             return self.r_b
         if self.source is Source.GUIDE or self.r_b is None:
@@ -129,9 +144,11 @@ class Summary:
 
     Rates are shares of all steps, or of all words. Means are over the steps where the figure was measured:
     mean_alpha over interventions, mean_c_g over consultations. None where there is nothing to average.
+    kept: how many of the steps were taken over from another response (their costs are not in timings).
     """
 
     steps: int = 0
+    kept: int = 0
     base_tokens: int = 0
     guide_tokens: int = 0
     consultations: int = 0
@@ -149,6 +166,19 @@ class Summary:
     _sums: Counter[str] = field(default_factory=Counter)
     _counts: Counter[str] = field(default_factory=Counter)
     _inside_word: bool = False
+
+    def take_over(self, step: Step) -> None:
+        """Take in a step of another response that this one goes on from."""
+        costs = {"base_s": 0.0, "guide_s": 0.0, "blend_s": 0.0, "base_decoded": 0, "guide_decoded": 0}
+        self.add(replace(step, finish_reason=None, **costs))  # type: ignore[arg-type]
+        self.kept += 1
+
+    def charge(self, costs: Mapping[str, float]) -> None:
+        """Take in costs of a step that never came about."""
+        for name in ("base_decoded", "guide_decoded"):
+            setattr(self, name, getattr(self, name) + costs.get(name, 0))
+        for name in ("base_s", "guide_s", "blend_s"):
+            setattr(self.timings, name, getattr(self.timings, name) + costs.get(name, 0.0))
 
     def add(self, step: Step) -> None:
         self.steps += 1
@@ -224,9 +254,13 @@ class Summary:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens after the first over the time after the first: the prompt's own time is left out."""
+        """Steps after the first over the time after the first: the prompt's own time is left out.
+
+        The time is the reader's: what a consumer of the steps does between two of them counts.
+        """
         seconds = self.timings.total_s - self.timings.first_token_s
-        return (self.steps - 1) / seconds if self.steps > 1 and seconds > 0 else 0.0
+        following = self.steps - self.kept - 1
+        return following / seconds if following > 0 and seconds > 0 else 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """The figures as JSON-ready values."""
