@@ -12,6 +12,7 @@ import resource
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from statistics import median
 from time import perf_counter
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from blendin_local import memory
 from blendin_local.conversation import Reply
+from blendin_local.errors import SettingError
 from blendin_local.llamacpp.model import GgufModel
 from blendin_local.llamacpp.replay import Decode, Recorder, replay
 from blendin_local.loading import PairFiles, start_conversation
@@ -75,8 +77,14 @@ def bench_method(
     rounds: int = 3,
     progress: Progress | None = None,
 ) -> MethodFigures:
-    """Measure one method on `tokens` tokens, each `rounds` times. Both models must be `GgufModel`s."""
+    """Measure one method on `tokens` tokens, each `rounds` times. Both models must be `GgufModel`s.
+
+    Raises SettingError where so many tokens do not fit into both contexts.
+    """
     models: list[GgufModel] = [pair.base, pair.guide]  # type: ignore[list-item]
+    room = min(model.n_ctx for model in models)
+    if tokens >= room:
+        raise SettingError(f"tokens must be fewer than the {room} that the context holds, not {tokens}.")
     first_s: list[float] = []
     later_s = bare_s = 0.0
     steps = decoded = needed = interventions = 0
@@ -91,10 +99,10 @@ def bench_method(
             decode_times.append(replay(log))
             if progress:
                 progress(blend.method, number, steps + len(times))
-        typical = np.median(step_times, axis=0)
-        first_s.append(float(typical[0]))
-        later_s += float(typical[1:].sum())
-        bare_s += float(np.median(decode_times, axis=0).sum())
+        typical = _medians(step_times)
+        first_s.append(typical[0])
+        later_s += sum(typical[1:])
+        bare_s += sum(_medians(decode_times))
         steps += len(typical)
         interventions += reply.summary.interventions
         if reply.summary.guide_decoded:
@@ -112,6 +120,11 @@ def bench_method(
         engine_s=engine_s,
         bare_s=bare_s,
     )
+
+
+def _medians(rounds: list[list[float]]) -> list[float]:
+    """Of every place the median over the rounds that got there: rounding may end one of them sooner."""
+    return [median(time for time in place if time is not None) for place in zip_longest(*rounds)]
 
 
 def _written(

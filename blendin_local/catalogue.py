@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from blendin_local.errors import CatalogueError, SettingError
 from blendin_local.locations import config_dir
 from blendin_local.settings import RECOMMENDED_SAMPLING, BlendSettings, SamplingSettings, setting_names
-from blendin_local.sources.store import find_pulled
+from blendin_local.sources.store import find_pulled, local_path
 
 __all__ = ["Catalogue", "Curve", "ModelEntry", "PairEntry", "load_catalogue", "user_catalogue_file"]
 
@@ -77,10 +77,12 @@ class Catalogue:
     def model(self, name: str) -> ModelEntry:
         """The entry of a model, or one made for a source that is given in full (`hf:...`, a URL).
 
-        Raises CatalogueError for an unknown name, with those that look like it.
+        Raises CatalogueError for an unknown name, with those that look like it, and for half a source.
         """
         if entry := self.models.get(name):
             return entry
+        if not name:
+            raise CatalogueError("A model's name is missing: `blendin models list` shows them all.")
         if _REMOTE.match(name):
             return ModelEntry(name=_slug(name), sources=(name,))
         if name in self.pairs:
@@ -101,11 +103,13 @@ class Catalogue:
 
         Raises CatalogueError for one that is unknown, or that has not been pulled.
         """
-        path = Path(text).expanduser()
+        path = local_path(text)
         if path.is_file():
             return path
         if text not in self.models and not _REMOTE.match(text) and _is_path(text):
-            what = "is a folder: give the .gguf file inside it" if path.is_dir() else "does not exist"
+            if path.is_dir():
+                raise CatalogueError(f"{path} is a folder: give the .gguf file inside it.")
+            what = "is not a regular file" if path.exists() else "does not exist"
             raise CatalogueError(f"The model file {path} {what}.")
         entry = self.model(text)
         if pulled := find_pulled(entry):
@@ -300,4 +304,8 @@ def _is_path(text: str) -> bool:
 
 def _slug(source: str) -> str:
     """A name, fit for a folder, for a source that has none."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", source.partition(":")[2]).strip("-.")[-100:].lstrip("-.")
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", source.partition(":")[2]).strip("-.")[-100:].lstrip("-.")
+    # The folder of a model without a name would be that of all models.
+    if not name:
+        raise CatalogueError(f"{source} names no model: write hf:OWNER/REPO:FILE.gguf, or a URL.")
+    return name

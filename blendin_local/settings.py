@@ -21,8 +21,7 @@ def _within(owner: object, name: str, low: float, high: float) -> None:
     value = getattr(owner, name)
     # Written so that NaN fails too.
     if not low <= value <= high:
-        span = f"between {low:g} and {high:g}" if high != float("inf") else f"at least {low:g}"
-        raise SettingError(f"{name} must be {span}, not {value:g}.")
+        raise SettingError(f"{name} must be between {low} and {high}, not {value}.")
 
 
 def _one_of(owner: object, name: str, allowed: tuple[str, ...]) -> None:

@@ -1,20 +1,19 @@
-"""`blendin generate` and `blendin bench` on tiny models, as whole processes where that matters."""
+"""`blendin generate` on tiny models."""
 
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.cells import cell_len
 from tiny_gguf import write_tiny, wrong_magic
 
 from blendin_local.blending import METHODS
 from blendin_local.cli import main
+from blendin_local.cli.show import _fitted
 
 
 @pytest.fixture
@@ -85,6 +84,12 @@ def test_paper_is_greedy_and_asks_nobody_when_to_stop(pair: list[str]) -> None:
     assert settings["blend"]["guide_stop"] is False
 
 
+def test_explicit_options_win_over_paper(pair: list[str]) -> None:
+    settings = generate(pair, "--paper", "--temperature", "1", "--guide-stop")["settings"]
+    assert settings["sampling"]["temperature"] == 1
+    assert settings["blend"]["guide_stop"] is True
+
+
 def test_a_prompt_can_come_from_a_file_or_from_standard_input(pair: list[str], tmp_path: Path) -> None:
     file = tmp_path / "prompt.txt"
     file.write_text("hello world", "utf-8")
@@ -120,6 +125,13 @@ def test_the_token_view_has_a_line_for_each_step(pair: list[str]) -> None:
     assert [line.split()[0] for line in result.stdout.splitlines()[1:6]] == list("12345")
 
 
+@pytest.mark.parametrize("text", ["", "short", "日本語" * 9, "x" * 40, "日" + "x" * 40])
+def test_columns_are_as_wide_for_every_text(text: str) -> None:
+    assert cell_len(_fitted(text, 24)) == 24
+    assert _fitted(text, 24).startswith(text[:8])
+    assert _fitted(text, 24).endswith("…") == (cell_len(text) > 24)
+
+
 def test_colours_follow_the_option_and_the_terminal(pair: list[str]) -> None:
     coloured = run("generate", *pair, "--gamma", "1", "-n", "8", "--color", "always", "hello")
     plain = run("generate", *pair, "--gamma", "1", "-n", "8", "hello")
@@ -135,7 +147,17 @@ BAD_INPUT = {
     "gamma not a number": (["--gamma", "nan", "hello"], "gamma"),
     "alpha for another method": (["--alpha", "0.5", "--method", "nudge", "hello"], "fixed"),
     "negative temperature": (["--temperature", "-1", "hello"], "temperature"),
-    "no tokens": (["-n", "0", "hello"], "max_tokens"),
+    "no tokens": (["-n", "0", "hello"], "--max-tokens must be between 1 and 16777216, not 0."),
+    "a flag unlike its setting": (["--threads", "-1", "hello"], "--threads must be"),
+    "a flag unlike its setting, given shortly": (["-t", "101", "hello"], "--temperature must be"),
+    "seed too large": (
+        ["--seed", f"{1 << 63}", "hello"],
+        "not 9223372036854775808.",
+    ),
+    "steps without json": (["--steps", "hello"], "--steps belongs to --json"),
+    "candidates without steps": (["--json", "--candidates", "3", "hello"], "--candidates belongs to --steps"),
+    "two kinds of output": (["--json", "--view", "tokens", "hello"], "--view tokens and --json"),
+    "endless prompt": (["--file", "/dev/zero"], "/dev/zero is longer than any context"),
     "empty stop": (["--stop", "", "hello"], "stop"),
     "empty prompt": (["  "], "prompt is empty"),
     "two prompts": (["--file", "x", "hello"], "not both"),
@@ -165,39 +187,6 @@ def test_files_that_are_no_models_get_one_sentence(pair: list[str], tmp_path: Pa
         result = run("generate", "--base", str(path), *pair[2:], "hello")
         assert result.exit_code == 2
         assert result.stderr.count("\n") == 1 and path.name in result.stderr
-
-
-def test_ctrl_c_keeps_what_was_written(pair: list[str]) -> None:
-    endless = ["-n", "100000", "--n-ctx", "0", "--no-guide-stop"]
-    command = [sys.executable, "-m", "blendin_local", "generate", *pair, *endless, "hello"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    first = process.stdout.read(1)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate()
-    if process.returncode != 130:
-        # A tiny model may fill its context before the signal arrives: then the reply ended by itself.
-        assert process.returncode == 0 and b"context" in stderr
-    assert first + stdout
-    assert b"Traceback" not in stderr
-
-
-def test_bench_prints_the_promised_figures(pair: list[str]) -> None:
-    result = run("bench", *pair, "--tokens", "16", "--rounds", "1", "--methods", "base,blendin", "--json")
-    assert result.exit_code == 0, result.output
-    methods = json.loads(result.stdout)["methods"]
-    assert list(methods) == ["base", "blendin"]
-    for figures in methods.values():
-        assert {"overhead", "tokens_per_second", "first_token_s", "guide_decode_ratio"} <= figures.keys()
-        assert figures["overhead"] > 0
-    assert methods["base"]["guide_decode_ratio"] == 0
-    table = run("bench", *pair, "--tokens", "8", "--rounds", "1", "--methods", "guide")
-    assert table.exit_code == 0 and "overhead" in table.stdout
-
-
-def test_bench_refuses_an_unknown_method(pair: list[str]) -> None:
-    result = run("bench", *pair, "--methods", "bass")
-    assert result.exit_code == 2 and "bass" in result.stderr
 
 
 def test_the_version_and_help_need_no_models() -> None:

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 import tiny_gguf
 from click.testing import CliRunner, Result
@@ -18,31 +17,22 @@ from fake_server import FakeServer, ServedFile, serving
 
 from blendin_local import sources
 from blendin_local.catalogue import user_catalogue_file
-from blendin_local.cli.models import models
-from blendin_local.errors import BlendinError
+from blendin_local.cli import main
 from blendin_local.locations import models_dir
 
 
-@click.group()
-def group() -> None:
-    """Stands for the whole program: turns our errors into a sentence and exit code 2."""
-
-
-group.add_command(models)
-
-
 def run(*arguments: object, **options: object) -> Result:
-    result = CliRunner().invoke(group, ["models", *map(str, arguments)], **options)  # type: ignore[arg-type]
-    if isinstance(result.exception, Exception) and not isinstance(result.exception, BlendinError):
+    result = CliRunner().invoke(main, ["models", *map(str, arguments)], **options)  # type: ignore[arg-type]
+    if isinstance(result.exception, Exception):
         raise result.exception
     return result
 
 
 def refusal(*arguments: object) -> str:
     result = run(*arguments)
-    assert isinstance(result.exception, BlendinError)
-    assert "\n" not in str(result.exception)
-    return str(result.exception)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
 
 
 def printed_json(*arguments: object) -> dict[str, object]:
@@ -150,8 +140,18 @@ def test_pull_that_is_broken_off_says_that_it_can_go_on(
 def test_pull_refusals(known_model: str, server: FakeServer, pair_of_files: tuple[Path, Path]) -> None:
     assert "did you mean tiny" in refusal("pull", "tinny")
     assert "is a file on this machine already" in refusal("pull", pair_of_files[0])
+    assert "A model's name is missing" in refusal("pull", "")
+    assert "write pypi:NAME==VERSION" in refusal("pull", "pypi:foo")
+    assert "must name the file that they make" in refusal("pull", "pypi:foo==1.0")
     server.files.clear()
     assert "has no such file (404)" in refusal("pull", "tiny")
+
+
+@pytest.mark.parametrize("source", ["hf:", "hf:..", "url:", "https://", "pypi:-"])
+def test_half_a_source_does_not_stand_for_the_folder_of_all_models(known_model: str, source: str) -> None:
+    run("pull", known_model)
+    assert "names no model" in refusal("remove", source, "--yes")
+    assert (models_dir() / known_model).exists()
 
 
 def test_remove_only_forgets_a_file_that_lies_elsewhere(
@@ -183,9 +183,13 @@ def test_inspect_one_file(pair_of_files: tuple[Path, Path]) -> None:
     assert "pair" not in shown
 
 
-def test_inspect_two_files_with_different_vocabularies(pair_of_files: tuple[Path, Path]) -> None:
+def test_inspect_two_files_with_different_vocabularies(
+    pair_of_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     result = run("inspect", *pair_of_files)
     assert "The vocabularies differ and are mapped by bytes" in result.stdout
+    # No weights are loaded for that.
+    monkeypatch.setitem(sys.modules, "blendin_local.llamacpp.model", None)
     pair = printed_json("inspect", *pair_of_files)["pair"]
     spelled = tiny_gguf.tiny_vocabulary("bpe").pieces
     base = set(tiny_gguf.tiny_vocabulary("spm").pieces)
@@ -203,7 +207,7 @@ def test_inspect_two_files_with_one_vocabulary_loads_neither(
     tmp_path: Path, pair_of_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tiny_gguf.write_tiny(tmp_path / "other.gguf", vocabulary="spm", seed=7, n_layer=2)
-    monkeypatch.setitem(sys.modules, "blendin_local.llamacpp.model", None)
+    monkeypatch.setitem(sys.modules, "blendin_local.llamacpp.tokenizer", None)
     result = run("inspect", pair_of_files[0], other)
     assert "Both have the same vocabulary" in result.stdout
     assert "The guide has no chat template" in result.stdout
@@ -226,8 +230,26 @@ def test_inspect_takes_names_and_pairs(known_model: str, pair_of_files: tuple[Pa
 
 def test_inspect_refusals(tmp_path: Path, pair_of_files: tuple[Path, Path]) -> None:
     assert "is empty" in refusal("inspect", tiny_gguf.empty(tmp_path / "e.gguf"))
+    assert "A model's name is missing" in refusal("inspect", "")
+    assert "/dev/zero is not a regular file" in refusal("inspect", "/dev/zero")
+    assert "~nobody-of-this-name/a.gguf does not exist" in refusal("inspect", "~nobody-of-this-name/a.gguf")
     assert run("inspect", "a", "b", "c").exit_code == 2
     assert run("inspect").exit_code == 2
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode there")
+def test_names_from_strangers_are_shown_as_they_are(
+    tmp_path: Path, pair_of_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File names are bytes: some are no UTF-8, some would clear the screen."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    path = (tmp_path / "odd").with_name(os.fsdecode(b"\xff\x1b[2J[bold]x.gguf"))
+    pair_of_files[0].rename(path)
+    for result in (run("inspect", path), run("find", tmp_path), run("inspect", path, pair_of_files[1])):
+        assert result.exit_code == 0
+        assert "\ufffd␛[2J[bold]x.gguf" in result.stdout.replace("\n", "")
+    printed_json("inspect", path)
+    assert "\ufffd␛[2J[bold]x.gguf.x does not exist" in refusal("inspect", f"{path}.x")
 
 
 # find --------------------------------------------------------------------------------------------------

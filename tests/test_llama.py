@@ -44,8 +44,10 @@ from tiny_gguf import (
 )
 
 from blendin_local.errors import BlendinError, ModelError
+from blendin_local.llamacpp.gguf import read_header
 from blendin_local.llamacpp.library import api
 from blendin_local.llamacpp.model import GgufModel, LoadCancelled, open_model
+from blendin_local.llamacpp.tokenizer import open_tokenizer
 from blendin_local.model import Cancellation, Status, reuse
 from blendin_local.settings import FLASH_ATTENTION, ModelOptions
 from blendin_local.vocabulary import TokenKind
@@ -439,6 +441,17 @@ def test_sequences_beyond_the_limits_are_an_error(
     assert_logits(model, 0, path)
 
 
+@pytest.mark.parametrize("work", [{0: []}, {0: [301], 1: []}])
+def test_every_sequence_must_be_given_a_token(
+    tiny: Write, opened: Open, work: Mapping[int, Sequence[int]]
+) -> None:
+    model = opened(tiny(), n_seq=2)
+    model.advance({0: [300], 1: [300]})
+    with pytest.raises(ValueError, match="at least one token"):
+        model.advance(work)
+    assert [model.cached(seq) for seq in (0, 1)] == [[300], [300]]
+
+
 # Cancellation
 
 
@@ -535,6 +548,27 @@ def test_closing_twice(tiny: Write) -> None:
     model.watch(None)
     model.watch(Cancellation())
     assert len(model.vocabulary) == len(tiny_vocabulary()), "what was read stays"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: model.advance({0: [301]}),
+        lambda model: model.logits(0),
+        lambda model: model.rewind(0, 0),
+        lambda model: model.forget(),
+        lambda model: model.tokenize(b"a"),
+        lambda model: model.tokenize_special(b"a"),
+    ],
+    ids=["advance", "logits", "rewind", "forget", "tokenize", "tokenize_special"],
+)
+def test_a_closed_model_says_so(tiny: Write, use: Callable[[GgufModel], object]) -> None:
+    """llama.cpp follows a pointer to nothing, and the process is gone."""
+    model = open_model(tiny(), EXACT)
+    model.advance({0: [300]})
+    model.close()
+    with pytest.raises(ModelError, match=f"^{re.escape(model.name)} has been closed.$"):
+        use(model)
 
 
 @pytest.mark.parametrize(("asked", "given"), [(0, 512), (100, 100), (512, 512), (1 << 24, 512)])
@@ -677,6 +711,23 @@ def test_awkward_texts_come_back_byte_for_byte(tiny: Write, shared: Open, kind: 
 def test_any_text_comes_back_byte_for_byte(tiny: Write, shared: Open, kind: Kind, text: str) -> None:
     model = shared(tiny(vocabulary=kind))
     assert model.vocabulary.decode(model.tokenize(text.encode())) == as_spelled(text, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_tokenizer_alone_answers_as_the_model_does(tiny: Write, shared: Open, kind: Kind) -> None:
+    model = shared(tiny(vocabulary=kind))
+    with open_tokenizer(model.header) as tokenizer:
+        assert tokenizer.vocabulary.fingerprint == model.vocabulary.fingerprint
+        for text in (text.encode() for text in AWKWARD):
+            for continuation in (True, False):
+                tokens = tokenizer.tokenize(text, continuation=continuation)
+                assert tokens == model.tokenize(text, continuation=continuation)
+
+
+def test_a_tokenizer_of_no_text_model_is_refused(tiny: Write) -> None:
+    bert = read_header(tiny(arch="bert"))
+    with pytest.raises(ModelError, match="an embedding model"), open_tokenizer(bert):
+        pass
 
 
 @pytest.mark.parametrize("text", ["Paris", " Paris", "ing", "\n", "\n\nOn", "日本", "▁"])
@@ -934,30 +985,43 @@ def try_file(data: bytes, path: Path) -> Outcome:
     return ""
 
 
-def assert_refused_or_usable(files: Mapping[str, bytes], folder: Path, *, most: int = 10) -> None:
-    """Try every file in another process; tell up to `most` with which something went wrong, and what."""
-    wrong: list[str] = []
-    waiting = dict(files)
-    context = get_context("spawn")
-    while waiting and len(wrong) < most:
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            for name, data in list(waiting.items()):
-                try:
-                    outcome = pool.submit(try_file, data, folder / "tried.gguf").result(60)
-                except BrokenProcessPool:
-                    outcome = "the process was aborted"
-                del waiting[name]
-                if outcome:
-                    wrong.append(f"{name}: {outcome}")
-                if outcome == "the process was aborted":
-                    break
-    assert not wrong, "\n".join(wrong)
+class Elsewhere:
+    """A process for what may end it; another one when it has. Starting one takes most of a second."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+
+    def assert_refused_or_usable(self, files: Mapping[str, bytes], folder: Path, *, most: int = 10) -> None:
+        """Try every file; tell up to `most` with which something went wrong, and what."""
+        wrong: list[str] = []
+        for name, data in files.items():
+            if outcome := self._outcome(data, folder / "tried.gguf"):
+                wrong.append(f"{name}: {outcome}")
+            if len(wrong) == most:
+                break
+        assert not wrong, "\n".join(wrong)
+
+    def _outcome(self, data: bytes, path: Path) -> Outcome:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        try:
+            return self._pool.submit(try_file, data, path).result()
+        except BrokenProcessPool:
+            self.close()
+            return "the process was aborted"
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
 
 
-@pytest.fixture
-def quiet_abort(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without this, ggml starts a debugger to print where it aborted."""
-    monkeypatch.setenv("GGML_NO_BACKTRACE", "1")
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[Elsewhere]:
+    with pytest.MonkeyPatch.context() as patch, closing(Elsewhere()) as process:
+        # Without this, ggml starts a debugger to print where it aborted.
+        patch.setenv("GGML_NO_BACKTRACE", "1")
+        yield process
 
 
 def with_value(good: Path, key: bytes, value: bytes) -> bytes:
@@ -973,8 +1037,7 @@ def as_listed(text: str) -> bytes:
     return len(text.encode()).to_bytes(8, "little") + text.encode()
 
 
-@pytest.mark.usefixtures("quiet_abort")
-def test_damage_that_llama_cpp_asserts_against(tiny: Write, tmp_path: Path) -> None:
+def test_damage_that_llama_cpp_asserts_against(tiny: Write, elsewhere: Elsewhere, tmp_path: Path) -> None:
     """llama.cpp checks these by assertions, which end the process, or throws where nobody catches.
 
     The byte tokens of a SentencePiece vocabulary are missed only when a text needs one: an emoji in a
@@ -993,13 +1056,12 @@ def test_damage_that_llama_cpp_asserts_against(tiny: Write, tmp_path: Path) -> N
         "no heads": with_value(spm, b"llama.attention.head_count", bytes(4)),
         "no width": with_value(spm, b"llama.embedding_length", bytes(4)),
     }
-    assert_refused_or_usable(files, tmp_path)
+    elsewhere.assert_refused_or_usable(files, tmp_path)
 
 
-@pytest.mark.usefixtures("quiet_abort")
 @pytest.mark.parametrize(("arch", "kind"), [("llama", "spm"), ("gemma3", "bpe"), ("mamba", "spm-prefix")])
 def test_flipped_bits_are_refused_or_harmless(
-    tiny: Write, tmp_path: Path, arch: Architecture, kind: Kind
+    tiny: Write, elsewhere: Elsewhere, tmp_path: Path, arch: Architecture, kind: Kind
 ) -> None:
     """One bit in a header of thousands: an abort here would take a chat down with all it held."""
     good = tiny(arch=arch, vocabulary=kind).read_bytes()
@@ -1018,7 +1080,7 @@ def test_flipped_bits_are_refused_or_harmless(
         files[f"bit {bit} of byte {place}"] = (
             good[:place] + bytes([good[place] ^ 1 << bit]) + good[place + 1 :]
         )
-    assert_refused_or_usable(files, tmp_path, most=5)
+    elsewhere.assert_refused_or_usable(files, tmp_path, most=5)
 
 
 def test_a_negative_context_length_is_not_asked_for(

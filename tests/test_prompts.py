@@ -375,6 +375,22 @@ def test_templates_cannot_leave_the_sandbox(models: Mapping[Kind, GgufModel], at
     assert not re.search("class|object|function|module|built", found), found
 
 
+def test_marks_of_a_reply_for_training_are_passed_over(models: Mapping[Kind, GgufModel]) -> None:
+    """transformers takes `{% generation %}` around replies; Jinja itself knows no such tag."""
+    marked = (
+        "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{% set said = m.content %}"
+        "«{{ m.content }}»{% endgeneration %} {{ said | length }}{% else %}{{ m.content }}{% endif %}|"
+        "{% endfor %}"
+    )
+    bare = marked.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    talk = [HI, Message("assistant", "Hello."), HI]
+    prompts = [make_prompt(models["bpe"], PromptFormat("mine", each), talk) for each in (marked, bare)]
+    assert prompts[0] == prompts[1]
+    assert "«Hello.»" in read(models["bpe"], prompts[0])
+    with pytest.raises(PromptError, match="not valid Jinja"):
+        make_prompt(models["bpe"], PromptFormat("mine", "{% generation %}open"), talk)
+
+
 # Names of formats
 
 

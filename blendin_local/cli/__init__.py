@@ -12,6 +12,7 @@ import click
 
 from blendin_local import __version__
 from blendin_local.errors import BlendinError
+from blendin_local.inert import inert
 
 INTERRUPTED = 130
 _COMMANDS = ("generate", "chat", "models", "bench")
@@ -35,7 +36,7 @@ class LazyGroup(click.Group):
         except BlendinError as error:
             if os.environ.get("BLENDIN_TRACEBACK"):
                 raise
-            raise Failure(str(error)) from error
+            raise Failure(inert(str(error))) from error
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
         except OSError as error:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from blendin_local.blending import METHODS
-from blendin_local.cli.options import model_options, model_options_of, pair_options
+from blendin_local.cli.options import flags_named, model_options, model_options_of, pair_options
 from blendin_local.errors import SettingError
 from blendin_local.settings import BlendSettings
 
@@ -30,12 +30,10 @@ def bench(methods: str, gamma: float | None, tokens: int, rounds: int, as_json: 
     Overhead is the engine's time over the time of the very same decodes as bare llama.cpp calls, in the
     same run. Decoding is greedy.
     """
-    names = (
-        list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
-    )
+    listed = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",")]
+    names = [name for name in dict.fromkeys(listed) if name]
     if unknown := [name for name in names if name not in METHODS]:
         raise SettingError(f"Unknown method {unknown[0]!r}: use {', '.join(METHODS)}, or all.")
-
     if not names:
         raise SettingError("No method is named: use --methods base,blendin, or all.")
 
@@ -53,13 +51,14 @@ def bench(methods: str, gamma: float | None, tokens: int, rounds: int, as_json: 
 
     catalogue = load_catalogue()
     entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
-    blend = entry.blend if gamma is None else replace(entry.blend, gamma=gamma)
+    with flags_named():
+        blend = entry.blend if gamma is None else replace(entry.blend, gamma=gamma)
     settings: list[BlendSettings] = [replace(blend, method=name) for name in names]
     options = model_options_of(values)
     files = locate_pair(catalogue, entry)
     progress = Console(stderr=True)
     figures = {}
-    with loaded(files, options) as pair, progress.status("measuring") as status:
+    with flags_named(), loaded(files, options) as pair, progress.status("measuring") as status:
         for method in settings:
             figures[method.method] = bench_method(
                 files,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from blendin_local.cli import INTERRUPTED
 from blendin_local.cli.options import (
     format_options,
     formats_of,
@@ -19,9 +21,8 @@ from blendin_local.cli.options import (
     read_text,
     sampling_options,
 )
-from blendin_local.errors import PromptError
-
-INTERRUPTED = 130
+from blendin_local.cli.terminal import is_terminal
+from blendin_local.errors import PromptError, SettingError
 
 
 @click.command()
@@ -49,6 +50,7 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
     The reply goes to stdout as it is written, coloured by the model that spoke where stdout is a terminal;
     a summary goes to stderr. Ctrl-C ends the reply and keeps what was written.
     """
+    _check_output(values)
     text = _prompt_text(prompt, file)
 
     from blendin_local.catalogue import load_catalogue
@@ -93,11 +95,22 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
         sys.exit(INTERRUPTED)
 
 
+def _check_output(values: Mapping[str, Any]) -> None:
+    """Raise SettingError for options that would have no effect on what is printed."""
+    if values["as_json"]:
+        if values["view"] == "tokens":
+            raise SettingError("--view tokens and --json exclude each other: use --json --steps.")
+    elif values["with_steps"]:
+        raise SettingError("--steps belongs to --json: give both, or --view tokens for a line for each step.")
+    if values["candidates"] and not values["with_steps"]:
+        raise SettingError("--candidates belongs to --steps: give --json, --steps and --candidates together.")
+
+
 def _prompt_text(prompt: str | None, file: str | None) -> str:
     if prompt is not None and file is not None:
         raise PromptError("Give the prompt as an argument or with --file, not both.")
     if prompt is None and file is None:
-        if sys.stdin is None or sys.stdin.isatty():
+        if sys.stdin is None or is_terminal(sys.stdin):
             raise PromptError('There is no prompt: try blendin generate "What is the capital of France?"')
         file = "-"
     text = prompt if prompt is not None else read_text(file or "-")

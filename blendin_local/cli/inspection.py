@@ -87,26 +87,17 @@ def inspect_files(paths: Sequence[Path]) -> Inspection:
         base, guide = headers
         same = bool(base.fingerprint) and base.fingerprint == guide.fingerprint
         if base.has_decoder and guide.has_decoder and not same:
-            overlap = _overlap(base.path, guide.path)
+            overlap = _overlap(base, guide)
     memory = [estimate(header, ModelOptions()) for header in headers]
     return Inspection(headers, memory, same, overlap, free_memory())
 
 
-def _overlap(base: Path, guide: Path) -> Overlap:
-    from blendin_local.llamacpp.model import open_model
+def _overlap(base: GgufHeader, guide: GgufHeader) -> Overlap:
+    from blendin_local.llamacpp.tokenizer import open_tokenizer
     from blendin_local.vocabulary import map_vocabularies
 
-    # Only the tokenizers are wanted: the least of everything else.
-    options = ModelOptions(n_ctx=256, n_batch=32, n_gpu_layers=0)
-    base_model = open_model(base, options)
-    try:
-        guide_model = open_model(guide, options)
-        try:
-            mapping = map_vocabularies(base_model.vocabulary, guide_model.vocabulary, base_model.tokenize)
-        finally:
-            guide_model.close()
-    finally:
-        base_model.close()
+    with open_tokenizer(base) as ours, open_tokenizer(guide) as theirs:
+        mapping = map_vocabularies(ours.vocabulary, theirs.vocabulary, ours.tokenize)
     return Overlap(mapping.guide_text_tokens, mapping.shared_tokens)
 
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from blendin_local.cli.tables import add_row, new_table, print_parts
 from blendin_local.errors import CatalogueError
+from blendin_local.inert import inert
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from blendin_local.catalogue import Catalogue, ModelEntry
     from blendin_local.finder import Found, Suggestion
     from blendin_local.llamacpp.gguf import GgufHeader
-
-_INTERRUPTED = 130
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 
@@ -50,16 +47,16 @@ def list_models(as_json: bool) -> None:
         }
         click.echo(json.dumps(shown, indent=2))
         return
-    pairs = _table("Pair", "Base + guide")
+    pairs = new_table("Pair", "Base + guide")
     for pair in catalogue.pairs.values():
-        pairs.add_row(pair.name, f"{pair.base} + {pair.guide}\n{pair.description}".rstrip())
-    table = _table("Model", "Here", "Licence and note")
+        add_row(pairs, pair.name, f"{pair.base} + {pair.guide}\n{pair.description}".rstrip())
+    table = new_table("Model", "Here", "Licence and note")
     for name, entry in catalogue.models.items():
         path = files[name]
         about = f"{entry.licence}\n{entry.note}".strip()
-        table.add_row(name, _size(path.stat().st_size) if path else "no", about)
-    _print(pairs, "", table, "")
-    click.echo(f"Files lie in {models_dir()}; your own entries in {user_catalogue_file()}.")
+        add_row(table, name, _size(path.stat().st_size) if path else "no", about)
+    print_parts(pairs, "", table, "")
+    _echo(f"Files lie in {models_dir()}; your own entries in {user_catalogue_file()}.")
 
 
 def _model_json(entry: ModelEntry, path: Path | None) -> dict[str, Any]:
@@ -93,23 +90,25 @@ def pull(names: tuple[str, ...], force: bool) -> None:
         for entry in entries.values():
             with download_progress(entry.name) as progress:
                 path = pull_model(entry, progress=progress, force=force)
-            click.echo(f"{entry.name}: {path}")
+            _echo(f"{entry.name}: {path}")
     except KeyboardInterrupt:
         click.echo("Stopped. The same command goes on from here.", err=True)
-        raise SystemExit(_INTERRUPTED) from None
+        raise
 
 
 def _entries(catalogue: Catalogue, name: str) -> list[ModelEntry]:
     """What there is to pull for a name: one model, or both of a pair that are not files already."""
+    from blendin_local.sources.store import local_path
+
     if name not in catalogue.pairs:
-        if name not in catalogue.models and Path(name).expanduser().is_file():
+        if name not in catalogue.models and local_path(name).is_file():
             raise CatalogueError(f"{name} is a file on this machine already: use it by its path.")
         return [catalogue.model(name)]
     pair = catalogue.pair(name)
     return [
         catalogue.model(each)
         for each in (pair.base, pair.guide)
-        if each in catalogue.models or not Path(each).expanduser().is_file()
+        if each in catalogue.models or not local_path(each).is_file()
     ]
 
 
@@ -135,12 +134,12 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(inspection.as_json(), indent=2))
         return
-    table = _table("", *(header.label for header in inspection.headers), wrapped=True)
+    table = new_table("", *(header.label for header in inspection.headers), wrapped=True)
     for title, *values in inspection.rows():
-        table.add_row(title, *values)
-    _print(table, "")
+        add_row(table, title, *values)
+    print_parts(table, "")
     for sentence in inspection.sentences():
-        click.echo(sentence)
+        _echo(sentence)
 
 
 @models.command()
@@ -174,19 +173,19 @@ def find(folders: tuple[Path, ...], as_json: bool) -> None:
     if not found:
         click.echo("No GGUF files found: name a folder to look into, or run `blendin models pull`.")
         return
-    table = _table("Size", "Architecture", "Quantization", "Context", "Vocabulary", "Model and file")
+    table = new_table("Size", "Architecture", "Quantization", "Context", "Vocabulary", "Model and file")
     for each in found:
         if each.header and not each.problem:
             row = (_size(each.size_bytes), *_found_columns(each.header), f"{each.name}\n{each.path}")
-            table.add_row(*row)
-    _print(table)
+            add_row(table, *row)
+    print_parts(table)
     for each in found:
         if each.problem:
-            click.echo(f"Left out: {each.path} ({each.problem})")
+            _echo(f"Left out: {each.path} ({each.problem})")
     if pairs:
         click.echo("\nPairs that may go well together (base + guide):")
     for suggestion in pairs:
-        click.echo(f"  {suggestion.base.name} + {suggestion.guide.name}: {'; '.join(suggestion.reasons)}")
+        _echo(f"  {suggestion.base.name} + {suggestion.guide.name}: {'; '.join(suggestion.reasons)}")
 
 
 def _found_columns(header: GgufHeader) -> tuple[str, str, str, str]:
@@ -236,29 +235,12 @@ def remove(name: str, yes: bool) -> None:
         click.echo(f"{name} is deleted.")
     for path in elsewhere:
         how = "`hf cache` deletes it there" if "models--" in str(path) else "delete it yourself"
-        click.echo(f"{name} is forgotten; its file lies elsewhere and stays: {path} ({how}).")
+        _echo(f"{name} is forgotten; its file lies elsewhere and stays: {path} ({how}).")
 
 
 def _size(size: int) -> str:
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
-def _table(*titles: str, wrapped: bool = False) -> Table:
-    """A table whose last column gives way where the terminal is narrow; every one if `wrapped`."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for title in titles:
-        table.add_column(title, overflow="fold", no_wrap=not wrapped and title != titles[-1])
-    return table
-
-
-def _print(*parts: Any) -> None:
-    from rich.console import Console
-
-    # Piped into a file or a program, a table is as wide as it needs to be.
-    width = None if sys.stdout.isatty() else 10_000
-    console = Console(highlight=False, markup=False, emoji=False, width=width)
-    for part in parts:
-        console.print(part)
+def _echo(text: str) -> None:
+    click.echo(inert(text))

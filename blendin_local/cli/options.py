@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from blendin_local.blending import METHODS
+from blendin_local.cli.terminal import standard_input
 from blendin_local.errors import PromptError, SettingError
 from blendin_local.settings import (
     FLASH_ATTENTION,
@@ -27,6 +28,8 @@ from blendin_local.settings import (
 
 if TYPE_CHECKING:
     from blendin_local.catalogue import PairEntry
+
+_LONGEST_TEXT = 1 << 24  # bytes; a device such as /dev/zero never ends
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -101,7 +104,11 @@ def method_options(command: Command) -> Command:
             click.option("--max-intervention-rate", type=float, help="Cap on interventions / steps."),
             click.option("--capability-gap", type=float, help="Guide's minus base's benchmark score."),
             click.option("--guide-stop/--no-guide-stop", default=None, help="Ask the guide when to stop."),
-            click.option("--paper", is_flag=True, help="The paper to the letter: greedy, no guide stop."),
+            click.option(
+                "--paper",
+                is_flag=True,
+                help="The paper to the letter: greedy, no guide stop. Other options win.",
+            ),
         ]
     )(command)
 
@@ -157,9 +164,22 @@ def length_options(command: Command) -> Command:
     )(command)
 
 
+@contextmanager
+def flags_named() -> Iterator[None]:
+    """Settings' own messages begin with the name of a field: say the running command's flag in its place."""
+    try:
+        yield
+    except SettingError as error:
+        context = click.get_current_context(silent=True)
+        flags = {param.name: max(param.opts, key=len) for param in context.command.params} if context else {}
+        name, space, rest = str(error).partition(" ")
+        raise SettingError(f"{flags.get(name, name)}{space}{rest}") from error
+
+
 def model_options_of(values: Mapping[str, Any]) -> ModelOptions:
     """ModelOptions from the values of `model_options`. Raises SettingError."""
-    return ModelOptions(**_given(ModelOptions, values))
+    with flags_named():
+        return ModelOptions(**_given(ModelOptions, values))
 
 
 def generation_settings_of(values: Mapping[str, Any], entry: PairEntry, seed: int) -> GenerationSettings:
@@ -178,13 +198,14 @@ def generation_settings_of(values: Mapping[str, Any], entry: PairEntry, seed: in
     given = _given(BlendSettings, values)
     if "alpha" in given and given.setdefault("method", "fixed") != "fixed":
         raise SettingError(f"--alpha belongs to the method fixed, not to {given['method']}.")
-    return GenerationSettings(
-        blend=replace(blend, **given),
-        sampling=replace(sampling, **_given(SamplingSettings, values)),
-        max_tokens=values["max_tokens"],
-        seed=seed,
-        stop=tuple(values.get("stop") or ()),
-    )
+    with flags_named():
+        return GenerationSettings(
+            blend=replace(blend, **given),
+            sampling=replace(sampling, **_given(SamplingSettings, values)),
+            max_tokens=values["max_tokens"],
+            seed=seed,
+            stop=tuple(values.get("stop") or ()),
+        )
 
 
 def formats_of(values: Mapping[str, Any]) -> Formats:
@@ -201,9 +222,16 @@ def _given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 def read_text(path: str) -> str:
     """Text of a file, or of standard input for "-". Raises PromptError where it cannot be read."""
     try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        return data.decode("utf-8")
+        if path == "-":
+            data = standard_input().read(_LONGEST_TEXT + 1)
+        else:
+            with Path(path).open("rb") as stream:
+                data = stream.read(_LONGEST_TEXT + 1)
     except OSError as error:
         raise PromptError(f"Cannot read {path}: {error.strerror or error}.") from error
+    if len(data) > _LONGEST_TEXT:
+        raise PromptError(f"{path} is longer than any context: a prompt has at most {_LONGEST_TEXT:,} bytes.")
+    try:
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise PromptError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}.") from error

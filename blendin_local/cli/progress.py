@@ -17,7 +17,9 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
+from blendin_local.inert import inert
 from blendin_local.sources.transfer import Progress as Callback
 
 
@@ -29,7 +31,7 @@ def download_progress(name: str) -> Iterator[Callback]:
         yield _line_for_each_stage()
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -44,7 +46,7 @@ def download_progress(name: str) -> Iterator[Callback]:
                 for task in stages.values():
                     bars.remove_task(task)
                 stages.clear()
-                stages[label] = bars.add_task(label, total=total)
+                stages[label] = bars.add_task(inert(label), total=total)
             bars.update(stages[label], completed=done, total=total)
 
         yield report
@@ -56,7 +58,8 @@ def _line_for_each_stage() -> Callback:
     def report(done: int, total: int | None, label: str) -> None:
         nonlocal last
         if label != last:
-            click.echo(f"{label} …" if total is None else f"{label} ({total / 1e6:,.0f} MB) …", err=True)
+            size = "" if total is None else f" ({total / 1e6:,.0f} MB)"
+            click.echo(f"{inert(label)}{size} …", err=True)
             last = label
 
     return report
@@ -70,4 +73,4 @@ def reading() -> Iterator[Callable[[Path], None]]:
         yield lambda path: None
         return
     with console.status("") as status:
-        yield lambda path: status.update(f"reading {path.name}")
+        yield lambda path: status.update(Text(inert(f"reading {path.name}")))

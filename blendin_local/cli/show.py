@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 
 import click
+from rich.cells import cell_len, set_cell_size
 
+from blendin_local.cli.terminal import is_terminal
 from blendin_local.conversation import Reply
 from blendin_local.inert import inert
 from blendin_local.steps import Source, Step
@@ -21,7 +22,7 @@ class ReplyPrinter:
 
     def __init__(self, view: str, color: str) -> None:
         self._tokens = view == "tokens"
-        terminal = sys.stdout.isatty()
+        terminal = is_terminal(sys.stdout)
         self._colour = color == "always" or (color == "auto" and terminal and not os.environ.get("NO_COLOR"))
         # Raw bytes are for pipes; in a terminal a model's escape sequences would act.
         self._inert = terminal
@@ -37,7 +38,7 @@ class ReplyPrinter:
         if self._tokens:
             click.echo()
             click.echo(inert(text) if self._inert else text)
-        elif sys.stdout.isatty() or not text.endswith("\n"):
+        elif is_terminal(sys.stdout) or not text.endswith("\n"):
             click.echo()
 
     def _styled(self, text: str, step: Step) -> str:
@@ -61,16 +62,7 @@ def _bar(confidence: float | None) -> str:
 
 def _fitted(text: str, width: int) -> str:
     """Text cut or padded to a number of terminal cells."""
-    cells = 0
-    for place, character in enumerate(text):
-        cells += 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        if cells > width:
-            return (
-                text[: max(0, place - 1)]
-                + "…"
-                + " " * (width - sum(1 for _ in text[: max(0, place - 1)]) - 1)
-            )
-    return text + " " * (width - cells)
+    return set_cell_size(text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…", width)
 
 
 def summary_line(reply: Reply, calibrated: bool) -> str:

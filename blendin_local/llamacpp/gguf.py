@@ -95,6 +95,13 @@ class GgufHeader:
         """Whether the model gives next-token probabilities, so that it can be blended."""
         return not self.unusable
 
+    def check_usable(self) -> None:
+        """Raise ModelError where the model gives no next-token probabilities, or would crash llama.cpp."""
+        if not self.has_decoder:
+            raise ModelError(f"{self.path} cannot write text: it is {self.unusable}.")
+        if self.damage:
+            raise ModelError(f"{self.path} is damaged ({self.damage}): get the model again.")
+
     @property
     def label(self) -> str:
         """The model's name, or else its file's."""

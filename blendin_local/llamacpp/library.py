@@ -6,16 +6,21 @@ models can load side by side and each failure still finds its own reason.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import llama_cpp
 from llama_cpp import llama_cpp as api
 
-__all__ = ["LogLines", "api", "captured_log", "forget_log", "last_error", "version"]
+from blendin_local.errors import ModelError
+
+__all__ = ["LogLines", "api", "captured_log", "forget_log", "last_error", "load_file", "version"]
 
 # ggml.h's levels; the comment in llama_cpp/_logger.py has older ones.
 _WARN, _ERROR, _CONTINUED = 3, 4, 5
@@ -81,6 +86,15 @@ def captured_log() -> Iterator[LogLines]:
         yield _logs[ident]
     finally:
         _logs.pop(ident, None)
+
+
+def load_file(path: Path, params: Any) -> Any:
+    """A llama_model, to be freed by the caller. Raises ModelError with llama.cpp's reason."""
+    with captured_log() as log:
+        model = api.llama_model_load_from_file(os.fsencode(path), params)
+    if not model:
+        raise ModelError(f"llama.cpp cannot load {path}: {log.reason() or 'it gave no reason'}.")
+    return model
 
 
 api.llama_log_set(_collect, None)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +13,8 @@ import psutil
 
 from blendin_local.errors import ModelError
 from blendin_local.llamacpp.gguf import GgufHeader, read_header
-from blendin_local.llamacpp.library import api, captured_log, forget_log, last_error
-from blendin_local.llamacpp.vocabulary import read_vocabulary
+from blendin_local.llamacpp.library import api, captured_log, forget_log, last_error, load_file
+from blendin_local.llamacpp.tokenizer import Tokenizer
 from blendin_local.model import Cancellation, Logits, Status
 from blendin_local.settings import ModelOptions
 from blendin_local.vocabulary import Vocabulary
@@ -43,10 +40,7 @@ def open_model(
 ) -> GgufModel:
     """Load a GGUF file. Raises ModelError with llama.cpp's own reason where it cannot."""
     header = read_header(path)
-    if not header.has_decoder:
-        raise ModelError(f"{header.path} cannot write text: it is {header.unusable}.")
-    if header.damage:
-        raise ModelError(f"{header.path} is damaged ({header.damage}): get the model again.")
+    header.check_usable()
     return GgufModel(header, options or ModelOptions(), progress)
 
 
@@ -60,11 +54,9 @@ class GgufModel:
         self._model: Any = None
         self._model = _load(header.path, options, progress)
         try:
-            self._vocab = api.llama_model_get_vocab(self._model)
+            self._tokenizer = Tokenizer(api.llama_model_get_vocab(self._model))
             self._context, self.n_ctx = _make_context(self._model, header.path, options)
             self._memory = api.llama_get_memory(self._context)
-            self._vocabulary = read_vocabulary(self._vocab)
-            self._invents_space = self._vocabulary.decode(self._tokenize(b"a")) == b" a"
         except BaseException:
             self.close()
             raise
@@ -72,7 +64,7 @@ class GgufModel:
         self._batch = _Batch(options.n_batch)
         self._cached: list[list[int]] = [[] for _ in range(options.n_seq)]
         self._row_of: dict[int, int] = {}
-        self._row_type = ctypes.c_float * len(self._vocabulary)
+        self._row_type = ctypes.c_float * len(self.vocabulary)
         self._watched: Cancellation | None = None
 
     # What it is
@@ -83,7 +75,7 @@ class GgufModel:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return self._vocabulary
+        return self._tokenizer.vocabulary
 
     @property
     def n_seq(self) -> int:
@@ -113,39 +105,13 @@ class GgufModel:
 
     def tokenize(self, text: bytes, *, continuation: bool = True) -> list[int]:
         """See `LanguageModel.tokenize`."""
-        special = self._vocabulary.special_tokens
-        tokens = self._plain(text, continuation)
-        if special.isdisjoint(tokens):
-            return tokens
-        # Some files declare special tokens as user-defined ones, which llama.cpp parses in any text: the text
-        # is cut inside their names.
-        names = [name.encode() for name in self._vocabulary.specials if name.encode() in text]
-        first, *rest = _cut_inside(text, names)
-        parts = [self._plain(first, continuation), *(self._plain(piece, True) for piece in rest)]
-        return [token for part in parts for token in part if token not in special]
+        self._check_open()
+        return self._tokenizer.tokenize(text, continuation=continuation)
 
     def tokenize_special(self, text: bytes, *, add_special: bool = False) -> list[int]:
-        """Tokens of text in which special tokens are parsed: for templates, never for what a user typed."""
-        return self._tokenize(text, parse_special=True, add_special=add_special)
-
-    def _plain(self, text: bytes, continuation: bool) -> list[int]:
-        if continuation and self._invents_space:
-            # After other text the tokenizer invents no space. What stands before must not join with it.
-            for anchor in (b"\n", b"a", b"!"):
-                before = self._tokenize(anchor)
-                tokens = self._tokenize(anchor + text)
-                if tokens[: len(before)] == before:
-                    return tokens[len(before) :]
-        return self._tokenize(text)
-
-    def _tokenize(self, text: bytes, *, parse_special: bool = False, add_special: bool = False) -> list[int]:
-        room = len(text) + 8
-        while True:
-            tokens = (ctypes.c_int32 * room)()
-            count = api.llama_tokenize(self._vocab, text, len(text), tokens, room, add_special, parse_special)
-            if count >= 0:
-                return tokens[:count]
-            room = -count
+        """See `Tokenizer.tokenize_special`."""
+        self._check_open()
+        return self._tokenizer.tokenize_special(text, add_special=add_special)
 
     # Sequences
 
@@ -153,11 +119,12 @@ class GgufModel:
         return self._cached[seq]
 
     def rewind(self, seq: int, length: int) -> int:
-        """See `LanguageModel.rewind`.
+        """See `LanguageModel.rewind`. Raises ModelError once the model is closed.
 
         llama_memory_seq_rm answers True on a sliding window whose older half is already gone, and the next
         logits are then wrong: so what the window still holds is checked as well.
         """
+        self._check_open()
         cached = self._cached[seq]
         if length >= len(cached):
             return len(cached)
@@ -172,9 +139,12 @@ class GgufModel:
         return 0
 
     def advance(self, work: Mapping[int, Sequence[int]]) -> Status:
-        """See `LanguageModel.advance`. Raises ModelError if llama.cpp fails."""
+        """See `LanguageModel.advance`. Raises ModelError if llama.cpp fails, or once the model is closed."""
+        self._check_open()
         if not all(0 <= seq < self.n_seq for seq in work):
             raise ValueError(f"this context has the sequences 0 to {self.n_seq - 1}, not {sorted(work)}")
+        if any(len(tokens) == 0 for tokens in work.values()):
+            raise ValueError("each sequence must be given at least one token")
         self._row_of.clear()
         if any(len(self._cached[seq]) + len(tokens) > self.n_ctx for seq, tokens in work.items()):
             return Status.CONTEXT_FULL
@@ -220,6 +190,8 @@ class GgufModel:
         raise ModelError(f"llama.cpp failed to decode with {self.name}: {reason}.")
 
     def logits(self, seq: int) -> Logits:
+        """See `LanguageModel.logits`. Raises KeyError where the last `advance` left the sequence out."""
+        self._check_open()
         pointer = api.llama_get_logits_ith(self._context, self._row_of[seq])
         row = self._row_type.from_address(ctypes.addressof(pointer.contents))
         return np.frombuffer(row, np.float32)  # type: ignore[call-overload, no-any-return]
@@ -235,6 +207,11 @@ class GgufModel:
         else:
             address = ctypes.addressof(cancellation.buffer)
             api.llama_set_abort_callback(self._context, _abort_if_not_empty, address)
+
+    def _check_open(self) -> None:
+        # llama.cpp would follow the null pointer.
+        if self._context is None:
+            raise ModelError(f"{self.name} has been closed.")
 
     def close(self) -> None:
         """Free context and model; safe to call twice."""
@@ -346,15 +323,10 @@ def _load(path: Path, options: ModelOptions, progress: LoadProgress | None) -> A
         return not cancelled
 
     params.progress_callback = on_progress
-    with captured_log() as log:
-        model = api.llama_model_load_from_file(os.fsencode(path), params)
-    if cancelled:
-        if model:
-            api.llama_model_free(model)
-        raise LoadCancelled(f"Loading {path.name} was cancelled.")
-    if not model:
-        raise ModelError(f"llama.cpp cannot load {path}: {log.reason() or 'it gave no reason'}.")
-    return model
+    try:
+        return load_file(path, params)
+    except ModelError as error:
+        raise LoadCancelled(f"Loading {path.name} was cancelled.") if cancelled else error from None
 
 
 def _make_context(model: Any, path: Path, options: ModelOptions) -> tuple[Any, int]:
@@ -381,10 +353,3 @@ def _make_context(model: Any, path: Path, options: ModelOptions) -> tuple[Any, i
         reason = log.reason() or "it gave no reason"
         raise ModelError(f"llama.cpp cannot make a context of {n_ctx} tokens for {path.name}: {reason}.")
     return context, n_ctx
-
-
-def _cut_inside(text: bytes, names: Sequence[bytes]) -> list[bytes]:
-    """Cut text after the first byte of each of the names in it."""
-    cuts = [match.start() + 1 for match in re.finditer(b"|".join(map(re.escape, names)), text)]
-    edges = [0, *cuts, len(text)]
-    return [text[start:end] for start, end in pairwise(edges)]

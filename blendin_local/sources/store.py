@@ -25,7 +25,17 @@ from blendin_local.sources.transfer import Progress, hash_file
 if TYPE_CHECKING:
     from blendin_local.catalogue import ModelEntry
 
-__all__ = ["Pulled", "checked", "entry_folder", "find_pulled", "locked", "pulled_files", "remember", "remove"]
+__all__ = [
+    "Pulled",
+    "checked",
+    "entry_folder",
+    "find_pulled",
+    "local_path",
+    "locked",
+    "pulled_files",
+    "remember",
+    "remove",
+]
 
 _NOTE = "pulled.json"
 _POLL_S = 0.2
@@ -37,6 +47,14 @@ class Pulled:
 
     path: Path
     sha256: str
+
+
+def local_path(text: str) -> Path:
+    """The path that a user means, with `~` resolved where there is such a user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def entry_folder(entry: ModelEntry) -> Path:

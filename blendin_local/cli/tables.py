@@ -1,0 +1,39 @@
+"""Tables on stdout."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from blendin_local.cli.terminal import is_terminal
+from blendin_local.inert import inert
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def new_table(*titles: str, wrapped: bool = False) -> Table:
+    """A table whose last column gives way where the terminal is narrow; every one if `wrapped`."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title in titles:
+        table.add_column(inert(title), overflow="fold", no_wrap=not wrapped and title != titles[-1])
+    return table
+
+
+def add_row(table: Table, *cells: str) -> None:
+    """Add a row of plain text."""
+    table.add_row(*map(inert, cells))
+
+
+def print_parts(*parts: Any) -> None:
+    """Print tables and lines; nothing in them is markup."""
+    from rich.console import Console
+
+    # Piped into a file or a program, a table is as wide as it needs to be.
+    width = None if is_terminal(sys.stdout) else 10_000
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
+    for part in parts:
+        console.print(part)

@@ -1,0 +1,24 @@
+"""What the three standard streams are connected to; each may be closed, and is then None."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import BinaryIO, TextIO
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person sees, or types into, this stream."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def standard_input() -> BinaryIO:
+    """stdin as bytes, or an empty stream where it is closed."""
+    return io.BytesIO() if sys.stdin is None else sys.stdin.buffer
+
+
+def screen_available() -> bool:
+    """Whether a full-screen interface can be shown: in a terminal, or by a driver that Textual is given."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    return bool(os.environ.get("TEXTUAL_DRIVER")) or all(map(is_terminal, streams))
