@@ -37,6 +37,7 @@ bench: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_config.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "blendin needs Python 3.11 or newer; try: make PYTHON=python3.12 demo")'

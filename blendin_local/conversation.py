@@ -97,7 +97,7 @@ class Conversation:
         among them; what both models remember of it is not decoded again. forced: the outcome that follows
         them (`Candidate.outcome`), or None to choose it.
         """
-        kept, prompts = self._fitting("".join(step.text for step in prefix))
+        kept, prompts = self._fitting(b"".join(step.data for step in prefix))
         request = Request(
             base=prompts.get("base"),
             guide=prompts.get("guide"),
@@ -120,11 +120,10 @@ class Conversation:
             return ["guide"]
         return ["base", "guide"] if may_consult(blend) else ["base"]
 
-    def _fitting(self, said: str) -> tuple[list[Message], dict[Role, Prompt]]:
+    def _fitting(self, said: bytes) -> tuple[list[Message], dict[Role, Prompt]]:
         """The messages that fit with what is said already, the oldest dropped first, and their prompts."""
-        taken = {
-            role: len(self._model(role).tokenize(said.encode())) if said else 0 for role in self._roles()
-        }
+        text = said.decode("utf-8", "ignore").encode()
+        taken = {role: len(self._model(role).tokenize(text)) if text else 0 for role in self._roles()}
         system = [message for message in self.messages if message.role == "system"]
         turns = [message for message in self.messages if message.role != "system"]
         while True:

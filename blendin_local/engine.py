@@ -12,8 +12,9 @@ from typing import TypeVar
 
 from blendin_local.model import Cancellation, LanguageModel, Status, reuse
 from blendin_local.pair import Pair
-from blendin_local.responses import BlendedResponse, Request, Response, respond
+from blendin_local.responses import BlendedResponse, respond
 from blendin_local.steps import Step
+from blendin_local.writing import Request, Response
 
 __all__ = ["Request", "Response", "decode", "respond"]
 

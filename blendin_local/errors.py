@@ -4,7 +4,8 @@ BlendinError                    one sentence for the user; command lines exit wi
 ├── SettingError                a setting outside its range, or two that contradict each other
 ├── ModelError                  a model file that cannot be loaded, or a model that cannot do what is asked
 ├── PromptError                 a prompt or template that cannot be turned into tokens, or is too long
-└── CatalogueError              a model or pair that is unknown, cannot be pulled, or fails its checksum
+├── CatalogueError              a model or pair that is unknown, cannot be pulled, or fails its checksum
+└── HistoryError                kept conversations that cannot be read or written
 
 Messages say what is wrong, where, and what to do about it. They are shown as they are.
 """
@@ -30,3 +31,7 @@ class PromptError(BlendinError):
 
 class CatalogueError(BlendinError):
     """A model or pair is unknown, cannot be pulled, or is not what its checksum says."""
+
+
+class HistoryError(BlendinError):
+    """Kept conversations cannot be read or written."""

@@ -1,6 +1,6 @@
 """Where the package keeps its files.
 
-BLENDIN_CONFIG_DIR and BLENDIN_CACHE_DIR override the platform's own places.
+BLENDIN_CONFIG_DIR, BLENDIN_CACHE_DIR and BLENDIN_DATA_DIR override the platform's own places.
 """
 
 from __future__ import annotations
@@ -8,21 +8,26 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from platformdirs import user_cache_dir, user_config_dir
+from platformdirs import user_cache_dir, user_config_dir, user_data_dir
 
-__all__ = ["cache_dir", "config_dir", "hub_cache_dir", "models_dir"]
+__all__ = ["cache_dir", "config_dir", "data_dir", "hub_cache_dir", "models_dir"]
 
 _NAME = "blendin-local"
 
 
 def config_dir() -> Path:
-    """Folder of what the user writes: the catalogue of pairs. It may not exist yet."""
+    """Folder of what the user writes: preferences, the catalogue of pairs. It may not exist yet."""
     return _folder("BLENDIN_CONFIG_DIR", user_config_dir(_NAME, appauthor=False))
 
 
 def cache_dir() -> Path:
     """Folder of what can be had again: models, vocabulary maps. It may not exist yet."""
     return _folder("BLENDIN_CACHE_DIR", user_cache_dir(_NAME, appauthor=False))
+
+
+def data_dir() -> Path:
+    """Folder of what cannot be had again: the conversations. It may not exist yet."""
+    return _folder("BLENDIN_DATA_DIR", user_data_dir(_NAME, appauthor=False))
 
 
 def models_dir() -> Path:

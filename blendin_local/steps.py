@@ -24,7 +24,8 @@ class Source(StrEnum):
     """Whose choice a step's outcome is.
 
     The favourite of both models, the guide's, or of neither (blend); otherwise the base's, also where
-    sampling took another token than its favourite. Or the user's, who chose it or wrote it; or the stop.
+    sampling took another token than its favourite. A guide that writes alone has them all. Or the user's, who
+    chose it or wrote it; or the stop.
     """
 
     BASE = "base"

@@ -5,14 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from textual.pilot import Pilot
 
+from blendin_local.errors import CatalogueError
+from blendin_local.history.tree import Setup
+from blendin_local.preferences import ChatPreferences, Preferences
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
 from blendin_local.steps import FinishReason, Source, Step, Summary
 from blendin_local.tui.about import About
 from blendin_local.tui.app import ChatApp, make_app
-from blendin_local.tui.chat import Fill, Progress, ReplyLike
+from blendin_local.tui.chat import Ask, Fill, Load, Progress
+from blendin_local.tui.loading import Prepared
 
 ABOUT = About(
     base="base-model",
@@ -35,6 +40,7 @@ def step(index: int, text: str, source: Source = Source.BASE, data: bytes | None
         text=text,
         source=source,
         base_tokens=(index,),
+        outcome=index,
         c_b=c_b,
         c_g=c_g,
         r_b=c_b,
@@ -66,6 +72,7 @@ class FakeReply:
         dropped: int = 0,
     ) -> None:
         self.dropped_messages = dropped
+        self.prefix: tuple[Step, ...] = ()
         self.gate = threading.Event()
         self.text = ""
         self.summary = Summary()
@@ -76,8 +83,15 @@ class FakeReply:
         self._hold_at = hold_at
         self._cancelled = threading.Event()
 
+    def go_on_from(self, prefix: tuple[Step, ...]) -> None:
+        self.prefix = prefix
+        for each in prefix:
+            self.text += each.text
+            self.summary.take_over(each)
+
     def __iter__(self) -> Iterator[Step]:
         for i, each in enumerate(self._steps):
+            each = replace(each, index=each.index + len(self.prefix))
             if i == self._hold_at:
                 self._wait()
             if self._cancelled.is_set():
@@ -111,38 +125,28 @@ Script = FakeReply | Exception
 
 
 class FakeChat:
-    """Plays a script: each `send` or `again` takes the next reply, or raises the next error."""
+    """Plays a script: each ask takes the next reply, or raises the next error."""
 
-    def __init__(self, *script: Script, calibrated: bool = False, temperature: float = 0.8) -> None:
+    models = {"base": "b", "guide": "g"}
+
+    def __init__(self, *script: Script, calibrated: bool = False) -> None:
         self.calibrated = calibrated
-        self.settings = GenerationSettings(sampling=SamplingSettings(temperature=temperature))
-        self.asked: list[str] = []
-        self.kept: list[str] = []
-        self.restarts = 0
+        self.asks: list[Ask] = []
         self.closed = threading.Event()
         self._script = list(script)
 
-    def send(self, text: str) -> FakeReply:
-        self.asked.append(text)
-        return self._next()
+    @property
+    def asked(self) -> list[str]:
+        """The last message of each ask."""
+        return [ask.messages[-1].content for ask in self.asks]
 
-    def again(self) -> FakeReply:
-        self.asked.append("(again)")
-        return self._next()
-
-    def _next(self) -> FakeReply:
+    def write(self, ask: Ask) -> FakeReply:
+        self.asks.append(ask)
         following = self._script.pop(0)
         if isinstance(following, Exception):
             raise following
+        following.go_on_from(ask.prefix)
         return following
-
-    def keep(self, reply: ReplyLike) -> bool:
-        if reply.text:
-            self.kept.append(reply.text)
-        return bool(reply.text)
-
-    def restart(self) -> None:
-        self.restarts += 1
 
     def fills(self) -> Mapping[str, Fill]:
         return {"base": Fill(412, 4096), "guide": Fill(3800, 4096)}
@@ -174,10 +178,25 @@ class FakeLoad:
         return self._chat
 
 
-def app_of(*script: Script, about: About = ABOUT, **options: object) -> tuple[ChatApp, FakeChat]:
+def app_with(
+    load: Load, *, about: About = ABOUT, temperature: float = 0.8, view: str = "tokens", **options: Any
+) -> ChatApp:
+    """An app that opens with these models; view: how finished replies are shown."""
+    settings = GenerationSettings(sampling=SamplingSettings(temperature=temperature))
+    prepared = Prepared(about, Setup(about.base, about.guide, about.pair, settings=settings), load)
+    options.setdefault("preferences", Preferences(ChatPreferences(view=view)))  # type: ignore[arg-type]
+    options.setdefault("prepare", no_pairs)
+    return make_app(prepared, **options)
+
+
+def no_pairs(pair: str, base: str, guide: str) -> Prepared:
+    raise CatalogueError(f"There is no pair called {pair or base}.")
+
+
+def app_of(*script: Script, calibrated: bool = False, **options: Any) -> tuple[ChatApp, FakeChat]:
     """An app whose models are loaded at once, and the scripted chat behind it."""
-    chat = FakeChat(*script, **options)  # type: ignore[arg-type]
-    return make_app(FakeLoad(chat), about), chat
+    chat = FakeChat(*script, calibrated=calibrated)
+    return app_with(FakeLoad(chat), **options), chat
 
 
 async def wait_until(pilot: Pilot[None], true: Callable[[], object], seconds: float = 20) -> None:

@@ -32,6 +32,7 @@ def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("BLENDIN_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("BLENDIN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("BLENDIN_DATA_DIR", str(tmp_path / "data"))
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from blendin_local.model import common_prefix
 from blendin_local.pair import Pair, pair_models
 from blendin_local.prompts import PLAIN_FORMATS, Message, PromptFormat, make_prompt
 from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions, SamplingSettings
+from blendin_local.steps import Source, Step
 
 # As exact as llama.cpp gets, so that a reused cache and a fresh one choose alike.
 EXACT = ModelOptions(n_ctx=512, kv_type="f32", flash_attention="off", n_threads=1, n_gpu_layers=0)
@@ -219,6 +220,66 @@ def test_system_prompt(start: Start) -> None:
     assert reply.text == finish(other.reply()).text
     conversation.set_system(" \n")
     assert conversation.messages == [Message("user", "Hello")]
+
+
+# Replies that go on
+
+
+@pytest.mark.parametrize("changes", [{}, SMALL_WINDOW], ids=["whole", "window"])
+@pytest.mark.parametrize("method", ["base", "guide", "blendin", "ensemble"])
+def test_a_branch_decodes_what_differs_and_no_prompt(
+    start: Start, method: str, changes: dict[str, Any]
+) -> None:
+    """Both models remember the reply up to the branch; the guide may respell its last word."""
+    architecture: Architecture = "gemma3" if changes else "llama"
+    settings = written(30, method=method, gamma=1.0)
+    conversation = start(settings, architectures=(architecture, "llama"), **changes)
+    conversation.set_system(SYSTEM)
+    conversation.candidates = 3
+    reply = conversation.send(QUESTIONS[0])
+    steps = list(reply)
+    for k in (24, 9, 1, 0):
+        column = steps[k].candidates
+        assert column is not None
+        other = next(c.outcome for c in column.blend if c.data and c.outcome != steps[k].outcome)
+        for forced in (other, None):
+            branch = conversation.reply(prefix=tuple(steps[:k]), forced=forced)
+            rest = list(branch)
+            assert rest[0].base_decoded <= (0 if method == "guide" else 3)
+            assert rest[0].guide_decoded <= (0 if method == "base" else 8)
+            assert branch.text.startswith("".join(step.text for step in steps[:k]))
+            assert (branch.prefix, branch.summary.kept) == (tuple(steps[:k]), k)
+        # The last branch chose nothing else.
+        assert [step.outcome for step in rest[: 30 - k]] == [step.outcome for step in steps[k:]]
+        assert branch.text.startswith(reply.text.rstrip("\ufffd"))
+    assert conversation.messages[-1] == Message("user", QUESTIONS[0])
+
+
+def test_a_long_prefix_takes_the_place_of_old_turns(start: Start) -> None:
+    conversation = start(written(20), n_ctx=180)
+    for question in QUESTIONS:
+        take_turn(conversation, question)
+    conversation.messages.append(Message("user", "Why?"))
+    text = "the people of the winter " * 5
+    prefix = (Step(index=0, data=text.encode(), text=text, source=Source.USER),)
+    without, reply = conversation.reply(), finish(conversation.reply(prefix=prefix))
+    assert without.dropped_messages < reply.dropped_messages
+    assert (reply.finish_reason, reply.text.startswith(text)) == ("length", True)
+    # Bytes count that wait for the rest of their character, or for a stop string, too.
+    hidden = (replace(prefix[0], text=""),)
+    assert conversation.reply(prefix=hidden).dropped_messages == reply.dropped_messages
+
+
+@pytest.mark.parametrize("method", ["base", "guide", "blendin"])
+def test_a_prefix_that_leaves_no_room_ends_by_the_context(start: Start, method: str) -> None:
+    conversation = start(written(20, method=method), n_ctx=128)
+    text = "word " * 200
+    prefix = (Step(index=0, data=text.encode(), text=text, source=Source.USER),)
+    conversation.messages = [Message("user", "Hello")]
+    reply = conversation.reply(prefix=prefix)
+    assert list(reply) == []
+    assert (reply.text, reply.finish_reason) == (text, "context")
+    assert finish(conversation.reply()).finish_reason == "length"
 
 
 # Which models take part

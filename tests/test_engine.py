@@ -99,10 +99,10 @@ def id_of(vocabulary: Vocabulary, text: str) -> int:
     return token
 
 
-def dreamers(base: Vocabulary, guide: Vocabulary, seed: int, **options: Any) -> Pair:
+def dreamers(base: Vocabulary, guide: Vocabulary, seed: int, *, spread: float = 2.0, **options: Any) -> Pair:
     return pair_models(
-        FakeModel(base, dreaming(base, seed), name="base", **options),
-        FakeModel(guide, dreaming(guide, seed + 1), name="guide", **options),
+        FakeModel(base, dreaming(base, seed, spread), name="base", **options),
+        FakeModel(guide, dreaming(guide, seed + 1, spread), name="guide", **options),
     )
 
 

@@ -24,7 +24,7 @@ PURE = (
     "engine",
     "pair",
 )
-LOWER = (*PURE, "settings", "errors", "conversation")
+LOWER = (*PURE, "settings", "errors", "conversation", "preferences", "preference_keys", "preference_editor")
 
 
 def imports(path: Path) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from blendin_local.loading import PairFiles, start_conversation
 from blendin_local.pair import Pair, pair_models
 from blendin_local.prompts import Message, Prompt, choose_format, make_prompt
 from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions
-from blendin_local.steps import Step
+from blendin_local.steps import Source, Step
 from blendin_local.vocabulary import TokenKind
 
 pytestmark = pytest.mark.real
@@ -177,12 +178,9 @@ def test_on_reference_answers_the_blend_is_at_least_the_better_single_model(
         response._sampler = Forced(tokens)  # type: ignore[assignment]
         for (_, step), token in zip(decode(demo, [response]), tokens, strict=True):
             assert step.candidates is not None
-            outcome_of = mapping.outcome_of
-            if step.index == 0:
-                outcome_of, _ = mapping.at_first_step(base.lead, guide.lead)
             wanted = int(mapping.base_outcome[token])
             right["base"] += step.candidates.base[0].outcome == wanted
-            right["guide"] += int(outcome_of[step.candidates.guide[0].outcome]) == wanted
+            right["guide"] += step.candidates.guide[0].outcome == wanted
             right["blend"] += step.candidates.blend[0].outcome == wanted
         assert response.text == answer["response"]
     assert right["blend"] >= max(right["base"], right["guide"]), right
@@ -198,6 +196,48 @@ def test_a_conversation_reuses_both_caches(demo: Pair, demo_files: PairFiles) ->
     list(second)
     assert second.summary.base_decoded < second.prompt_tokens["base"]
     assert second.summary.guide_decoded < second.prompt_tokens["guide"] + second.summary.steps
+
+
+@pytest.mark.parametrize("method", ["base", "guide", "blendin"])
+def test_a_branch_decodes_a_handful_of_tokens(demo: Pair, demo_files: PairFiles, method: str) -> None:
+    settings = GenerationSettings(BlendSettings(method, guide_stop=False), max_tokens=24)
+    conversation = start_conversation(demo_files, demo, settings)
+    conversation.candidates = 4
+    whole = conversation.send("Why do leaves change their colour in autumn?")
+    steps = list(whole)
+    conversation.settings = replace(settings, max_tokens=4)
+    for k in (len(steps) - 4, 5):
+        branch = conversation.reply(prefix=tuple(steps[:k]))
+        rest = list(branch)
+        assert rest[0].base_decoded <= 2 and rest[0].guide_decoded <= 5
+        # A batch and single tokens round differently, but not by enough to matter here.
+        assert [step.outcome for step in rest[:3]] == [step.outcome for step in steps[k : k + 3]]
+        listed = steps[k].candidates
+        assert listed is not None
+        other = next(c for c in listed.blend if c.data and c.outcome != steps[k].outcome)
+        branch = conversation.reply(prefix=tuple(steps[:k]), forced=other.outcome)
+        rest = list(branch)
+        assert rest[0].base_decoded <= 2 and rest[0].guide_decoded <= 5
+        assert (rest[0].source, rest[0].data) == (Source.USER, other.data)
+        assert rest[0].probability == pytest.approx(other.probability, rel=0.05)
+        assert branch.text.startswith("".join(step.text for step in [*steps[:k], rest[0]]))
+
+
+def test_a_token_that_only_the_guide_has_begins_the_reply(demo: Pair, demo_files: PairFiles) -> None:
+    """The base writes it in tokens of its own, after the space that its prompt asks for."""
+    place = next(i for i, data in enumerate(demo.vocabulary_map.guide_only) if data.isalpha())
+    conversation = start_conversation(
+        demo_files, demo, GenerationSettings(BlendSettings("base"), max_tokens=4)
+    )
+    conversation.send("Name a word.")
+    for method in ("base", "blendin", "ensemble"):
+        conversation.settings = GenerationSettings(BlendSettings(method), max_tokens=4)
+        reply = conversation.reply(forced=len(demo.base.vocabulary) + place)
+        steps = list(reply)
+        word = demo.vocabulary_map.guide_only[place]
+        assert (steps[0].data, steps[0].source, len(steps)) == (word, Source.USER, reply.summary.steps)
+        assert demo.base.vocabulary.decode(steps[0].base_tokens) == b" " + word
+        assert reply.text.startswith(word.decode()) and len(steps) > 1
 
 
 def test_special_tokens_typed_by_a_user_are_plain_text(demo: Pair, demo_files: PairFiles) -> None:

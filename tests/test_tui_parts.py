@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from tiny_gguf import write_tiny
 
+from blendin_local.attribution import Attribution
 from blendin_local.blending import METHODS
 from blendin_local.conversation import Conversation
 from blendin_local.errors import ModelError, PromptError
@@ -26,7 +27,6 @@ from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptio
 from blendin_local.steps import Source
 from blendin_local.text import TextStream
 from blendin_local.tui.about import About
-from blendin_local.tui.attribution import Attribution
 from blendin_local.tui.bars import bar, course
 from blendin_local.tui.chat import Chat, PairChat, Progress
 from blendin_local.tui.tagged_text import TaggedText, wrap
@@ -168,15 +168,17 @@ def test_every_character_belongs_to_the_step_that_completed_it(
 
     decoder = codecs.getincrementaldecoder("utf-8")()
     owners = [sources[i % 3] for i, part in enumerate(parts) for _ in decoder.decode(part)]
-    shown_as = [source for text, source in pieces for _ in text]
+    shown_as = [owner.source for text, owner in pieces for _ in text]
     assert shown_as == owners[: len(shown_as)]
 
 
 def test_text_that_was_held_back_keeps_its_source() -> None:
     attribution = Attribution()
-    assert attribution.take(step(0, "Yes", Source.BASE, data=b"Yes\nQue")) == [("Yes", Source.BASE)]
-    later = attribution.take(step(1, "\nQuest", Source.GUIDE, data=b"st"))
-    assert later == [("\nQue", Source.BASE), ("st", Source.GUIDE)]
+    first = step(0, "Yes", Source.BASE, data=b"Yes\nQue")
+    second = step(1, "\nQuest", Source.GUIDE, data=b"st")
+    assert attribution.take(first) == [("Yes", first)]
+    later = attribution.take(second)
+    assert later == [("\nQue", first), ("st", second)]
 
 
 # Bars
@@ -187,7 +189,7 @@ def test_bars() -> None:
     assert bar(0.001, 4) == ("╸", "───")
     assert bar(0.5, 4) == ("━━", "──")
     assert bar(1.7, 4) == ("━━━━", "")
-    assert course([0, 0.5, 1, -1, 2], 4) == "▅█▁█"
+    assert course([0, 0.5, None, 1, -1, 2]) == "▁▅ █▁█"
 
 
 @pytest.mark.parametrize("method", METHODS)

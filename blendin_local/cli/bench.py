@@ -47,6 +47,7 @@ def bench(methods: str, gamma: float | None, tokens: int, rounds: int, as_json: 
     from blendin_local.cli.loaded import loaded
     from blendin_local.llamacpp.library import version
     from blendin_local.loading import locate_pair, name_pair
+    from blendin_local.preferences import load_preferences
     from blendin_local.report import to_json
 
     catalogue = load_catalogue()
@@ -54,7 +55,7 @@ def bench(methods: str, gamma: float | None, tokens: int, rounds: int, as_json: 
     with flags_named():
         blend = entry.blend if gamma is None else replace(entry.blend, gamma=gamma)
     settings: list[BlendSettings] = [replace(blend, method=name) for name in names]
-    options = model_options_of(values)
+    options = model_options_of(values, load_preferences().models)
     files = locate_pair(catalogue, entry)
     progress = Console(stderr=True)
     figures = {}

@@ -58,12 +58,13 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
     from blendin_local.cli.loaded import loaded
     from blendin_local.cli.show import ReplyPrinter, summary_line
     from blendin_local.loading import locate_pair, name_pair, start_conversation
+    from blendin_local.preferences import load_preferences
     from blendin_local.report import reply_as_dict, to_json
 
-    catalogue = load_catalogue()
+    catalogue, preferences = load_catalogue(), load_preferences()
     entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
-    settings = generation_settings_of(values, entry, values["seed"])
-    options = model_options_of(values)
+    settings = generation_settings_of(values, entry, values["seed"], preferences)
+    options = model_options_of(values, preferences.models)
     files = locate_pair(catalogue, entry)
     with loaded(files, options, quiet=values["quiet"]) as pair:
         conversation = start_conversation(
@@ -71,7 +72,7 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
             pair,
             settings,
             formats=formats_of(values),
-            system=values["system"],
+            system=values["system"] or "",
             candidates=values["candidates"],
         )
         reply = conversation.send(text)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from blendin_local.cli.complete_names import complete_model, complete_name
 from blendin_local.cli.tables import add_row, new_table, print_parts
 from blendin_local.errors import CatalogueError
 from blendin_local.inert import inert
@@ -72,7 +73,7 @@ def _model_json(entry: ModelEntry, path: Path | None) -> dict[str, Any]:
 
 
 @models.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_name)
 @click.option("--force", is_flag=True, help="Get them again, even if they are here.")
 def pull(names: tuple[str, ...], force: bool) -> None:
     """Bring models to this machine.
@@ -113,7 +114,7 @@ def _entries(catalogue: Catalogue, name: str) -> list[ModelEntry]:
 
 
 @models.command()
-@click.argument("names", nargs=-1, required=True, metavar="MODEL [MODEL]")
+@click.argument("names", nargs=-1, required=True, metavar="MODEL [MODEL]", shell_complete=complete_name)
 @_json
 def inspect(names: tuple[str, ...], as_json: bool) -> None:
     """Show what a model's file says; of two, also how they fit together.
@@ -210,7 +211,7 @@ def _suggestion_json(suggestion: Suggestion) -> dict[str, Any]:
 
 
 @models.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_model)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(name: str, yes: bool) -> None:
     """Delete a model that was pulled.

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from blendin_local.blending import METHODS
+from blendin_local.cli.complete_names import complete_model, complete_pair
 from blendin_local.cli.terminal import standard_input
 from blendin_local.errors import PromptError, SettingError
 from blendin_local.settings import (
@@ -28,6 +30,7 @@ from blendin_local.settings import (
 
 if TYPE_CHECKING:
     from blendin_local.catalogue import PairEntry
+    from blendin_local.preferences import Preferences
 
 _LONGEST_TEXT = 1 << 24  # bytes; a device such as /dev/zero never ends
 
@@ -53,9 +56,18 @@ def pair_options(command: Command) -> Command:
     """--pair, --base, --guide."""
     return _decorate(
         [
-            click.option("--pair", "-p", help="A pair of the catalogue.  [default: demo]"),
-            click.option("--base", help="Base model: a name, a .gguf file, or hf:OWNER/REPO:FILE."),
-            click.option("--guide", help="Guide model, given alike."),
+            click.option(
+                "--pair",
+                "-p",
+                shell_complete=complete_pair,
+                help="A pair of the catalogue.  [default: as preferred]",
+            ),
+            click.option(
+                "--base",
+                shell_complete=complete_model,
+                help="Base model: a name, a .gguf file, or hf:OWNER/REPO:FILE.",
+            ),
+            click.option("--guide", shell_complete=complete_model, help="Guide model, given alike."),
         ]
     )(command)
 
@@ -137,7 +149,7 @@ def format_options(command: Command) -> Command:
     formats = "auto, chat, question-answer, user-assistant, raw, or a Jinja file."
     return _decorate(
         [
-            click.option("--system", "-s", default="", help="System prompt."),
+            click.option("--system", "-s", help="System prompt."),
             click.option(
                 "--base-format", default="auto", show_default=True, help=f"Prompt format: {formats}"
             ),
@@ -176,19 +188,22 @@ def flags_named() -> Iterator[None]:
         raise SettingError(f"{flags.get(name, name)}{space}{rest}") from error
 
 
-def model_options_of(values: Mapping[str, Any]) -> ModelOptions:
-    """ModelOptions from the values of `model_options`. Raises SettingError."""
+def model_options_of(values: Mapping[str, Any], preferred: ModelOptions | None = None) -> ModelOptions:
+    """What is preferred, changed by the values of `model_options` that were typed. Raises SettingError."""
     with flags_named():
-        return ModelOptions(**_given(ModelOptions, values))
+        return replace(preferred or ModelOptions(), **_typed(ModelOptions, values))
 
 
-def generation_settings_of(values: Mapping[str, Any], entry: PairEntry, seed: int) -> GenerationSettings:
-    """The pair's recommended settings, changed by what was given on the command line. Raises SettingError.
+def generation_settings_of(
+    values: Mapping[str, Any], entry: PairEntry, seed: int, preferences: Preferences
+) -> GenerationSettings:
+    """What the pair recommends, changed by what is preferred and by what was typed. Raises SettingError.
 
     --alpha alone means the method fixed; --temperature 0 means plain greedy decoding, so the pair's
     penalties go unless they are given too; --raw leaves no end of a response to ask the guide about.
     """
-    blend, sampling = entry.blend, entry.sampling
+    preferred = preferences.settings(entry.blend, entry.sampling)
+    blend, sampling = preferred.blend, preferred.sampling
     if values.get("paper"):
         blend, sampling = paper_settings(method=blend.method, gamma=blend.gamma, prior=blend.prior)
     if values.get("temperature") == 0:
@@ -199,12 +214,13 @@ def generation_settings_of(values: Mapping[str, Any], entry: PairEntry, seed: in
     if "alpha" in given and given.setdefault("method", "fixed") != "fixed":
         raise SettingError(f"--alpha belongs to the method fixed, not to {given['method']}.")
     with flags_named():
-        return GenerationSettings(
+        return replace(
+            preferred,
             blend=replace(blend, **given),
             sampling=replace(sampling, **_given(SamplingSettings, values)),
-            max_tokens=values["max_tokens"],
             seed=seed,
             stop=tuple(values.get("stop") or ()),
+            **_typed(GenerationSettings, {"max_tokens": values["max_tokens"]}),
         )
 
 
@@ -213,6 +229,17 @@ def formats_of(values: Mapping[str, Any]) -> Formats:
     return (
         Formats("raw", "raw") if values.get("raw") else Formats(values["base_format"], values["guide_format"])
     )
+
+
+def _typed(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that do not merely stand for their option's default."""
+    context = click.get_current_context()
+    default = ParameterSource.DEFAULT
+    return {
+        name: value
+        for name, value in _given(cls, values).items()
+        if context.get_parameter_source(name) is not default
+    }
 
 
 def _given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,17 +1,25 @@
-"""The app: it owns the models' thread, the colours of the sources, and how it all ends."""
+"""The app: it owns the models' thread, the colours, what is kept, and how it all ends."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.keys import _character_to_key
 from textual.screen import Screen
 
-from blendin_local.tui.about import About
-from blendin_local.tui.chat import Load
+from blendin_local.history.journal import Journal
+from blendin_local.history.store import Kept, Store
+from blendin_local.preferences import Preferences
+from blendin_local.tui.bands import BAND_COLOURS
+from blendin_local.tui.commands import Names
+from blendin_local.tui.dialogue import Dialogue
+from blendin_local.tui.loading import Prepare, Prepared
+from blendin_local.tui.prompt_history import PromptHistory
 from blendin_local.tui.screens.chat import ChatScreen
 from blendin_local.tui.worker import ModelWorker
 
@@ -22,54 +30,111 @@ _SOURCE_COLOURS = {
     "source-both": ("#8fe388", "#145214"),
     "source-blend": ("#e3b5ff", "#6a1b9a"),
 }
-_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
+_COLOURS = _SOURCE_COLOURS | BAND_COLOURS
+_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-very-wide")]
 _PATIENCE_S = 20.0
 """How long quitting waits for the models' thread: a decode stops in its middle, a load does not always."""
+_DAY_S = 86_400
+_STYLES = Path(__file__).parent
 
 
 class ChatApp(App[None]):
     """`make_app` makes it."""
 
     TITLE = "blendin"
-    CSS_PATH = "app.tcss"
+    CSS_PATH: ClassVar = [_STYLES / "app.tcss", *sorted((_STYLES / "css").glob("*.tcss"))]
     HORIZONTAL_BREAKPOINTS = _BREAKPOINTS
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", priority=True, id="app.quit")]
 
-    def __init__(self, load: Load, about: About) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        prepare: Prepare,
+        preferences: Preferences,
+        store: Store | None,
+        history: Path | None,
+        names: Names,
+        seed: int | None,
+        resume: Kept | None,
+    ) -> None:
         super().__init__()
-        self.models = ModelWorker(load)
-        self._about = about
+        self.models = ModelWorker()
+        self.preferences = preferences
+        self.store = store
+        self.journal = Journal(store)
+        self.prepare = prepare
+        self.names = names
+        self.prompt_history = PromptHistory(history)
+        self._prepared = prepared
+        self.dialogue = Dialogue(
+            prepared.setup,
+            self.journal,
+            steps_of=store.load_steps if store else lambda id: [],
+            seed=seed,
+            candidates=preferences.chat.candidates,
+        )
+        if resume:
+            self.dialogue.resume(resume)
 
     def get_default_screen(self) -> ChatScreen:
-        return ChatScreen(self.models, self._about)
+        return ChatScreen(self, self._prepared)
+
+    def on_mount(self) -> None:
+        wanted = self.preferences.chat.theme
+        if wanted in self.available_themes:
+            self.theme = wanted
+        else:
+            self.notify(f"There is no theme called {wanted}.", severity="warning", markup=False)
+        # Bindings take characters for the keys that type them; a keymap does not.
+        names = {id: ",".join(map(_key_name, keys.split(","))) for id, keys in self.preferences.keys.items()}
+        self.set_keymap(names)
+        if self.store:
+            days = self.preferences.chat.keep_deleted_days
+            self.journal.put(lambda store: store.purge(days * _DAY_S))
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         dark = self.current_theme.dark
-        return {name: colours[0 if dark else 1] for name, colours in _SOURCE_COLOURS.items()}
+        return {name: colours[0 if dark else 1] for name, colours in _COLOURS.items()}
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)
         if isinstance(screen, ChatScreen):
-            yield SystemCommand("Stop", "Stop the reply; what was said stays", screen.action_stop)
-            yield SystemCommand("Again", "Write the last reply again", screen.action_again)
-            yield SystemCommand("New", "Begin a new conversation", screen.action_restart)
-            yield SystemCommand("Panel", "Show or hide the panel", screen.action_toggle_panel)
-            yield SystemCommand("Help", "All keys, and what the figures mean", screen.action_help)
+            yield from screen.system_commands()
 
     async def action_quit(self) -> None:
         self.models.close()
         self.exit()
 
     async def on_unmount(self) -> None:
-        # However the app ends, the models are freed before its loop does.
+        # However the app ends, the models are freed and the last words kept before its loop does.
         self.models.close()
+        self.dialogue.checkpoint()
         await asyncio.to_thread(self.models.join, _PATIENCE_S)
+        await asyncio.to_thread(self.journal.close)
 
 
-def make_app(load: Load, about: About) -> ChatApp:
+def _key_name(key: str) -> str:
+    return _character_to_key(key) if len(key) == 1 else key
+
+
+def make_app(
+    prepared: Prepared,
+    *,
+    prepare: Prepare,
+    preferences: Preferences | None = None,
+    store: Store | None = None,
+    history: Path | None = None,
+    names: Names | None = None,
+    seed: int | None = None,
+    resume: Kept | None = None,
+) -> ChatApp:
     """The chat app.
 
-    load: loads the models, in a thread of the app's, and returns the conversation with them. about: what is
-    known of the pair before.
+    prepared: the pair that it opens with; its models load in a thread of the app's. prepare: makes others.
+    store: where conversations are kept, None keeps none. history: a file for what was typed. names: what
+    commands are completed from, beside themes. seed: of the first reply, None draws one. resume: the
+    conversation to go on with.
     """
-    return ChatApp(load, about)
+    return ChatApp(
+        prepared, prepare, preferences or Preferences(), store, history, names or Names(), seed, resume
+    )

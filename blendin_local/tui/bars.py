@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _HEIGHTS = "▁▂▃▄▅▆▇█"
+_GAP = " "
 
 
 def bar(share: float, width: int) -> tuple[str, str]:
@@ -16,7 +17,18 @@ def bar(share: float, width: int) -> tuple[str, str]:
     return full, "─" * (width - len(full))
 
 
-def course(values: Iterable[float], width: int) -> str:
-    """The latest values, each between 0 and 1, as columns of one line."""
-    latest = list(values)[-width:]
-    return "".join(_HEIGHTS[min(int(max(value, 0.0) * 8), 7)] for value in latest)
+def course(values: Iterable[float | None]) -> str:
+    """Values between 0 and 1 as columns of one line; a gap where there is none."""
+    return "".join(_GAP if value is None else _HEIGHTS[min(int(max(value, 0.0) * 8), 7)] for value in values)
+
+
+def stack(counts: Sequence[int], width: int) -> list[int]:
+    """How many of `width` cells each count gets: none lost by rounding, one at least for what there is."""
+    total = sum(counts)
+    if not total:
+        return [0] * len(counts)
+    cells = [max(round(count / total * width), count > 0) for count in counts]
+    while (excess := sum(cells) - width) != 0:
+        largest = max(range(len(cells)), key=cells.__getitem__)
+        cells[largest] -= 1 if excess > 0 else -1
+    return cells

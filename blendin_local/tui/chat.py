@@ -1,17 +1,16 @@
-"""A conversation as the app drives it: what it asks for, and the real one over a loaded pair.
+"""What the app asks of a loaded pair, and the real thing over a `Conversation`.
 
-Tests hand the app a scripted `Chat`; nothing here knows Textual.
+The app keeps the conversation itself, as a tree; the pair only answers what it is asked. Tests hand the app
+a scripted `Chat`; nothing here knows Textual.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from blendin_local.conversation import Conversation, Reply
-from blendin_local.errors import PromptError
 from blendin_local.prompts import Message
 from blendin_local.settings import GenerationSettings
 from blendin_local.steps import FinishReason, Step, Summary
@@ -25,10 +24,22 @@ class Fill:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One reply that is wanted: see `Conversation.reply`. candidates: top outcomes kept of every step."""
+
+    messages: tuple[Message, ...]
+    settings: GenerationSettings = field(default_factory=GenerationSettings)
+    prefix: tuple[Step, ...] = ()
+    forced: int | None = None
+    candidates: int = 8
+
+
 class ReplyLike(Protocol):
     """A reply under way, as `blendin_local.conversation.Reply` is one."""
 
     dropped_messages: int
+    prefix: tuple[Step, ...]
 
     def __iter__(self) -> Iterator[Step]: ...
 
@@ -47,34 +58,21 @@ class ReplyLike(Protocol):
 
 
 class Chat(Protocol):
-    """What the app asks of a conversation with a loaded pair; called from the models' thread only.
+    """A loaded pair; called from the models' thread only.
 
-    `calibrated`, `settings` and `fills` are also read by the interface while a reply is written.
+    `calibrated`, `models` and `fills` are also read by the interface while a reply is written.
     """
 
     @property
     def calibrated(self) -> bool: ...
 
     @property
-    def settings(self) -> GenerationSettings: ...
-
-    def send(self, text: str) -> ReplyLike:
-        """Begin the reply to a message. Raises BlendinError; the message is not kept then."""
+    def models(self) -> Mapping[str, str]:
+        """Fingerprints of "base" and "guide"."""
         ...
 
-    def again(self) -> ReplyLike:
-        """Begin another reply to the last message. Raises BlendinError; the old reply stays then."""
-        ...
-
-    def keep(self, reply: ReplyLike) -> bool:
-        """Make a reply that is over part of the conversation; False where it said nothing.
-
-        The last message then stays without an answer, or keeps the reply that it had before `again`.
-        """
-        ...
-
-    def restart(self) -> None:
-        """Forget all messages but the system prompt."""
+    def write(self, ask: Ask) -> ReplyLike:
+        """Begin a reply. Raises BlendinError."""
         ...
 
     def fills(self) -> Mapping[str, Fill]:
@@ -94,71 +92,22 @@ Load = Callable[[Progress], Chat]
 
 
 class PairChat:
-    """A `Chat` over a `Conversation`.
+    """A `Chat` over a `Conversation`."""
 
-    Every reply has a seed of its own: a random one, or, if the user gave a seed, that one plus the number
-    of replies before it, so a chat can be repeated word for word.
-    """
-
-    def __init__(
-        self,
-        conversation: Conversation,
-        *,
-        seed_given: bool = False,
-        fresh_seed: Callable[[], int] = lambda: secrets.randbits(31),
-    ) -> None:
+    def __init__(self, conversation: Conversation, models: Mapping[str, str] | None = None) -> None:
         self._conversation = conversation
-        self._first_seed = conversation.settings.seed if seed_given else None
-        self._fresh_seed = fresh_seed
-        self._replies = 0
-        self._replaced: Message | None = None
+        self.models = dict(models or {})
 
     @property
     def calibrated(self) -> bool:
         return self._conversation.pair.calibrated
 
-    @property
-    def settings(self) -> GenerationSettings:
-        return self._conversation.settings
-
-    @property
-    def _messages(self) -> list[Message]:
-        return self._conversation.messages
-
-    def send(self, text: str) -> Reply:
-        # Chat templates want user and assistant in turn: a message that got no answer makes way.
-        if self._messages and self._messages[-1].role == "user":
-            self._messages.pop()
-        self._replaced = None
-        self._seed_next()
-        return self._conversation.send(text)
-
-    def again(self) -> Reply:
-        if not any(message.role == "user" for message in self._messages):
-            raise PromptError("There is no message to reply to yet.")
-        last = self._messages.pop() if self._messages[-1].role == "assistant" else None
-        self._seed_next()
-        try:
-            reply = self._conversation.reply()
-        except BaseException:
-            if last is not None:
-                self._messages.append(last)
-            raise
-        self._replaced = last
-        return reply
-
-    def keep(self, reply: ReplyLike) -> bool:
-        replaced, self._replaced = self._replaced, None
-        if reply.text.strip():
-            self._messages.append(Message("assistant", reply.text))
-            return True
-        if replaced is not None:
-            self._messages.append(replaced)
-        return False
-
-    def restart(self) -> None:
-        self._conversation.messages = [m for m in self._messages if m.role == "system"]
-        self._replaced = None
+    def write(self, ask: Ask) -> Reply:
+        conversation = self._conversation
+        conversation.messages = list(ask.messages)
+        conversation.settings = ask.settings
+        conversation.candidates = ask.candidates
+        return conversation.reply(prefix=ask.prefix, forced=ask.forced)
 
     def fills(self) -> dict[str, Fill]:
         pair = self._conversation.pair
@@ -167,11 +116,3 @@ class PairChat:
 
     def close(self) -> None:
         self._conversation.pair.close()
-
-    def _seed_next(self) -> None:
-        if self._first_seed is None:
-            seed = self._fresh_seed()
-        else:
-            seed = (self._first_seed + self._replies) % (1 << 63)
-        self._replies += 1
-        self._conversation.settings = replace(self._conversation.settings, seed=seed)

@@ -1,54 +1,90 @@
-"""From a pair's files to what the app is made of: its `About`, and the function that loads it."""
+"""From a pair's files to what the app is made of: its `About`, its `Setup`, and what loads it."""
 
 from __future__ import annotations
 
-from blendin_local.loading import PairFiles, load_pair, start_conversation
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from blendin_local.catalogue import Catalogue, PairEntry, load_catalogue
+from blendin_local.history.tree import Setup
+from blendin_local.loading import PairFiles, load_pair, locate_pair, name_pair, start_conversation
 from blendin_local.prompts import choose_format
 from blendin_local.settings import Formats, GenerationSettings, ModelOptions
 from blendin_local.tui.about import About
 from blendin_local.tui.chat import Load, PairChat, Progress
 
 
-def about_pair(files: PairFiles, options: ModelOptions, settings: GenerationSettings) -> About:
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A pair that can be loaded. fits: beside another one of its size in the free memory."""
+
+    about: About
+    setup: Setup
+    load: Load
+    fits: bool = True
+
+
+Prepare = Callable[[str, str, str], Prepared]
+"""Prepares a pair by its name, or two models by theirs ("" for what is not given). Raises BlendinError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preparer:
+    """Prepares pairs with the user's options.
+
+    settings: what replies are written with, from what the catalogue says of the pair. catalogue: read anew
+    each time, because other programs add to it.
+    """
+
+    options: ModelOptions
+    settings: Callable[[PairEntry], GenerationSettings]
+    formats: Formats = field(default_factory=Formats)
+    system: str = ""
+    catalogue: Callable[[], Catalogue] = load_catalogue
+
+    def __call__(self, pair: str = "", base: str = "", guide: str = "") -> Prepared:
+        catalogue = self.catalogue()
+        entry = name_pair(catalogue, pair or None, base or None, guide or None)
+        files = locate_pair(catalogue, entry)
+        setup = Setup(entry.base, entry.guide, entry.name, self.system, self.settings(entry), self.formats)
+        load = pair_loader(files, self.options, setup)
+        about = about_pair(files, self.options, setup)
+        return Prepared(about, setup, load, fits=not about.warning)
+
+
+def about_pair(files: PairFiles, options: ModelOptions, setup: Setup) -> About:
     """What can be said of a pair before it is loaded."""
     return About(
-        base=_name(files.entry.base, files.base.path.stem),
-        guide=_name(files.entry.guide, files.guide.path.stem),
+        base=model_name(files.entry.base),
+        guide=model_name(files.entry.guide),
         pair=files.entry.name,
-        blend=settings.blend,
+        blend=setup.settings.blend,
         memory=files.memory_estimate(options),
         warning=files.memory_warning(options),
     )
 
 
-def pair_loader(
-    files: PairFiles,
-    options: ModelOptions,
-    settings: GenerationSettings,
-    *,
-    formats: Formats,
-    system: str = "",
-    seed_given: bool = False,
-) -> Load:
-    """The function that loads a pair and begins a conversation with it.
+def pair_loader(files: PairFiles, options: ModelOptions, setup: Setup) -> Load:
+    """The function that loads a pair.
 
     Raises PromptError at once where a format does not fit a model.
     """
-    choose_format(formats.base, files.base.chat_template)
-    choose_format(formats.guide, files.guide.chat_template)
+    choose_format(setup.formats.base, files.base.chat_template)
+    choose_format(setup.formats.guide, files.guide.chat_template)
 
     def load(progress: Progress) -> PairChat:
         pair = load_pair(files, options, progress=progress)
         try:
-            conversation = start_conversation(files, pair, settings, formats=formats, system=system)
+            conversation = start_conversation(files, pair, setup.settings, formats=setup.formats)
         except BaseException:
             pair.close()
             raise
-        return PairChat(conversation, seed_given=seed_given)
+        return PairChat(conversation, {"base": files.base.fingerprint, "guide": files.guide.fingerprint})
 
     return load
 
 
-def _name(given: str, stem: str) -> str:
+def model_name(given: str) -> str:
     """A catalogue's name as it is; of a path or a source, the file's name."""
-    return stem if any(mark in given for mark in "/\\:") or given.endswith(".gguf") else given
+    return re.split(r"[/\\:]", given)[-1].removesuffix(".gguf") or given

@@ -2,55 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 from textual.content import Content
 
-from blendin_local.steps import WEAK_BELOW
+from blendin_local.inert import inert
 from blendin_local.tui.bars import bar, course
+from blendin_local.tui.figures import Course
 
-WIDTH = 32
-_LABEL, _NUMBER, _BAR = 7, 6, 13
-_UNKNOWN = "–"
-
-
-def heading(text: str, *columns: str) -> Content:
-    """A section's title, with the titles of its columns of numbers."""
-    titles = "".join(f"{column:>{_NUMBER}}" for column in columns)
-    return Content.assemble((text, "bold"), (titles.rjust(WIDTH - len(text)), "$foreground-muted"))
+UNKNOWN = "–"
+MUTED = "$foreground-muted"
+WARNING = "$text-warning"
+_LABEL, _NUMBER = 12, 6
 
 
-def gauge(label: str, last: float | None, mean: float | None, style: str) -> Content:
-    """A share as a bar, its last value and its mean."""
-    full, rest = bar(last or 0.0, _BAR)
-    return Content.assemble(
-        f"{label:{_LABEL}}", (full, style), (rest, "$foreground-disabled"), number(last), number(mean)
-    )
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Lines that stand together, and the figure of `explanation.FIGURES` that they show; "" for none."""
+
+    figure: str
+    lines: tuple[Content, ...]
+
+    @classmethod
+    def of(cls, figure: str, *lines: Content) -> Row:
+        return cls(figure, lines)
 
 
-def line_of(values: Iterable[float], style: str) -> Content:
-    """The course of a figure, under its gauge."""
-    return Content.assemble(" " * _LABEL, (course(values, WIDTH - _LABEL), style))
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Lays out lines of `width` cells."""
+
+    width: int
+
+    @property
+    def bar_width(self) -> int:
+        return max(self.width - _LABEL - 2 * _NUMBER, 1)
+
+    def apart(self, left: Content | str, right: Content | str) -> Content:
+        """One part at each edge."""
+        left, right = Content(left) if isinstance(left, str) else left, Content("") + right
+        gap = max(self.width - left.cell_length - right.cell_length, 1)
+        return Content.assemble(left, " " * gap, right)
+
+    def heading(self, text: str, *columns: str) -> Content:
+        """A section's title, with the titles of its columns of numbers."""
+        titles = "".join(f"{column:>{_NUMBER}}" for column in columns)
+        return self.apart(Content.styled(text, "bold"), Content.styled(titles, MUTED))
+
+    def fact(self, label: str, value: Content | str) -> Content:
+        return self.apart(Content.styled(label, MUTED), value)
+
+    def gauge(
+        self, label: str, figure: Course, style: str, weak_below: float = 0.0
+    ) -> tuple[Content, Content]:
+        """A share as a bar with its last value and its mean, and its course below."""
+        numbers = (number(value, weak_below) for value in (figure.last, figure.mean))
+        line = Content.assemble(f"{label:{_LABEL}}", self._bar(figure.last, style), *numbers)
+        return line, Content.styled(course(figure.columns(self.width)), style)
+
+    def rate(
+        self, label: str, reply: Content, chat: Content, share: float | None, tick: float | None
+    ) -> Content:
+        """A share of the reply as a bar, in per cent of the reply and of the conversation."""
+        return Content.assemble(f"{label:{_LABEL}}", self._bar(share, "$source-guide", tick), reply, chat)
+
+    def fill(self, label: str, share: float, style: str, numbers: str) -> Content:
+        """A bar with as many cells of numbers as two columns have."""
+        return Content.assemble(f"{label:{_LABEL}}", self._bar(share, style), f"{numbers:>{2 * _NUMBER}}")
+
+    def _bar(self, share: float | None, style: str, tick: float | None = None) -> Content:
+        full, rest = bar(share or 0.0, self.bar_width)
+        line = Content.assemble((full, style), (rest, "$foreground-disabled"))
+        if tick is None:
+            return line
+        place = min(int(tick * self.bar_width), self.bar_width - 1)
+        return Content.assemble(line[:place], ("╂", WARNING), line[place + 1 :])
 
 
-def rate(label: str, share: float | None, style: str) -> Content:
-    """A share of the reply as a bar and in per cent."""
-    full, rest = bar(share or 0.0, _BAR)
-    percent = _UNKNOWN if share is None else f"{share:.0%}"
-    bar_and_rest = ((full, style), (rest, "$foreground-disabled"))
-    return Content.assemble(f"{label:{WIDTH - _BAR - _NUMBER}}", *bar_and_rest, f"{percent:>{_NUMBER}}")
+def number(value: float | None, weak_below: float = 0.0, width: int = _NUMBER) -> Content:
+    text = UNKNOWN.rjust(width) if value is None else f"{value:{width or ''}.2f}"
+    return Content.styled(text, WARNING if value is not None and value < weak_below else "")
 
 
-def fact(label: str, value: str) -> Content:
-    """A label on the left and its value on the right."""
-    return Content.assemble((label, "$foreground-muted"), value.rjust(WIDTH - len(label)))
+def percentage(share: float | None, marked: bool = False) -> Content:
+    """A share in per cent; a marked one has a sign and a colour."""
+    text = UNKNOWN if share is None else f"{share:.0%}"
+    return Content.styled(f"{text:>{_NUMBER - 1}}{'!' if marked else ' '}", WARNING if marked else "")
 
 
-def number(value: float | None) -> Content:
-    text = f"{_UNKNOWN if value is None else f'{value:.2f}':>{_NUMBER}}"
-    weak = value is not None and value < WEAK_BELOW
-    return Content.styled(text, "$text-warning" if weak else "")
-
-
-def stacked(*rows: Content) -> Content:
-    return Content("\n").join(rows)
+def name(text: str, width: int) -> Content:
+    """A name that somebody else gave, on one line."""
+    return Content(" ".join(inert(text).split())).truncate(width, ellipsis=True)

@@ -1,7 +1,7 @@
 """Text in tagged pieces that grows at its end, and its lines at some width.
 
-A tag is the name of a style; what it looks like is the widget's business. Growing costs in proportion to
-the new text and the last line, however long the text already is.
+A tag is the name of a style or the index of a step; what it looks like is the widget's business. Growing
+costs in proportion to the new text and the last line, however long the text already is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 from rich.cells import cell_len, split_graphemes
+
+Tag = str | int
 
 Line = tuple[int, int]
 """Where a line starts and ends in its text."""
@@ -31,9 +33,9 @@ class TaggedText:
         self.lines: list[Line] = [(0, 0)]
         self._width = 0
         self._starts: list[int] = []
-        self._tags: list[str] = []
+        self._tags: list[Tag] = []
 
-    def append(self, piece: str, tag: str) -> None:
+    def append(self, piece: str, tag: Tag) -> None:
         """Add a piece at the end; it must be inert already."""
         if not piece:
             return
@@ -51,7 +53,19 @@ class TaggedText:
             self._width = width
             self.lines = wrap(self.text, 0, width)
 
-    def runs(self, start: int, end: int) -> Iterator[tuple[str, str]]:
+    def tag_at(self, place: int) -> Tag | None:
+        """The tag of the character at a place, None outside the text."""
+        return self._tags[bisect_right(self._starts, place) - 1] if 0 <= place < len(self.text) else None
+
+    def place_of(self, tag: Tag) -> int | None:
+        """Where the first piece with a tag begins, None where there is none."""
+        return self._starts[self._tags.index(tag)] if tag in self._tags else None
+
+    def line_at(self, place: int) -> int:
+        """The line that has the character at a place."""
+        return max(0, bisect_right(self.lines, place, key=lambda line: line[0]) - 1)
+
+    def runs(self, start: int, end: int) -> Iterator[tuple[str, Tag]]:
         """The pieces of one line with their tags, cut only between characters as a reader sees them."""
         if start >= end:
             return

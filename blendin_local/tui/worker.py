@@ -9,26 +9,31 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from blendin_local.errors import BlendinError
 from blendin_local.steps import FinishReason, Step
-from blendin_local.tui.chat import Chat, Load, ReplyLike
+from blendin_local.tui.chat import Ask, Chat, Load, ReplyLike
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The models are ready."""
+    """The models are ready, and have taken the place of those before them."""
 
     chat: Chat
 
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
-    """The models could not be loaded; one sentence says why."""
+    """The models could not be loaded; one sentence says why.
+
+    chat: the models of before, which are still there or there again; None if there are none.
+    """
 
     reason: str
+    chat: Chat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,60 +47,101 @@ class ReplyBegun:
 class ReplyEnded:
     """The last event of a reply, also of one that failed before it began.
 
-    text: all of it; it may end in text that no step released. kept: it is part of the conversation now.
-    error: one sentence if it failed.
+    text: all of it; it may end in text that no step released. error: one sentence if it failed.
     """
 
     text: str = ""
     finish_reason: FinishReason | None = None
-    kept: bool = False
     error: str = ""
 
 
 Event = Step | Loaded | LoadFailed | ReplyBegun | ReplyEnded
 
 
-class ModelWorker:
-    """Runs a chat in a thread of its own; every method may be called from the interface's thread."""
+@dataclass(slots=True, eq=False)
+class _Loading:
+    """A load that was asked for; it may be given up before it has begun, and until its end."""
 
-    def __init__(self, load: Load) -> None:
+    load: Load
+    release_first: bool = False
+    given_up: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Writing:
+    """A reply that was asked for; it may be stopped before it has begun."""
+
+    ask: Ask
+    reply: ReplyLike | None = None
+    stopped: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def stop(self) -> None:
+        with self.lock:
+            self.stopped = True
+            if self.reply is not None:
+                self.reply.cancel()
+
+    def begun(self, reply: ReplyLike) -> None:
+        with self.lock:
+            self.reply = reply
+            if self.stopped:
+                reply.cancel()
+
+
+class ModelWorker:
+    """Runs a chat in a thread of its own; every method may be called from the interface's thread.
+
+    events: what happened, oldest first. progress: the role of the model being loaded ("" if none is), and
+    the share of it.
+    """
+
+    def __init__(self) -> None:
         self.events: deque[Event] = deque()
         self.progress = ("", 0.0)
-        self._load = load
-        self._jobs: SimpleQueue[Callable[[Chat], None] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._closing = threading.Event()
-        self._lock = threading.Lock()
-        self._reply: ReplyLike | None = None
-        self._stopping = False
+        self._loadings: list[_Loading] = []
+        self._writings: list[_Writing] = []
+        self._chat: Chat | None = None
+        self._load: Load | None = None
         # A daemon, so that a load that cannot be interrupted never keeps the process alive.
         self._thread = threading.Thread(target=self._run, name="models", daemon=True)
 
     # From the interface
 
-    def start(self) -> None:
-        self._thread.start()
+    def load(self, load: Load, *, release_first: bool = False) -> None:
+        """Load models in the place of those that are loaded; ends in `Loaded` or `LoadFailed`.
 
-    def send(self, text: str) -> None:
-        """Write the reply to a message: steps in the events, then `ReplyEnded`."""
-        self._submit(lambda chat: self._write(chat, lambda: chat.send(text)))
+        release_first: free the old ones before, because both do not fit; they are loaded again if the new
+        ones fail.
+        """
+        loading = _Loading(load, release_first)
+        self._loadings.append(loading)
+        self.progress = ("", 0.0)
+        self._do(lambda: self._replace(loading))
 
-    def again(self) -> None:
-        """Write another reply to the last message."""
-        self._submit(lambda chat: self._write(chat, chat.again))
+    def cancel_load(self) -> None:
+        """Give up the load under way, and those that wait behind it: the models of before stay."""
+        for loading in tuple(self._loadings):
+            loading.given_up = True
 
-    def restart(self) -> None:
-        """Forget the conversation."""
-        self._submit(lambda chat: chat.restart())
+    def write(self, ask: Ask) -> None:
+        """Write a reply: `ReplyBegun`, its steps, then `ReplyEnded`."""
+        writing = _Writing(ask)
+        self._writings.append(writing)
+        self._do(lambda: self._write(writing))
 
     def stop(self) -> None:
-        """Stop the reply under way, or the one that is about to begin."""
-        with self._lock:
-            self._stopping = True
-            if self._reply is not None:
-                self._reply.cancel()
+        """Stop the reply under way, and those that wait behind it."""
+        for writing in tuple(self._writings):
+            writing.stop()
 
     def close(self) -> None:
-        """Stop everything, free the models, and let the thread end. Does not wait: see `join`."""
+        """Stop everything, free the models, and let the thread end. Does not wait: see `join`.
+
+        What was not begun is dropped without an event.
+        """
         self._closing.set()
         self.stop()
         self._jobs.put(None)
@@ -106,57 +152,91 @@ class ModelWorker:
             self._thread.join(seconds)
         return not self._thread.is_alive()
 
-    def _submit(self, job: Callable[[Chat], None]) -> None:
-        self._stopping = False
+    def _do(self, job: Callable[[], None]) -> None:
         self._jobs.put(job)
+        if self._thread.ident is None and not self._closing.is_set():
+            self._thread.start()
 
     # In the thread
 
     def _run(self) -> None:
         try:
-            chat = self._load(self._report)
-        except Exception as error:
-            if not self._closing.is_set():
-                self.events.append(LoadFailed(_sentence(error)))
-            return
-        try:
-            self.events.append(Loaded(chat))
             while (job := self._jobs.get()) is not None and not self._closing.is_set():
-                job(chat)
+                job()
         finally:
-            chat.close()
+            self._free()
 
-    def _report(self, role: str, share: float) -> bool:
-        self.progress = (role, share)
-        return not self._closing.is_set()
+    def _free(self) -> None:
+        chat, self._chat = self._chat, None
+        _close(chat)
 
-    def _write(self, chat: Chat, begin: Callable[[], ReplyLike]) -> None:
-        reply, kept, error = None, False, ""
+    def _replace(self, loading: _Loading) -> None:
+        def report(role: str, share: float) -> bool:
+            self.progress = (role, share)
+            return wanted()
+
+        def wanted() -> bool:
+            return not (loading.given_up or self._closing.is_set())
+
+        new, reason = None, "The load was given up."
         try:
-            reply = begin()
-            with self._lock:
-                self._reply = reply
-                if self._stopping or self._closing.is_set():
-                    reply.cancel()
+            if wanted():
+                if loading.release_first:
+                    self._free()
+                new = loading.load(report)
+        except Exception as error:
+            if wanted():
+                reason = sentence_of(error)
+        self._loadings.remove(loading)
+        if new is None or not wanted():
+            # It is also given up where it was told so too late to be interrupted.
+            _close(new)
+            reason += self._restored()
+            self.events.append(LoadFailed(reason, self._chat))
+            return
+        self._free()
+        self._chat, self._load = new, loading.load
+        self.events.append(Loaded(new))
+
+    def _restored(self) -> str:
+        """Load the models of before again if they had to make way; what to add to the reason."""
+        if self._chat is not None or self._load is None or self._closing.is_set():
+            return ""
+        # The shares of old models would be taken for those of the new.
+        self.progress = ("", 0.0)
+        try:
+            self._chat = self._load(lambda role, share: not self._closing.is_set())
+        except Exception as error:
+            return f" The models of before cannot be loaded again either: {sentence_of(error)}"
+        return ""
+
+    def _write(self, writing: _Writing) -> None:
+        reply, error = None, ""
+        try:
+            if self._chat is None:
+                raise BlendinError("No models are loaded, so nobody can answer.")
+            reply = self._chat.write(writing.ask)
+            writing.begun(reply)
             self.events.append(ReplyBegun(reply))
             # Appending is all that happens between two steps: it costs the models nothing.
             for step in reply:
                 self.events.append(step)
         except Exception as failure:
-            error = _sentence(failure)
-        with self._lock:
-            self._reply = None
-        if reply is None:
-            self.events.append(ReplyEnded(error=error))
-            return
-        try:
-            kept = chat.keep(reply)
-        except Exception as failure:
-            error = error or _sentence(failure)
-        self.events.append(ReplyEnded(reply.text, reply.finish_reason, kept, error))
+            error = sentence_of(failure)
+        finally:
+            self._writings.remove(writing)
+        text, reason = (reply.text, reply.finish_reason) if reply else ("", None)
+        self.events.append(ReplyEnded(text, reason, error))
 
 
-def _sentence(error: Exception) -> str:
+def _close(chat: Chat | None) -> None:
+    """Free models. Whatever goes wrong there must not cost the thread, and with it the next models."""
+    if chat is not None:
+        with suppress(Exception):
+            chat.close()
+
+
+def sentence_of(error: Exception) -> str:
     """What a user is told. An error that is not ours is a defect; its kind helps to report it."""
     if isinstance(error, BlendinError):
         return str(error)

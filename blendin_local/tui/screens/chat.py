@@ -1,100 +1,118 @@
-"""The chat's main screen: conversation, input and panel, and what each key does."""
+"""The chat's main screen: what happens in the models' thread, and the replies that come of it."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
+import psutil
 from textual import on
-from textual.app import ComposeResult
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.getters import query_one
-from textual.screen import Screen
 from textual.widgets import Footer
 
-from blendin_local.inert import inert
+from blendin_local.explanation import weak_passages
+from blendin_local.history.tree import Turn
 from blendin_local.steps import Step
-from blendin_local.tui.about import About
-from blendin_local.tui.chat import Chat
-from blendin_local.tui.figures import Figures
-from blendin_local.tui.live_reply import LiveReply
+from blendin_local.tui.chat import Ask, Chat
+from blendin_local.tui.commands import COMMANDS, Names
+from blendin_local.tui.entry import Kind
+from blendin_local.tui.figures import Figures, PanelFigures, Totals
+from blendin_local.tui.loading import Prepared, model_name
 from blendin_local.tui.phase import Phase
-from blendin_local.tui.screens.help import HelpScreen
+from blendin_local.tui.reply_text import Piece, ReplyText, pieces_of
+from blendin_local.tui.screens.comparing import Comparing
+from blendin_local.tui.screens.doors import Doors
+from blendin_local.tui.screens.turn_actions import TurnActions
+from blendin_local.tui.widgets.inspector import Inspector
 from blendin_local.tui.widgets.loading_bar import LoadingBar
 from blendin_local.tui.widgets.panel import Panel
 from blendin_local.tui.widgets.prompt import Prompt
 from blendin_local.tui.widgets.status_line import StatusLine
 from blendin_local.tui.widgets.title_bar import TitleBar
-from blendin_local.tui.widgets.transcript import Entry, Kind, Transcript
+from blendin_local.tui.widgets.transcript import Transcript
 from blendin_local.tui.widgets.welcome import Welcome
-from blendin_local.tui.worker import Event, Loaded, LoadFailed, ModelWorker, ReplyBegun, ReplyEnded
+from blendin_local.tui.worker import Event, Loaded, LoadFailed, ReplyBegun, ReplyEnded
 
-_LOOKS_PER_SECOND = 15
-_PANEL_EVERY = 3
-"""The figures are drawn at every third look only: nobody reads faster, and the models need the processor."""
+if TYPE_CHECKING:
+    from blendin_local.tui.app import ChatApp
+
+_PANEL_EVERY_S = 0.25
+"""The figures are drawn more seldom than the words: nobody reads faster, and the models need the time."""
+_KEEP_EVERY_S = 0.8
+"""How much of a reply may be lost with the process, in seconds."""
 
 _REFUSALS = {
     Phase.WRITING: "A reply is being written: wait for its end, or stop it with Escape.",
     Phase.STOPPING: "The reply is being stopped: one moment.",
     Phase.WAITING: "One message is waiting for the models already.",
-    Phase.FAILED: "No models are loaded, so nobody can answer.",
+    Phase.FAILED: "No models are loaded, so nobody can answer: F3 chooses others.",
 }
 """Why a message is not sent; it stays in the input."""
 
 
-class ChatScreen(Screen[None]):
+class ChatScreen(Comparing):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop", id="chat.stop"),
-        Binding("ctrl+r", "again", "Again", id="chat.again"),
-        Binding("ctrl+n", "restart", "New", id="chat.new"),
-        Binding("f2", "toggle_panel", "Panel", id="chat.panel"),
-        Binding("f1", "help", "Help", id="chat.help"),
+        *TurnActions.TURN_BINDINGS,
+        *Doors.DOOR_BINDINGS,
     ]
 
-    transcript = query_one(Transcript)
-    prompt = query_one(Prompt)
-    panel = query_one(Panel)
-    status = query_one(StatusLine)
-    loading_bar = query_one(LoadingBar)
-
-    def __init__(self, worker: ModelWorker, about: About) -> None:
-        super().__init__()
-        self.phase = Phase.LOADING
-        self._worker = worker
-        self._about = about
-        self._chat: Chat | None = None
-        self._live: LiveReply | None = None
-        self._entry: Entry | None = None
-        self._replaced: Entry | None = None
-        self._asked: tuple[str, Entry] | None = None
-        self._looks = 0
-        self._restart_asked = False
+    def __init__(self, app: ChatApp, prepared: Prepared) -> None:
+        super().__init__(app, prepared)
+        self._live: ReplyText | None = None
+        self._waiting: Ask | None = None
+        self._typed = ""
+        self._figures = Figures()
+        self._drawn = self._kept = 0.0
+        self._process = psutil.Process()
+        self._weighed = -1.0, 0
+        self._shown: tuple[Turn, Figures, list[range]] | None = None
 
     def compose(self) -> ComposeResult:
-        yield TitleBar(self._about)
+        about = self.prepared.about
+        yield TitleBar(about)
         with Horizontal(id="body"):
             with Vertical(id="main"):
-                yield Welcome(self._about, id="welcome")
-                yield Transcript(id="transcript")
-                yield LoadingBar(self._about, id="loading")
+                yield Welcome(about, id="welcome")
+                yield Transcript(self._read, id="transcript")
+                yield LoadingBar(about, id="loading")
                 yield StatusLine(id="status")
-                yield Prompt(id="prompt")
-            yield Panel(self._about, id="panel")
+                yield Prompt(names=self._names(), history=self.chat_app.prompt_history, id="prompt")
+            yield Panel(about, id="panel")
+            yield Inspector(id="inspector")
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
+        chat = self.chat_app.preferences.chat
+        self.show_colours(chat.colours)
+        if chat.panel != "auto":
+            self.add_class("-panel-shown" if chat.panel == "shown" else "-panel-hidden")
         self.prompt.focus()
-        self._show_phase(Phase.LOADING)
-        self._worker.start()
-        self.set_interval(1 / _LOOKS_PER_SECOND, self.look)
+        self.rebuild(keep=False)
+        self.show_about()
+        self.show_phase(Phase.LOADING)
+        self.worker.load(self.prepared.load)
+        self.set_interval(1 / chat.looks_per_second, self.look)
+
+    def _names(self) -> Names:
+        """What commands are completed from."""
+        return replace(self.chat_app.names, themes=tuple(self.app.available_themes), folder=Path.cwd())
+
+    def _read(self, turn: Turn) -> list[Piece]:
+        return pieces_of(turn, self.dialogue.steps(turn))
 
     # What happened in the models' thread
 
     def look(self) -> None:
         """Take in everything that has happened since the last look."""
-        events, steps = self._worker.events, list[Step]()
+        events, steps = self.worker.events, list[Step]()
         if self.phase.is_loading:
-            self.loading_bar.show(*self._worker.progress)
+            self.loading_bar.show(*self.worker.progress)
         while events:
             event = events.popleft()
             if isinstance(event, Step):
@@ -104,94 +122,156 @@ class ChatScreen(Screen[None]):
             steps = []
             self._handle(event)
         self._write(steps)
-        self._looks += 1
-        if self._live and self._looks % _PANEL_EVERY == 0:
-            self._show_figures()
+        now = time.monotonic()
+        if self._live and now - self._drawn >= _PANEL_EVERY_S:
+            self._drawn = now
+            self.show_figures()
+        if self._live and now - self._kept >= _KEEP_EVERY_S:
+            self._kept = now
+            self.dialogue.checkpoint()
 
     def _handle(self, event: Event) -> None:
         match event:
             case Loaded(chat):
-                self._chat = chat
-                self._show_phase(Phase.READY)
-                self.panel.show(Figures(), chat)
-                if self._asked:
-                    self._begin()
-                    self._worker.send(self._asked[0])
-            case LoadFailed(reason):
-                self._show_phase(Phase.FAILED)
-                self._take_back()
-                self._add_error(reason)
+                self._loaded(chat)
+            case LoadFailed(reason, chat):
+                self._load_failed(reason, chat)
             case ReplyBegun(reply):
-                self._live, self._asked = LiveReply(reply), None
-                self._write_pieces(self._live.begin())
+                assert self.chat is not None
+                self._live, self._typed = ReplyText(), ""
+                self._figures = Figures(reply.summary)
+                self.dialogue.begun(reply, self.chat)
+                self._write_pieces(self._live.take(reply.prefix))
+                self._figures.add(reply.prefix)
             case ReplyEnded():
                 self._end(event)
 
-    def _write(self, steps: list[Step]) -> None:
-        if steps and self._live:
-            self._write_pieces(self._live.take(steps))
+    def _loaded(self, chat: Chat) -> None:
+        self.chat = chat
+        if self.coming is not None:
+            self.prepared, self.coming = self.coming, None
+            self.change(self.prepared.setup)
+        waiting, self._waiting = self._waiting, None
+        self.show_phase(Phase.READY)
+        self.show_figures()
+        if waiting is not None:
+            self.start(waiting)
 
-    def _write_pieces(self, pieces: list[tuple[str, str]]) -> None:
-        if self._entry and pieces:
-            self.transcript.write(self._entry, pieces)
-
-    def _show_figures(self) -> None:
-        if self._live and self._chat:
-            self.panel.show(self._live.figures, self._chat)
-            if self.phase is Phase.WRITING and self._live.steps:
-                self.status.show_progress(self._live.figures.summary)
+    def _load_failed(self, reason: str, chat: Chat | None) -> None:
+        self.coming, self.chat = None, chat
+        self._take_back()
+        self.add_error(reason)
+        self.show_phase(Phase.READY if chat is not None else Phase.FAILED)
 
     # Replies
 
-    def _begin(self) -> None:
-        self._restart_asked = False
-        self._entry = self.transcript.add(Kind.REPLY)
-        self._show_phase(Phase.WRITING)
-
-    def _end(self, ended: ReplyEnded) -> None:
-        try:
-            if self._live:
-                self._write_pieces(self._live.end(ended.text, ended.finish_reason, ended.kept))
-            if self._entry and not ended.kept and (self._replaced or not self._live):
-                # Nothing came of it: what it was to replace stands again, or the message was not taken.
-                self.transcript.take_out(self._entry)
-                if self._replaced:
-                    self.transcript.put(self._replaced)
-                self._take_back()
-            if ended.error:
-                self._add_error(ended.error)
-            self._show_figures()
-        finally:
-            self._live = self._entry = self._replaced = None
-            self._show_phase(Phase.READY)
-
-    def _add_error(self, text: str) -> None:
-        self.transcript.add(Kind.ERROR, [(inert(text), "error")])
-        self._show_emptiness()
+    def say(self, text: str) -> None:
+        if refusal := _REFUSALS.get(self.phase):
+            self.tell(refusal)
+            return
+        expanded = self.expanded(text)
+        if expanded is None:
+            return
+        editing = self.editing
+        self.prompt.clear()
+        self._typed = text
+        if editing is not None:
+            self.stop_editing()
+            self.asking(self.dialogue.edit(editing, expanded))
+        else:
+            self.start(self.dialogue.send(expanded))
 
     @on(Prompt.Sent)
-    def _send(self, message: Prompt.Sent) -> None:
-        if refusal := _REFUSALS.get(self.phase):
-            self._tell(refusal)
+    def _sent(self, message: Prompt.Sent) -> None:
+        self.say(message.text)
+
+    def start(self, ask: Ask) -> None:
+        reply = self.dialogue.reply
+        assert reply is not None
+        self._restart_asked = False
+        self.rebuild(keep=False)
+        entry = self.entry_of(reply)
+        entry.begin_again()
+        self.transcript.changed(entry)
+        if self.phase.is_loading:
+            self._waiting = ask
+            self.show_phase(Phase.WAITING)
             return
-        entry = self.transcript.add(Kind.USER, [(inert(message.text), "user")])
-        self._show_emptiness()
-        self.prompt.clear()
-        self._asked = (message.text, entry)
-        if self.phase is Phase.LOADING:
-            self._show_phase(Phase.WAITING)
-        else:
-            self._begin()
-            self._worker.send(message.text)
+        self.show_phase(Phase.WRITING)
+        self._kept = time.monotonic()
+        self.worker.write(ask)
+
+    def _write(self, steps: list[Step]) -> None:
+        if steps and self._live:
+            self.dialogue.take(steps)
+            self._figures.add(steps)
+            self._write_pieces(self._live.take(steps))
+            if self.comparison:
+                self.comparison.show(self._figures.summary)
+
+    def _write_pieces(self, pieces: list[Piece]) -> None:
+        reply = self.dialogue.reply
+        if pieces and reply is not None:
+            if self.comparison:
+                self.comparison.write(pieces)
+            else:
+                self.transcript.write(self.entry_of(reply), pieces)
+
+    def _end(self, ended: ReplyEnded) -> None:
+        begun, self._live = self._live, None
+        reply = self.dialogue.reply
+        if begun and reply is not None:
+            self._write_pieces(begun.end(ended.text))
+        turn = self.dialogue.end(ended.text, ended.finish_reason, ended.error)
+        if self.comparison:
+            self.show_phase(Phase.READY)
+            self.compared(turn, ended.error)
+            return
+        if turn is not None:
+            self.entry_of(turn).view = self.view
+        self.rebuild()
+        if turn is None and not begun:
+            # The models did not take the message: it goes back to where it was typed.
+            self._take_back()
+        elif turn is None:
+            reason = (
+                "stopped before the first word" if ended.finish_reason == "cancelled" else "no words came"
+            )
+            self.add_line(Kind.NOTE, f"({reason}; Ctrl+R asks again)")
+        if ended.error:
+            self.add_error(ended.error)
+        self.show_phase(Phase.READY)
+        self.show_figures()
 
     def _take_back(self) -> None:
         """Return a message that the models have not read to the input."""
-        if self._asked:
-            text, entry = self._asked
-            self._asked = None
-            self.transcript.take_out(entry)
-            self.prompt.restore(text)
-            self._show_emptiness()
+        typed, self._typed, self._waiting = self._typed, "", None
+        self.dialogue.take_back(question=bool(typed))
+        if typed:
+            self.prompt.restore(typed)
+        self.rebuild()
+
+    # Keys
+
+    def action_stop(self) -> None:
+        """What Escape does, the nearest first; it never quits."""
+        if self.phase is Phase.WRITING:
+            self.worker.stop()
+            self.show_phase(Phase.STOPPING)
+        elif self.phase is Phase.WAITING:
+            self._take_back()
+            self.show_phase(Phase.LOADING)
+        elif self.phase is Phase.LOADING and self.chat is not None:
+            self.worker.cancel_load()
+        elif self.inspecting and not self.prompt.has_focus:
+            self.close_inspector()
+        elif self.editing is not None:
+            self.stop_editing()
+        elif self.inspecting:
+            self.close_inspector()
+            self.prompt.focus()
+        else:
+            self.prompt.focus()
 
     @on(Prompt.PageWanted)
     def _scroll(self, message: Prompt.PageWanted) -> None:
@@ -200,68 +280,71 @@ class ChatScreen(Screen[None]):
         else:
             self.transcript.scroll_page_down(animate=False)
 
-    # Keys
-
-    def action_stop(self) -> None:
-        if self.phase is Phase.WRITING:
-            self._worker.stop()
-            self._show_phase(Phase.STOPPING)
-        elif self.phase is Phase.WAITING:
-            self._take_back()
-            self._show_phase(Phase.LOADING)
-        else:
-            self.prompt.focus()
-
-    def action_again(self) -> None:
-        last = self.transcript.last_reply
-        if not self._may_act() or self._chat is None:
-            return
-        if last is None:
-            self._tell("There is no reply yet that could be written again.")
-            return
-        if self._chat.settings.sampling.temperature == 0:
-            self._tell("The temperature is 0, so the reply will be the same.")
-        self._replaced = last
-        self.transcript.take_out(last)
-        self._begin()
-        self._worker.again()
-
-    def action_restart(self) -> None:
-        if self.transcript.is_empty or not self._may_act():
-            return
-        if not self._restart_asked:
-            self._restart_asked = True
-            self._tell("Ctrl+N once more begins a new conversation; this one is not kept.")
-            return
-        self._restart_asked = False
-        self._worker.restart()
-        self.transcript.clear()
-        self._show_emptiness()
-        self.prompt.focus()
-
-    def _may_act(self) -> bool:
-        if self.phase.is_writing:
-            self._tell("A reply is being written: stop it with Escape first.")
-        return self.phase is Phase.READY
-
-    def action_toggle_panel(self) -> None:
-        shown = self.panel.display
-        self.set_class(not shown, "-panel-shown").set_class(shown, "-panel-hidden")
-
-    def _tell(self, text: str) -> None:
-        """Say one thing; a key pressed over and over does not pile it up."""
-        self.app.clear_notifications()
-        self.notify(text, markup=False)
-
-    def action_help(self) -> None:
-        self.app.push_screen(HelpScreen())
-
     # What is shown
 
-    def _show_phase(self, phase: Phase) -> None:
+    def show_phase(self, phase: Phase) -> None:
         self.phase = phase
         self.loading_bar.display = phase.is_loading
         self.status.show(phase)
 
-    def _show_emptiness(self) -> None:
-        self.set_class(not self.transcript.is_empty, "-talking")
+    def show_figures(self) -> None:
+        """Show the figures of the reply under way, else of the selected one, else of the last one."""
+        turn, figures, passages = self._shown_reply()
+        pointer = self.transcript.pointer
+        setup = (turn.setup if turn else None) or self.dialogue.setup
+        shown = PanelFigures(
+            replace(
+                self.prepared.about,
+                base=model_name(setup.base),
+                guide=model_name(setup.guide),
+                pair=setup.pair,
+                blend=setup.settings.blend,
+            ),
+            figures,
+            Totals.of(reply.summary for reply in self.dialogue.replies),
+            calibrated=turn.calibrated if turn else self.chat is not None and self.chat.calibrated,
+            fills=self.chat.fills() if self.chat else {},
+            memory=self._memory(),
+            hint_rate=self.chat_app.preferences.chat.hint_rate,
+            weak_passages=len(passages),
+            weak_at=next((i for i, each in enumerate(passages) if pointer in each), None),
+        )
+        self.panel.show(shown)
+        self.status.show_progress(shown, self._branch_of(turn))
+
+    def _shown_reply(self) -> tuple[Turn | None, Figures, list[range]]:
+        if self._live is not None:
+            turn = self.dialogue.reply
+            return turn, self._figures, weak_passages(turn.steps) if turn else []
+        turn = self._selected(reply=True) or self._last_reply()
+        if turn is None:
+            return None, Figures(), []
+        if (
+            self._shown is None
+            or self._shown[0] is not turn
+            or len(turn.steps) != self._shown[1].summary.steps
+        ):
+            figures = Figures(turn.summary)
+            figures.add(self.dialogue.steps(turn))
+            self._shown = turn, figures, weak_passages(turn.steps)
+        return self._shown
+
+    def _memory(self) -> int:
+        """Bytes of the process, at most a second old."""
+        now = time.monotonic()
+        if now - self._weighed[0] >= 1:
+            self._weighed = now, self._process.memory_info().rss
+        return self._weighed[1]
+
+    def _branch_of(self, turn: Turn | None) -> tuple[int, int]:
+        siblings = self.dialogue.tree.siblings(turn) if turn else []
+        return (siblings.index(turn) + 1, len(siblings)) if turn in siblings else (1, 1)
+
+    def system_commands(self) -> Iterable[SystemCommand]:
+        """What the command palette lists of this screen."""
+        acts = {
+            name: spec for name, spec in COMMANDS.items() if spec.read is None and not spec.needs_argument
+        }
+        for name, spec in acts.items():
+            title = name.capitalize()
+            yield SystemCommand(title, spec.help, lambda name=name: self._act(name, ""))

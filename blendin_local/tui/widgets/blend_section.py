@@ -1,30 +1,20 @@
-"""How much the guide had to say in the reply."""
+"""How the two models met at the steps where the guide was asked."""
 
 from __future__ import annotations
 
-from textual.content import Content
-from textual.widget import Widget
+from collections.abc import Sequence
 
-from blendin_local.tui import rows
-from blendin_local.tui.figures import Figures
+from blendin_local.tui.figures import PanelFigures
+from blendin_local.tui.rows import Row, Sheet
+from blendin_local.tui.widgets.figure_section import FigureSection
 
 
-class BlendSection(Widget):
-    def __init__(self) -> None:
-        super().__init__()
-        self._figures = Figures()
-
-    def show(self, figures: Figures) -> None:
-        self._figures = figures
-        self.refresh()
-
-    def render(self) -> Content:
-        summary, alpha = self._figures.summary, self._figures.alpha
-        begun = summary.steps > 0
-        return rows.stacked(
-            rows.heading("The guide's part", "last", "mean"),
-            rows.gauge("α", alpha.last, alpha.mean, "$source-guide"),
-            rows.rate("intervened", summary.intervention_rate if begun else None, "$source-guide"),
-            rows.rate("changed", summary.changed_rate if begun else None, "$source-guide"),
-            rows.rate("guide words", summary.guide_word_rate if begun else None, "$source-guide"),
-        )
+class BlendSection(FigureSection):
+    def rows(self, shown: PanelFigures, sheet: Sheet) -> Sequence[Row]:
+        figures = shown.reply
+        return [
+            Row.of("", sheet.heading("The mixture", "last", "mean")),
+            Row.of("alpha", *sheet.gauge("α", figures.alpha, "$source-guide")),
+            Row.of("agreement", *sheet.gauge("agreement", figures.agreement, "$source-both")),
+            Row.of("divergence", *sheet.gauge("divergence", figures.divergence, "$source-blend")),
+        ]

@@ -1,43 +1,42 @@
-"""How full the contexts of both models are."""
+"""How full the contexts of both models are, and what memory the process takes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from textual.content import Content
-from textual.widget import Widget
 
-from blendin_local.tui import rows
-from blendin_local.tui.bars import bar
 from blendin_local.tui.chat import Fill
-
-_NEARLY_FULL = 0.85
-_NUMBERS = 12
-
-
-class ContextSection(Widget):
-    def __init__(self) -> None:
-        super().__init__()
-        self._fills: Mapping[str, Fill] = {}
-
-    def show(self, fills: Mapping[str, Fill]) -> None:
-        if fills != self._fills:
-            self._fills = fills
-            self.refresh()
-
-    def render(self) -> Content:
-        return rows.stacked(
-            rows.heading("Context"), *(_row(role, self._fills.get(role)) for role in ("base", "guide"))
-        )
+from blendin_local.tui.figures import NEARLY_FULL, PanelFigures
+from blendin_local.tui.rows import UNKNOWN, WARNING, Row, Sheet
+from blendin_local.tui.widgets.figure_section import FigureSection
 
 
-def _row(role: str, fill: Fill | None) -> Content:
+class ContextSection(FigureSection):
+    def rows(self, shown: PanelFigures, sheet: Sheet) -> Sequence[Row]:
+        memory = f"{shown.memory / 1e9:.2f} GB" if shown.memory else UNKNOWN
+        return [
+            Row.of("", sheet.heading("Context", "tokens")),
+            *(
+                Row.of("context fill", _fill(role, shown.fills.get(role), sheet))
+                for role in ("base", "guide")
+            ),
+            Row.of("memory", sheet.fact("memory taken", memory)),
+        ]
+
+
+def _fill(role: str, fill: Fill | None, sheet: Sheet) -> Content:
     if fill is None or not fill.size:
-        return rows.fact(role, "–")
+        return sheet.fact(role, UNKNOWN)
     share = fill.used / fill.size
-    style = "$text-warning" if share > _NEARLY_FULL else "$source-base"
-    full, rest = bar(share, rows.WIDTH - 7 - _NUMBERS)
-    numbers = f"{fill.used}/{fill.size}"
-    return Content.assemble(
-        f"{role:7}", (full, style), (rest, "$foreground-disabled"), f"{numbers:>{_NUMBERS}}"
+    warned = share >= NEARLY_FULL
+    return sheet.fill(
+        f"{role}{' !' if warned else ''}",
+        share,
+        WARNING if warned else f"$source-{role}",
+        f"{_short(fill.used)}/{_short(fill.size)}",
     )
+
+
+def _short(tokens: int) -> str:
+    return str(tokens) if tokens < 10_000 else f"{tokens / 1000:.0f}k"

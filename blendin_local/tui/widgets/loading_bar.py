@@ -16,10 +16,18 @@ class LoadingBar(Static):
     def __init__(self, about: About, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
         self._about = about
+        self._cancellable = False
         self._shown: tuple[str, float] | None = None
 
     def on_mount(self) -> None:
         self.show("", 0.0)
+
+    def about(self, about: About, *, cancellable: bool = True) -> None:
+        """Show another pair from now on. cancellable: Escape gives the load up."""
+        self._about, self._cancellable, self._shown = about, cancellable, None
+        self.show("", 0.0)
+        # Its sentences may take more lines or fewer.
+        self.refresh(layout=True)
 
     def show(self, role: str, share: float) -> None:
         """The share of a model that is loaded; role is "" before the first report."""
@@ -33,14 +41,14 @@ class LoadingBar(Static):
                 f"Loading the {role}  ",
                 (full, "$primary"),
                 (rest, "$foreground-disabled"),
-                f" {share:4.0%}  ",
-                (name, "$foreground-muted"),
+                f" {share:4.0%}",
             )
         else:
             # Past its last byte a model still makes its context, and after the guide the vocabularies are
             # matched: nothing reports how far that is.
-            line = Content(f"Preparing the {role}  {name}" if role else "Loading the models")
-        lines = [line]
+            line = Content(f"Preparing the {role}" if role else "Loading the models")
+        escape = "  Esc gives it up" if self._cancellable else ""
+        lines = [Content.assemble(line, (escape, "bold"), (f"  {name}", "$foreground-muted"))]
         if self._about.memory:
             lines.append(Content.styled(self._about.memory, "$foreground-muted"))
         if self._about.warning:

@@ -1,32 +1,21 @@
-"""The panel's head: which pair, which models, which method."""
+"""The panel's head: which pair, which method and which models wrote the reply."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual.content import Content
-from textual.widget import Widget
 
-from blendin_local.inert import inert
-from blendin_local.tui import rows
-from blendin_local.tui.about import About
+from blendin_local.tui.figures import PanelFigures
+from blendin_local.tui.rows import MUTED, Row, Sheet, name
+from blendin_local.tui.widgets.figure_section import FigureSection
 
 
-class PairSection(Widget):
-    def __init__(self, about: About) -> None:
-        super().__init__()
-        self._about = about
-
-    def render(self) -> Content:
-        about = self._about
-
-        def model(role: str, name: str) -> Content:
-            name = inert(name)
-            room = rows.WIDTH - 7
-            shown = name if len(name) <= room else f"{name[: room - 1]}…"
-            return Content.assemble((f"{role:7}", "$foreground-muted"), shown)
-
-        return rows.stacked(
-            Content.styled(inert(about.pair) or "Two models", "bold"),
-            model("base", about.base),
-            model("guide", about.guide),
-            model("method", about.method),
-        )
+class PairSection(FigureSection):
+    def rows(self, shown: PanelFigures, sheet: Sheet) -> Sequence[Row]:
+        about = shown.about
+        method = Content.styled(about.method, MUTED)
+        pair = name(about.pair or "Two models", sheet.width - method.cell_length - 2).stylize("bold")
+        models = (("base", about.base), ("guide", about.guide))
+        lines = (Content.assemble((f"{role:7}", MUTED), name(each, sheet.width - 7)) for role, each in models)
+        return [Row.of("", sheet.apart(pair, method), *lines)]

@@ -1,43 +1,142 @@
-"""The side panel: every figure of the reply under way, or of the last one."""
+"""The side panel: every figure of the reply under way, or of the one pointed at, and what each means."""
 
 from __future__ import annotations
 
-from textual.app import ComposeResult
-from textual.containers import VerticalScroll
-from textual.getters import query_one
+from typing import ClassVar
 
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.getters import query_one
+from textual.widgets import Static
+
+from blendin_local.explanation import in_words
 from blendin_local.tui.about import About
-from blendin_local.tui.chat import Chat
-from blendin_local.tui.figures import Figures
+from blendin_local.tui.bands import Mode
+from blendin_local.tui.figures import PanelFigures
+from blendin_local.tui.rows import MUTED
 from blendin_local.tui.widgets.blend_section import BlendSection
 from blendin_local.tui.widgets.context_section import ContextSection
+from blendin_local.tui.widgets.figure_section import FigureSection, explained
 from blendin_local.tui.widgets.legend import Legend
 from blendin_local.tui.widgets.pair_section import PairSection
+from blendin_local.tui.widgets.rates_section import RatesSection
 from blendin_local.tui.widgets.reliability_section import ReliabilitySection
+from blendin_local.tui.widgets.speakers_section import SpeakersSection
 from blendin_local.tui.widgets.speed_section import SpeedSection
 
+_SECTIONS: tuple[type[FigureSection], ...] = (
+    PairSection,
+    ReliabilitySection,
+    RatesSection,
+    SpeakersSection,
+    BlendSection,
+    SpeedSection,
+    ContextSection,
+)
+"""The most important first: small screens show no more without scrolling."""
 
-class Panel(VerticalScroll):
-    reliability = query_one(ReliabilitySection)
-    blend = query_one(BlendSection)
-    speed = query_one(SpeedSection)
-    context = query_one(ContextSection)
+_NOTHING_YET = (
+    "In a moment this says in words what the figures mean. Tab leads here: ↑ and ↓ explain each one."
+)
+
+
+class Panel(Vertical, can_focus=True):
+    """While it has the focus, a cursor over its figures shows the help of one; else they are put in words."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "Figure up", key_display="↑", show=False, id="panel.up"),
+        Binding("down,j", "move(1)", "Next figure", key_display="↓", id="panel.down"),
+        Binding("home", "move(-999)", "First figure", show=False, id="panel.first"),
+        Binding("end", "move(999)", "Last figure", show=False, id="panel.last"),
+        Binding("pageup", "page(-1)", "Page up", show=False, id="panel.page-up"),
+        Binding("pagedown", "page(1)", "Page down", show=False, id="panel.page-down"),
+    ]
+
+    legend = query_one(Legend)
+    _scroll = query_one("#figures", VerticalScroll)
+    _words = query_one("#words", Static)
 
     def __init__(self, about: About, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._about = about
+        self._shown = PanelFigures(about)
+        self._sections = [section(self._shown) for section in _SECTIONS]
+        self._stops = [(section, place) for section in self._sections for place in section.places]
+        self._cursor = 0
+        self._said = Content("")
 
     def compose(self) -> ComposeResult:
-        yield PairSection(self._about)
-        yield ReliabilitySection()
-        yield BlendSection()
-        yield SpeedSection()
-        yield ContextSection()
-        yield Legend(explained=True)
+        with VerticalScroll(id="figures", can_focus=False):
+            yield from self._sections
+            yield Legend(explained=True)
+        yield Static(id="words")
 
-    def show(self, figures: Figures, chat: Chat) -> None:
-        """Show a reply's figures as they are now; never changes the layout."""
-        self.reliability.show(figures, chat.calibrated)
-        self.blend.show(figures)
-        self.speed.show(figures.summary)
-        self.context.show(chat.fills())
+    def on_mount(self) -> None:
+        self._say()
+
+    def show(self, shown: PanelFigures) -> None:
+        """Show figures as they are now; never changes the layout, and repaints only what is new."""
+        self._shown = shown
+        for section in self._sections:
+            section.show(shown)
+        self._say()
+
+    def show_colours(self, mode: Mode | None) -> None:
+        """Explain the colours of this mode; None for a view without colours."""
+        self.legend.show(mode)
+
+    # The cursor
+
+    @property
+    def figure(self) -> str:
+        """The figure that the cursor is at."""
+        section, place = self._stops[self._cursor]
+        return section.figure_of(place)
+
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
+        self._point()
+
+    def action_move(self, by: int) -> None:
+        self._cursor = min(max(self._cursor + by, 0), len(self._stops) - 1)
+        self._point()
+
+    def action_page(self, direction: int) -> None:
+        self._scroll.scroll_relative(y=direction * self._scroll.size.height, animate=False)
+
+    @on(FigureSection.Chosen)
+    def _choose(self, message: FigureSection.Chosen) -> None:
+        self._cursor = self._stops.index((message.section, message.place))
+        self.focus(scroll_visible=False)
+        self._point()
+
+    def _point(self) -> None:
+        """Mark the figure at the cursor, bring it into view, and explain it."""
+        current, place = self._stops[self._cursor]
+        for section in self._sections:
+            section.point_at(place if self.has_focus and section is current else None)
+        if self.has_focus:
+            self._show_row(current, place)
+        self._say()
+
+    def _show_row(self, section: FigureSection, place: int) -> None:
+        if self._cursor == 0:
+            # What stands above the first figure belongs to it.
+            self._scroll.scroll_home(animate=False)
+        else:
+            region = section.region_of(place).translate(section.virtual_region.offset)
+            self._scroll.scroll_to_region(region, animate=False)
+
+    def _say(self) -> None:
+        if self.has_focus:
+            said = explained(self.figure)
+        else:
+            shown = self._shown
+            method = shown.about.blend.method
+            words = in_words(shown.reply.summary, method, shown.hint_rate, shown.calibrated)
+            said = Content(words) if words else Content.styled(_NOTHING_YET, MUTED)
+        if not said.is_same(self._said):
+            self._said = said
+            self._words.update(said, layout=False)

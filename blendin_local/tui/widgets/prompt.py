@@ -1,17 +1,26 @@
-"""The input: Enter sends, and several keys make a new line because terminals differ in which they report."""
+"""The input: Enter sends, and several keys make a new line because terminals differ in which they report.
+
+It completes commands and names of files, and remembers what was sent.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
-from textual import _ansi_sequences, events
+from textual import _ansi_sequences, events, on
+from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.keys import Keys
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import TextArea
 
 from blendin_local.inert import inert
+from blendin_local.tui.commands import Names, is_command, message_of, typed_for
+from blendin_local.tui.completions import Completion, completions
+from blendin_local.tui.prompt_history import PromptHistory
+from blendin_local.tui.widgets.suggestions import Suggestions
 
 _NEWLINE_KEYS = {"shift+enter", "alt+enter", "ctrl+j", "ctrl+enter", "shift+\r", "alt+\r", "ctrl+\r"}
 """The last three are how Textual names the keys that tmux and xterm report in their own format."""
@@ -22,17 +31,22 @@ cast(dict[str, Any], _ansi_sequences.ANSI_SEQUENCES_KEYS).setdefault("\x1b\r", (
 
 
 class Prompt(TextArea):
-    """Grows with its text up to the height that app.tcss allows."""
+    """Grows with its text up to the height that app.tcss allows, and mounts its suggestions before itself.
+
+    names: what is completed. history: what was sent before.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "send", "Send", show=False, id="prompt.send"),
+        Binding("tab", "accept", "Complete", show=False, id="prompt.complete"),
+        Binding("escape", "close", "Close the list", show=False, id="prompt.close"),
         Binding("pageup", "scroll_conversation(-1)", "Page up", show=False, id="prompt.page_up"),
         Binding("pagedown", "scroll_conversation(1)", "Page down", show=False, id="prompt.page_down"),
     ]
 
     @dataclass
-    class Sent(Message):
-        """Enter was pressed on a text that is not blank. The text stays until `clear_sent`."""
+    class Entered(Message):
+        """Enter was pressed on a text that is not blank. The text stays until the prompt is cleared."""
 
         prompt: Prompt
         text: str
@@ -41,44 +55,156 @@ class Prompt(TextArea):
         def control(self) -> Prompt:
             return self.prompt
 
+    class Sent(Entered):
+        """The text is a message."""
+
+    class Commanded(Entered):
+        """The text is a command: it begins with one slash."""
+
     @dataclass
     class PageWanted(Message):
         """The conversation shall scroll by a page, up if direction is negative."""
 
         direction: int
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(
+        self, *, names: Names | None = None, history: PromptHistory | None = None, id: str | None = None
+    ) -> None:
         super().__init__(
             id=id, soft_wrap=True, show_line_numbers=False, tab_behavior="focus", compact=True,
-            highlight_cursor_line=False, placeholder="Write a message",
+            highlight_cursor_line=False, placeholder="Write a message; / for commands, @ for a file",
         )  # fmt: skip
+        self.names = names or Names()
+        self.past = history or PromptHistory()
+        self.suggestions = Suggestions(self)
+        self._looked_at: tuple[int, str] | None = None
+
+    async def on_mount(self) -> None:
+        assert isinstance(self.parent, Widget)
+        self.suggestions.offer([])
+        await self.parent.mount(self.suggestions, before=self)
 
     def action_send(self) -> None:
-        if self.text.strip():
-            self.post_message(self.Sent(self, self.text.strip("\n")))
+        self._suggest()
+        chosen = self.suggestions.chosen
+        if chosen and self._typed_since(chosen.start) != chosen.text:
+            self._accept(chosen)
+        elif self.text.strip():
+            typed = self.text.strip("\n")
+            self.past.add(typed)
+            self._settle()
+            self.post_message(
+                self.Commanded(self, typed) if is_command(typed) else self.Sent(self, message_of(typed))
+            )
 
     def action_scroll_conversation(self, direction: int) -> None:
         self.post_message(self.PageWanted(direction))
 
-    def restore(self, text: str) -> None:
-        """Give a text back that was not sent, before what has been written since."""
-        self.text = f"{text}\n{self.text}" if self.text.strip() else text
+    def restore(self, message: str) -> None:
+        """Give a message back that was not sent, before what has been written since."""
+        typed = typed_for(message)
+        self.text = f"{typed}\n{self.text}" if self.text.strip() else typed
         self.move_cursor(self.document.end)
+        self._settle()
+
+    # Suggestions
+
+    @on(TextArea.Changed)
+    @on(TextArea.SelectionChanged)
+    def _suggest(self) -> None:
+        """Offer what fits before the cursor. Keys ask for it too: they may come before the message does."""
+        row, column = self.cursor_location
+        line = self.document.get_line(row)
+        before = line[:column]
+        if self._looked_at == (row, before):
+            return
+        self._looked_at = row, before
+        inside_word = line[column : column + 1].strip()
+        self.suggestions.offer([] if inside_word else completions(before, self.names, first=row == 0))
+
+    def _settle(self) -> None:
+        """Offer nothing until the text changes."""
+        row, column = self.cursor_location
+        self._looked_at = row, self.document.get_line(row)[:column]
+        self.suggestions.offer([])
+
+    def _typed_since(self, start: int) -> str:
+        row, column = self.cursor_location
+        return self.document.get_line(row)[start:column]
+
+    @on(Suggestions.Picked)
+    def _take_clicked(self, message: Suggestions.Picked) -> None:
+        self._accept(message.completion)
+
+    def _accept(self, completion: Completion) -> None:
+        row, column = self.cursor_location
+        self._put(completion.text, (row, completion.start), (row, column))
+
+    def action_accept(self) -> None:
+        self._suggest()
+        if not (chosen := self.suggestions.chosen):
+            raise SkipAction
+        self._accept(chosen)
+
+    def action_close(self) -> None:
+        self._suggest()
+        if not self.suggestions.chosen:
+            raise SkipAction
+        self._settle()
+
+    # Up and down: within the list, within the text, beyond it through what was sent
+
+    def action_cursor_up(self, select: bool = False) -> None:
+        if select or not self._step(-1):
+            super().action_cursor_up(select)
+
+    def action_cursor_down(self, select: bool = False) -> None:
+        if select or not self._step(1):
+            super().action_cursor_down(select)
+
+    def _step(self, by: int) -> bool:
+        self._suggest()
+        if self.suggestions.chosen:
+            self.suggestions.move(by)
+            return True
+        up = by < 0
+        at_edge = self.navigator.is_first_wrapped_line if up else self.navigator.is_last_wrapped_line
+        if not at_edge(self.cursor_location):
+            return False
+        found = self.past.earlier(self.text) if up else self.past.later(self.text)
+        if found is None:
+            return False
+        self._put(found, (0, 0), self.document.end)
+        if up:
+            # On the first row, so that the same key goes on to the message before.
+            self.move_cursor((0, len(self.document.get_line(0))))
+        self._settle()
+        return True
+
+    # Typing
 
     async def _on_key(self, event: events.Key) -> None:
         if event.key in _NEWLINE_KEYS:
             event.stop()
             event.prevent_default()
             self._restart_blink()
-            self._replace_via_keyboard("\n", *self.selection)
+            self._put("\n", *self.selection)
         elif event.key == "enter":
             # TextArea's own handler, which runs after this one, would insert a line break; the binding sends.
             event.prevent_default()
 
     async def _on_paste(self, event: events.Paste) -> None:
-        # What is seen is what is sent: pasted control characters become visible before they are either.
         event.prevent_default()
         event.stop()
-        text = event.text.replace("\r\n", "\n").replace("\r", "\n")
-        if result := self._replace_via_keyboard(inert(text), *self.selection):
+        self._paste(event.text)
+
+    def action_paste(self) -> None:
+        self._paste(self.app.clipboard)
+
+    def _paste(self, text: str) -> None:
+        # What is seen is what is sent: pasted control characters become visible before they are either.
+        self._put(inert(text.replace("\r\n", "\n").replace("\r", "\n")), *self.selection)
+
+    def _put(self, text: str, start: tuple[int, int], end: tuple[int, int]) -> None:
+        if result := self._replace_via_keyboard(text, start, end):
             self.move_cursor(result.end_location)

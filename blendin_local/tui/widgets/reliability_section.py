@@ -1,37 +1,48 @@
-"""How sure base and guide are, now and over the reply."""
+"""How sure base and guide are, now and over the reply, and where whoever spoke was not."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual.content import Content
-from textual.widget import Widget
 
 from blendin_local.steps import WEAK_BELOW
-from blendin_local.tui import rows
-from blendin_local.tui.figures import Figures
+from blendin_local.tui.figures import PanelFigures
+from blendin_local.tui.rows import MUTED, UNKNOWN, Row, Sheet, number
+from blendin_local.tui.widgets.figure_section import FigureSection
 
 
-class ReliabilitySection(Widget):
+class ReliabilitySection(FigureSection):
     """Called reliability only where the pair has been calibrated."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._figures = Figures()
-        self._calibrated = False
-
-    def show(self, figures: Figures, calibrated: bool) -> None:
-        self._figures, self._calibrated = figures, calibrated
-        self.refresh()
-
-    def render(self) -> Content:
-        figures, summary = self._figures, self._figures.summary
-        lowest = summary.lowest_reliability
-        return rows.stacked(
-            rows.heading("Reliability" if self._calibrated else "Confidence", "now", "mean"),
-            Content.styled("" if self._calibrated else "not calibrated", "$foreground-muted"),
-            rows.gauge("base", figures.base.last, figures.base.mean, "$source-base"),
-            rows.line_of(figures.base.latest, "$source-base"),
-            rows.gauge("guide", figures.guide.last, figures.guide.mean, "$source-guide"),
-            rows.line_of(figures.guide.latest, "$source-guide"),
-            rows.fact("lowest", "–" if lowest is None else f"{lowest:.2f}"),
-            rows.fact(f"steps under {WEAK_BELOW}", f"{summary.weak_share:.0%}" if summary.steps else "–"),
+    def rows(self, shown: PanelFigures, sheet: Sheet) -> Sequence[Row]:
+        figures, summary = shown.reply, shown.reply.summary
+        title, source = (
+            ("reliability", "calibrated for this pair")
+            if shown.calibrated
+            else ("confidence", "the pair is not calibrated")
         )
+        mean, lowest = (
+            number(value, WEAK_BELOW, width=0)
+            for value in (summary.mean("reliability"), summary.lowest_reliability)
+        )
+        weak = f"{summary.weak_share:.0%}" if summary.steps else UNKNOWN
+        return [
+            Row.of("", sheet.heading(title.capitalize(), "now", "mean")),
+            Row.of(title, Content.styled(source, MUTED)),
+            Row.of(title, *sheet.gauge("base", figures.base, "$source-base", WEAK_BELOW)),
+            Row.of(title, *sheet.gauge("guide", figures.guide, "$source-guide", WEAK_BELOW)),
+            Row.of(
+                "mean and lowest reliability",
+                sheet.fact("who spoke", Content.assemble("mean ", mean, "  lowest ", lowest)),
+            ),
+            Row.of("weak passages", sheet.fact(f"weak steps {weak}", _passages(shown))),
+        ]
+
+
+def _passages(shown: PanelFigures) -> str:
+    if not shown.weak_passages:
+        return "no weak passage" if shown.reply.summary.steps else ""
+    if shown.weak_at is not None:
+        return f"passage {shown.weak_at + 1}/{shown.weak_passages}"
+    return f"{shown.weak_passages} passage{'s' if shown.weak_passages > 1 else ''}"

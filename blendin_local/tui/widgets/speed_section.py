@@ -1,29 +1,24 @@
-"""How fast the reply is written."""
+"""How fast the reply is written, and how long it is."""
 
 from __future__ import annotations
 
-from textual.content import Content
-from textual.widget import Widget
+from collections.abc import Sequence
 
-from blendin_local.steps import Summary
-from blendin_local.tui import rows
+from blendin_local.tui.figures import PanelFigures
+from blendin_local.tui.rows import UNKNOWN, Row, Sheet
+from blendin_local.tui.widgets.figure_section import FigureSection
 
 
-class SpeedSection(Widget):
-    def __init__(self) -> None:
-        super().__init__()
-        self._summary = Summary()
-
-    def show(self, summary: Summary) -> None:
-        self._summary = summary
-        self.refresh()
-
-    def render(self) -> Content:
-        summary = self._summary
+class SpeedSection(FigureSection):
+    def rows(self, shown: PanelFigures, sheet: Sheet) -> Sequence[Row]:
+        summary = shown.reply.summary
         speed, first = summary.tokens_per_second, summary.timings.first_token_s
-        return rows.stacked(
-            rows.heading("Speed"),
-            rows.fact("tokens/s", f"{speed:.1f}" if speed else "–"),
-            rows.fact("first token after", f"{first:.2f} s" if first else "–"),
-            rows.fact("tokens", str(summary.tokens) if summary.steps else "–"),
-        )
+        tokens = f"{summary.tokens}, in the chat {shown.totals.tokens}" if shown.totals.steps else UNKNOWN
+        return [
+            Row.of("", sheet.heading("Speed")),
+            Row.of("tokens/s", sheet.fact("tokens/s", f"{speed:.1f}" if speed else UNKNOWN)),
+            Row.of(
+                "time to first token", sheet.fact("first token after", f"{first:.2f} s" if first else UNKNOWN)
+            ),
+            Row.of("", sheet.fact("tokens", tokens)),
+        ]

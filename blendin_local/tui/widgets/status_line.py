@@ -1,4 +1,4 @@
-"""One line under the conversation: what is going on, and what the colours mean."""
+"""One line under the conversation: what is going on, how the reply is doing, and what the colours mean."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from textual.content import Content
 from textual.getters import query_one
 from textual.widgets import Static
 
-from blendin_local.steps import Summary
+from blendin_local.steps import WEAK_BELOW
+from blendin_local.tui.bands import Mode
+from blendin_local.tui.figures import NEARLY_FULL, PanelFigures
 from blendin_local.tui.phase import Phase
+from blendin_local.tui.rows import WARNING
 from blendin_local.tui.widgets.legend import Legend
 
 _SAYS = {
@@ -18,26 +21,97 @@ _SAYS = {
     Phase.FAILED: ("No models; Ctrl+Q quits", "$text-error"),
     Phase.READY: ("Ready", "$text-success"),
     Phase.WRITING: ("Reading the conversation …", "$text-primary"),
-    Phase.STOPPING: ("Stopping …", "$text-warning"),
+    Phase.STOPPING: ("Stopping …", WARNING),
 }
+_WITH_FIGURES = (Phase.READY, Phase.WRITING, Phase.STOPPING)
+_FOR_THE_STATE = 60
+"""Cells that are left to the state before the legend gets any."""
 
 
 class StatusLine(Horizontal):
     state = query_one("#state", Static)
+    legend = query_one(Legend)
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._phase = Phase.LOADING
+        self._parts: list[tuple[int, Content]] = []
+        self._said = Content("")
 
     def compose(self) -> ComposeResult:
         yield Static(id="state", markup=False)
         yield Legend()
 
     def show(self, phase: Phase) -> None:
-        self._say(*_SAYS[phase])
+        """What is going on; while a reply begins, the figures of the one before make way."""
+        if phase is Phase.WRITING and self._phase is not phase:
+            self._parts = []
+        self._phase = phase
+        self._say()
 
-    def show_progress(self, summary: Summary) -> None:
-        """How far a reply under way is."""
-        speed = summary.tokens_per_second
-        parts = [f"{summary.tokens} tokens"] + ([f"{speed:.0f}/s"] if speed else [])
-        parts.append(f"intervened {summary.intervention_rate:.0%}")
-        self._say(" · ".join(parts), "$text-primary")
+    def show_progress(self, shown: PanelFigures, branch: tuple[int, int] = (1, 1)) -> None:
+        """The figures of the reply under way, or of the last one.
 
-    def _say(self, text: str, style: str) -> None:
-        self.state.update(Content.styled(f"● {text}", style), layout=False)
+        branch: which of how many replies to this message it is, from 1.
+        """
+        self._parts = _parts(shown, *branch)
+        self._say()
+
+    def show_colours(self, mode: Mode | None) -> None:
+        """What the colours mean from now on; None for a view without colours."""
+        self.legend.show(mode)
+        self._fit()
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        self.legend.shorten(self.content_size.width - _FOR_THE_STATE)
+        self.call_after_refresh(self._say)
+
+    def _say(self) -> None:
+        text, style = _SAYS[self._phase]
+        parts = self._parts if self._phase in _WITH_FIGURES else []
+        if parts and self._phase is Phase.WRITING:
+            text = "Writing"
+        said = Content.styled(f"● {text}", style)
+        room = self.state.size.width - said.cell_length
+        for _, part in _fitting(parts, room):
+            said = Content.assemble(said, " · ", part)
+        if not said.is_same(self._said):
+            self._said = said
+            self.state.update(said, layout=False)
+
+
+def _fitting(parts: list[tuple[int, Content]], room: int) -> list[tuple[int, Content]]:
+    """The parts that fit into `room` cells; those of the highest number give way first."""
+    parts = list(parts)
+    while parts and sum(part.cell_length + 3 for _, part in parts) > room:
+        parts.remove(max(parts, key=lambda part: part[0]))
+    return parts
+
+
+def _parts(shown: PanelFigures, branch: int, branches: int) -> list[tuple[int, Content]]:
+    """What there is to say of a reply in the order of reading, with how soon it gives way."""
+    summary = shown.reply.summary
+    if not summary.steps:
+        return []
+
+    def part(rank: int, text: str, warned: bool = False) -> tuple[int, Content]:
+        return rank, Content.styled(f"{text}!" if warned else text, WARNING if warned else "")
+
+    parts = [part(1, "1 token" if summary.tokens == 1 else f"{summary.tokens} tokens")]
+    if speed := summary.tokens_per_second:
+        parts.append(part(2, f"{speed:.0f}/s"))
+    rate, lowest = summary.intervention_rate, summary.lowest_reliability
+    parts.append(part(4, f"intervened {rate:.0%}", shown.over_hint(rate)))
+    if (mean := summary.mean("reliability")) is not None and lowest is not None:
+        title = "reliability" if shown.calibrated else "confidence"
+        parts += [part(3, f"{title} {mean:.2f}"), part(6, f"lowest {lowest:.2f}", lowest < WEAK_BELOW)]
+    fill = max((fill.used / fill.size for fill in shown.fills.values() if fill.size), default=0.0)
+    if fill:
+        nearly = fill >= NEARLY_FULL
+        parts.append(part(0 if nearly else 7, f"context {fill:.0%}", nearly))
+    if branches > 1:
+        parts.append(part(5, f"branch {branch}/{branches}"))
+    return parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.getters import query_one
 from textual.widgets import Static
 
 from blendin_local.inert import inert
@@ -12,13 +13,22 @@ from blendin_local.tui.about import About
 
 
 class TitleBar(Horizontal):
+    _title = query_one("#title", Static)
+    _method = query_one("#method", Static)
+
     def __init__(self, about: About) -> None:
         super().__init__()
         self._about = about
 
     def compose(self) -> ComposeResult:
-        about = self._about
+        yield Static(id="title")
+        yield Static(id="method")
+
+    def on_mount(self) -> None:
+        self.show(self._about)
+
+    def show(self, about: About) -> None:
+        """Name another pair or method."""
         parts = [("blendin", "bold $text-primary"), (inert(about.pair), "bold"), (inert(about.models), "")]
-        title = Content("  ").join(Content.styled(*part) for part in parts if part[0])
-        yield Static(title, id="title")
-        yield Static(Content(about.method), id="method")
+        self._title.update(Content("  ").join(Content.styled(*part) for part in parts if part[0]))
+        self._method.update(Content(about.method))

@@ -14,30 +14,30 @@ from blendin_local.steps import Source, Step
 
 
 class Attribution:
-    """Hands released text out in pieces, each with the source of the step that chose it."""
+    """Hands released text out in pieces, each with the step that chose it."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._waiting: deque[tuple[int, Source]] = deque()
-        self._last = Source.BASE
+        self._waiting: deque[tuple[int, Step]] = deque()
+        self._last: Step | None = None
 
-    def take(self, step: Step) -> list[tuple[str, Source]]:
+    def take(self, step: Step) -> list[tuple[str, Step]]:
         """The pieces of text that this step released."""
-        if step.source is not Source.STOP:
-            self._last = step.source
+        if step.source is not Source.STOP or self._last is None:
+            self._last = step
         if count := len(self._decoder.decode(step.data)):
-            self._waiting.append((count, step.source))
+            self._waiting.append((count, step))
         return self.release(step.text)
 
-    def release(self, text: str) -> list[tuple[str, Source]]:
-        """Pieces of text released after the last step."""
-        pieces: list[tuple[str, Source]] = []
+    def release(self, text: str) -> list[tuple[str, Step]]:
+        """Pieces of text released after the last step; none where there was no step at all."""
+        pieces: list[tuple[str, Step]] = []
         while text and self._waiting:
-            count, source = self._waiting.popleft()
+            count, step = self._waiting.popleft()
             if count > len(text):
-                self._waiting.appendleft((count - len(text), source))
-            pieces.append((text[:count], source))
+                self._waiting.appendleft((count - len(text), step))
+            pieces.append((text[:count], step))
             text = text[count:]
-        if text:
+        if text and self._last is not None:
             pieces.append((text, self._last))
         return pieces

@@ -1,0 +1,91 @@
+"""What a shell offers where a name is expected: pairs, models, keys of the preferences, their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+
+import click
+from click.shell_completion import CompletionItem
+
+from blendin_local.inert import inert
+
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def _quiet(offer: Callable[[click.Context, str], Iterable[tuple[str, str]]]) -> Completer:
+    """Names and what they are, kept to those that begin with what was typed; none where anything fails."""
+
+    @wraps(offer)
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        try:
+            return [
+                # One line each: a shell reads them by lines.
+                CompletionItem(name, help=" ".join(inert(about).split()))
+                for name, about in offer(ctx, incomplete)
+                if name.startswith(incomplete)
+            ]
+        except Exception:
+            # A traceback in the middle of a command line helps nobody; the command itself says what is wrong.
+            return []
+
+    return complete
+
+
+@_quiet
+def complete_pair(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
+    """Names of pairs."""
+    return _pairs()
+
+
+@_quiet
+def complete_model_name(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
+    """Names of models."""
+    return _models()
+
+
+@_quiet
+def complete_name(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
+    """Names of pairs and of models."""
+    return [*_pairs(), *_models()]
+
+
+def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of models, or files where no name fits."""
+    return complete_model_name(ctx, param, incomplete) or [CompletionItem(incomplete, type="file")]
+
+
+@_quiet
+def complete_key(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
+    """Keys of the preferences."""
+    from blendin_local.preferences import KEYS
+
+    return [(name, key.about) for name, key in KEYS.items()]
+
+
+@_quiet
+def complete_value(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
+    """Values of the key that was typed before."""
+    from blendin_local.preferences import key_named
+
+    key = key_named(ctx.params["key"])
+    if str(key) == "chat.pair":
+        return _pairs()
+    if key.kind is bool:
+        return [("true", ""), ("false", "")]
+    if key.kind is not tuple:
+        return [(choice, "") for choice in key.choices]
+    typed, comma, _ = incomplete.rpartition(",")
+    return [(f"{typed}{comma}{choice}", "") for choice in key.choices if choice not in typed.split(",")]
+
+
+def _pairs() -> list[tuple[str, str]]:
+    from blendin_local.catalogue import load_catalogue
+
+    return [(pair.name, pair.description) for pair in load_catalogue().pairs.values()]
+
+
+def _models() -> list[tuple[str, str]]:
+    from blendin_local.catalogue import load_catalogue
+
+    return [(model.name, model.note) for model in load_catalogue().models.values()]

@@ -1,0 +1,174 @@
+"""A whole conversation as a JSON document, and back, with nothing lost.
+
+    {"format": "blendin conversation", "version": 1,
+     "title": "...", "setup": {...}, "leaf": "id of the last turn of the current path, or null",
+     "turns": [{"id", "parent", "role", "text", "created"}, ...]}
+
+A reply has besides: setup, finish_reason, error, forked_from, fork, dropped, models, calibrated (see `Turn`),
+summary and timings (as in `blendin generate --json`, with the tokens decoded, and "kept", the steps taken
+over from another reply), and steps (as with `--steps`). Bytes stand as text; where they
+are no UTF-8 the text is only for reading, and they stand beside it: "data_base64" of a step, "text_base64"
+of a candidate. Figures that follow from the steps are only for reading too.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import asdict
+from typing import Any
+
+from blendin_local.errors import HistoryError
+from blendin_local.history.records import sum_up
+from blendin_local.history.tree import Setup, Tree, Turn
+from blendin_local.history.typed import BASE64, Damage, read, read_fields
+from blendin_local.inert import inert
+from blendin_local.report import step_as_dict, to_json
+from blendin_local.steps import Candidate, Candidates, Step, Summary, Timings
+
+__all__ = ["FORMAT", "VERSION", "as_json", "read_json"]
+
+FORMAT = "blendin conversation"
+VERSION = 1
+
+_MESSAGE = ("id", "parent", "role", "text", "created")
+_REPLY = ("finish_reason", "error", "forked_from", "fork", "dropped", "models", "calibrated")
+_COUNTS = ("kept", "base_decoded", "guide_decoded")
+"""Figures of a summary that its steps alone do not give."""
+_SHARES = ("c_b", "c_g", "agreement", "alpha", "probability", "stop_mass")
+_ROLES = ("base", "guide", "blend")
+_HALVES = re.compile("[\ud800-\udfff]")
+"""Halves of surrogate pairs: JSON can escape them, UTF-8 cannot hold them."""
+
+
+# Writing
+
+
+def as_json(title: str, setup: Setup, tree: Tree) -> str:
+    """The document of a conversation."""
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "title": title,
+        "setup": asdict(setup),
+        "leaf": tree.leaf,
+        "turns": [_turn_record(turn) for turn in tree.turns.values()],
+    }
+    return _HALVES.sub(lambda half: f"\\u{ord(half[0]):04x}", to_json(document))
+
+
+def _turn_record(turn: Turn) -> dict[str, Any]:
+    record = {name: getattr(turn, name) for name in _MESSAGE}
+    if not turn.is_reply:
+        return record
+    summary = turn.summary
+    return record | {
+        "setup": turn.setup and asdict(turn.setup),
+        **{name: getattr(turn, name) for name in _REPLY},
+        "summary": summary.as_dict() | {name: getattr(summary, name) for name in _COUNTS},
+        "timings": asdict(summary.timings),
+        "steps": [_step_record(step) for step in turn.steps],
+    }
+
+
+def _step_record(step: Step) -> dict[str, Any]:
+    record = step_as_dict(step)
+    _keep_bytes(record, "data", step.data)
+    for role in _ROLES if step.candidates else ():
+        listed: tuple[Candidate, ...] = getattr(step.candidates, role)
+        for each, candidate in zip(record["candidates"][role], listed, strict=True):
+            each["outcome"] = candidate.outcome
+            _keep_bytes(each, "text", candidate.data)
+    return record
+
+
+def _keep_bytes(record: dict[str, Any], name: str, data: bytes) -> None:
+    if record[name].encode() != data:
+        record[name + BASE64] = base64.b64encode(data).decode()
+
+
+# Reading
+
+
+def read_json(document: str, name: str = "This file") -> tuple[str, Setup, Tree]:
+    """Title, setup and tree of a conversation from its document; unknown keys are ignored.
+
+    name: what messages call the document. Raises HistoryError for a foreign, newer or damaged one.
+    """
+    try:
+        content = json.loads(document)
+    except (ValueError, RecursionError) as error:
+        raise HistoryError(f"{name} is not JSON: blendin reads conversations that it exported.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise HistoryError(f'{name} is not a conversation of blendin: it lacks "format": "{FORMAT}".')
+    if content.get("version") != VERSION:
+        version = inert(str(content.get("version")))[:20]
+        raise HistoryError(f"{name} has version {version} of the format, not {VERSION}: update blendin.")
+    try:
+        title = read(str, content.get("title"), "title")
+        setup = read(Setup, content.get("setup"), "setup")
+        records = read(list[dict[str, Any]], content.get("turns"), "turns")
+        turns = [_turn(record, f"turns[{i}]") for i, record in enumerate(records)]
+        return title, setup, _tree(turns, read(str | None, content.get("leaf"), "leaf"))
+    except Damage as error:
+        raise HistoryError(f"{name} is damaged: {inert(str(error))[:300]}.") from error
+
+
+def _turn(record: dict[str, Any], where: str) -> Turn:
+    turn = Turn(**read_fields(Turn, record, where, skipped=("summary", "steps")))
+    if turn.is_reply:
+        steps = read(list[dict[str, Any]], record.get("steps"), f"{where}.steps")
+        turn.steps = [_step(step, f"{where}.steps[{i}]") for i, step in enumerate(steps)]
+        turn.summary = _summary(turn, record, where)
+    return turn
+
+
+def _step(record: dict[str, Any], where: str) -> Step:
+    found = read_fields(Step, record, where, skipped=("candidates",))
+    for name in _SHARES:
+        if (share := found.get(name)) is not None and not 0 <= share <= 1.001:
+            raise Damage(f"{where}.{name} is not between 0 and 1")
+    lists = read(dict[str, list[dict[str, Any]]] | None, record.get("candidates"), f"{where}.candidates")
+    if lists is not None:
+        found["candidates"] = Candidates(
+            *(_candidates(lists.get(role, []), f"{where}.candidates.{role}") for role in _ROLES)
+        )
+    return Step(**found)
+
+
+def _candidates(records: list[dict[str, Any]], where: str) -> tuple[Candidate, ...]:
+    keys = {"data": "text"}
+    return tuple(
+        Candidate(**read_fields(Candidate, record, f"{where}[{i}]", keys)) for i, record in enumerate(records)
+    )
+
+
+def _summary(turn: Turn, record: dict[str, Any], where: str) -> Summary:
+    """The summary again: its figures from the steps, and what they do not give from the record."""
+    counts = read(dict[str, Any], record.get("summary"), f"{where}.summary")
+    kept, *decoded = (read(int, counts.get(name), f"{where}.summary.{name}") for name in _COUNTS)
+    summary = sum_up(turn.steps, kept)
+    summary.base_decoded, summary.guide_decoded = decoded
+    summary.finish_reason = turn.finish_reason
+    summary.timings = read(Timings, record.get("timings"), f"{where}.timings")
+    return summary
+
+
+def _tree(turns: list[Turn], leaf: str | None) -> Tree:
+    parents = {turn.id: turn.parent for turn in turns}
+    if len(parents) < len(turns):
+        raise Damage("two turns have the same id")
+    if any(id is not None and id not in parents for id in (*parents.values(), leaf)):
+        raise Damage("a turn that follows from others is there without them")
+    rooted: set[str | None] = {None}
+    for id in parents:
+        above: dict[str | None, None] = {}
+        place: str | None = id
+        while place not in rooted and place is not None:
+            if place in above:
+                raise Damage("turns follow one another in a circle")
+            above[place] = None
+            place = parents[place]
+        rooted.update(above)
+    return Tree(turns, leaf)

@@ -1,0 +1,103 @@
+"""A conversation as Markdown: a title, what the replies were asked with, and the messages under headings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from blendin_local.history.account import account, asked_with, described
+from blendin_local.history.tree import Setup, Tree, Turn
+from blendin_local.inert import inert
+
+__all__ = ["as_markdown", "depth_first"]
+
+_OWN_LEVELS = ("h1", "h2")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#&~|!])")
+_BACKTICKS = re.compile("`+")
+_PARSER = MarkdownIt("commonmark").enable("table")
+
+
+def as_markdown(title: str, setup: Setup, tree: Tree, *, whole: bool = False) -> str:
+    """The current path, or the whole tree with numbered messages that say which one they follow.
+
+    Messages stand as they are, with control characters made visible. One whose own headings or open blocks
+    would reach into the rest of the document stands in a quotation, one with raw HTML in a code block.
+    """
+    parts = [f"# {_line(title) or 'Conversation'}", *_facts(setup)]
+    turns = depth_first(tree) if whole else tree.path()
+    numbers = {turn.id: number for number, turn in enumerate(turns, 1)}
+    for turn in turns:
+        siblings = tree.siblings(turn)
+        heading = "Reply" if turn.is_reply else "You"
+        if whole:
+            follows = f", after {numbers[turn.parent]}" if turn.parent else ""
+            heading = f"{numbers[turn.id]} · {heading}{follows}"
+        if len(siblings) > 1:
+            heading += f" ({siblings.index(turn) + 1}/{len(siblings)})"
+        parts += [f"## {heading}", *_message(turn, setup)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def depth_first(tree: Tree) -> list[Turn]:
+    """Every turn of the tree after its parent, so that every path stands in its order."""
+    children: dict[str | None, list[Turn]] = {}
+    for turn in tree.turns.values():
+        children.setdefault(turn.parent, []).append(turn)
+    found: list[Turn] = []
+    waiting = children.get(None, [])[::-1]
+    while waiting:
+        found.append(turn := waiting.pop())
+        waiting += children.get(turn.id, [])[::-1]
+    return found
+
+
+def _facts(setup: Setup) -> Iterator[str]:
+    names = {"Pair": setup.pair, "Base": setup.base, "Guide": setup.guide}
+    facts = names | {"Settings": described(setup.settings)}
+    yield "\n".join(f"- {name}: {_line(fact)}" for name, fact in facts.items() if fact)
+    if setup.system.strip():
+        yield "## System prompt"
+        yield _placed(setup.system)
+
+
+def _message(turn: Turn, setup: Setup) -> Iterator[str]:
+    yield _placed(turn.text)
+    if turn.error:
+        yield f"*Error: {_line(turn.error)}*"
+    if turn.is_reply:
+        drawn = turn.setup and turn.setup.settings.sampling.temperature
+        seed = f" · seed {turn.setup.settings.seed}" if turn.setup and drawn else ""
+        yield f"*{_line(account(turn))}{seed}*"
+    if turn.setup and (other := asked_with(turn.setup, setup)):
+        yield f"*Asked with {_line(other)}*"
+
+
+def _line(text: str) -> str:
+    """Any text as one line that no Markdown acts on."""
+    return _SPECIAL.sub(r"\\\1", " ".join(inert(text).split()))
+
+
+def _placed(text: str) -> str:
+    """A message so that it cannot reach beyond its place."""
+    # Tabs stay: a Makefile in a reply is of no use without.
+    text = "\t".join(inert(part) for part in text.split("\t")).strip("\n")
+    # A heading after it tells whether it ends before the next message begins.
+    tokens = _PARSER.parse(f"{text}\n\n# end")
+    tokens, after = tokens[:-3], tokens[-3:]
+    if any(token.type.startswith("html") for token in _all(tokens + after)):
+        longest = max((len(run) for run in _BACKTICKS.findall(text)), default=0)
+        fence = "`" * max(3, longest + 1)
+        return f"{fence}text\n{text}\n{fence}"
+    contained = after[0].type == "heading_open" and after[0].level == 0
+    if not contained or any(token.tag in _OWN_LEVELS for token in tokens):
+        return "\n".join(f"> {line}".rstrip(" ") for line in text.split("\n"))
+    return text
+
+
+def _all(tokens: Sequence[Token]) -> Iterator[Token]:
+    for token in tokens:
+        yield token
+        yield from token.children or ()

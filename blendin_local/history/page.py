@@ -1,0 +1,255 @@
+"""A conversation as one page that needs nothing else: every branch, and every token with its figures.
+
+What a script of the page shows beside the text is embedded as JSON, in short rows: figures and
+probabilities as whole ten-thousandths, -1 for what was not measured, tokens by their place in one table.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jinja2
+
+from blendin_local.attribution import Attribution
+from blendin_local.explanation import FIGURES, SPEAKERS, formula
+from blendin_local.history.account import account, asked_with, described
+from blendin_local.history.markdown import depth_first
+from blendin_local.history.rendered import rendered
+from blendin_local.history.tree import Setup, Tree, Turn
+from blendin_local.inert import inert
+from blendin_local.steps import Candidate, Candidates, Source, Step
+
+__all__ = ["as_page"]
+
+_COLUMNS = (
+    "probability", "base confidence c_b", "guide confidence c_g", "reliability", "agreement a", "weight α",
+    "divergence",
+)  # fmt: skip
+"""The figures of a step in the order of its row."""
+_EXPLAINED = (
+    "who spoke", "confidence", "reliability", "agreement", "alpha", "divergence", "intervention rate",
+    "changed-token rate", "guide-word rate", "mean and lowest reliability", "weak passages", "tokens/s",
+    "time to first token",
+)  # fmt: skip
+_PROBABILITY = (
+    "The token's share of the distribution that it was chosen from, before temperature and penalties."
+)
+_VIEWS = {
+    "source": "who spoke",
+    "alpha": "α",
+    "confidence": "base confidence",
+    "divergence": "divergence",
+}
+_QUARTERS = ("under 0.25", "0.25 to 0.5", "0.5 to 0.75", "0.75 and more")
+_VISIBLE = str.maketrans({" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"})
+_STOP = "(stop)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Text of one step; step: its place in the reply, -1 for text that is no step's."""
+
+    text: str
+    classes: str = ""
+    step: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A turn as the template shows it; before, after: the places of its neighbours among its siblings."""
+
+    place: int
+    is_reply: bool
+    hidden: bool
+    pieces: list[_Piece]
+    rendered: str
+    siblings: int
+    rank: int
+    before: int | None
+    after: int | None
+    account: str
+    figures: list[tuple[str, str]]
+    error: str
+    other: str
+
+
+def as_page(title: str, setup: Setup, tree: Tree) -> str:
+    """The page, as HTML."""
+    turns = depth_first(tree)
+    places = {turn.id: place for place, turn in enumerate(turns)}
+    path = tree.path()
+    current = {turn.id for turn in path}
+    siblings: dict[str | None, list[Turn]] = {}
+    for turn in turns:
+        siblings.setdefault(turn.parent, []).append(turn)
+    tokens = _Tokens()
+    data = {
+        "parents": [places[turn.parent] if turn.parent else -1 for turn in turns],
+        "path": [places[turn.id] for turn in path],
+        "figures": list(_COLUMNS),
+        "speakers": [SPEAKERS[source] for source in Source],
+        "steps": [[_row(step, turn, tokens) for step in turn.steps] for turn in turns],
+        "tokens": tokens.shown,
+    }
+    views = [_view(turn, setup, siblings[turn.parent], places, turn.id not in current) for turn in turns]
+    return _template().render(
+        title=inert(title) or "Conversation",
+        models=inert(f"{setup.base} + {setup.guide}"),
+        settings=inert(described(setup.settings)),
+        system=inert(setup.system).strip(),
+        turns=views,
+        views=_VIEWS,
+        speakers={str(source): SPEAKERS[source] for source in Source if source is not Source.STOP},
+        quarters=_QUARTERS,
+        help={"probability": _PROBABILITY} | {name: FIGURES[name] for name in _EXPLAINED},
+        data=data,
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("blendin_local", "history"),
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    environment.filters["hash"] = _hash
+    return environment.get_template("page.html.jinja")
+
+
+def _hash(source: str) -> str:
+    """What a Content-Security-Policy calls an inline script or style of that text."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+
+
+# A turn
+
+
+def _view(turn: Turn, setup: Setup, siblings: list[Turn], places: dict[str, int], hidden: bool) -> _View:
+    rank = siblings.index(turn)
+    return _View(
+        place=places[turn.id],
+        is_reply=turn.is_reply,
+        hidden=hidden,
+        pieces=list(_pieces(turn)),
+        rendered=rendered(turn.text.strip() if turn.is_reply else turn.text),
+        siblings=len(siblings),
+        rank=rank + 1,
+        before=places[siblings[rank - 1].id] if rank else None,
+        after=places[siblings[rank + 1].id] if rank + 1 < len(siblings) else None,
+        account=account(turn) if turn.is_reply else "",
+        figures=list(_figures(turn)) if turn.is_reply else [],
+        error=inert(turn.error),
+        other=inert(asked_with(turn.setup, setup)) if turn.setup else "",
+    )
+
+
+def _pieces(turn: Turn) -> Iterator[_Piece]:
+    released = "".join(step.text for step in turn.steps)
+    if not turn.steps or not turn.text.startswith(released):
+        yield _Piece(inert(turn.text).strip("\n"))
+        return
+    attribution = Attribution()
+    owned = [piece for step in turn.steps for piece in attribution.take(step)]
+    owned += attribution.release(turn.text[len(released) :])
+    places = {id(step): place for place, step in enumerate(turn.steps)}
+    begun = False
+    for text, step in owned:
+        # A base begins its reply with the space or line break that its prompt left to it.
+        shown = inert(text) if begun else inert(text).lstrip()
+        begun = begun or bool(shown)
+        # White space before a word stays out of it: a line under nothing is no mark.
+        word = shown.lstrip() or shown
+        if lead := shown.removesuffix(word):
+            yield _Piece(lead)
+        if word:
+            yield _Piece(word, _classes(step), places[id(step)])
+    if turn.steps[-1].source is Source.STOP:
+        yield _Piece("■", "stop", len(turn.steps) - 1)
+
+
+def _classes(step: Step) -> str:
+    """The source, and the band of each figure from 0, unremarkable, to 3; without one it was not measured."""
+    bands = {
+        "a": _quarter(step.alpha) if step.intervened else None,
+        "c": None if step.c_b is None else 3 - _quarter(step.c_b),
+        "d": None if step.divergence is None else _quarter(step.divergence),
+    }
+    return " ".join([step.source, *(f"{name}{band}" for name, band in bands.items() if band is not None)])
+
+
+def _quarter(value: float) -> int:
+    return max(0, min(3, int(value * 4)))
+
+
+def _figures(turn: Turn) -> Iterator[tuple[str, str]]:
+    summary = turn.summary
+    yield "intervention rate", f"{summary.intervention_rate:.1%}"
+    yield "changed-token rate", f"{summary.changed_rate:.1%}"
+    yield "guide-word rate", f"{summary.guide_word_rate:.1%}"
+    reliability = "reliability" if turn.calibrated else "confidence of whoever spoke"
+    for name, value in (
+        ("mean α of interventions", summary.mean("alpha")),
+        ("mean c_b", summary.mean("c_b")),
+        ("mean c_g", summary.mean("c_g")),
+        ("mean divergence", summary.mean("divergence")),
+        (f"mean {reliability}", summary.mean("reliability")),
+        (f"lowest {reliability}", summary.lowest_reliability),
+    ):
+        if value is not None:
+            yield name, f"{value:.2f}"
+    yield "weak steps", f"{summary.weak_share:.1%}"
+    if turn.setup and turn.setup.settings.sampling.temperature:
+        yield "seed", str(turn.setup.settings.seed)
+    if summary.tokens_per_second:
+        yield "tokens/s", f"{summary.tokens_per_second:.1f}"
+        yield "time to first token", f"{summary.timings.first_token_s:.2f} s"
+
+
+# Steps as rows
+
+
+class _Tokens:
+    """The table of tokens that steps name by their places."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+        self._places: dict[bytes, int] = {}
+
+    def place(self, data: bytes) -> int:
+        if data not in self._places:
+            self._places[data] = len(self.shown)
+            self.shown.append(inert(data.decode("utf-8", "backslashreplace").translate(_VISIBLE)) or _STOP)
+        return self._places[data]
+
+
+def _row(step: Step, turn: Turn, tokens: _Tokens) -> list[Any]:
+    """Source, token, statements on α, the figures of `_COLUMNS`, then candidates of base, guide and blend."""
+    figures = (
+        step.probability, step.c_b, step.c_g, step.reliability if turn.calibrated else None, step.agreement,
+        step.alpha, step.divergence,
+    )  # fmt: skip
+    listed = step.candidates or Candidates()
+    return [
+        list(Source).index(step.source),
+        tokens.place(step.data),
+        "\n".join(formula(step, turn.setup.settings.blend)) if turn.setup else "",
+        [_parts(figure) for figure in figures],
+        _flat(listed.base, tokens),
+        _flat(listed.guide, tokens),
+        # Without an intervention the blend is the writer's own distribution.
+        _flat(listed.blend, tokens) if step.intervened else [],
+    ]
+
+
+def _flat(candidates: tuple[Candidate, ...], tokens: _Tokens) -> list[int]:
+    return [n for each in candidates for n in (tokens.place(each.data), _parts(each.probability))]
+
+
+def _parts(value: float | None) -> int:
+    return -1 if value is None else round(value * 10_000)

@@ -1,0 +1,116 @@
+"""Values of a JSON document as the types that the code declares, each checked."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from blendin_local.errors import HistoryError, SettingError
+
+__all__ = ["BASE64", "Damage", "read", "read_fields"]
+
+BASE64 = "_base64"
+"""What is added to a name for bytes that are not UTF-8."""
+
+_KINDS = {str: "a text", bytes: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+class Damage(HistoryError):
+    """Says where a value stands, and what it should be."""
+
+
+def read(kind: Any, value: Any, where: str) -> Any:
+    """A value as that type: plain ones, literals, StrEnums, `X | None`, lists, tuples, dicts, dataclasses.
+
+    where: what messages call it. Raises Damage.
+    """
+    if kind is Any:
+        return value
+    if kind in _KINDS:
+        return _plain(kind, value, where)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return None if value is None else read(arguments[0], value, where)
+    if origin in (list, tuple):
+        if not isinstance(value, list):
+            raise Damage(f"{where} is not a list")
+        return origin(read(arguments[0], each, f"{where}[{i}]") for i, each in enumerate(value))
+    if origin is dict:
+        return {
+            key: read(arguments[1], each, f"{where}.{key}") for key, each in _object(value, where).items()
+        }
+    if is_dataclass(kind):
+        return _construct(kind, read_fields(kind, value, where), where)
+    choices = arguments if origin is Literal else tuple(kind)
+    if not isinstance(value, str) or value not in choices:
+        raise Damage(f"{where} is none of {', '.join(choices)}")
+    return value if origin is Literal else kind(value)
+
+
+def read_fields(
+    kind: Any, value: Any, where: str, keys: Mapping[str, str] | None = None, skipped: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The fields of a dataclass that an object holds; other keys are ignored. Raises Damage.
+
+    keys: of fields that stand under another key than their name. Bytes may stand under the key with
+    `BASE64` added.
+    """
+    record = _object(value, where)
+    found = {}
+    for name, hint, required in _declared(kind):
+        key = (keys or {}).get(name, name)
+        if name in skipped:
+            continue
+        if hint is bytes and f"{key}{BASE64}" in record:
+            found[name] = _bytes(record[f"{key}{BASE64}"], f"{where}.{key}{BASE64}")
+        elif key in record:
+            found[name] = read(hint, record[key], f"{where}.{key}")
+        elif required:
+            raise Damage(f"{where}.{key} is missing")
+    return found
+
+
+@cache
+def _declared(kind: type) -> list[tuple[str, Any, bool]]:
+    """Name, type and necessity of every field."""
+    hints = get_type_hints(kind)
+    return [
+        (each.name, hints[each.name], each.default is MISSING and each.default_factory is MISSING)
+        for each in fields(kind)
+    ]
+
+
+def _construct(kind: Any, values: dict[str, Any], where: str) -> Any:
+    try:
+        return kind(**values)
+    except SettingError as error:
+        raise Damage(f"{where}: {str(error).rstrip('.')}") from error
+
+
+def _plain(kind: Any, value: Any, where: str) -> Any:
+    if kind is bytes and isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if kind is float and type(value) is int and abs(value) < 1 << 1023:
+        return float(value)
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise Damage(f"{where} is not {_KINDS[kind]}")
+    return value
+
+
+def _bytes(value: Any, where: str) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise Damage(f"{where} is not base64") from error
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Damage(f"{where} is not an object")
+    return value

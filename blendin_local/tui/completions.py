@@ -1,0 +1,100 @@
+"""What can stand where the cursor is: commands and their arguments, files after an @."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from blendin_local.mentions import complete_path, unfinished
+from blendin_local.tui.commands import COMMANDS, SPECS, Names, is_command
+
+MOST_FILES = 100
+EXPORTS = {
+    ".md": "Markdown, to read",
+    ".json": "everything, for programs",
+    ".html": "a page with the colours",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """`text` can stand in place of what was typed from the column `start` on.
+
+    hint: what goes on after it. description: what it means.
+    """
+
+    text: str
+    description: str = ""
+    start: int = 0
+    hint: str = ""
+
+
+def completions(line: str, names: Names, *, first: bool) -> list[Completion]:
+    """What could stand in place of the end of `line`, the text before the cursor on its line.
+
+    first: whether that is the first line of the input, where commands stand. [] where there is nothing to
+    offer, or what is typed is all there is.
+    """
+    found = complete(line, names) if first and is_command(line) else _complete_mention(line, names.folder)
+    return [] if [each.text for each in found] == [line[each.start :] for each in found[:1]] else found
+
+
+def complete(text: str, names: Names) -> list[Completion]:
+    """How a command, typed up to the cursor, can go on."""
+    head, space, rest = text.partition(" ")
+    if not space:
+        commands = [
+            Completion(
+                f"/{spec.name}{' ' if spec.needs_argument else ''}",
+                spec.help,
+                hint="" if spec.choices else spec.argument,
+            )
+            for spec in SPECS
+        ]
+        return _matching(head, commands)
+    spec = COMMANDS.get(head[1:])
+    if spec is None:
+        return []
+    if spec.name == "export":
+        return _complete_export(rest, len(text) - len(rest), names.folder)
+    before, _, last = rest.rpartition(" ")
+    offered: Mapping[str, str] = {} if before else dict.fromkeys(spec.choices, "")
+    if spec.offer:
+        offered = spec.offer(before, names)
+    return _matching(last, [Completion(each, what, len(text) - len(last)) for each, what in offered.items()])
+
+
+def _matching(typed: str, offered: list[Completion]) -> list[Completion]:
+    """Those that begin with what was typed, then those that hold it; what was typed itself stands first."""
+    low = typed.casefold()
+
+    def rank(each: Completion) -> tuple[bool, bool]:
+        return each.text.rstrip() != typed, not each.text.casefold().startswith(low)
+
+    return sorted((each for each in offered if low in each.text.casefold()), key=rank)
+
+
+def _complete_export(typed: str, start: int, folder: Path) -> list[Completion]:
+    found = {path: "folder" for path in complete_path(typed, folder) if path.endswith("/")}
+    name = typed.rpartition("/")[2]
+    if name and not name.endswith(tuple(EXPORTS)):
+        stem = typed.removesuffix(Path(name).suffix or ".")
+        found |= {stem + end: what for end, what in EXPORTS.items() if (stem + end).startswith(typed)}
+    return [Completion(text, what, start) for text, what in found.items()]
+
+
+def _complete_mention(line: str, folder: Path) -> list[Completion]:
+    if not (mention := unfinished(line)):
+        return []
+    start, prefix, quoted = mention
+    return [
+        Completion(_mention(path, quoted), start=start) for path in complete_path(prefix, folder)[:MOST_FILES]
+    ]
+
+
+def _mention(path: str, quoted: bool) -> str:
+    if not quoted and " " not in path:
+        return f"@{path}"
+    # A folder's quotes stay open: its files come next.
+    return f'@"{path}' + ("" if path.endswith("/") else '"')

@@ -1,0 +1,167 @@
+"""One message in the transcript: its words, a line under them, and how either becomes lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+
+from rich.segment import Segment
+
+from blendin_local.history.tree import Turn
+from blendin_local.inert import inert
+from blendin_local.tui.markdown_lines import Lines
+from blendin_local.tui.reply_text import Piece
+from blendin_local.tui.tagged_text import Tag, TaggedText, cells
+
+
+class Kind(StrEnum):
+    """What an entry is."""
+
+    USER = "user"
+    REPLY = "reply"
+    ERROR = "error"
+    NOTE = "note"
+
+
+class View(StrEnum):
+    """How a reply is shown. While it is written it is tokens."""
+
+    MARKDOWN = "markdown"
+    TOKENS = "tokens"
+
+
+class Entry:
+    """A message, a reply, an error or a note. It takes its lines and one empty line after them.
+
+    Lines are made when they are first wanted; until then the height is an estimate, because a long
+    conversation must open at once.
+    """
+
+    def __init__(self, kind: Kind, turn: Turn | None = None, view: View = View.TOKENS) -> None:
+        self.kind = kind
+        self.turn = turn
+        self.view = view
+        self.body = TaggedText()
+        self.foot = TaggedText()
+        self.filled = kind is not Kind.REPLY
+        self._markdown: Lines | None = None
+        self._width = 0
+        self._estimate = 1
+
+    # Words
+
+    def append(self, pieces: Iterable[Piece]) -> None:
+        """Add inert text to the end."""
+        self.filled = True
+        for piece, tag in pieces:
+            self.body.append(piece, tag)
+
+    def begin_again(self) -> None:
+        """Forget the words: they are about to be written anew, as tokens."""
+        self.view, self.filled, self._markdown = View.TOKENS, True, None
+        self.body, self.foot = TaggedText(), TaggedText()
+        if self._width:
+            self.body.layout(self._width)
+
+    def set_foot(self, text: str, tag: str = "note") -> None:
+        """What stands under the words."""
+        self.foot = TaggedText()
+        self.foot.append(inert(text), tag)
+        if self._width:
+            self.foot.layout(self._width)
+
+    @property
+    def text(self) -> str:
+        """The words, inert."""
+        return self.body.text if self.filled or self.turn is None else inert(self.turn.text).strip()
+
+    # Lines
+
+    @property
+    def as_markdown(self) -> bool:
+        return self.kind is Kind.REPLY and self.view is View.MARKDOWN
+
+    @property
+    def prepared(self) -> bool:
+        """Whether its lines are made, and its height is no estimate."""
+        return bool(self._width) and (self._markdown is not None if self.as_markdown else self.filled)
+
+    @property
+    def height(self) -> int:
+        foot = len(self.foot.lines) if self.foot.text else 0
+        return (self.body_height if self.prepared else self._estimate) + foot + 1
+
+    @property
+    def body_height(self) -> int:
+        return len(self._markdown or ()) if self.as_markdown else len(self.body.lines)
+
+    def resize(self, width: int) -> None:
+        """Take a new width; lines that nobody sees are made later."""
+        self._width, self._markdown = 0, None
+        self._estimate = sum(max(1, -(-cells(line) // width)) for line in self.text.split("\n"))
+        self.foot.layout(width)
+
+    def prepare(
+        self, width: int, fill: Callable[[Turn], Iterable[Piece]], render: Callable[[str, int], Lines]
+    ) -> None:
+        """Make the lines. fill: the pieces of a kept reply. render: Markdown to lines."""
+        self._width = width
+        if self.as_markdown:
+            if self._markdown is None:
+                self._markdown = render(self.turn.text if self.turn else self.body.text, width)
+        elif not self.filled and self.turn is not None:
+            self.append(fill(self.turn))
+        self.body.layout(width)
+        self.foot.layout(width)
+
+    def restyle(self) -> None:
+        """Forget lines whose colours are made with them."""
+        self._markdown = None
+
+    def segments(self, line: int) -> list[Segment]:
+        """A line of Markdown."""
+        return self._markdown[line] if self._markdown and line < len(self._markdown) else []
+
+    def runs(self, line: int) -> Iterable[tuple[str, Tag]]:
+        """The pieces of a line of words, or of the foot after them."""
+        part, place = (self.body, line) if line < self.body_height else (self.foot, line - self.body_height)
+        if place < len(part.lines) and part.text:
+            yield from part.runs(*part.lines[place])
+
+    def is_markdown_line(self, line: int) -> bool:
+        return self.as_markdown and line < self.body_height
+
+    # Copying
+
+    def cut(self, first: tuple[int, int] | None, last: tuple[int, int] | None) -> str:
+        """The text between two (line, column)s, None being either end, without breaks that the width made."""
+        if self.as_markdown:
+            lines = ["".join(segment.text for segment in line) for line in self._markdown or ()]
+            end = len(lines) if last is None else last[0] + 1
+            chosen = lines[first[0] if first else 0 : end]
+            if last is not None and chosen and last[0] < len(lines):
+                chosen[-1] = chosen[-1][: last[1]]
+            if first is not None and chosen:
+                chosen[0] = chosen[0][first[1] :]
+            return "\n".join(line.rstrip() for line in chosen)
+        start = 0 if first is None else self._place(*first)
+        return self.body.text[start : None if last is None else self._place(*last)]
+
+    def step_at(self, line: int, column: int) -> int | None:
+        """The step whose text stands there."""
+        if self.as_markdown or line >= len(self.body.lines):
+            return None
+        start, end = self.body.lines[line]
+        tag = self.body.tag_at(start + column) if start + column < end else None
+        return tag if isinstance(tag, int) else None
+
+    def line_of(self, step: int) -> int | None:
+        """The line on which a step's text begins."""
+        place = self.body.place_of(step)
+        return None if self.as_markdown or place is None else self.body.line_at(place)
+
+    def _place(self, line: int, column: int) -> int:
+        if line >= len(self.body.lines):
+            return len(self.body.text)
+        start, end = self.body.lines[line]
+        return min(start + column, end)

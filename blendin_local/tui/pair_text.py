@@ -1,0 +1,131 @@
+"""Pairs and models as rows of a list, and what there is to say about a pair before it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from textual.content import Content
+
+from blendin_local import memory
+from blendin_local.fit import Overlap, cautions, room, same_vocabulary
+from blendin_local.inert import inert
+from blendin_local.llamacpp.gguf import GgufHeader
+from blendin_local.pairs_on_hand import ModelOnHand, PairOnHand
+from blendin_local.settings import ModelOptions
+from blendin_local.tui.widgets.pick_list import Row
+
+LOADED, MISSING, WRONG = "●", "↓", "✗"
+_MUTED = "$foreground-muted"
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What pairs are judged by: the loaded pair with its name in the catalogue, and how models are opened.
+
+    overlaps: by the fingerprints of base and guide; a sentence where they could not be compared.
+    """
+
+    options: ModelOptions
+    loaded: PairOnHand | None
+    loaded_name: str
+    overlaps: dict[tuple[str, str], Overlap | str]
+
+    @property
+    def loaded_headers(self) -> tuple[GgufHeader, ...]:
+        return (self.loaded and self.loaded.headers) or ()
+
+    def is_loaded(self, pair: PairOnHand) -> bool:
+        """Whether that pair is the loaded one; a pair of another name brings other settings."""
+        if self.loaded is None or not pair.headers or pair.paths != self.loaded.paths:
+            return False
+        return not (pair.name and self.loaded_name) or pair.name == self.loaded_name
+
+
+def pair_row(pair: PairOnHand, group: str, knowledge: Knowledge) -> Row[PairOnHand]:
+    """Two lines: name and state; the models and what the catalogue says of them."""
+    mark, state = " ", ""
+    if pair.problem:
+        mark, state = WRONG, "cannot be used"
+    elif pair.missing:
+        mark, state = MISSING, "not on this machine"
+    elif pair.headers:
+        files = sum(header.size_bytes for header in pair.headers)
+        needs = sum(memory.estimate(header, knowledge.options).total for header in pair.headers)
+        state = f"{_gb(files)} on disk, takes {_gb(needs)}"
+        if knowledge.is_loaded(pair):
+            mark, state = LOADED, f"loaded now · {state}"
+    # A suggested pair has no name but those of its models.
+    second = ": ".join(filter(None, [f"{pair.base} + {pair.guide}" if pair.name else "", pair.note]))
+    shown = Content.assemble(
+        f"{mark} ", (_line(pair.title), "bold"), (f"  {state}", _MUTED), "\n",
+        (f"  {_line(second)}", _MUTED),
+    )  # fmt: skip
+    return Row(
+        "\0".join((pair.name, pair.base, pair.guide)),
+        pair,
+        shown,
+        f"{pair.title} {pair.base} {pair.guide} {pair.note}",
+        group,
+    )
+
+
+def model_row(model: ModelOnHand) -> Row[ModelOnHand]:
+    """One line: quantization, size, name."""
+    header = model.header
+    about = f"{header.quantization:<8.8}{_gb(header.size_bytes):>8}" if header else f"{'?':<16}"
+    shown = Content.assemble(f"{WRONG if model.problem else ' '} ", (about, _MUTED), f"  {_line(model.name)}")
+    searched = f"{model.name} {model.place} {header.quantization if header else ''}"
+    return Row(model.given, model, shown, searched)
+
+
+def files(pair: PairOnHand) -> Content:
+    """A line for each file of a pair that is here."""
+    lines = []
+    for role, header in zip(("base", "guide"), pair.headers or (), strict=False):
+        about = f"{header.n_params / 1e6:,.0f} M parameters · {header.quantization} · "
+        about += f"{_gb(header.size_bytes)} · {header.path}"
+        lines.append(
+            Content.assemble(f"{role:<7}", (_line(header.label), "bold"), (f"  {_line(about)}", _MUTED))
+        )
+    return Content("\n").join(lines)
+
+
+def judgement(pair: PairOnHand, knowledge: Knowledge) -> Content:
+    """What would have to come first, how both models go together, and whether there is room for them."""
+    return Content("\n").join(_judgement(pair, knowledge))
+
+
+def _judgement(pair: PairOnHand, knowledge: Knowledge) -> Iterator[Content]:
+    for entry in pair.missing:
+        about = " · ".join(filter(None, [_gb(entry.size) if entry.size else "", entry.licence, entry.note]))
+        yield Content.assemble((_line(entry.name), "bold"), (f"  {_line(about)}", _MUTED))
+    if pair.headers is None:
+        return
+    yield Content(inert(_vocabulary(*pair.headers, knowledge)))
+    if not knowledge.is_loaded(pair):
+        there = room(pair.headers, knowledge.options, knowledge.loaded_headers)
+        yield Content(there.needs)
+        yield Content.styled(there.verdict, "" if there.fits else "bold $text-warning")
+    for caution in cautions(*pair.headers):
+        yield Content.styled(caution, "$text-warning")
+
+
+def _vocabulary(base: GgufHeader, guide: GgufHeader, knowledge: Knowledge) -> str:
+    if same_vocabulary(base, guide):
+        return "Both have the same vocabulary: every token of the guide is one of the base's."
+    match knowledge.overlaps.get((base.fingerprint, guide.fingerprint)):
+        case Overlap() as overlap:
+            return f"The vocabularies differ: {overlap.share:.0%} of the guide's tokens are the base's too."
+        case str(reason):
+            return reason
+    return "The vocabularies differ: counting the tokens that they share …"
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"
+
+
+def _line(text: str) -> str:
+    """Any text on one line."""
+    return " ".join(inert(text).split())

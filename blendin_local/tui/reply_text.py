@@ -1,0 +1,80 @@
+"""The words of a reply for the transcript: pieces of inert text, each tagged with its step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from blendin_local.attribution import Attribution
+from blendin_local.history.tree import Turn
+from blendin_local.inert import inert
+from blendin_local.steps import FinishReason, Step
+
+Piece = tuple[str, str | int]
+"""Inert text, and its tag: the index of the step that it belongs to, or the name of a style."""
+
+_ENDS: dict[FinishReason, str] = {
+    "cancelled": "stopped",
+    "length": "cut off at the token limit",
+    "context": "cut off: the context is full",
+}
+
+
+class ReplyText:
+    """Turns the steps of a reply into pieces as they come."""
+
+    def __init__(self) -> None:
+        self._attribution = Attribution()
+        self._released = 0
+        self._says_something = False
+
+    def take(self, steps: Sequence[Step]) -> list[Piece]:
+        """The text of new steps."""
+        pieces: list[Piece] = []
+        for step in steps:
+            self._released += len(step.text)
+            pieces += self._shown(self._attribution.take(step))
+        return pieces
+
+    def end(self, text: str) -> list[Piece]:
+        """What no step released of the whole text."""
+        return self._shown(self._attribution.release(text[self._released :]))
+
+    def _shown(self, pieces: Sequence[tuple[str, Step]]) -> list[Piece]:
+        shown: list[Piece] = [(inert(text), step.index) for text, step in pieces]
+        if not self._says_something:
+            # A base begins its reply with the space or line break that its prompt left to it.
+            while shown and not (first := shown[0][0].lstrip()):
+                shown.pop(0)
+            if shown:
+                shown[0] = (first, shown[0][1])
+                self._says_something = True
+        return shown
+
+
+def pieces_of(turn: Turn, steps: Sequence[Step]) -> list[Piece]:
+    """All pieces of a reply that is over."""
+    if not steps:
+        return [(inert(turn.text).strip(), "base")]
+    text = ReplyText()
+    return [*text.take(steps), *text.end(turn.text)]
+
+
+def account(turn: Turn, siblings: Sequence[Turn] = ()) -> str:
+    """The line under a reply that is over: how it went, and with what it was asked."""
+    summary = turn.summary
+    parts = [f"{siblings.index(turn) + 1}/{len(siblings)}"] if len(siblings) > 1 else []
+    if turn.finish_reason in _ENDS:
+        parts.append(_ENDS[turn.finish_reason])
+    if turn.setup:
+        parts.append(turn.setup.settings.blend.method)
+    parts.append("1 token" if summary.tokens == 1 else f"{summary.tokens} tokens")
+    if speed := summary.tokens_per_second:
+        parts.append(f"{speed:.0f}/s")
+    parts += [
+        f"intervened {summary.intervention_rate:.0%}",
+        f"changed {summary.changed_rate:.0%}",
+        f"guide words {summary.guide_word_rate:.0%}",
+    ]
+    if turn.dropped:
+        parts.append(f"{turn.dropped} old {'message' if turn.dropped == 1 else 'messages'} left out")
+    return " · ".join(parts)

@@ -1,0 +1,145 @@
+"""Replies of several methods to one message, next to each other, with how far each can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Grid, Vertical
+from textual.content import Content
+from textual.getters import query_one
+from textual.screen import ModalScreen
+from textual.widgets import Footer, Static
+
+from blendin_local.history.tree import Turn
+from blendin_local.inert import inert
+from blendin_local.steps import Summary
+from blendin_local.tui.bars import bar
+from blendin_local.tui.entry import Entry, Kind
+from blendin_local.tui.reply_text import Piece
+from blendin_local.tui.widgets.transcript import Transcript
+
+_BAR = 10
+
+
+class ReplyColumn(Vertical):
+    """One method's reply: its name, its words, its figures."""
+
+    words = query_one(Transcript)
+    figures = query_one(".figures", Static)
+
+    def __init__(self, number: int, method: str) -> None:
+        super().__init__()
+        self.border_title = f"{number} {method}"
+        self.entry: Entry | None = None
+        self.turn: Turn | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Transcript(lambda turn: [])
+        yield Static("waits", classes="figures", markup=False)
+
+    def begin(self, turn: Turn) -> None:
+        self.entry = self.words.add(Entry(Kind.REPLY, turn))
+        self.entry.begin_again()
+        self.figures.update("reads the conversation …")
+
+    def show(self, summary: Summary, calibrated: bool = False) -> None:
+        mean, lowest = summary.mean("reliability"), summary.lowest_reliability
+        full, rest = bar(mean or 0.0, _BAR)
+        title = "reliability" if calibrated else "confidence"
+        numbers = f" {mean:.2f}, lowest {lowest:.2f}" if mean is not None and lowest is not None else " –"
+        speed = f" · {summary.tokens_per_second:.0f}/s" if summary.tokens_per_second else ""
+        self.figures.update(
+            Content.assemble(
+                f"{title} ", (full, "$source-guide"), (rest, "$foreground-disabled"), numbers, "\n",
+                (f"{summary.tokens} tokens{speed} · intervened {summary.intervention_rate:.0%} · "
+                 f"changed {summary.changed_rate:.0%}", "$text-muted"),
+            )
+        )  # fmt: skip
+
+
+class CompareScreen(ModalScreen[int | None]):
+    """begin: called once the columns are there. Results in the number of the picked one, from 0, or None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Back", id="compare.leave"),
+        Binding("enter", "pick", "Go on with it", id="compare.pick"),
+        Binding("left,h", "move(-1)", "Left", show=False, id="compare.left"),
+        Binding("right,l", "move(1)", "Right", show=False, id="compare.right"),
+        *(
+            Binding(str(n), f"pick({n})", f"Pick {n}", show=False, id=f"compare.pick_{n}")
+            for n in range(1, 10)
+        ),
+    ]
+
+    def __init__(self, question: str, methods: Sequence[str], begin: Callable[[], None]) -> None:
+        super().__init__()
+        self._question = question
+        self._columns = [ReplyColumn(place + 1, method) for place, method in enumerate(methods)]
+        self._begin = begin
+        self._current = -1
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="compare"):
+            first = next((line for line in self._question.splitlines() if line.strip()), "")
+            yield Static(Content.assemble(("❯ ", "$text-primary"), inert(first)), id="question")
+            with Grid(id="columns"):
+                yield from self._columns
+            yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self._columns[0].words.focus()
+        self._begin()
+
+    # What happens to the replies
+
+    def begin(self, turn: Turn) -> None:
+        """The next column's reply begins."""
+        self._current += 1
+        self._columns[self._current].begin(turn)
+
+    def write(self, pieces: Iterable[Piece]) -> None:
+        """Words of the reply under way."""
+        column = self._columns[self._current]
+        if column.entry is not None:
+            column.words.write(column.entry, pieces)
+
+    def show(self, summary: Summary) -> None:
+        """Figures of the reply under way."""
+        self._columns[self._current].show(summary)
+
+    def end(self, turn: Turn | None, error: str) -> None:
+        """The reply under way is over; turn: None where nothing came of it."""
+        column = self._columns[self._current]
+        column.turn = turn
+        if turn is not None:
+            column.show(turn.summary, turn.calibrated)
+        else:
+            column.figures.update(Content.styled(inert(error) or "no words came", "$text-error"))
+
+    # Keys
+
+    @property
+    def _focused(self) -> int:
+        return next((i for i, column in enumerate(self._columns) if column.has_focus_within), 0)
+
+    def action_move(self, by: int) -> None:
+        self._columns[(self._focused + by) % len(self._columns)].words.focus()
+
+    def action_pick(self, number: int = 0) -> None:
+        place = number - 1 if number else self._focused
+        if place < len(self._columns) and self._columns[place].turn is not None:
+            self.dismiss(place)
+        else:
+            self.app.clear_notifications()
+            self.notify("That reply is not there yet: wait for its end, or pick another.", markup=False)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+    @on(Transcript.Pointed)
+    def _ignore(self, message: Transcript.Pointed) -> None:
+        message.stop()

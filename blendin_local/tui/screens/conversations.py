@@ -1,0 +1,308 @@
+"""Earlier conversations: find one, open it, rename it, delete it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.getters import query_one
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from blendin_local.errors import HistoryError
+from blendin_local.history.search import Listed
+from blendin_local.history.store import Store
+from blendin_local.inert import inert
+from blendin_local.tui.conversation_rows import CURRENT, heads, one_line, row
+
+_PAUSE_S = 0.12
+"""How long typing rests before the texts are searched."""
+_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The conversation to go on with; never the current one."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """The current conversation stays, under another title."""
+
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """The current conversation was deleted, and no other one was opened."""
+
+
+Choice = Opened | Renamed | Deleted
+
+
+class ConversationsScreen(ModalScreen[Choice | None]):
+    """Returns None where the current conversation goes on as it was."""
+
+    # Delete and U are keys of the list only: in the search field they edit, or are written.
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Close", id="conversations.close"),
+        Binding("f2,ctrl+e", "rename", "Rename", priority=True, id="conversations.rename"),
+        Binding("ctrl+d", "delete", "Delete", priority=True, id="conversations.delete"),
+        Binding("delete", "delete", "Delete", id="conversations.delete_row"),
+        Binding("ctrl+z", "undo", "Undo", priority=True, id="conversations.undo"),
+        Binding("u", "undo", "Undo", id="conversations.undo_row"),
+        Binding("down", "rows('cursor_down')", show=False, id="conversations.down"),
+        Binding("pagedown", "rows('page_down')", show=False, id="conversations.page_down"),
+        Binding("pageup", "rows('page_up')", show=False, id="conversations.page_up"),
+    ]
+
+    rows = query_one("#conversations-rows", OptionList)
+    search = query_one("#conversations-search", Input)
+    title_field = query_one("#conversations-title", Input)
+
+    def __init__(
+        self,
+        store: Store,
+        current: str | None = None,
+        query: str = "",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """current: the id of the conversation that is open now. query: what to search for at first."""
+        super().__init__()
+        self._store = store
+        self._current = current
+        self._query = query
+        self._clock = clock
+        self._listed: list[Listed] = []
+        self._deleted: list[Listed] = []
+        self._renamed: Listed | None = None
+        self._new_title: str | None = None
+        self._searched = ""
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="conversations") as box:
+            box.border_title = "Conversations"
+            yield Input(
+                self._query,
+                placeholder="words of a title or a message",
+                select_on_focus=False,
+                id="conversations-search",
+            )
+            yield Input(id="conversations-title")
+            yield Static(id="conversations-heads", markup=False)
+            yield _Rows(id="conversations-rows", markup=False)
+            yield Static(id="conversations-empty", markup=False)
+            yield Static(id="conversations-note", markup=False)
+
+    def on_mount(self) -> None:
+        self.search.border_title = "Search"
+        self.title_field.border_title = "New title"
+        self._show_keys()
+        self.search.focus()
+        self._find()
+
+    # The list
+
+    @on(Input.Changed, "#conversations-search")
+    def _typed(self) -> None:
+        self._find(_PAUSE_S)
+
+    @work(exclusive=True)
+    async def _find(self, pause: float = 0.0) -> None:
+        await asyncio.sleep(pause)
+        query = self.search.value
+        try:
+            listed = await asyncio.to_thread(self._store.list, query, _LIMIT)
+        except HistoryError as error:
+            self._note(str(error), wrong=True)
+            return
+        gone = {each.id for each in self._deleted}
+        self._searched = query.strip()
+        self._show(
+            [each for each in listed if each.id not in gone], None if self._searched else self._current
+        )
+        self._count()
+
+    def _show(self, listed: list[Listed], highlighted: str | None = None, at: int = 0) -> None:
+        """Show these rows; the cursor stands on that conversation, or else on the row of that index."""
+        self._listed = listed
+        self.set_class(not listed, "-empty")
+        found = (
+            f"Nothing found for “{one_line(self._searched)}”." if self._searched else "No conversations yet."
+        )
+        self.query_one("#conversations-empty", Static).update(Content(found))
+        self._draw()
+        ids = [each.id for each in listed]
+        place = ids.index(highlighted) if highlighted in ids else min(at, len(ids) - 1)
+        self.rows.highlighted = place if listed else None
+
+    def _draw(self) -> None:
+        """Lay the rows out for the width that there is."""
+        width = max(20, self.rows.scrollable_content_region.width - 2)
+        self.query_one("#conversations-heads", Static).update(heads(width))
+        now, highlighted = self._clock(), self.rows.highlighted
+        self.rows.set_options(
+            Option(row(each, width, now, current=each.id == self._current, found=bool(self._searched)))
+            for each in self._listed
+        )
+        self.rows.highlighted = highlighted
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
+
+    @property
+    def _chosen(self) -> Listed | None:
+        place = self.rows.highlighted
+        return None if place is None or place >= len(self._listed) else self._listed[place]
+
+    # Keys
+
+    def action_rows(self, move: str) -> None:
+        """Go from the search field into the list."""
+        if self._listed and not self._renaming:
+            self.rows.focus()
+            getattr(self.rows, f"action_{move}")()
+
+    def on_key(self, event: events.Key) -> None:
+        # Whoever types in the list searches.
+        undoes = event.key == "u" and self._deleted
+        if self.focused is self.rows and not undoes and (event.is_printable or event.key == "backspace"):
+            self.search.focus()
+            if event.character and event.is_printable:
+                self.search.insert_text_at_cursor(event.character)
+            else:
+                self.search.action_delete_left()
+            event.stop()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("rename", "delete"):
+            return not self._renaming and self._chosen is not None
+        if action == "undo":
+            return not self._renaming and bool(self._deleted)
+        return True
+
+    @on(Input.Submitted, "#conversations-search")
+    @on(OptionList.OptionSelected)
+    def _open(self) -> None:
+        if (chosen := self._chosen) is None:
+            return
+        self.dismiss(Opened(chosen.id) if chosen.id != self._current else self._outcome())
+
+    def action_leave(self) -> None:
+        if self._renaming:
+            self._end_renaming()
+        else:
+            self.dismiss(self._outcome())
+
+    def _outcome(self) -> Choice | None:
+        if any(each.id == self._current for each in self._deleted):
+            return Deleted()
+        return None if self._new_title is None else Renamed(self._new_title)
+
+    # Renaming
+
+    @property
+    def _renaming(self) -> bool:
+        return self._renamed is not None
+
+    def action_rename(self) -> None:
+        if (chosen := self._chosen) is not None:
+            self._renamed = chosen
+            self.title_field.value = one_line(chosen.title)
+            self.add_class("-renaming")
+            self.rows.disabled = True
+            self.title_field.focus()
+            self._show_keys()
+
+    def _end_renaming(self) -> None:
+        self._renamed = None
+        self.remove_class("-renaming")
+        self.rows.disabled = False
+        self.rows.focus()
+        self._show_keys()
+
+    @on(Input.Submitted, "#conversations-title")
+    async def _rename(self, message: Input.Submitted) -> None:
+        # Not the chosen one: a search may have come to its end meanwhile.
+        chosen = self._renamed
+        self._end_renaming()
+        if chosen is None or message.value == one_line(chosen.title):
+            return
+        with self._explained():
+            title = await asyncio.to_thread(self._store.set_title, chosen.id, message.value)
+            if chosen.id == self._current:
+                self._new_title = title
+            renamed = [replace(each, title=title) if each.id == chosen.id else each for each in self._listed]
+            self._show(renamed, chosen.id)
+
+    # Deleting
+
+    async def action_delete(self) -> None:
+        chosen, place = self._chosen, self.rows.highlighted
+        if chosen is None or place is None:
+            return
+        with self._explained():
+            await asyncio.to_thread(self._store.delete, chosen.id)
+            self._deleted.append(chosen)
+            self._show([each for each in self._listed if each is not chosen], at=place)
+            self._note(f"Until this list closes, Ctrl+Z brings back: {one_line(chosen.title)}")
+
+    async def action_undo(self) -> None:
+        with self._explained():
+            last = self._deleted[-1]
+            await asyncio.to_thread(self._store.undelete, last.id)
+            self._deleted.pop()
+            restored = sorted([*self._listed, last], key=lambda each: each.updated, reverse=True)
+            self._show(restored, last.id)
+            self._count()
+
+    # What is said around the list
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say what the store could not do."""
+        try:
+            yield
+        except HistoryError as error:
+            self._note(str(error), wrong=True)
+
+    def _count(self) -> None:
+        count = len(self._listed)
+        said = [f"{count} {'found' if self._searched else 'conversation' if count == 1 else 'conversations'}"]
+        if count >= _LIMIT:
+            said = [f"the latest {count}; search for older ones"]
+        if any(each.id == self._current for each in self._listed):
+            said.append(f"{CURRENT} is open now")
+        self._note("; ".join(said) if count else "")
+
+    def _note(self, text: str, *, wrong: bool = False) -> None:
+        note = self.query_one("#conversations-note", Static)
+        note.update(Content(inert(text)))
+        note.set_class(wrong, "-wrong")
+
+    def _show_keys(self) -> None:
+        keys = "Enter opens · F2 renames · Delete, Ctrl+D deletes · Esc closes"
+        box = self.query_one("#conversations", Vertical)
+        box.border_subtitle = "Enter renames · Esc leaves it as it was" if self._renaming else keys
+
+
+class _Rows(OptionList):
+    """Above its first row stands the search field."""
+
+    def action_cursor_up(self) -> None:
+        if self.highlighted:
+            super().action_cursor_up()
+        else:
+            self.screen.focus_previous()

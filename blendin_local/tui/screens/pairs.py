@@ -1,0 +1,321 @@
+"""Choosing another pair: by its name, of those that suggest themselves, or any two models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.getters import query_one
+from textual.screen import ModalScreen
+from textual.widgets import ContentSwitcher, Static
+
+from blendin_local.catalogue import Catalogue, load_catalogue
+from blendin_local.errors import BlendinError
+from blendin_local.fit import find_overlap, room, same_vocabulary
+from blendin_local.history.tree import Setup
+from blendin_local.inert import inert
+from blendin_local.pairs_on_hand import ModelOnHand, PairOnHand, Search, Stock, look_at, pair_of
+from blendin_local.settings import ModelOptions
+from blendin_local.tui.bars import bar
+from blendin_local.tui.loading import Prepare
+from blendin_local.tui.pair_text import (
+    LOADED,
+    MISSING,
+    WRONG,
+    Knowledge,
+    files,
+    judgement,
+    model_row,
+    pair_row,
+)
+from blendin_local.tui.pulling import Pulling
+from blendin_local.tui.widgets.pick_list import PickList, Row
+
+_LOOKS_PER_SECOND = 10
+_REST_S = 0.3
+"""How long the cursor rests on a row before files are read for it."""
+_BAR = 16
+_CATALOGUE, _FOUND = "In the catalogue", "Found on this machine"
+_NONE_FOUND = (
+    "No more pairs: the caches of Ollama, LM Studio, llama.cpp and the Hugging Face hub were searched."
+)
+_NO_MODELS = "None on this machine yet. Type the path of a .gguf file, or download a pair (F3)."
+
+
+@dataclass(frozen=True, slots=True)
+class PairChoice:
+    """What `Prepare` is called with: the name of a pair, or those of two models."""
+
+    pair: str = ""
+    base: str = ""
+    guide: str = ""
+
+
+class PairsScreen(ModalScreen[PairChoice | None]):
+    """current: the loaded pair, None if there is none. options: how models are opened, for the estimates."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Close", id="pairs.close"),
+        Binding("f3", "turn", "Pairs or any two models", id="pairs.page"),
+    ]
+
+    box = query_one("#pairs", Vertical)
+    switcher = query_one(ContentSwitcher)
+
+    def __init__(
+        self,
+        current: Setup | None,
+        prepare: Prepare,
+        options: ModelOptions | None = None,
+        catalogue: Callable[[], Catalogue] = load_catalogue,
+    ) -> None:
+        super().__init__()
+        self.by_pair = PickList[PairOnHand]("type to search", id="pairs-list")
+        self.bases = PickList[ModelOnHand]("search, or a path", id="pairs-base", typed=self._typed_row)
+        self.guides = PickList[ModelOnHand]("search, or a path", id="pairs-guide", typed=self._typed_row)
+        self._current = current
+        self._prepare = prepare
+        self._catalogue = catalogue
+        self._search = Search(catalogue, self._names)
+        self._stock = Stock()
+        self._knowledge = Knowledge(options or ModelOptions(), None, current.pair if current else "", {})
+        self._typed: dict[str, ModelOnHand] = {}
+        self._pulling: Pulling | None = None
+        self._key: object = None
+        self._finding: object = None
+        self._armed = False
+        self._note = ""
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return (self._current.base, self._current.guide) if self._current else ()
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="pairs") as box:
+            box.border_title = "Models"
+            with Horizontal(id="pairs-head"):
+                yield Static(id="pairs-pages", markup=False)
+                yield Static(id="pairs-state", markup=False)
+            with ContentSwitcher(initial="pairs-list"):
+                yield self.by_pair
+                with Horizontal(id="pairs-models"):
+                    self.bases.border_title, self.guides.border_title = "Base", "Guide"
+                    yield self.bases
+                    yield self.guides
+            with VerticalScroll(id="pairs-facts", can_focus=False):
+                yield Static(id="pairs-files", markup=False)
+                yield Static(id="pairs-about", markup=False)
+            yield Static(id="pairs-says", markup=False)
+
+    def on_mount(self) -> None:
+        self._turn_to("pairs-list")
+        self._show_rows()
+        self.set_interval(1 / _LOOKS_PER_SECOND, self._look)
+
+    def on_unmount(self) -> None:
+        self._search.stop()
+        if self._pulling:
+            self._pulling.give_up()
+
+    # What there is
+
+    def _look(self) -> None:
+        """Take in what the threads have found out since the last look."""
+        stock = self._search.stock
+        # A search that only sees what has changed takes the place of the first when it is over.
+        if stock is not self._stock and (stock.whole or not self._stock.whole):
+            self._stock = stock
+            self._show_rows()
+        if self._search.reading:
+            state = f"reading {self._search.reading}"
+        elif not stock.whole:
+            state = "looking for models …"
+        else:
+            state = f"{len(stock.models)} models on this machine"
+        self.query_one("#pairs-state", Static).update(Content(inert(state)))
+        if self._pulling:
+            self._show_pulling(self._pulling)
+
+    def _show_rows(self) -> None:
+        stock, known = self._stock, self._knowledge
+        self._knowledge = known = Knowledge(known.options, stock.loaded, known.loaded_name, known.overlaps)
+        rows = [pair_row(pair, _CATALOGUE, known) for pair in stock.pairs]
+        loaded = next((row.key for row in rows if known.is_loaded(row.value)), "")
+        rows += [pair_row(pair, _FOUND, known) for pair in stock.suggestions]
+        looking = "" if stock.whole else "looking …"
+        empty = [(_CATALOGUE, self._search.error or looking), (_FOUND, looking or _NONE_FOUND)]
+        self.by_pair.show(rows, empty, loaded)
+        models = [model_row(model) for model in stock.models]
+        for column, name in zip((self.bases, self.guides), self._names or ("", ""), strict=True):
+            column.show(models, [("", looking or _NO_MODELS)], name)
+
+    def _typed_row(self, text: str) -> Row[ModelOnHand] | None:
+        """A row for a path or a source that was typed."""
+        if not (any(mark in text for mark in "/\\~") or text.endswith(".gguf") or text.startswith("hf:")):
+            return None
+        model = self._typed.get(text, ModelOnHand(text, text))
+        return Row(f"typed {text}", model, model_row(model).shown)
+
+    # What is highlighted
+
+    @property
+    def _pair(self) -> PairOnHand | None:
+        if self.switcher.current == "pairs-list":
+            return self.by_pair.row.value if self.by_pair.row else None
+        if self.bases.row is None or self.guides.row is None:
+            return None
+        return pair_of(self.bases.row.value, self.guides.row.value)
+
+    @on(PickList.Moved)
+    def _explain(self) -> None:
+        """Say what is known of the highlighted pair, and what Enter does."""
+        pair = self._pair
+        key = pair and (pair.name, pair.base, pair.guide)
+        if key != self._key:
+            self._key, self._armed, self._note = key, False, ""
+        about = judgement(pair, self._knowledge) if pair else Content()
+        self.query_one("#pairs-files", Static).update(files(pair) if pair else Content())
+        self.query_one("#pairs-about", Static).update(about)
+        wanted = (key, bool(pair and pair.headers))
+        if pair and wanted != self._finding:
+            self._finding = wanted
+            self._find_out(pair)
+        if not self._pulling:
+            text, style = self._says(pair)
+            self.query_one("#pairs-says", Static).update(Content.styled(inert(text), style))
+
+    def _says(self, pair: PairOnHand | None) -> tuple[str, str]:
+        """A sentence, and how it looks."""
+        if pair is None:
+            return "", ""
+        again = "Enter once more" if self._armed else "Enter"
+        if wrong := self._note or pair.problem:
+            return f"{WRONG} {wrong}", "bold $text-error"
+        if pair.missing:
+            names = " ".join([pair.name] if pair.name else [entry.name for entry in pair.missing])
+            return (
+                f"{MISSING} Not on this machine: {again} downloads it, or run `blendin models pull {names}`.",
+                "bold" if self._armed else "",
+            )
+        if pair.headers is None:
+            return "", ""
+        if self._knowledge.is_loaded(pair):
+            return f"{LOADED} Loaded now.", ""
+        if self._armed:
+            return "Enter once more loads it all the same.", "bold $text-warning"
+        return "Enter loads it.", ""
+
+    @work(exclusive=True, group="find out")
+    async def _find_out(self, pair: PairOnHand) -> None:
+        """Read what only the highlighted pair needs: files named by what was typed, or both vocabularies."""
+        unread = (
+            {} if pair.headers or pair.missing or pair.problem else {pair.base, pair.guide} - {*self._typed}
+        )
+        overlaps, headers = self._knowledge.overlaps, pair.headers
+        key = (headers[0].fingerprint, headers[1].fingerprint) if headers else ("", "")
+        uncounted = headers and not same_vocabulary(*headers) and key not in overlaps
+        if not unread and not uncounted:
+            return
+        await asyncio.sleep(_REST_S)
+        if unread:
+            catalogue = await asyncio.to_thread(self._catalogue)
+            for name in unread:
+                self._typed[name] = await asyncio.to_thread(look_at, catalogue, name)
+            self._show_rows()
+        elif headers:
+            try:
+                overlaps[key] = await asyncio.to_thread(find_overlap, *headers)
+            except BlendinError as error:
+                overlaps[key] = str(error)
+            self._explain()
+
+    # Picking
+
+    @on(PickList.Picked)
+    def _picked(self, message: PickList.Picked) -> None:
+        pair = self._pair
+        if message.pick_list is self.bases:
+            self.guides.focus_field()
+        elif pair is None or pair.problem or self._knowledge.is_loaded(pair):
+            self.app.bell()
+        elif pair.missing:
+            self._download(pair)
+        elif pair.headers:
+            known = self._knowledge
+            if self._armed or room(pair.headers, known.options, known.loaded_headers).fits:
+                self._choose(pair)
+            else:
+                self._arm()
+
+    def _arm(self) -> None:
+        """Do it at the second Enter only."""
+        self._armed = True
+        self._explain()
+
+    @work(exclusive=True, group="choose")
+    async def _choose(self, pair: PairOnHand) -> None:
+        choice = PairChoice(pair.name) if pair.name else PairChoice("", pair.base, pair.guide)
+        try:
+            await asyncio.to_thread(self._prepare, choice.pair, choice.base, choice.guide)
+        except BlendinError as error:
+            self._note = str(error)
+            self._explain()
+        else:
+            self.dismiss(choice)
+
+    def _download(self, pair: PairOnHand) -> None:
+        if self._pulling:
+            self.app.bell()
+        elif not self._armed:
+            self._arm()
+        else:
+            self._pulling = Pulling(pair.missing)
+
+    def _show_pulling(self, pulling: Pulling) -> None:
+        if pulling.ended:
+            self._pulling, self._armed, self._note = None, False, pulling.error
+            self._search = Search(self._catalogue, self._names)
+            self._explain()
+            return
+        full, rest = bar(pulling.share, _BAR)
+        number = f" of {pulling.total / 1e6:,.0f}" if pulling.total else ""
+        says = "Stopping …" if pulling.given_up else f"{pulling.doing or pulling.name} · Esc stops"
+        line = Content.assemble(
+            (full, "$primary"), (rest, "$foreground-disabled"),
+            f" {pulling.done / 1e6:,.0f}{number} MB  ", inert(says),
+        )  # fmt: skip
+        self.query_one("#pairs-says", Static).update(line)
+
+    # Keys
+
+    def action_leave(self) -> None:
+        """What Escape does, the nearest first."""
+        if self._pulling and not self._pulling.given_up:
+            self._pulling.give_up()
+        else:
+            self.dismiss(None)
+
+    def action_turn(self) -> None:
+        self._turn_to("pairs-models" if self.switcher.current == "pairs-list" else "pairs-list")
+
+    def _turn_to(self, page: str) -> None:
+        self.switcher.current = page
+        by_pair = page == "pairs-list"
+        (self.by_pair if by_pair else self.bases).focus_field()
+        chosen, other = "bold reverse", "$text-muted"
+        self.query_one("#pairs-pages", Static).update(
+            Content.assemble(
+                (" Pairs ", chosen if by_pair else other), " ",
+                (" Any two models ", other if by_pair else chosen),
+            )
+        )  # fmt: skip
+        keys = "Enter picks · F3 any two models · Esc closes"
+        self.box.border_subtitle = keys if by_pair else "Enter picks · Tab other list · F3 pairs · Esc closes"
+        self._explain()

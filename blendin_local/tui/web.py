@@ -1,0 +1,21 @@
+"""The chat in a browser: a server that starts a chat for each tab, for pages of its own only."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from textual_serve.server import Server
+
+__all__ = ["ChatServer"]
+
+
+class ChatServer(Server):
+    """Serves a command on this machine's own address; `serve()` runs until Ctrl-C."""
+
+    def __init__(self, command: str, port: int) -> None:
+        super().__init__(command, host="localhost", port=port, title="blendin")
+
+    async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
+        # Browsers let every site open a socket to this machine, and this one leads to a chat and its history.
+        if request.headers.get("Origin") != self.public_url:
+            raise web.HTTPForbidden(text=f"Only {self.public_url} may open a chat.")
+        return await super().handle_websocket(request)

@@ -1,0 +1,108 @@
+"""A section of the panel: rows of figures, each of which can be pointed at and has a line of help."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textual import events
+from textual.content import Content
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.widget import Widget
+
+from blendin_local.explanation import FIGURES
+from blendin_local.tui.figures import PanelFigures
+from blendin_local.tui.rows import Row, Sheet
+
+_USUAL_WIDTH = 32
+
+
+def explained(figure: str) -> Content:
+    """The name of a figure and its line of help."""
+    return Content.assemble((figure, "bold"), ": ", FIGURES[figure])
+
+
+class FigureSection(Widget):
+    """A subclass says which rows there are; how many never changes, so neither does the layout."""
+
+    @dataclass
+    class Chosen(Message):
+        """A row was clicked on: `place` among the section's rows."""
+
+        section: FigureSection
+        place: int
+
+    def __init__(self, shown: PanelFigures) -> None:
+        super().__init__()
+        self._shown = shown
+        self._pointed: int | None = None
+        self._rows = self.rows(shown, Sheet(_USUAL_WIDTH))
+        self._lines: list[Content] = [line for row in self._rows for line in row.lines]
+
+    @abstractmethod
+    def rows(self, shown: PanelFigures, sheet: Sheet) -> Sequence[Row]: ...
+
+    def show(self, shown: PanelFigures) -> None:
+        self._shown = shown
+        self._draw()
+
+    def point_at(self, place: int | None) -> None:
+        """Mark one row, or none."""
+        if place != self._pointed:
+            self._pointed = place
+            self._draw()
+
+    @property
+    def places(self) -> list[int]:
+        """The rows that can be pointed at."""
+        return [place for place, row in enumerate(self._rows) if row.figure]
+
+    def figure_of(self, place: int) -> str:
+        return self._rows[place].figure
+
+    def region_of(self, place: int) -> Region:
+        """The lines of a row within the section."""
+        top = sum(len(row.lines) for row in self._rows[:place])
+        return Region(0, top, self.size.width, len(self._rows[place].lines))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return len(self._lines)
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        """Repaint the lines that are others than before."""
+        width = self.size.width
+        if not width:
+            return
+        self._rows = self.rows(self._shown, Sheet(width))
+        lines = [line for row in self._rows for line in row.lines]
+        if self._pointed is not None:
+            top = self.region_of(self._pointed).y
+            lines[top] = Content.styled(lines[top].plain.ljust(width), "reverse")
+        before, self._lines = self._lines, lines
+        changed = [y for y, line in enumerate(lines) if not line.is_same(before[y])]
+        if changed:
+            self.refresh(*(Region(0, y, width, 1) for y in changed))
+
+    def render(self) -> Content:
+        return Content("\n").join(self._lines)
+
+    # The mouse
+
+    def _place_at(self, y: int) -> int | None:
+        return next((place for place in self.places if y in self.region_of(place).line_range), None)
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        place = self._place_at(event.y)
+        help = None if place is None else explained(self.figure_of(place))
+        if help != self.tooltip:
+            self.tooltip = help
+
+    def on_click(self, event: events.Click) -> None:
+        place = self._place_at(event.y)
+        if place is not None:
+            self.post_message(self.Chosen(self, place))

@@ -1,0 +1,187 @@
+"""The inspector: one token, who chose it and why, and what else was likely."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.geometry import Region
+from textual.getters import query_one
+from textual.message import Message
+from textual.widgets import Static
+
+from blendin_local.explanation import SPEAKERS, formula
+from blendin_local.settings import GenerationSettings
+from blendin_local.steps import WEAK_BELOW, Candidate, Source, Step
+from blendin_local.tui.rows import MUTED, UNKNOWN, Sheet, number
+from blendin_local.tui.token_text import spoken
+from blendin_local.tui.widgets.candidates_table import CandidatesTable
+
+_SIDE_BY_SIDE = 76
+"""Cells of the inspector from which figures and candidates stand beside each other."""
+_EMPTY = (
+    "Choose a token: go to the conversation with Tab and walk with the arrow keys, or click on a token. "
+    "Here you see who chose it and why, and what else was likely."
+)
+_STYLES = {
+    Source.BASE: "$source-base",
+    Source.GUIDE: "$source-guide underline",
+    Source.BOTH: "$source-both bold",
+    Source.BLEND: "$source-blend bold underline",
+    Source.USER: "$text-primary bold",
+}
+_WIDEST = 38
+"""Cells of the figures, however much room there is."""
+_GAP = 2
+
+
+class Inspector(VerticalScroll, can_focus=True):
+    """Shows the step it is given. Side by side where it is wide, else candidates under the figures."""
+
+    HELP = """\
+## The inspector
+The chosen token is marked with ✓. Probabilities are the models' own, before temperature and penalties.
+
+- **up, down**: another candidate; **left, right**: another column
+- **Enter**, or **1** to **9**: answer again from that candidate; the reply so far is kept beside the new one
+- **h, l** or **comma, full stop**: the token before, the token after
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "row(-1)", "Candidate above", show=False, id="inspector.up"),
+        Binding("down", "row(1)", "Candidate below", show=False, id="inspector.down"),
+        Binding("left", "column(-1)", "Column before", show=False, id="inspector.left"),
+        Binding("right", "column(1)", "Column after", show=False, id="inspector.right"),
+        Binding("enter", "branch", "Branch", id="inspector.branch"),
+        Binding("h,comma", "move(-1)", "Token before", show=False, id="inspector.previous"),
+        Binding("l,full_stop", "move(1)", "Token after", show=False, id="inspector.next"),
+        *(
+            Binding(
+                str(n), f"branch({n})", f"Branch to candidate {n}", show=False, id=f"inspector.branch_{n}"
+            )
+            for n in range(1, 10)
+        ),
+    ]
+
+    table = query_one(CandidatesTable)
+    _facts = query_one("#inspector-facts", Static)
+
+    @dataclass
+    class Branch(Message):
+        """The reply is to be written anew from this step on, with this outcome."""
+
+        candidate: Candidate
+
+    @dataclass
+    class Move(Message):
+        """Another token is to be shown, so many further on."""
+
+        delta: int
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._step: Step | None = None
+        self._settings = GenerationSettings()
+        self._calibrated = False
+        self._position = (0, 0)
+
+    def compose(self) -> ComposeResult:
+        yield Static(_EMPTY, id="inspector-facts", markup=False)
+        yield CandidatesTable()
+
+    def show(
+        self, step: Step | None, settings: GenerationSettings, calibrated: bool, position: tuple[int, int]
+    ) -> None:
+        """Show a step of a reply that was written with these settings, or how to choose one.
+
+        position: the step's index, from 0, and how many steps there are.
+        """
+        self._step, self._settings, self._calibrated, self._position = step, settings, calibrated, position
+        self.table.show(step)
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._step is None:
+            self._facts.update(_EMPTY)
+        else:
+            self._facts.update(Content("\n").join(self._lines(self._step)))
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.width >= _SIDE_BY_SIDE, "-side-by-side")
+        # How the formula is broken depends on the width that the new layout gives.
+        self.call_after_refresh(self._draw)
+
+    # Keys
+
+    def on_focus(self) -> None:
+        self.table.active = True
+
+    def on_blur(self) -> None:
+        self.table.active = False
+
+    def action_row(self, by: int) -> None:
+        self.table.move_row(by)
+        row = Region(0, self.table.virtual_region.y + 1 + self.table.row, 1, 1)
+        self.scroll_to_region(row, animate=False)
+
+    def action_column(self, by: int) -> None:
+        self.table.move_column(by)
+
+    def action_branch(self, number: int = 0) -> None:
+        self.table.choose(number - 1 if number else None)
+
+    def action_move(self, delta: int) -> None:
+        self.post_message(self.Move(delta))
+
+    @on(CandidatesTable.Chosen)
+    def _branch(self, event: CandidatesTable.Chosen) -> None:
+        event.stop()
+        self.post_message(self.Branch(event.candidate))
+
+    # Facts
+
+    def _lines(self, step: Step) -> Iterator[Content]:
+        index, count = self._position
+        style = _STYLES.get(step.source, "bold")
+        measured = step.c_b is not None or step.c_g is not None
+        yield Content.assemble((f"{index + 1} of {count}  ", MUTED), (spoken(step), style))
+        yield Content.styled(SPEAKERS[step.source], "bold")
+        if measured:
+            temperature = self._settings.sampling.temperature
+            drawn = f", temperature {temperature:g}" if temperature else ""
+            yield Content.styled(f"probability {step.probability:.2f}{drawn}", MUTED)
+        for statement in formula(step, self._settings.blend):
+            yield Content(_broken(statement, self._facts.content_size.width))
+        if measured:
+            yield Content()
+            yield from self._figures(step)
+
+    def _figures(self, step: Step) -> Iterator[Content]:
+        sheet = Sheet(min(self._facts.content_size.width, _WIDEST))
+        weak = WEAK_BELOW
+        yield sheet.heading("", "base", "guide")
+        yield sheet.fact("confidence", number(step.c_b, weak) + number(step.c_g, weak))
+        calibrated = number(step.r_b, weak) + number(step.r_g, weak)
+        yield sheet.fact("reliability", calibrated if self._calibrated else "not calibrated")
+        yield sheet.fact("entropy, bits", number(step.base_entropy) + number(step.guide_entropy))
+        rank = UNKNOWN if step.guide_rank is None else str(step.guide_rank + 1)
+        halves = Sheet((sheet.width - _GAP) // 2)
+        for left, right in (
+            (halves.fact("α", number(step.alpha)), halves.fact("agreement", number(step.agreement))),
+            (halves.fact("divergence", number(step.divergence)), halves.fact("guide rank", rank)),
+        ):
+            yield sheet.apart(left, right)
+
+
+def _broken(statement: str, width: int) -> str:
+    """An equation that is too long for its line goes on in new lines, each at an equals sign."""
+    if cell_len(statement) <= width:
+        return statement
+    left, equals, right = statement.partition(" = ")
+    return left + equals + right.replace(" = ", "\n  = ")

@@ -1,0 +1,99 @@
+"""One setting in a form: its name, a control, and what there is to say about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Input, Select, Static, TextArea
+
+_CHOICE = 18
+
+
+class _Choice(Select[str], inherit_bindings=False):
+    """Leaves the arrows to the form."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter,space", "show_overlay", "Show the choices", show=False, id="settings.choose"),
+    ]
+
+
+class SettingRow(Horizontal):
+    """choices: what can be chosen, each with its meaning. Without them a text is typed, in lines if tall."""
+
+    @dataclass
+    class Changed(Message):
+        """The text has another value."""
+
+        row: SettingRow
+
+    def __init__(
+        self, name: str, label: str, text: str, choices: dict[str, str] | None = None, *, tall: bool = False
+    ) -> None:
+        super().__init__(id=f"setting-{name}", name=name)
+        self._label = label
+        self._control = _control(text, choices or {}, tall)
+        self._note = Static(classes="note", markup=False)
+        self._noted = ""
+
+    def compose(self) -> ComposeResult:
+        yield Static(self._label, classes="label", markup=False)
+        yield self._control
+        yield self._note
+
+    @property
+    def text(self) -> str:
+        if isinstance(self._control, TextArea):
+            return self._control.text
+        return str(self._control.value)
+
+    @text.setter
+    def text(self, text: str) -> None:
+        if isinstance(self._control, TextArea):
+            self._control.text = text
+        else:
+            self._control.value = text
+
+    def show(self, *, idle: str = "", recommended: str = "", wrong: bool = False) -> None:
+        """Say why the setting has no effect, or what is recommended in its place."""
+        self.set_class(bool(idle), "-idle")
+        self.set_class(wrong, "-wrong")
+        note = "✗ wrong" if wrong else idle or (f"recommended: {recommended}" if recommended else "")
+        # Every update lays the whole form out again, and this is asked for at every key.
+        if note != self._noted:
+            self._noted = note
+            self._note.update(note)
+
+    # :focus-within leaves the label of a row marked after the focus has gone to another.
+
+    def on_descendant_focus(self) -> None:
+        self.add_class("-focused")
+
+    def on_descendant_blur(self) -> None:
+        self.remove_class("-focused")
+
+    def focus_control(self) -> None:
+        self._control.focus()
+
+    @on(Input.Changed)
+    @on(Select.Changed)
+    @on(TextArea.Changed)
+    def _tell(self, event: Message) -> None:
+        event.stop()
+        self.post_message(self.Changed(self))
+
+
+def _control(text: str, choices: dict[str, str], tall: bool) -> Input | Select[str] | TextArea:
+    if choices:
+        # The control itself is as wide as the padded choice: meanings are for the open list.
+        options = [(Content(f"{choice:{_CHOICE}}{what}"), choice) for choice, what in choices.items()]
+        return _Choice(options, value=text, allow_blank=False, compact=True)
+    if tall:
+        return TextArea(text, compact=True, soft_wrap=True, highlight_cursor_line=False)
+    return Input(text, compact=True)

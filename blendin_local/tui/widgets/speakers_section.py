@@ -1,0 +1,50 @@
+"""Which model won how often in the reply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.content import Content
+
+from blendin_local.steps import Source
+from blendin_local.tui.bars import stack
+from blendin_local.tui.figures import PanelFigures
+from blendin_local.tui.rows import UNKNOWN, Row, Sheet
+from blendin_local.tui.widgets.figure_section import FigureSection
+
+_SPEAKERS = (
+    (Source.BASE, "base", "█", "$source-base"),
+    (Source.GUIDE, "guide", "▓", "$source-guide"),
+    (Source.BOTH, "both", "▒", "$source-both"),
+    (Source.BLEND, "blend", "░", "$source-blend"),
+    (Source.USER, "you", "▚", "$text-primary"),
+)
+_APART = 4
+
+
+class SpeakersSection(FigureSection):
+    def rows(self, shown: PanelFigures, sheet: Sheet) -> Sequence[Row]:
+        sources = shown.reply.summary.sources
+        counts = [sources[source] for source, *_ in _SPEAKERS]
+        total = sum(counts)
+        cells = stack(counts, sheet.width)
+        bar = Content.assemble(
+            *((mark * n, style) for n, (_, _, mark, style) in zip(cells, _SPEAKERS, strict=True))
+        )
+        width = (sheet.width - _APART) // 2
+
+        def entry(place: int) -> Content:
+            _, label, mark, style = _SPEAKERS[place]
+            share = f"{counts[place] / total:.0%}" if total else UNKNOWN
+            if counts[place] and share == "0%":
+                share = "<1%"
+            return Sheet(width).apart(Content.assemble((mark, style), f" {label}"), share)
+
+        def pair(left: int, right: int) -> Content:
+            return sheet.apart(entry(left), entry(right))
+
+        you = Content.assemble("  ", entry(4)) if counts[4] else Content("")
+        return [
+            Row.of("", sheet.apart(Content.styled("Who spoke", "bold"), you)),
+            Row.of("who spoke", bar if total else Content("─" * sheet.width), pair(0, 1), pair(2, 3)),
+        ]

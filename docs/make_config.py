@@ -1,0 +1,45 @@
+"""Write the tables of docs/config.md from the declarations (`make docs`); a test fails if they are stale."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from blendin_local.preference_editor import as_toml
+from blendin_local.preferences import KEYS, SECTIONS
+
+PAGE = Path(__file__).with_name("config.md")
+_MARKED = re.compile(r"(<!-- Between .*? -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def page() -> str:
+    """The page's text."""
+    tables = "\n".join(_tables())
+    return _MARKED.sub(lambda marks: f"{marks[1]}{tables}\n{marks[2]}", PAGE.read_text("utf-8"))
+
+
+def _tables() -> Iterator[str]:
+    for section, about in SECTIONS.items():
+        keys = [key for key in KEYS.values() if key.section == section]
+        if not keys:
+            continue
+        yield from (
+            "",
+            f"### [{section}]",
+            "",
+            about,
+            "",
+            "| key | default | what it does |",
+            "| --- | --- | --- |",
+        )
+        for key in keys:
+            default = "the pair's" if key.default is None else f"`{as_toml(key.default)}`"
+            limits = f" ({key.limits})" if key.limits else ""
+            variable = f" `{key.variable}` goes before it." if key.variable else ""
+            yield f"| `{key.name}` | {default} | {key.about}{limits}{variable} |"
+    yield ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")
