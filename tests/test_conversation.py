@@ -245,6 +245,7 @@ def test_a_branch_decodes_what_differs_and_no_prompt(
         for forced in (other, None):
             branch = conversation.reply(prefix=tuple(steps[:k]), forced=forced)
             rest = list(branch)
+            assert rest[0].outcome == (steps[k].outcome if forced is None else forced)
             assert rest[0].base_decoded <= (0 if method == "guide" else 3)
             assert rest[0].guide_decoded <= (0 if method == "base" else 8)
             assert branch.text.startswith("".join(step.text for step in steps[:k]))

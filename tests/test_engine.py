@@ -1244,6 +1244,19 @@ def test_one_full_context_leaves_the_others_alone() -> None:
     assert [response.finish_reason for response in responses] == ["length", "context", "context"]
 
 
+def test_one_full_context_of_the_guide_leaves_the_others_alone() -> None:
+    pair = scripted(("", {"": {"x": 0.2}}), ("", {"": {"y": 0.9}}))
+    fake(pair.guide).n_ctx = 8
+    responses = [
+        respond(pair, asked(prompt_of(1), prompt_of(length), max_tokens=4), seq)
+        for seq, length in enumerate((2, 7))
+    ]
+    for _ in decode(pair, responses):
+        pass
+    assert [response.text for response in responses] == ["yyyy", "yy"]
+    assert [response.finish_reason for response in responses] == ["length", "context"]
+
+
 def test_cancelled_before_it_began() -> None:
     pair, cancellation = reciters("the end", 0.3), Cancellation()
     cancellation.cancel()

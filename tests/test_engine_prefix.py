@@ -245,11 +245,25 @@ def test_a_token_that_only_the_guide_has_is_chosen_under_any_settings(
     request = replace(asked(*prompts, **{"max_tokens": 2, **settings}), forced=wanted.outcome)
     response, steps = run(pair, request)
     assert (response.text, steps[0].data, steps[0].source) == ("Oslo is", b"Oslo", Source.USER)
+    assert (steps[0].reliability, steps[0].weak, steps[0].r_b is None) == (None, False, False)
     begins = (base_lead + b"Os").decode()
     assert steps[0].base_tokens == tuple(id_of(pair.base.vocabulary, word) for word in (begins, "lo"))
     # .4 / .6 of the guide's .4; the base alone has no such token.
     expected = 0.4 * 0.4 / 0.6 if settings == {"method": "blendin"} else 0.0
     assert steps[0].probability == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_first_word_of_the_guide_is_the_base_s_with_its_space() -> None:
+    """ "Paris" of the guide is chosen as the " Paris" that the base expects after its prompt."""
+    words = "_Paris Paris Rome _Rome"
+    pair = scripted((words, {"": {" Rome": 0.3}}), (words, {"": {"Paris": 0.8}}))
+    request = asked(prompt_of(1, b" "), max_tokens=1, candidates=1)
+    _, (step,) = run(pair, request)
+    assert step.candidates is not None
+    (wanted,) = step.candidates.guide
+    assert wanted.outcome == id_of(pair.base.vocabulary, " Paris")
+    _, (step,) = run(pair, replace(request, forced=wanted.outcome))
+    assert step.data == wanted.data == b"Paris"
 
 
 def test_a_guide_s_token_needs_no_prompt_of_the_guide() -> None:
@@ -364,11 +378,21 @@ def test_a_user_writes_nothing() -> None:
 @pytest.mark.parametrize("tokens", [(1 << 20,), (-3,), (5, 5)])
 def test_tokens_of_another_file_are_not_believed(tokens: tuple[int, ...]) -> None:
     """A conversation is kept; the model that goes on with it may have another vocabulary."""
-    pair = reciters("the end", 0.3)
-    _, steps = run(pair, asked())
+    pair = reciters("the end", 0.9)
+    request = asked(method="base")
+    _, steps = run(pair, request)
     foreign = [replace(step, base_tokens=tokens) for step in steps[:3]]
-    response, _ = run(pair, onward(asked(), foreign))
-    assert response.text == "the end"
+    response, _ = run(pair, onward(request, foreign))
+    assert response.text == pair.base.vocabulary.decode(pair.base.cached(0)).decode() == "the end"
+
+
+def test_outcomes_that_were_not_kept_are_penalised_all_the_same() -> None:
+    pair = scripted(("", {"": {"x": 0.5, 1: 0.4}}), ("", {"": {"y": 0.9}}))
+    request = asked(method="base", sampling=SamplingSettings(presence_penalty=1.0))
+    _, steps = run(pair, request)
+    assert [step.text for step in steps] == ["x", ""]
+    for step in (replace(steps[0], outcome=-1), replace(steps[0], base_tokens=(), outcome=-1)):
+        assert uncounted(run(pair, onward(request, [step]))[1]) == uncounted(steps[1:])
 
 
 # Figures and limits
