@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The parts of llama.cpp for images and sound take minutes to compile and are not used.
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 
-.PHONY: demo chat test test-fast lint bench docs clean
+.PHONY: demo chat test test-fast lint bench docs pictures clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/blendin models pull demo
@@ -38,6 +38,11 @@ bench: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/python docs/make_cli.py
 	$(BIN)/python docs/make_config.py
+	$(BIN)/python docs/make_chat.py
+
+pictures: $(VENV)/.installed
+	@$(BIN)/blendin models pull demo
+	$(BIN)/python docs/make_pictures.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "blendin needs Python 3.11 or newer; try: make PYTHON=python3.12 demo")'

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from blendin_local.errors import CatalogueError, SettingError
+from blendin_local.inert import inert
 from blendin_local.locations import config_dir
 from blendin_local.settings import RECOMMENDED_SAMPLING, BlendSettings, SamplingSettings, setting_names
 from blendin_local.sources.store import find_pulled, local_path
@@ -104,8 +105,11 @@ class Catalogue:
         Raises CatalogueError for one that is unknown, or that has not been pulled.
         """
         path = local_path(text)
-        if path.is_file():
-            return path
+        try:
+            if path.is_file():
+                return path
+        except OSError as error:
+            raise CatalogueError(f"{inert(text)} cannot be read: {error.strerror}.") from error
         if text not in self.models and not _REMOTE.match(text) and _is_path(text):
             if path.is_dir():
                 raise CatalogueError(f"{path} is a folder: give the .gguf file inside it.")

@@ -85,13 +85,19 @@ class Suggestion:
 def find(
     folders: Iterable[str | os.PathLike[str]] = (), *, progress: Callable[[Path], None] | None = None
 ) -> list[Found]:
-    """Every GGUF model on this machine that the usual programs keep, and those in `folders`.
+    """Every GGUF model on this machine that the usual programs keep, and those in `folders`: see `scan`."""
+    return list(scan(folders, progress=progress))
+
+
+def scan(
+    folders: Iterable[str | os.PathLike[str]] = (), *, progress: Callable[[Path], None] | None = None
+) -> Iterator[Found]:
+    """The same, one by one as they are read.
 
     A file that several programs share is listed once; parts of a split model after the first are left out.
     progress: called with each file before it is read. Raises ModelError for a folder that does not exist.
     """
     seen: set[Path] = set()
-    found = []
     for place, name, path in _candidates([Path(folder).expanduser() for folder in folders]):
         try:
             real, size = path.resolve(), path.stat().st_size
@@ -102,8 +108,7 @@ def find(
         seen.add(real)
         if progress:
             progress(path)
-        found.append(_read(place, name, path, size))
-    return found
+        yield _read(place, name, path, size)
 
 
 def suggest_pairs(found: Iterable[Found], limit: int = 5) -> list[Suggestion]:

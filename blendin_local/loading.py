@@ -66,6 +66,8 @@ def locate_pair(catalogue: Catalogue, entry: PairEntry) -> PairFiles:
     """Find and check both files. Raises CatalogueError or ModelError where one is missing or unusable."""
     paths: list[Path] = [catalogue.resolve_model(entry.base), catalogue.resolve_model(entry.guide)]
     base, guide = map(read_header, paths)
+    base.check_usable()
+    guide.check_usable()
     return PairFiles(entry, base, guide)
 
 

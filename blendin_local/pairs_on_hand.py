@@ -6,6 +6,7 @@ Every model's header is read for it (about 40 ms each), so a `Search` does that 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,13 +14,14 @@ from pathlib import Path
 
 from blendin_local.catalogue import Catalogue, ModelEntry, PairEntry
 from blendin_local.errors import BlendinError, CatalogueError, ModelError
-from blendin_local.finder import Found, find, suggest_pairs
+from blendin_local.finder import Found, scan, suggest_pairs
 from blendin_local.llamacpp.gguf import GgufHeader, read_header
 from blendin_local.sources.store import find_pulled, local_path
 
 __all__ = ["ModelOnHand", "PairOnHand", "Search", "Stock", "look_at", "pair_of"]
 
 _SUGGESTIONS = 5
+_TELL_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ class Search:
         self._loaded = loaded
         self._stopped = threading.Event()
         # A daemon: walking through a folder on a slow disk must not keep the process alive.
-        threading.Thread(target=self._run, name="search", daemon=True).start()
+        self.thread = threading.Thread(target=self._run, name="search", daemon=True)
+        self.thread.start()
 
     def stop(self) -> None:
         """Give up; nobody wants the rest."""
@@ -104,11 +107,13 @@ class Search:
         loaded = pair_of(*(look_at(catalogue, name) for name in self._loaded)) if self._loaded else None
         pairs = tuple(_catalogue_pairs(catalogue))
         self.stock = Stock(loaded, pairs)
-        found = find(progress=self._report)
-        models = [(_model(each, catalogue_name), each) for each, catalogue_name in _named(catalogue, found)]
-        usable = {each.path: (model, each) for model, each in models if not model.problem}
-        order = sorted((model for model, _ in models), key=lambda each: (each.problem, each.name.casefold()))
-        self.stock = Stock(loaded, pairs, tuple(_suggestions(pairs, usable)), tuple(order))
+        found, told = list[Found](), time.monotonic()
+        for each in scan(progress=self._report):
+            found.append(each)
+            if time.monotonic() - told > _TELL_EVERY_S:
+                self.stock = _stock(catalogue, loaded, pairs, found)
+                told = time.monotonic()
+        self.stock = _stock(catalogue, loaded, pairs, found)
 
     def _report(self, path: Path) -> None:
         self.reading = path.name
@@ -118,6 +123,15 @@ class Search:
 
 class _Stopped(Exception):
     """Nobody wants to know any more."""
+
+
+def _stock(
+    catalogue: Catalogue, loaded: PairOnHand | None, pairs: tuple[PairOnHand, ...], found: Sequence[Found]
+) -> Stock:
+    models = [(_model(each, name), each) for each, name in _named(catalogue, found)]
+    usable = {each.path: (model, each) for model, each in models if not model.problem}
+    order = sorted((model for model, _ in models), key=lambda each: (each.problem, each.name.casefold()))
+    return Stock(loaded, pairs, tuple(_suggestions(pairs, usable)), tuple(order))
 
 
 def look_at(catalogue: Catalogue, given: str) -> ModelOnHand:

@@ -10,13 +10,13 @@ from blendin_local.preference_editor import as_toml
 from blendin_local.preferences import KEYS, SECTIONS
 
 PAGE = Path(__file__).with_name("config.md")
-_MARKED = re.compile(r"(<!-- Between .*? -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- Between .*? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def page() -> str:
     """The page's text."""
     tables = "\n".join(_tables())
-    return _MARKED.sub(lambda marks: f"{marks[1]}{tables}\n{marks[2]}", PAGE.read_text("utf-8"))
+    return MARKED.sub(lambda marks: f"{marks[1]}{tables}\n{marks[2]}", PAGE.read_text("utf-8"))
 
 
 def _tables() -> Iterator[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +15,16 @@ from blendin_local.errors import CatalogueError
 from blendin_local.history.tree import Setup
 from blendin_local.preferences import ChatPreferences, Preferences
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
-from blendin_local.steps import FinishReason, Source, Step, Summary
+from blendin_local.steps import Candidate, Candidates, FinishReason, Source, Step, Summary
 from blendin_local.tui.about import About
 from blendin_local.tui.app import ChatApp, make_app
 from blendin_local.tui.chat import Ask, Fill, Load, Progress
+from blendin_local.tui.entry import Kind
 from blendin_local.tui.loading import Prepared
+from blendin_local.tui.phase import Phase
+from blendin_local.tui.screens.chat import ChatScreen
+
+WIDE, NARROW = (120, 40), (80, 24)
 
 ABOUT = About(
     base="base-model",
@@ -36,7 +43,7 @@ def step(index: int, text: str, source: Source = Source.BASE, data: bytes | None
     c_g = 0.3 + 0.1 * (index % 6) if intervened else None
     return Step(
         index=index,
-        data=text.encode() if data is None else data,
+        data=text.encode("utf-8", "replace") if data is None else data,
         text=text,
         source=source,
         base_tokens=(index,),
@@ -59,6 +66,13 @@ def steps_of(text: str) -> list[Step]:
     return [step(i, word, _TURN[i % len(_TURN)]) for i, word in enumerate(words)]
 
 
+def with_choices(each: Step, *others: str) -> Step:
+    """A step that others could stand in the place of, by their outcomes 100, 101 and so on."""
+    chosen = Candidate(each.data, 0.5, each.outcome)
+    choices = (chosen, *(Candidate(text.encode(), 0.1, 100 + i) for i, text in enumerate(others)))
+    return replace(each, candidates=Candidates(base=choices, blend=choices))
+
+
 class FakeReply:
     """Yields its steps; waits at `hold_at` until the gate opens or it is cancelled; may end in an error."""
 
@@ -70,6 +84,7 @@ class FakeReply:
         error: Exception | None = None,
         hold_at: int | None = None,
         dropped: int = 0,
+        ends: FinishReason = "stop",
     ) -> None:
         self.dropped_messages = dropped
         self.prefix: tuple[Step, ...] = ()
@@ -81,6 +96,7 @@ class FakeReply:
         self._tail = tail
         self._error = error
         self._hold_at = hold_at
+        self._ends = ends
         self._cancelled = threading.Event()
 
     def go_on_from(self, prefix: tuple[Step, ...]) -> None:
@@ -98,7 +114,7 @@ class FakeReply:
                 self._end("cancelled")
                 return
             if i == len(self._steps) - 1 and not self._error:
-                each = replace(each, finish_reason="stop")
+                each = replace(each, finish_reason=self._ends)
             self.text += each.text
             timings = self.summary.timings
             timings.first_token_s = 0.25
@@ -107,7 +123,7 @@ class FakeReply:
             yield each
         if self._error:
             raise self._error
-        self._end("stop")
+        self._end(self._ends)
 
     def cancel(self) -> None:
         self._cancelled.set()
@@ -127,9 +143,8 @@ Script = FakeReply | Exception
 class FakeChat:
     """Plays a script: each ask takes the next reply, or raises the next error."""
 
-    models = {"base": "b", "guide": "g"}
-
     def __init__(self, *script: Script, calibrated: bool = False) -> None:
+        self.models = {"base": "b", "guide": "g"}
         self.calibrated = calibrated
         self.asks: list[Ask] = []
         self.closed = threading.Event()
@@ -207,3 +222,82 @@ async def wait_until(pilot: Pilot[None], true: Callable[[], object], seconds: fl
             return
         await pilot.pause(0.02)
     raise AssertionError("waited in vain")
+
+
+# What is on the screen
+
+
+def screen_of(app: ChatApp) -> ChatScreen:
+    screen = app.screen_stack[0]
+    assert isinstance(screen, ChatScreen)
+    return screen
+
+
+def texts(app: ChatApp, kind: Kind | None = None) -> list[str]:
+    """What the transcript says, entry by entry."""
+    entries = screen_of(app).transcript.entries
+    return [entry.text for entry in entries if kind in (None, entry.kind)]
+
+
+def feet(app: ChatApp) -> list[str]:
+    """The lines under the entries."""
+    return [entry.foot.text for entry in screen_of(app).transcript.entries]
+
+
+def visible(app: ChatApp) -> str:
+    """What stands on the screen now."""
+    rows = app.screen._compositor.render_strips(app.size)
+    return "\n".join("".join(segment.text for segment in row) for row in rows)
+
+
+def told(app: ChatApp) -> str:
+    """The sentence that the app says last, beside the conversation."""
+    said = [note.message for note in app._notifications]
+    return said[-1] if said else ""
+
+
+def assert_inert(said: str) -> None:
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff]", said)
+
+
+# What a user does
+
+
+async def ready(pilot: Pilot[None], app: ChatApp) -> None:
+    await wait_until(pilot, lambda: screen_of(app).phase is Phase.READY)
+
+
+async def press(pilot: Pilot[None], app: ChatApp, *keys: str) -> None:
+    """Press keys, and wait for the reply that they may ask for."""
+    await pilot.press(*keys)
+    await pilot.pause()
+    await ready(pilot, app)
+
+
+async def say(pilot: Pilot[None], app: ChatApp, text: str) -> None:
+    """Send a message, or a command, without waiting for what comes of it."""
+    prompt = screen_of(app).prompt
+    prompt.focus()
+    prompt.insert(text)
+    prompt.suggestions.offer([])
+    await pilot.press("enter")
+    await pilot.pause()
+
+
+async def ask(pilot: Pilot[None], app: ChatApp, text: str = "Why?") -> None:
+    """Send a message and wait for the end of the reply."""
+    await say(pilot, app, text)
+    await ready(pilot, app)
+
+
+@asynccontextmanager
+async def chatting(
+    *script: Script, size: tuple[int, int] = WIDE, asked: str = "", **options: Any
+) -> AsyncIterator[tuple[Pilot[None], ChatApp, FakeChat]]:
+    """An app with its models loaded; asked: a message that was answered already."""
+    app, chat = app_of(*script, **options)
+    async with app.run_test(size=size) as pilot:
+        await ready(pilot, app)
+        if asked:
+            await ask(pilot, app, asked)
+        yield pilot, app, chat

@@ -8,19 +8,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from blendin_local.blending import METHODS
 
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_command_line_page_is_fresh() -> None:
-    """docs/cli.md is written by `make docs`."""
-    code = "import sys; sys.path.insert(0, 'docs'); import make_cli; sys.stdout.write(make_cli.page())"
+@pytest.mark.parametrize("name", ["cli", "chat"])
+def test_pages_that_are_made_from_the_code_are_fresh(name: str) -> None:
+    """`make docs` writes them."""
+    code = f"import sys; sys.path.insert(0, 'docs'); import make_{name}; sys.stdout.write(make_{name}.page())"
     environment = os.environ | {"COLUMNS": "100", "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, check=True
     )
-    assert (ROOT / "docs/cli.md").read_text("utf-8") == done.stdout.decode("utf-8"), "run `make docs`"
+    assert (ROOT / f"docs/{name}.md").read_text("utf-8") == done.stdout.decode("utf-8"), "run `make docs`"
 
 
 def test_every_method_stands_in_the_method_table() -> None:

@@ -84,6 +84,7 @@ def chat(**values: Any) -> None:
         names=Names(
             {name: entry.description for name, entry in catalogue.pairs.items()}, tuple(catalogue.models)
         ),
+        options=preparer.options,
         seed=seed,
         resume=resumed,
     )

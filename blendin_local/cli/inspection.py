@@ -7,24 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blendin_local.fit import Overlap, cautions, find_overlap, same_vocabulary
 from blendin_local.llamacpp.gguf import GgufHeader, read_header
 from blendin_local.memory import MemoryEstimate, describe, estimate, free_memory, warning
 from blendin_local.settings import ModelOptions
-
-
-@dataclass(frozen=True, slots=True)
-class Overlap:
-    """How far a guide's text tokens can be said by the base.
-
-    shared: those that the base has too, byte for byte, as one token. guide_only: the others.
-    """
-
-    guide_tokens: int
-    shared: int
-
-    @property
-    def share(self) -> float:
-        return self.shared / self.guide_tokens if self.guide_tokens else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +41,7 @@ class Inspection:
                 f"{self.overlap.guide_tokens:,} text tokens ({self.overlap.share:.1%}) are also the base's."
             )
         if len(self.headers) == 2 and not any(header.unusable for header in self.headers):
-            yield from _chat_sentences(*self.headers)
+            yield from cautions(*self.headers)
         yield f"{describe(*self.memory, free=self.free)} (At a context of {ModelOptions().n_ctx} tokens.)"
         if too_much := warning(*self.memory, free=self.free):
             yield too_much
@@ -85,27 +71,11 @@ def inspect_files(paths: Sequence[Path]) -> Inspection:
     same, overlap = None, None
     if len(headers) == 2:
         base, guide = headers
-        same = bool(base.fingerprint) and base.fingerprint == guide.fingerprint
+        same = same_vocabulary(base, guide)
         if base.has_decoder and guide.has_decoder and not same:
-            overlap = _overlap(base, guide)
+            overlap = find_overlap(base, guide)
     memory = [estimate(header, ModelOptions()) for header in headers]
     return Inspection(headers, memory, same, overlap, free_memory())
-
-
-def _overlap(base: GgufHeader, guide: GgufHeader) -> Overlap:
-    from blendin_local.llamacpp.tokenizer import open_tokenizer
-    from blendin_local.vocabulary import map_vocabularies
-
-    with open_tokenizer(base) as ours, open_tokenizer(guide) as theirs:
-        mapping = map_vocabularies(ours.vocabulary, theirs.vocabulary, ours.tokenize)
-    return Overlap(mapping.guide_text_tokens, mapping.shared_tokens)
-
-
-def _chat_sentences(base: GgufHeader, guide: GgufHeader) -> Iterator[str]:
-    if guide.chat_template is None:
-        yield "The guide has no chat template: it may not be tuned to follow instructions."
-    if guide.n_params > base.n_params:
-        yield "The guide is larger than the base: the other way round is usually faster."
 
 
 def _chat_row(header: GgufHeader) -> str:

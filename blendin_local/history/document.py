@@ -6,9 +6,9 @@
 
 A reply has besides: setup, finish_reason, error, forked_from, fork, dropped, models, calibrated (see `Turn`),
 summary and timings (as in `blendin generate --json`, with the tokens decoded, and "kept", the steps taken
-over from another reply), and steps (as with `--steps`). Bytes stand as text; where they
-are no UTF-8 the text is only for reading, and they stand beside it: "data_base64" of a step, "text_base64"
-of a candidate. Figures that follow from the steps are only for reading too.
+over from another reply), and steps (as with `--steps`). Bytes stand as text; where they are no UTF-8 the
+text is only for reading, and they stand beside it: "data_base64" of a step, "text_base64" of a candidate.
+Figures that follow from the steps are only for reading too.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def export(
     whole: the whole tree in Markdown too. Raises HistoryError for another suffix, where the file exists and
     must not be overwritten, and where it cannot be written.
     """
-    path, name = path.expanduser(), inert(str(path))
+    name = inert(str(path))
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise HistoryError(f"{name} must end in {', '.join(SUFFIXES)}: that chooses the format.")
@@ -53,7 +53,7 @@ def load(path: Path) -> tuple[str, Setup, Tree]:
     """Title, setup and tree of a conversation that was exported as JSON. Raises HistoryError."""
     name = inert(str(path))
     try:
-        document = path.expanduser().read_text("utf-8-sig")
+        document = path.read_text("utf-8-sig")
     except OSError as error:
         raise HistoryError(f"{name} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

@@ -14,7 +14,9 @@ from textual.screen import Screen
 
 from blendin_local.history.journal import Journal
 from blendin_local.history.store import Kept, Store
+from blendin_local.inert import inert
 from blendin_local.preferences import Preferences
+from blendin_local.settings import ModelOptions
 from blendin_local.tui.bands import BAND_COLOURS
 from blendin_local.tui.commands import Names
 from blendin_local.tui.dialogue import Dialogue
@@ -54,6 +56,7 @@ class ChatApp(App[None]):
         store: Store | None,
         history: Path | None,
         names: Names,
+        options: ModelOptions,
         seed: int | None,
         resume: Kept | None,
     ) -> None:
@@ -64,6 +67,7 @@ class ChatApp(App[None]):
         self.journal = Journal(store)
         self.prepare = prepare
         self.names = names
+        self.options = options
         self.prompt_history = PromptHistory(history)
         self._prepared = prepared
         self.dialogue = Dialogue(
@@ -74,7 +78,7 @@ class ChatApp(App[None]):
             candidates=preferences.chat.candidates,
         )
         if resume:
-            self.dialogue.resume(resume)
+            self.dialogue.resume(resume, prepared.setup)
 
     def get_default_screen(self) -> ChatScreen:
         return ChatScreen(self, self._prepared)
@@ -84,7 +88,7 @@ class ChatApp(App[None]):
         if wanted in self.available_themes:
             self.theme = wanted
         else:
-            self.notify(f"There is no theme called {wanted}.", severity="warning", markup=False)
+            self.notify(f"There is no theme called {inert(wanted)}.", severity="warning", markup=False)
         # Bindings take characters for the keys that type them; a keymap does not.
         names = {id: ",".join(map(_key_name, keys.split(","))) for id, keys in self.preferences.keys.items()}
         self.set_keymap(names)
@@ -125,6 +129,7 @@ def make_app(
     store: Store | None = None,
     history: Path | None = None,
     names: Names | None = None,
+    options: ModelOptions | None = None,
     seed: int | None = None,
     resume: Kept | None = None,
 ) -> ChatApp:
@@ -132,9 +137,18 @@ def make_app(
 
     prepared: the pair that it opens with; its models load in a thread of the app's. prepare: makes others.
     store: where conversations are kept, None keeps none. history: a file for what was typed. names: what
-    commands are completed from, beside themes. seed: of the first reply, None draws one. resume: the
+    commands are completed from, beside themes. options: how models are opened, for estimates. seed: of the
+    first reply, None draws one. resume: the
     conversation to go on with.
     """
     return ChatApp(
-        prepared, prepare, preferences or Preferences(), store, history, names or Names(), seed, resume
+        prepared,
+        prepare,
+        preferences or Preferences(),
+        store,
+        history,
+        names or Names(),
+        options or ModelOptions(),
+        seed,
+        resume,
     )

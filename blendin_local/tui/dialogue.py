@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 
-from blendin_local.errors import PromptError
+from blendin_local.errors import HistoryError, PromptError
 from blendin_local.history.journal import Journal
 from blendin_local.history.schema import first_line
 from blendin_local.history.store import Kept, Store
@@ -63,9 +64,10 @@ class Dialogue:
         return [turn for turn in self.tree.path() if turn.is_reply]
 
     def steps(self, turn: Turn) -> list[Step]:
-        """The steps of a reply, read when they are first wanted."""
+        """The steps of a reply, read when they are first wanted; none where what was kept is damaged."""
         if turn.is_reply and not turn.steps:
-            turn.steps = self._steps_of(turn.id)
+            with suppress(HistoryError):
+                turn.steps = self._steps_of(turn.id)
         return turn.steps
 
     # What wants a reply
@@ -223,16 +225,11 @@ class Dialogue:
         """Begin a new conversation; the old one stays kept."""
         self.tree, self.id, self.title, self._kept, self.removals = Tree(), new_id(), "", False, []
 
-    def resume(self, kept: Kept) -> None:
-        """Go on with a conversation that was kept."""
+    def resume(self, kept: Kept, loaded: Setup) -> None:
+        """Go on with a conversation that was kept, but with the models that are loaded."""
         self.restart()
-        self.id, self.title, self.tree, self.setup, self._kept = (
-            kept.id,
-            kept.title,
-            kept.tree,
-            kept.setup,
-            True,
-        )
+        self.id, self.title, self.tree, self._kept = kept.id, kept.title, kept.tree, True
+        self.setup = replace(kept.setup, base=loaded.base, guide=loaded.guide, pair=loaded.pair)
 
     # In detail
 

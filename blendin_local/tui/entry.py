@@ -58,10 +58,15 @@ class Entry:
 
     def begin_again(self) -> None:
         """Forget the words: they are about to be written anew, as tokens."""
-        self.view, self.filled, self._markdown = View.TOKENS, True, None
-        self.body, self.foot = TaggedText(), TaggedText()
+        self.over(View.TOKENS)
+        self.filled, self.foot = True, TaggedText()
         if self._width:
             self.body.layout(self._width)
+
+    def over(self, view: View) -> None:
+        """The reply is written: from now on its words come from its turn."""
+        self.restyle()
+        self.body, self.filled, self.view = TaggedText(), False, view
 
     def set_foot(self, text: str, tag: str = "note") -> None:
         """What stands under the words."""
@@ -116,6 +121,8 @@ class Entry:
 
     def restyle(self) -> None:
         """Forget lines whose colours are made with them."""
+        if self.prepared:
+            self._estimate = self.body_height
         self._markdown = None
 
     def segments(self, line: int) -> list[Segment]:
@@ -135,6 +142,9 @@ class Entry:
 
     def cut(self, first: tuple[int, int] | None, last: tuple[int, int] | None) -> str:
         """The text between two (line, column)s, None being either end, without breaks that the width made."""
+        if not self.prepared:
+            # It was never in view, so that both ends are beyond it.
+            return self.text
         if self.as_markdown:
             lines = ["".join(segment.text for segment in line) for line in self._markdown or ()]
             end = len(lines) if last is None else last[0] + 1
@@ -148,12 +158,14 @@ class Entry:
         return self.body.text[start : None if last is None else self._place(*last)]
 
     def step_at(self, line: int, column: int) -> int | None:
-        """The step whose text stands there."""
+        """The step whose text stands in a cell of a line."""
         if self.as_markdown or line >= len(self.body.lines):
             return None
-        start, end = self.body.lines[line]
-        tag = self.body.tag_at(start + column) if start + column < end else None
-        return tag if isinstance(tag, int) else None
+        for text, tag in self.body.runs(*self.body.lines[line]):
+            column -= cells(text)
+            if column < 0:
+                return tag if isinstance(tag, int) else None
+        return None
 
     def line_of(self, step: int) -> int | None:
         """The line on which a step's text begins."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import psutil
@@ -66,7 +65,7 @@ class ChatScreen(Comparing):
         super().__init__(app, prepared)
         self._live: ReplyText | None = None
         self._waiting: Ask | None = None
-        self._typed = ""
+        self._typed = self._problem = ""
         self._figures = Figures()
         self._drawn = self._kept = 0.0
         self._process = psutil.Process()
@@ -101,7 +100,7 @@ class ChatScreen(Comparing):
 
     def _names(self) -> Names:
         """What commands are completed from."""
-        return replace(self.chat_app.names, themes=tuple(self.app.available_themes), folder=Path.cwd())
+        return replace(self.chat_app.names, themes=tuple(self.app.available_themes))
 
     def _read(self, turn: Turn) -> list[Piece]:
         return pieces_of(turn, self.dialogue.steps(turn))
@@ -122,6 +121,10 @@ class ChatScreen(Comparing):
             steps = []
             self._handle(event)
         self._write(steps)
+        if (problem := self.chat_app.journal.problem) != self._problem:
+            self._problem = problem
+            if problem:
+                self.tell(problem, error=True)
         now = time.monotonic()
         if self._live and now - self._drawn >= _PANEL_EVERY_S:
             self._drawn = now
@@ -148,10 +151,14 @@ class ChatScreen(Comparing):
 
     def _loaded(self, chat: Chat) -> None:
         self.chat = chat
-        if self.coming is not None:
-            self.prepared, self.coming = self.coming, None
-            self.change(self.prepared.setup)
         waiting, self._waiting = self._waiting, None
+        if self.coming is not None:
+            (self.prepared, setup), self.coming = self.coming, None
+            self.change(setup)
+            if waiting is not None:
+                # The message was written for the models of before.
+                self.dialogue.take_back(question=False)
+                waiting = self.dialogue.again(seed=waiting.settings.seed)
         self.show_phase(Phase.READY)
         self.show_figures()
         if waiting is not None:
@@ -174,12 +181,10 @@ class ChatScreen(Comparing):
             return
         editing = self.editing
         self.prompt.clear()
-        self._typed = text
-        if editing is not None:
-            self.stop_editing()
-            self.asking(self.dialogue.edit(editing, expanded))
-        else:
-            self.start(self.dialogue.send(expanded))
+        self.stop_editing()
+        ask = self.dialogue.edit(editing, expanded) if editing else self.dialogue.send(expanded)
+        self._typed = text if ask else ""
+        self.asking(ask)
 
     @on(Prompt.Sent)
     def _sent(self, message: Prompt.Sent) -> None:
@@ -223,12 +228,12 @@ class ChatScreen(Comparing):
         if begun and reply is not None:
             self._write_pieces(begun.end(ended.text))
         turn = self.dialogue.end(ended.text, ended.finish_reason, ended.error)
+        if turn is not None:
+            self.entry_of(turn).over(self.view)
         if self.comparison:
             self.show_phase(Phase.READY)
             self.compared(turn, ended.error)
             return
-        if turn is not None:
-            self.entry_of(turn).view = self.view
         self.rebuild()
         if turn is None and not begun:
             # The models did not take the message: it goes back to where it was typed.

@@ -46,7 +46,8 @@ class ReplyColumn(Vertical):
         self.entry.begin_again()
         self.figures.update("reads the conversation …")
 
-    def show(self, summary: Summary, calibrated: bool = False) -> None:
+    def show(self, summary: Summary) -> None:
+        calibrated = bool(self.entry and self.entry.turn and self.entry.turn.calibrated)
         mean, lowest = summary.mean("reliability"), summary.lowest_reliability
         full, rest = bar(mean or 0.0, _BAR)
         title = "reliability" if calibrated else "confidence"
@@ -115,8 +116,8 @@ class CompareScreen(ModalScreen[int | None]):
         """The reply under way is over; turn: None where nothing came of it."""
         column = self._columns[self._current]
         column.turn = turn
-        if turn is not None:
-            column.show(turn.summary, turn.calibrated)
+        if turn is not None and not error:
+            column.show(turn.summary)
         else:
             column.figures.update(Content.styled(inert(error) or "no words came", "$text-error"))
 

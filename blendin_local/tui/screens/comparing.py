@@ -73,6 +73,4 @@ class Comparing(Doors):
         assert self.comparison is not None
         self._answers.append(turn)
         self.comparison.end(turn, error)
-        if turn is not None and turn.finish_reason == "cancelled":
-            self._left.clear()
         self._next_method()

@@ -104,7 +104,7 @@ class Doors(TurnActions):
     def expanded(self, text: str) -> str | None:
         """A message with the files that it mentions; None where one cannot be read."""
         try:
-            result = expand(text, Path.cwd())
+            result = expand(text, Path())
         except BlendinError as error:
             self.tell(str(error), error=True)
             return None
@@ -146,7 +146,8 @@ class Doors(TurnActions):
     async def action_pairs(self) -> None:
         if not self._may_load():
             return
-        screen = PairsScreen(self.prepared.setup, self.chat_app.prepare)
+        loaded = self.prepared.setup if self.chat else None
+        screen = PairsScreen(loaded, self.chat_app.prepare, self.chat_app.options)
         choice = await self.app.push_screen_wait(screen)
         if choice is not None:
             await self._load(choice)
@@ -172,15 +173,18 @@ class Doors(TurnActions):
         except BlendinError as error:
             self.add_error(str(error))
             return
-        if setup is not None:
-            prepared = replace(prepared, setup=setup)
-        self.coming = prepared
-        self.loading_bar.about(prepared.about)
+        # The system prompt is the user's, not the pair's.
+        setup = setup or replace(prepared.setup, system=self.dialogue.setup.system)
+        self.coming = prepared, setup
+        about = prepared.about
+        if about.warning and self.chat is not None:
+            about = replace(about, warning="The loaded pair makes way first.")
+        self.loading_bar.about(about, cancellable=self.chat is not None)
         self.show_phase(Phase.LOADING)
         self.worker.load(prepared.load, release_first=not prepared.fits)
 
-    coming: Prepared | None = None
-    """The pair that is being loaded in the place of another."""
+    coming: tuple[Prepared, Setup] | None = None
+    """The pair that is being loaded in the place of another, and how replies are asked for with it."""
 
     # Conversations
 
@@ -221,8 +225,7 @@ class Doors(TurnActions):
         if store is None:
             self.tell("Conversations are not kept: `blendin config set chat.keep true` changes that.")
             return
-        if self.phase.is_writing:
-            self.may_act()
+        if not self._may_load():
             return
         await asyncio.to_thread(self.chat_app.journal.flush)
         choice = await self.app.push_screen_wait(ConversationsScreen(store, self.dialogue.id, query))
@@ -246,10 +249,11 @@ class Doors(TurnActions):
         except BlendinError as error:
             self.tell(str(error), error=True)
             return
-        self.dialogue.resume(kept)
-        self._show_another()
         setup, loaded = kept.setup, self.prepared.setup
-        if (setup.base, setup.guide) != (loaded.base, loaded.guide) and not self.phase.is_loading:
+        # Until its own models are there, and where they cannot be loaded, these answer.
+        self.dialogue.resume(kept, loaded)
+        self._show_another()
+        if (setup.base, setup.guide) != (loaded.base, loaded.guide):
             choice = PairChoice(setup.pair) if setup.pair else PairChoice("", setup.base, setup.guide)
             await self._load(choice, setup)
 
@@ -259,14 +263,15 @@ class Doors(TurnActions):
 
     @work
     async def _export(self, name: str) -> None:
-        path = Path(name).expanduser()
         for turn in self.dialogue.tree.turns.values():
             self.dialogue.steps(turn)
         try:
+            path = Path(name).expanduser()
             await asyncio.to_thread(
                 export, self.dialogue.title or "Conversation", self.dialogue.setup, self.dialogue.tree, path
             )
-        except BlendinError as error:
+        except (BlendinError, RuntimeError) as error:
+            # The latter for the home of somebody who has none.
             self.tell(str(error), error=True)
         else:
             self.tell(f"Written to {path}.")

@@ -18,9 +18,10 @@ from textual.widgets import ContentSwitcher, Static
 
 from blendin_local.catalogue import Catalogue, load_catalogue
 from blendin_local.errors import BlendinError
-from blendin_local.fit import find_overlap, room, same_vocabulary
+from blendin_local.fit import Overlap, find_overlap, room, same_vocabulary
 from blendin_local.history.tree import Setup
 from blendin_local.inert import inert
+from blendin_local.llamacpp.gguf import GgufHeader
 from blendin_local.pairs_on_hand import ModelOnHand, PairOnHand, Search, Stock, look_at, pair_of
 from blendin_local.settings import ModelOptions
 from blendin_local.tui.bars import bar
@@ -43,9 +44,7 @@ _REST_S = 0.3
 """How long the cursor rests on a row before files are read for it."""
 _BAR = 16
 _CATALOGUE, _FOUND = "In the catalogue", "Found on this machine"
-_NONE_FOUND = (
-    "No more pairs: the caches of Ollama, LM Studio, llama.cpp and the Hugging Face hub were searched."
-)
+_NONE_FOUND = "No more among what blendin, Ollama, LM Studio, llama.cpp and the hub's tools keep."
 _NO_MODELS = "None on this machine yet. Type the path of a .gguf file, or download a pair (F3)."
 
 
@@ -89,7 +88,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         self._typed: dict[str, ModelOnHand] = {}
         self._pulling: Pulling | None = None
         self._key: object = None
-        self._finding: object = None
+        self._finding = ("", "")
         self._armed = False
         self._note = ""
 
@@ -183,9 +182,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         about = judgement(pair, self._knowledge) if pair else Content()
         self.query_one("#pairs-files", Static).update(files(pair) if pair else Content())
         self.query_one("#pairs-about", Static).update(about)
-        wanted = (key, bool(pair and pair.headers))
-        if pair and wanted != self._finding:
-            self._finding = wanted
+        if pair:
             self._find_out(pair)
         if not self._pulling:
             text, style = self._says(pair)
@@ -212,29 +209,39 @@ class PairsScreen(ModalScreen[PairChoice | None]):
             return "Enter once more loads it all the same.", "bold $text-warning"
         return "Enter loads it.", ""
 
+    # What only the highlighted pair needs, read when the cursor rests on it
+
+    def _find_out(self, pair: PairOnHand) -> None:
+        headers, wanted = pair.headers, ("", "")
+        if headers and not same_vocabulary(*headers):
+            wanted = headers[0].fingerprint, headers[1].fingerprint
+            if wanted not in self._knowledge.overlaps and wanted != self._finding:
+                self._count(wanted, headers)
+        elif not (headers or pair.missing or pair.problem):
+            wanted = pair.base, pair.guide
+            if wanted != self._finding:
+                self._read(wanted)
+        self._finding = wanted
+
     @work(exclusive=True, group="find out")
-    async def _find_out(self, pair: PairOnHand) -> None:
-        """Read what only the highlighted pair needs: files named by what was typed, or both vocabularies."""
-        unread = (
-            {} if pair.headers or pair.missing or pair.problem else {pair.base, pair.guide} - {*self._typed}
-        )
-        overlaps, headers = self._knowledge.overlaps, pair.headers
-        key = (headers[0].fingerprint, headers[1].fingerprint) if headers else ("", "")
-        uncounted = headers and not same_vocabulary(*headers) and key not in overlaps
-        if not unread and not uncounted:
-            return
+    async def _count(self, wanted: tuple[str, str], headers: tuple[GgufHeader, GgufHeader]) -> None:
+        """Count the tokens that two vocabularies share."""
         await asyncio.sleep(_REST_S)
-        if unread:
-            catalogue = await asyncio.to_thread(self._catalogue)
-            for name in unread:
-                self._typed[name] = await asyncio.to_thread(look_at, catalogue, name)
-            self._show_rows()
-        elif headers:
-            try:
-                overlaps[key] = await asyncio.to_thread(find_overlap, *headers)
-            except BlendinError as error:
-                overlaps[key] = str(error)
-            self._explain()
+        try:
+            found: Overlap | str = await asyncio.to_thread(find_overlap, *headers)
+        except BlendinError as error:
+            found = str(error)
+        self._knowledge.overlaps[wanted] = found
+        self._explain()
+
+    @work(exclusive=True, group="find out")
+    async def _read(self, names: tuple[str, str]) -> None:
+        """Read files whose names were typed."""
+        await asyncio.sleep(_REST_S)
+        catalogue = await asyncio.to_thread(self._catalogue)
+        for name in {*names} - {*self._typed}:
+            self._typed[name] = await asyncio.to_thread(look_at, catalogue, name)
+        self._show_rows()
 
     # Picking
 
@@ -309,7 +316,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         self.switcher.current = page
         by_pair = page == "pairs-list"
         (self.by_pair if by_pair else self.bases).focus_field()
-        chosen, other = "bold reverse", "$text-muted"
+        chosen, other = "bold reverse", "$foreground-muted"
         self.query_one("#pairs-pages", Static).update(
             Content.assemble(
                 (" Pairs ", chosen if by_pair else other), " ",

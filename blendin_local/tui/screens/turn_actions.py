@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from blendin_local.errors import BlendinError
 from blendin_local.explanation import weak_passages
 from blendin_local.history.tree import Turn
+from blendin_local.inert import inert
 from blendin_local.steps import Candidate
 from blendin_local.tui.bands import MODES, Mode
 from blendin_local.tui.commands import typed_for
@@ -33,10 +34,10 @@ class TurnActions(BaseScreen):
     # Writing again
 
     def action_again(self) -> None:
-        """Write the last reply again, or the selected one."""
+        """Write the last reply again, or the selected one, or one to the selected question."""
         if not self.may_act():
             return
-        turn = self._selected(reply=True) if self.transcript.has_focus else None
+        turn = self._selected() if self.transcript.has_focus else None
         try:
             ask = self.dialogue.again(turn)
         except BlendinError as error:
@@ -63,16 +64,21 @@ class TurnActions(BaseScreen):
         )
         if turn is None or not self.may_act():
             return
+        if self.editing is None:
+            self._draft = self.prompt.text
         self.editing = turn
-        self.prompt.text = typed_for(turn.text)
+        self.prompt.text = typed_for(inert(turn.text))
         self.prompt.move_cursor(self.prompt.document.end)
         self.prompt.border_title = "Editing: Enter says it anew, Escape leaves it"
         self.prompt.focus()
 
     def stop_editing(self) -> None:
-        self.editing = None
-        self.prompt.border_title = ""
-        self.prompt.clear()
+        """Leave the message as it was; what stood in the input before comes back."""
+        if self.editing is not None:
+            self.editing = None
+            self.prompt.border_title = ""
+            self.prompt.text = self._draft
+            self.prompt.move_cursor(self.prompt.document.end)
 
     def action_remove(self) -> None:
         """Delete a message; a question goes with its answers, a reply with all that follows it."""
@@ -113,11 +119,6 @@ class TurnActions(BaseScreen):
     def _pointed(self, message: Transcript.Pointed) -> None:
         if message.transcript is not self.transcript:
             return
-        entry, index = message.entry, message.index
-        if entry is not None and index is not None and entry.view is View.MARKDOWN:
-            # Markdown has no tokens to stand on.
-            entry.view = View.TOKENS
-            self.transcript.changed(entry)
         self.show_inspector()
         self.show_figures()
 
@@ -248,7 +249,7 @@ class TurnActions(BaseScreen):
         """Copy the selected message, or the last reply."""
         turn = self._selected() or self._last_reply()
         if turn is not None:
-            self.app.copy_to_clipboard(turn.text.strip())
+            self.app.copy_to_clipboard(_sound(turn.text.strip()))
             self.tell("Copied: the whole message.")
 
     def action_copy_code(self) -> None:
@@ -258,9 +259,14 @@ class TurnActions(BaseScreen):
         if not blocks:
             self.tell("There is no code block in this message.")
             return
-        self._copied = (getattr(self, "_copied", -1) + 1) % len(blocks)
-        self.app.copy_to_clipboard(blocks[self._copied])
-        self.tell(f"Copied: code block {self._copied + 1} of {len(blocks)}.")
+        last, place = self._copied
+        place = (place + 1) % len(blocks) if last is turn else 0
+        self._copied = turn, place
+        self.app.copy_to_clipboard(_sound(blocks[place]))
+        self.tell(f"Copied: code block {place + 1} of {len(blocks)}.")
+
+    _copied: tuple[Turn | None, int] = (None, 0)
+    _draft = ""
 
     # In detail
 
@@ -272,3 +278,8 @@ class TurnActions(BaseScreen):
     def _last_reply(self) -> Turn | None:
         replies = self.dialogue.replies
         return replies[-1] if replies else None
+
+
+def _sound(text: str) -> str:
+    """Text that a terminal's clipboard can take: without halves of surrogate pairs."""
+    return text.encode("utf-8", "replace").decode()

@@ -48,7 +48,7 @@ class LoadingBar(Static):
             # matched: nothing reports how far that is.
             line = Content(f"Preparing the {role}" if role else "Loading the models")
         escape = "  Esc gives it up" if self._cancellable else ""
-        lines = [Content.assemble(line, (escape, "bold"), (f"  {name}", "$foreground-muted"))]
+        lines = [Content.assemble(line, (escape, "bold"), (f"  {name}" if name else "", "$foreground-muted"))]
         if self._about.memory:
             lines.append(Content.styled(self._about.memory, "$foreground-muted"))
         if self._about.warning:

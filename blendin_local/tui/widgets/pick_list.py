@@ -114,13 +114,13 @@ class PickList(Vertical, Generic[T]):
             if group:
                 say(group, "bold underline")
             if group not in groups:
-                say(f"  {empty[group]}", "$text-muted")
+                say(f"  {empty[group]}", "$foreground-muted")
             for row in found:
                 if row.group == group:
                     options.append(Option(row.shown))
                     shown.append(row)
         if not options:
-            say(f"Nothing here is called “{wanted}”." if wanted else "Nothing here.", "$text-muted")
+            say(f"Nothing here is called “{wanted}”." if wanted else "Nothing here.", "$foreground-muted")
         self._shown = shown
         self.options.set_options(options)
         places = {row.key: place for place, row in enumerate(shown) if row}

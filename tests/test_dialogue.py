@@ -1,0 +1,202 @@
+"""The conversation behind the app: what each act asks for, and what is on the disk at any moment."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from chat_fakes import FakeChat, FakeReply, step, steps_of
+
+from blendin_local.errors import HistoryError, PromptError
+from blendin_local.history.journal import Journal
+from blendin_local.history.store import Kept, Store
+from blendin_local.history.tree import Setup, Turn
+from blendin_local.steps import Step
+from blendin_local.tui.chat import Ask
+from blendin_local.tui.dialogue import Dialogue
+
+SETUP = Setup("base", "guide", "pair", system="Be kind.")
+CHAT = FakeChat()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "chats.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    """What another program sees."""
+    with closing(Store(path)) as store:
+        yield store
+
+
+@pytest.fixture
+def dialogue(path: Path) -> Iterator[Dialogue]:
+    journal = Journal(Store(path))
+    yield Dialogue(SETUP, journal, fresh_seed=itertools.count(5).__next__)
+    journal.close()
+
+
+def kept(store: Store, dialogue: Dialogue) -> Kept:
+    assert dialogue.journal.flush()
+    return store.open(dialogue.id)
+
+
+def answer(dialogue: Dialogue, ask: Ask, text: str, *, end: bool = True) -> Turn:
+    """Write a reply as the screen does."""
+    reply = FakeReply(steps_of(text))
+    reply.go_on_from(ask.prefix)
+    dialogue.begun(reply, CHAT)
+    dialogue.take(list(reply))
+    assert dialogue.reply is not None
+    turn = dialogue.reply
+    if end:
+        dialogue.end(reply.text, reply.finish_reason, "")
+    return turn
+
+
+def said(dialogue: Dialogue) -> list[str]:
+    return [turn.text for turn in dialogue.tree.path()]
+
+
+def test_what_is_said_is_kept_at_once_and_replies_as_they_grow(dialogue: Dialogue, store: Store) -> None:
+    ask = dialogue.send("Why?")
+    assert [message.content for message in ask.messages] == ["Be kind.", "Why?"]
+    now = kept(store, dialogue)
+    assert [turn.text for turn in now.tree.path()] == ["Why?", ""]
+    assert (now.title, now.setup) == ("Why?", SETUP)
+
+    # The program is killed between two checkpoints: what was handed over is there, as a reply that was cut.
+    turn = answer(dialogue, ask, "one two", end=False)
+    assert kept(store, dialogue).tree.turns[turn.id].text == ""
+    dialogue.checkpoint()
+    dialogue.take([step(2, " three")])
+    cut = kept(store, dialogue).tree.turns[turn.id]
+    assert (cut.text, cut.finish_reason, cut.summary.steps) == ("one two", "cancelled", 2)
+    assert store.load_steps(turn.id) == turn.steps[:2]
+    dialogue.checkpoint()
+    dialogue.checkpoint()
+    assert store.load_steps(turn.id) == turn.steps[:2] or kept(store, dialogue)
+    assert store.load_steps(turn.id) == turn.steps
+
+    dialogue.end("one two three tail", "stop", "")
+    whole = kept(store, dialogue).tree.turns[turn.id]
+    assert (whole.text, whole.finish_reason) == ("one two three tail", "stop")
+    assert whole.models == CHAT.models
+
+
+def test_a_conversation_is_resumed_exactly(dialogue: Dialogue, store: Store, path: Path) -> None:
+    answer(dialogue, dialogue.send("a"), "one")
+    first = dialogue.last
+    answer(dialogue, dialogue.again(), "two")
+    answer(dialogue, dialogue.send("b"), "three")
+    assert first is not None
+    dialogue.select(first)
+    dialogue.rename("  A title ")
+    settings = SETUP.settings
+    dialogue.change(Setup("base", "guide", "pair", "New.", settings))
+    now = kept(store, dialogue)
+    with closing(Store(path)) as other:
+        resumed = Dialogue(SETUP, Journal(None), steps_of=other.load_steps)
+        resumed.resume(now, Setup("x", "y", "z"))
+        assert (resumed.id, resumed.title, said(resumed)) == (dialogue.id, "A title", ["a", "one"])
+        # With the models that are there.
+        assert resumed.setup == Setup("x", "y", "z", "New.", settings)
+        assert [each.text for each in resumed.steps(resumed.replies[0])] == ["one"]
+        second = resumed.sibling(resumed.replies[0], 1)
+        assert second is not None
+        resumed.select(second)
+        assert said(resumed) == ["a", "two", "b", "three"]
+        assert not resumed.undo()
+
+
+def test_every_reply_has_a_seed_of_its_own(dialogue: Dialogue) -> None:
+    asks = []
+    for text in "ab":
+        ask = dialogue.send(text)
+        answer(dialogue, ask, "x")
+        asks.append(ask)
+    asks.append(dialogue.again())
+    assert [ask.settings.seed for ask in asks] == [5, 6, 7]
+    answer(dialogue, asks[2], "x")
+    # One that was given counts up, and stays within what the engine takes.
+    dialogue.seed = (1 << 63) - 1
+    seeds = []
+    for _ in range(2):
+        ask = dialogue.again()
+        answer(dialogue, ask, "x")
+        seeds.append(ask.settings.seed)
+        assert dialogue.last is not None and dialogue.last.setup is not None
+        assert dialogue.last.setup.settings.seed == ask.settings.seed
+    assert seeds == [(1 << 63) - 1, 0]
+    assert dialogue.again(seed=99).settings.seed == 99
+    assert dialogue.seed == (1 << 63) + 1
+
+
+def test_messages_alternate_whatever_happens(dialogue: Dialogue, store: Store) -> None:
+    with pytest.raises(PromptError, match="no message"):
+        dialogue.again()
+    dialogue.send("a")
+    dialogue.end("", "cancelled", "")
+    assert said(dialogue) == ["a"]
+    # A question without an answer makes way for the next one, and stays beside it.
+    ask = dialogue.send("b")
+    assert [message.content for message in ask.messages] == ["Be kind.", "b"]
+    answer(dialogue, ask, "one")
+    assert [turn.text for turn in dialogue.tree.siblings(dialogue.tree.path()[0])] == ["a", "b"]
+    # Another reply that comes to nothing leaves the first; a refused message is as if it had never been.
+    dialogue.again()
+    dialogue.end(" \n", None, "It failed.")
+    assert said(dialogue) == ["b", "one"]
+    dialogue.send("c")
+    dialogue.end("", None, "Too long.")
+    dialogue.take_back(question=True)
+    assert said(dialogue) == ["b", "one"]
+    dialogue.send("waits")
+    dialogue.take_back(question=True)
+    assert (said(dialogue), dialogue.reply) == (["b", "one"], None)
+    assert [turn.text for turn in kept(store, dialogue).tree.path()] == ["b", "one"]
+
+
+def test_a_branch_that_comes_to_nothing_leads_back(dialogue: Dialogue) -> None:
+    turn = answer(dialogue, dialogue.send("a"), "one two")
+    other = answer(dialogue, dialogue.again(), "three")
+    ask = dialogue.branch(turn, 1, 42)
+    assert (ask.prefix, ask.forced) == (tuple(turn.steps[:1]), 42)
+    assert dialogue.reply is not None
+    assert (dialogue.reply.forked_from, dialogue.reply.fork) == (turn.id, 1)
+    dialogue.end("", None, "No.")
+    assert dialogue.last is turn
+    assert dialogue.tree.siblings(turn) == [turn, other]
+
+
+def test_a_reply_that_came_to_its_end_is_not_continued(dialogue: Dialogue) -> None:
+    turn = answer(dialogue, dialogue.send("a"), "one")
+    for wrong in (turn, dialogue.tree.path()[0]):
+        with pytest.raises(PromptError):
+            dialogue.go_on(wrong)
+    assert dialogue.reply is None
+
+
+def test_damaged_steps_cost_the_figures_only(dialogue: Dialogue) -> None:
+    def damaged(id: str) -> list[Step]:
+        raise HistoryError("They are damaged.")
+
+    dialogue._steps_of = damaged
+    assert dialogue.steps(Turn("assistant", "text")) == []
+
+
+def test_a_new_conversation_leaves_the_old_one_alone(dialogue: Dialogue, store: Store) -> None:
+    answer(dialogue, dialogue.send("a"), "one")
+    old = dialogue.id
+    dialogue.restart()
+    dialogue.rename("Named first")
+    assert not store.list("Named")
+    answer(dialogue, dialogue.send("b"), "two")
+    assert kept(store, dialogue).title == "Named first"
+    assert [turn.text for turn in store.open(old).tree.path()] == ["a", "one"]
+    assert not dialogue.undo()

@@ -1,0 +1,125 @@
+"""Replies side by side: one message, several methods, one to go on with."""
+
+from __future__ import annotations
+
+import pytest
+from chat_fakes import (
+    FakeReply,
+    ask,
+    chatting,
+    press,
+    ready,
+    say,
+    screen_of,
+    steps_of,
+    texts,
+    visible,
+    wait_until,
+)
+from textual.pilot import Pilot
+
+from blendin_local.errors import ModelError, PromptError
+from blendin_local.preferences import ChatPreferences, ComparePreferences, Preferences
+from blendin_local.tui.app import ChatApp
+from blendin_local.tui.screens.compare import CompareScreen
+
+METHODS = ("base", "guide", "nudge")
+
+
+def preferring(view: str = "tokens") -> Preferences:
+    return Preferences(ChatPreferences(view=view), compare=ComparePreferences(METHODS))  # type: ignore[arg-type]
+
+
+async def compared(pilot: Pilot[None], app: ChatApp) -> CompareScreen:
+    """The screen once every method has answered, or failed to."""
+    await wait_until(pilot, lambda: isinstance(app.screen, CompareScreen))
+    await pilot.pause()
+    await ready(pilot, app)
+    assert isinstance(app.screen, CompareScreen)
+    return app.screen
+
+
+@pytest.mark.parametrize("view", ["tokens", "markdown"])
+async def test_a_message_is_answered_by_every_method_and_one_reply_is_picked(view: str) -> None:
+    script = [FakeReply(steps_of(f"**says** {text}")) for text in ("base", "guide", "nudge", "on")]
+    async with chatting(*script, preferences=preferring(view), calibrated=True) as (pilot, app, chat):
+        screen_of(app).prompt.insert("Why?")
+        await pilot.press("f5")
+        screen = await compared(pilot, app)
+        shown = visible(app)
+        places = [shown.index(f"{place} {name}") for place, name in enumerate(METHODS, 1)]
+        assert places == sorted(places)
+        assert [shown.count(f"says** {name}") for name in METHODS] == [1, 1, 1]
+        assert "reliability" in shown
+        assert "❯ Why?" in shown
+        assert [ask.settings.blend.method for ask in chat.asks] == list(METHODS)
+        assert len({ask.settings.seed for ask in chat.asks}) == 1
+        assert chat.asked == ["Why?"] * 3
+        await pilot.press("right", "left", "2")
+        await wait_until(pilot, lambda: app.screen is not screen)
+        # The words are in the conversation, and it goes on with the method.
+        assert texts(app) == ["Why?", "**says** guide"]
+        assert ("**says** guide" if view == "tokens" else "  says guide") in visible(app)
+        assert screen_of(app).transcript.entries[1].foot.text.startswith("2/3 · guide · ")
+        assert screen_of(app).prompt.text == ""
+        await ask(pilot, app, "And?")
+        assert chat.asks[3].settings.blend.method == "guide"
+        assert texts(app)[-1] == "**says** on"
+
+
+async def test_leaving_keeps_the_replies_as_siblings_and_changes_nothing_else() -> None:
+    script = [FakeReply(steps_of(text)) for text in ("first", "a", "b", "c", "after")]
+    async with chatting(*script, asked="Why?", preferences=preferring()) as (pilot, app, chat):
+        before = app.dialogue.setup
+        await say(pilot, app, "/compare")
+        screen = await compared(pilot, app)
+        assert len(chat.asks) == 4
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: app.screen is not screen)
+        assert (texts(app), app.dialogue.setup) == (["Why?", "first"], before)
+        assert screen_of(app).transcript.entries[1].foot.text.startswith("1/4 · ")
+        await pilot.press("tab", "right_square_bracket", "right_square_bracket", "right_square_bracket")
+        assert texts(app) == ["Why?", "c"]
+        await ask(pilot, app, "And?")
+        assert chat.asks[4].settings.blend == before.settings.blend
+
+
+async def test_a_method_that_fails_says_why_and_the_others_answer() -> None:
+    broken = FakeReply(steps_of("half"), error=ModelError("It [b]broke[/b] \x1b[31m."))
+    script = (PromptError("Too long."), broken, FakeReply(steps_of("fine")))
+    async with chatting(*script, preferences=preferring()) as (pilot, app, chat):
+        screen_of(app).prompt.insert("Why?")
+        await pilot.press("f5")
+        screen = await compared(pilot, app)
+        assert len(chat.asks) == 3
+        for part in ("Too long.", "half", "It [b]broke[/b] ␛[31m.", "fine"):
+            assert part in visible(app), part
+        await pilot.press("1")
+        assert app.screen is screen
+        assert "not there yet" in next(iter(app._notifications)).message
+        await pilot.press("3")
+        await wait_until(pilot, lambda: app.screen is not screen)
+        assert texts(app) == ["Why?", "fine"]
+        await ready(pilot, app)
+
+
+async def test_leaving_stops_the_reply_under_way_and_those_that_would_follow() -> None:
+    script = (FakeReply(steps_of("one two")), FakeReply(steps_of("three four"), hold_at=1))
+    async with chatting(*script, preferences=preferring()) as (pilot, app, chat):
+        screen_of(app).prompt.insert("Why?")
+        await pilot.press("f5")
+        await wait_until(pilot, lambda: "three" in visible(app))
+        await press(pilot, app, "escape")
+        await wait_until(pilot, lambda: len(app.screen_stack) == 1)
+        assert len(chat.asks) == 2
+        # The question was new, so the conversation leads through the last answer; nothing of it is missing.
+        assert texts(app) == ["Why?", "three "]
+        await pilot.press("tab", "left_square_bracket")
+        assert texts(app) == ["Why?", "one two"]
+
+
+async def test_comparing_needs_a_message() -> None:
+    async with chatting() as (pilot, app, _):
+        await pilot.press("f5")
+        assert "Write a message first" in next(iter(app._notifications)).message
+        assert len(app.screen_stack) == 1

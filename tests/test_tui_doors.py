@@ -1,0 +1,396 @@
+"""What opens from the chat, and what commands do: conversations, settings, models, exports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from chat_fakes import (
+    ABOUT,
+    NARROW,
+    WIDE,
+    FakeChat,
+    FakeLoad,
+    FakeReply,
+    app_of,
+    ask,
+    chatting,
+    feet,
+    press,
+    ready,
+    say,
+    screen_of,
+    steps_of,
+    texts,
+    told,
+    visible,
+    wait_until,
+)
+from textual.pilot import Pilot
+from textual.widgets import Footer
+
+from blendin_local.errors import ModelError
+from blendin_local.history.store import Store
+from blendin_local.history.tree import Setup
+from blendin_local.settings import GenerationSettings
+from blendin_local.tui.about import About
+from blendin_local.tui.app import ChatApp
+from blendin_local.tui.loading import Prepared
+from blendin_local.tui.phase import Phase
+from blendin_local.tui.screens import chat as chat_screen
+from blendin_local.tui.screens.conversations import ConversationsScreen
+from blendin_local.tui.screens.help import HelpScreen
+from blendin_local.tui.screens.pairs import PairsScreen
+from blendin_local.tui.screens.settings import SettingsScreen
+from blendin_local.tui.widgets.panel import Panel
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """What is on the disk, seen by another program."""
+    with closing(Store(tmp_path / "chats.db")) as store:
+        yield store
+
+
+def replies(*words: str) -> list[FakeReply]:
+    return [FakeReply(steps_of(text)) for text in words]
+
+
+async def opened(pilot: Pilot[None], app: ChatApp, *keys: str) -> ConversationsScreen:
+    """The list of conversations, once it is there."""
+    await pilot.press(*keys)
+    await wait_until(pilot, lambda: isinstance(app.screen, ConversationsScreen) and app.screen._listed)
+    assert isinstance(app.screen, ConversationsScreen)
+    return app.screen
+
+
+# Commands
+
+
+async def test_commands_change_how_the_next_reply_is_asked_for(store: Store) -> None:
+    async with chatting(*replies("one", "two"), asked="Why?", store=Store(store.path)) as (pilot, app, chat):
+        for command in ("/gamma 0.25", "/method nudge", "/system Be brief.", "/seed 7", "/set top-k 3"):
+            await say(pilot, app, command)
+            assert screen_of(app).prompt.text == ""
+        assert texts(app) == ["Why?", "one"]
+        assert "nudge  γ 0.25" in visible(app)
+        await press(pilot, app, "ctrl+r")
+        asked = chat.asks[1]
+        assert [message.content for message in asked.messages] == ["Be brief.", "Why?"]
+        settings = asked.settings
+        assert (settings.blend.gamma, settings.blend.method, settings.sampling.top_k) == (0.25, "nudge", 3)
+        assert settings.seed == 7
+        assert " · nudge · " in feet(app)[1]
+        app.journal.flush()
+        assert store.open(app.dialogue.id).setup == app.dialogue.setup
+        await say(pilot, app, "/reset")
+        assert app.dialogue.setup.settings == GenerationSettings(
+            sampling=settings.sampling.__class__(temperature=0.8)
+        )
+        assert app.dialogue.setup.system == "Be brief."
+        for wrong in ("/gama 0.3", "/gamma 2", "/view sideways"):
+            await say(pilot, app, wrong)
+            assert wrong.split()[0][:4] in told(app) or "gamma" in told(app)
+            assert screen_of(app).prompt.text == wrong
+            screen_of(app).prompt.clear()
+        assert len(chat.asks) == 2
+        await say(pilot, app, "/quit")
+        await wait_until(pilot, lambda: not app.is_running)
+
+
+async def test_files_are_put_into_messages_and_conversations_into_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("notes.txt").write_text("the notes\n")
+    Path("no text.bin").write_bytes(b"\xff\xfe\0")
+    async with chatting(*replies("one", "two")) as (pilot, app, chat):
+        await ask(pilot, app, "Look at @notes.txt please")
+        assert "the notes" in chat.asked[0]
+        assert chat.asked[0].endswith("Look at notes.txt please")
+        await ask(pilot, app, "and @nowhere.txt")
+        assert chat.asked[1] == "and @nowhere.txt"
+        assert "no file called nowhere.txt" in told(app)
+        await ask(pilot, app, 'and @"no text.bin"')
+        assert "no text.bin is not" in told(app)
+        assert (len(chat.asks), screen_of(app).prompt.text) == (2, 'and @"no text.bin"')
+        screen_of(app).prompt.clear()
+
+        await say(pilot, app, "/rename All about notes")
+        for name in ("chat.md", "chat.json", "chat.html"):
+            await say(pilot, app, f"/export {name}")
+            await wait_until(pilot, lambda: told(app) == f"Written to {name}.")  # noqa: B023
+            assert "All about notes" in Path(name).read_text()
+        document = json.loads(Path("chat.json").read_text())
+        assert "one" in json.dumps(document)
+        for wrong in ("chat.pdf", "chat.md", "nowhere/chat.md", "~nobody-of-this-name/chat.md"):
+            app.clear_notifications()
+            await say(pilot, app, f"/export {wrong}")
+            await wait_until(pilot, lambda: told(app) and "Written" not in told(app))
+
+
+async def test_the_folder_may_go_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    async with chatting(*replies("one")) as (pilot, app, chat):
+        folder.rmdir()
+        await ask(pilot, app, "Look at @notes.txt")
+        assert chat.asked == ["Look at @notes.txt"]
+
+
+# Panel, help, settings
+
+
+@pytest.mark.parametrize(("size", "at_first"), [(WIDE, True), ((99, 30), False)])
+async def test_the_panel_folds_away_and_is_toggled(size: tuple[int, int], at_first: bool) -> None:
+    async with chatting(size=size) as (pilot, app, _):
+        panel = app.screen.query_one(Panel)
+        assert panel.display is at_first
+        await pilot.press("f2")
+        assert panel.display is not at_first
+        await say(pilot, app, "/panel")
+        assert panel.display is at_first
+
+
+async def test_doors_open_and_escape_closes_them(store: Store) -> None:
+    async with chatting(size=NARROW, store=Store(store.path)) as (pilot, app, _):
+        assert app.screen.query_one(Footer).max_scroll_x == 0
+        doors = {"f1": HelpScreen, "f3": PairsScreen, "f4": SettingsScreen, "ctrl+o": ConversationsScreen}
+        for key, screen in doors.items():
+            await pilot.press(key)
+            await wait_until(pilot, lambda: isinstance(app.screen, screen))  # noqa: B023
+            await pilot.press("escape")
+            await wait_until(pilot, lambda: app.screen is screen_of(app))
+        assert screen_of(app).prompt.has_focus
+        titles = {command.title for command in app.get_system_commands(app.screen)}
+        assert {"Theme", "Quit", "Again", "New", "Panel", "Help", "Compare", "Open"} <= titles
+
+
+async def test_settings_are_applied_to_the_next_reply(store: Store) -> None:
+    async with chatting(*replies("one", "two"), asked="Why?", store=Store(store.path)) as (pilot, app, chat):
+        await pilot.press("f4")
+        await wait_until(pilot, lambda: isinstance(app.screen, SettingsScreen))
+        assert isinstance(app.screen, SettingsScreen)
+        app.screen._row("gamma").text = "0.15"
+        app.screen._row("method").text = "doubt"
+        app.screen._row("seed").text = "41"
+        await pilot.press("ctrl+s")
+        await press(pilot, app, "ctrl+r")
+        settings = chat.asks[1].settings
+        assert (settings.blend.gamma, settings.blend.method, settings.seed) == (0.15, "doubt", 41)
+        assert [foot.split(" · ")[1] for foot in feet(app)[1:]] == ["doubt"]
+
+
+# Conversations
+
+
+async def test_a_new_conversation_takes_two_presses_where_nothing_is_kept() -> None:
+    async with chatting(*replies("one"), asked="Why?") as (pilot, app, _):
+        await pilot.press("ctrl+n")
+        assert len(texts(app)) == 2
+        screen_of(app).prompt.insert("a draft")
+        await pilot.press("ctrl+n")
+        assert texts(app) == []
+        assert screen_of(app).welcome.display
+        assert screen_of(app).prompt.text == "a draft"
+        await pilot.press("ctrl+o")
+        assert "not kept" in told(app)
+
+
+async def test_conversations_are_opened_again_exactly(store: Store) -> None:
+    script = replies("one", "two", "three", "other", "four")
+    async with chatting(*script, asked="First?", store=Store(store.path)) as (pilot, app, chat):
+        await press(pilot, app, "ctrl+r")
+        await ask(pilot, app, "And?")
+        await say(pilot, app, "/gamma 0.11")
+        await say(pilot, app, "/rename The [b]first[/b] \x1b[31m one")
+        await pilot.press("tab", "up", "up", "up", "left_square_bracket")
+        was = [turn.id for turn in app.dialogue.tree.turns.values()]
+        first, path = app.dialogue.id, texts(app)
+        assert path == ["First?", "one"]
+        await pilot.press("ctrl+n")
+        assert texts(app) == []
+        assert app.dialogue.id != first
+        await ask(pilot, app, "Other?")
+
+        screen = await opened(pilot, app, "ctrl+o")
+        await pilot.press("down", "down")
+        assert "The [b]first[/b] ␛[31m one" in visible(app)
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: app.screen is not screen and texts(app) == path)
+        assert app.dialogue.id == first
+        assert [turn.id for turn in app.dialogue.tree.turns.values()] == was
+        assert app.dialogue.setup.settings.blend.gamma == 0.11
+        assert feet(app)[1].startswith("1/2 · blendin · 1 token")
+        await pilot.press("tab", "up", "right_square_bracket")
+        assert texts(app) == ["First?", "two", "And?", "three"]
+        # The steps are there again: a token can be inspected.
+        await pilot.press("right", "i")
+        assert "1 of 1" in visible(app)
+        await press(pilot, app, "escape")
+        await ask(pilot, app, "Go on")
+        assert [message.content for message in chat.asks[4].messages] == [
+            "First?",
+            "two",
+            "And?",
+            "three",
+            "Go on",
+        ]
+        assert chat.asks[4].settings.blend.gamma == 0.11
+        # Deleted while it is open: a new one begins.
+        await opened(pilot, app, "ctrl+o")
+        await pilot.press("ctrl+d", "escape")
+        await wait_until(pilot, lambda: texts(app) == [])
+        assert [listed.title for listed in store.list()] == ["Other?"]
+
+
+async def test_the_chat_opens_with_a_conversation_that_was_kept(store: Store) -> None:
+    async with chatting(*replies("one"), asked="Why?", store=Store(store.path)) as (_, app, _):
+        id = app.dialogue.id
+    async with chatting(*replies("two"), store=Store(store.path), resume=store.open(id)) as (pilot, app, _):
+        assert texts(app) == ["Why?", "one"]
+        assert "one" in visible(app)
+        await ask(pilot, app, "And?")
+    assert [turn.text for turn in store.open(id).tree.path()] == ["Why?", "one", "And?", "two"]
+
+
+async def test_a_reply_is_on_the_disk_while_it_is_written(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply = FakeReply(steps_of("one two three four"), hold_at=2)
+    async with chatting(reply, store=Store(store.path)) as (pilot, app, _):
+
+        def kept() -> list[str]:
+            app.journal.flush()
+            return [turn.text for turn in store.open(app.dialogue.id).tree.path()]
+
+        monkeypatch.setattr(chat_screen, "_KEEP_EVERY_S", 1e9)
+        await say(pilot, app, "Why?")
+        await wait_until(pilot, lambda: texts(app)[-1:] == ["one two "])
+        screen_of(app).look()
+        assert kept() == ["Why?", ""]
+        monkeypatch.setattr(chat_screen, "_KEEP_EVERY_S", 0.0)
+        screen_of(app).look()
+        assert kept() == ["Why?", "one two "]
+        assert store.open(app.dialogue.id).tree.path()[1].finish_reason == "cancelled"
+        # Quitting in the midst of it keeps as much.
+        await pilot.press("ctrl+q")
+    assert [turn.text for turn in store.open(app.dialogue.id).tree.path()] == ["Why?", "one two "]
+
+
+async def test_two_programs_keep_their_conversations_in_one_file(store: Store) -> None:
+    one, _ = app_of(*replies("one", "two"), store=Store(store.path))
+    async with one.run_test() as first:
+        await ready(first, one)
+        await ask(first, one, "Mine?")
+        other, _ = app_of(*replies("three"), store=Store(store.path))
+        async with other.run_test() as second:
+            await ready(second, other)
+            await ask(second, other, "Yours?")
+            other.journal.flush()
+            assert {listed.title for listed in other.store.list()} == {"Mine?", "Yours?"}  # type: ignore[union-attr]
+        await ask(first, one, "Mine again?")
+    assert sorted(listed.messages for listed in store.list()) == [2, 4]
+
+
+async def test_what_cannot_be_kept_is_said_and_the_chat_goes_on(store: Store) -> None:
+    async with chatting(*replies("one"), store=Store(store.path)) as (pilot, app, _):
+        app.journal.problem = "The disk is full \x1b."
+        await wait_until(pilot, lambda: told(app) == "The disk is full ␛.")
+        app.journal.problem = ""
+        await ask(pilot, app)
+        assert texts(app) == ["Why?", "one"]
+
+
+# Other models
+
+
+def pairs_of(**loads: FakeLoad) -> object:
+    """Prepares pairs by their names."""
+
+    def prepare(pair: str, base: str, guide: str) -> Prepared:
+        name = pair or f"{base} {guide}"
+        about = About(f"{name}-base", f"{name}-guide", name)
+        return Prepared(about, Setup(about.base, about.guide, name, system="The pair's."), loads[name])
+
+    return prepare
+
+
+async def test_another_pair_takes_over_and_a_waiting_message_is_asked_of_it() -> None:
+    chat = FakeChat(*replies("from the other"))
+    load = FakeLoad(chat, held=True)
+    async with chatting(*replies("one"), asked="Why?", prepare=pairs_of(other=load)) as (pilot, app, first):
+        await say(pilot, app, "/system Mine.")
+        await say(pilot, app, "/pair other")
+        await wait_until(pilot, lambda: screen_of(app).phase is Phase.LOADING)
+        await pilot.press("ctrl+o", "f3")
+        assert len(app.screen_stack) == 1
+        await say(pilot, app, "And?")
+        assert screen_of(app).phase is Phase.WAITING
+        load.finish.set()
+        await ready(pilot, app)
+        await wait_until(pilot, lambda: chat.asks)
+        await ready(pilot, app)
+        assert first.closed.is_set()
+        assert texts(app) == ["Why?", "one", "And?", "from the other"]
+        assert [message.content for message in chat.asks[0].messages] == ["Mine.", "Why?", "one", "And?"]
+        reply = app.dialogue.last
+        assert reply is not None and reply.setup is not None
+        assert (reply.setup.base, reply.setup.pair) == ("other-base", "other")
+        assert "other-base + other-guide" in visible(app)
+
+
+async def test_a_pair_that_cannot_be_loaded_leaves_the_old_one() -> None:
+    broken = FakeLoad(FakeChat(), error=ModelError("The file [b]is[/b] \x1b[31m damaged."))
+    held = FakeLoad(FakeChat(), held=True)
+    prepare = pairs_of(broken=broken, held=held)
+    async with chatting(*replies("one", "two"), asked="Why?", prepare=prepare) as (pilot, app, chat):
+        setup = app.dialogue.setup
+        await say(pilot, app, "/pair broken")
+        await wait_until(pilot, lambda: "The file [b]is[/b] ␛[31m damaged." in texts(app)[-1])
+        await ready(pilot, app)
+        await say(pilot, app, "/pair held")
+        await wait_until(pilot, lambda: screen_of(app).phase is Phase.LOADING)
+        await pilot.press("escape")
+        await ready(pilot, app)
+        assert "given up" in texts(app)[-1]
+        assert held.cancelled
+        assert app.dialogue.setup == setup
+        await ask(pilot, app, "And?")
+        assert (len(chat.asks), ABOUT.models in visible(app)) == (2, True)
+
+
+async def test_a_conversation_comes_back_with_its_pair_and_else_goes_on_with_what_is_there(
+    store: Store,
+) -> None:
+    with closing(Store(store.path)) as other:
+        for name in ("other", "broken"):
+            setup = Setup(f"{name}-base", f"{name}-guide", name, system=f"For {name}.")
+            kept = replace(setup, settings=GenerationSettings(max_tokens=77))
+            from blendin_local.history.tree import Turn
+
+            other.create(name, kept)
+            other.save_turn(name, Turn("user", f"about {name}", id=name))
+    chat = FakeChat(*replies("other"))
+    prepare = pairs_of(other=FakeLoad(chat), broken=FakeLoad(FakeChat(), error=ModelError("Damaged.")))
+    async with chatting(prepare=prepare, store=Store(store.path)) as (pilot, app, _):
+        screen = screen_of(app)
+        await screen.resume("other")
+        await ready(pilot, app)
+        setup = app.dialogue.setup
+        assert (setup.base, setup.system, setup.settings.max_tokens) == ("other-base", "For other.", 77)
+        assert screen.prepared.about.pair == "other"
+        await screen.resume("broken")
+        await wait_until(pilot, lambda: texts(app)[-1] == "Damaged.")
+        await ready(pilot, app)
+        setup = app.dialogue.setup
+        assert (setup.base, setup.system, setup.settings.max_tokens) == ("other-base", "For broken.", 77)
+        await press(pilot, app, "ctrl+r")
+        assert texts(app) == ["about broken", "other"]
+        await screen.resume("nowhere")
+        assert "not there any more" in told(app)
