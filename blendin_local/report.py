@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from blendin_local.conversation import Reply
-from blendin_local.loading import PairFiles
-from blendin_local.pair import Pair
-from blendin_local.settings import GenerationSettings
 from blendin_local.steps import Candidate, Step
+
+if TYPE_CHECKING:
+    from blendin_local.conversation import Reply
+    from blendin_local.loading import PairFiles
+    from blendin_local.pair import Pair
+    from blendin_local.settings import GenerationSettings
 
 
 def reply_as_dict(

@@ -315,7 +315,7 @@ def test_the_policy_allows_the_pages_own_script_and_style_and_nothing_else() -> 
 def test_every_word_leads_to_its_step_and_every_step_to_its_figures() -> None:
     seen = Page(as_page("T", PLAIN, conversation("q", "one two three four")))
     classes = [seen.attribute("span", **{"data-step": step})["class"] for step in ("0", "1")]
-    assert classes == ["base c0", "guide a2 c2 d1"]
+    assert classes == ["base", "guide a2 c2 d1"]
     data = json.loads(seen.inside["data"])
     source, token, why, figures, base, guide, blend = data["steps"][1][1]
     assert data["speakers"][source] == "the guide's choice"

@@ -11,8 +11,8 @@ from panel_fakes import figures_of, step
 from textual.color import Color
 from textual.theme import BUILTIN_THEMES
 
+from blendin_local.bands import BAND_COLOURS, LIMITS, MODES, Mode, band, ranges
 from blendin_local.steps import Source, Summary
-from blendin_local.tui.bands import BAND_COLOURS, LIMITS, MODES, Mode, band, ranges
 from blendin_local.tui.bars import stack
 from blendin_local.tui.figures import COLUMNS, Course, Totals
 

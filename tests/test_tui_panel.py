@@ -18,10 +18,10 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 import blendin_local.tui
+from blendin_local.bands import BAND_COLOURS, MODES, Mode, ranges
 from blendin_local.explanation import FIGURES, in_words
 from blendin_local.settings import BlendSettings
 from blendin_local.tui.about import About
-from blendin_local.tui.bands import BAND_COLOURS, MODES, Mode, ranges
 from blendin_local.tui.chat import Fill
 from blendin_local.tui.figures import PanelFigures, Totals
 from blendin_local.tui.phase import Phase

@@ -1,15 +1,15 @@
-"""The parts of the chat that know no Textual: inert text, wrapping, attribution, the worker, seeds."""
+"""The parts of the chat that know no Textual: inert text, wrapping, attribution, what a pair is asked."""
 
 from __future__ import annotations
 
 import codecs
-import threading
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 
 import pytest
 from awkward import AWKWARD
-from chat_fakes import FakeChat, FakeLoad, FakeReply, step, steps_of
+from chat_fakes import step
 from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -17,20 +17,23 @@ from tiny_gguf import write_tiny
 
 from blendin_local.attribution import Attribution
 from blendin_local.blending import METHODS
+from blendin_local.catalogue import PairEntry, load_catalogue
 from blendin_local.conversation import Conversation
 from blendin_local.errors import ModelError, PromptError
+from blendin_local.history.tree import Setup
 from blendin_local.inert import inert
 from blendin_local.llamacpp.model import open_model
+from blendin_local.loading import locate_pair
 from blendin_local.pair import Pair, pair_models
 from blendin_local.prompts import PLAIN_FORMATS, Message
-from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions
-from blendin_local.steps import Source
+from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions
+from blendin_local.steps import Source, Step
 from blendin_local.text import TextStream
 from blendin_local.tui.about import About
 from blendin_local.tui.bars import bar, course
-from blendin_local.tui.chat import Chat, PairChat, Progress
+from blendin_local.tui.chat import Ask, PairChat, Progress
+from blendin_local.tui.loading import about_pair, pair_loader
 from blendin_local.tui.tagged_text import TaggedText, wrap
-from blendin_local.tui.worker import Event, Loaded, LoadFailed, ModelWorker, ReplyBegun, ReplyEnded
 
 # Inert text
 
@@ -201,93 +204,6 @@ def test_every_method_can_be_described(method: str) -> None:
     assert ("γ 0.40" in about.method) == uses_gamma
 
 
-# The models' thread
-
-
-def taken(worker: ModelWorker, until: type[Event]) -> list[Event]:  # type: ignore[valid-type]
-    """Events up to the first of a kind."""
-    events: list[Event] = []
-    waiting = threading.Event()
-    for _ in range(4000):
-        while worker.events:
-            events.append(worker.events.popleft())
-            if isinstance(events[-1], until):
-                return events
-        waiting.wait(0.005)
-    raise AssertionError(f"no {until} in {events}")
-
-
-def started(chat: FakeChat) -> ModelWorker:
-    worker = ModelWorker(FakeLoad(chat))
-    worker.start()
-    taken(worker, Loaded)
-    return worker
-
-
-def closed(worker: ModelWorker) -> None:
-    worker.close()
-    assert worker.join(20)
-
-
-def test_the_thread_loads_replies_and_frees() -> None:
-    reply = FakeReply(steps_of("one two"), tail=" tail")
-    chat = FakeChat(reply)
-    worker = started(chat)
-    worker.send("hello")
-    events = taken(worker, ReplyEnded)
-    assert isinstance(events[0], ReplyBegun)
-    assert "".join(each.text for each in events[1:-1]) == "one two"  # type: ignore[union-attr]
-    assert events[-1] == ReplyEnded("one two tail", "stop", kept=True)
-    closed(worker)
-    assert chat.closed.is_set()
-
-
-def test_a_stop_reaches_a_reply_that_has_not_begun() -> None:
-    begin = threading.Event()
-
-    class Slow(FakeChat):
-        def send(self, text: str) -> FakeReply:
-            begin.wait(20)
-            return super().send(text)
-
-    worker = started(Slow(FakeReply(steps_of("never")), FakeReply(steps_of("yes"))))
-    worker.send("hello")
-    worker.stop()
-    begin.set()
-    assert taken(worker, ReplyEnded)[-1] == ReplyEnded("", "cancelled", kept=False)
-    worker.send("again")
-    assert taken(worker, ReplyEnded)[-1] == ReplyEnded("yes", "stop", kept=True)
-    closed(worker)
-
-
-def test_errors_before_and_within_a_reply_end_it() -> None:
-    chat = FakeChat(PromptError("Too long."), FakeReply(steps_of("one"), error=ModelError("It broke.")))
-    worker = started(chat)
-    worker.send("a")
-    assert taken(worker, ReplyEnded) == [ReplyEnded(error="Too long.")]
-    worker.send("b")
-    assert taken(worker, ReplyEnded)[-1] == ReplyEnded("one", None, kept=True, error="It broke.")
-    closed(worker)
-
-
-def test_a_failed_load_is_an_event_and_ends_the_thread() -> None:
-    worker = ModelWorker(FakeLoad(FakeChat(), error=ModelError("No.")))
-    worker.start()
-    assert taken(worker, LoadFailed) == [LoadFailed("No.")]
-    assert worker.join(20)
-
-
-def test_closing_while_loading_or_before_the_start() -> None:
-    load = FakeLoad(FakeChat(), held=True)
-    worker = ModelWorker(load)
-    worker.start()
-    closed(worker)
-    assert load.cancelled
-    assert not worker.events
-    never_started = ModelWorker(load)
-    closed(never_started)
-
-
 # The conversation behind it
 
 
@@ -300,88 +216,45 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return pair_models(base, guide)
 
 
-def conversation_with(pair: Pair, seed: int = 0) -> Conversation:
+def test_a_pair_answers_what_it_is_asked(tiny: Pair) -> None:
     plain = PLAIN_FORMATS["user-assistant"]
-    return Conversation(
-        pair, plain, plain, GenerationSettings(seed=seed, max_tokens=4), [Message("system", "Be kind.")]
-    )
+    chat = PairChat(Conversation(tiny, plain, plain), {"base": "b", "guide": "g"})
+    assert (chat.calibrated, chat.models) == (False, {"base": "b", "guide": "g"})
+    said = (Message("system", "Be kind."), Message("user", "hello"))
+    settings = GenerationSettings(seed=7, max_tokens=6, guide_stop=False)
 
+    def written(ask: Ask) -> list[Step]:
+        reply = chat.write(ask)
+        steps = list(reply)
+        assert reply.text == "".join(step.text for step in (*ask.prefix, *steps))
+        return steps
 
-def written(chat: Chat, reply: object) -> bool:
-    for _ in reply:  # type: ignore[attr-defined]
-        pass
-    return chat.keep(reply)  # type: ignore[arg-type]
-
-
-def test_every_reply_has_a_seed_of_its_own(tiny: Pair) -> None:
-    chat = PairChat(conversation_with(tiny, seed=7), seed_given=True)
-    seeds = []
-    for reply in (lambda: chat.send("a"), chat.again, lambda: chat.send("b")):
-        assert written(chat, reply())
-        seeds.append(chat.settings.seed)
-    assert seeds == [7, 8, 9]
-    fresh = iter([5, 3])
-    chat = PairChat(conversation_with(tiny), fresh_seed=lambda: next(fresh))
-    chat.send("a")
-    assert chat.settings.seed == 5
-    chat.send("b")
-    assert chat.settings.seed == 3
-
-
-def test_messages_alternate_whatever_happens(tiny: Pair) -> None:
-    conversation = conversation_with(tiny)
-    chat = PairChat(conversation)
-
-    def roles() -> list[str]:
-        return [message.role[0] for message in conversation.messages]
-
-    with pytest.raises(PromptError, match="no message"):
-        chat.again()
-    assert written(chat, chat.send("a"))
-    assert roles() == ["s", "u", "a"]
-    first = conversation.messages[-1]
-
-    # Another reply that is stopped at once leaves the first.
-    reply = chat.again()
-    reply.cancel()
-    assert not written(chat, reply)
-    assert conversation.messages[-1] == first
-
-    # A message whose reply is stopped at once makes way for the next one.
-    reply = chat.send("b")
-    reply.cancel()
-    assert not written(chat, reply)
-    assert roles() == ["s", "u", "a", "u"]
-    assert written(chat, chat.send("c"))
-    assert [message.content for message in conversation.messages if message.role == "user"] == ["a", "c"]
-
+    whole = written(Ask(said, settings))
+    assert whole == written(Ask(said, settings, candidates=8))
+    assert whole[0].candidates is not None
+    assert written(Ask(said, settings, candidates=0))[0].candidates is None
+    # From its own steps on, and with another token in the place of one.
+    rest = written(Ask(said, replace(settings, max_tokens=3), prefix=tuple(whole[:3])))
+    assert [step.index for step in rest] == [3, 4, 5]
+    other = next(each for each in whole[2].candidates.base if each.outcome not in (-1, whole[2].outcome))  # type: ignore[union-attr]
+    forced = written(Ask(said, settings, prefix=tuple(whole[:2]), forced=other.outcome))
+    assert (forced[0].outcome, forced[0].source) == (other.outcome, Source.USER)
+    fills = chat.fills()
+    assert {role: fill.size for role, fill in fills.items()} == {"base": 256, "guide": 256}
+    assert fills["base"].used > 0
     with pytest.raises(PromptError, match="too long"):
-        chat.send("long " * 400)
-    assert roles() == ["s", "u", "a", "u", "a"]
-    chat.restart()
-    assert roles() == ["s"]
-
-
-def test_context_fill(tiny: Pair) -> None:
-    chat = PairChat(conversation_with(tiny))
-    written(chat, chat.send("hello"))
-    assert {role: fill.size for role, fill in chat.fills().items()} == {"base": 256, "guide": 256}
-    assert chat.fills()["base"].used > 0
+        chat.write(Ask((Message("user", "long " * 400),), settings))
 
 
 def test_loading_real_files_reports_progress_and_can_be_stopped(tmp_path: Path) -> None:
-    from blendin_local.catalogue import PairEntry, load_catalogue
-    from blendin_local.loading import locate_pair
-    from blendin_local.settings import Formats
-    from blendin_local.tui.loading import about_pair, pair_loader
-
     base, guide = write_tiny(tmp_path / "b.gguf"), write_tiny(tmp_path / "g.gguf", vocabulary="bpe")
     files = locate_pair(load_catalogue(), PairEntry(name="", base=str(base), guide=str(guide)))
     options, settings = ModelOptions(n_ctx=64), GenerationSettings()
-    about = about_pair(files, options, settings)
+    setup = Setup(str(base), str(guide), settings=settings, formats=Formats("raw", "raw"))
+    about = about_pair(files, options, setup)
     assert (about.base, about.guide, about.pair) == ("b", "g", "")
     assert about.memory.startswith("Needs about")
-    load = pair_loader(files, options, settings, formats=Formats("raw", "raw"), system="Be kind.")
+    load = pair_loader(files, options, setup)
     seen: list[tuple[str, float]] = []
 
     def progress(role: str, share: float) -> bool:
@@ -394,4 +267,4 @@ def test_loading_real_files_reports_progress_and_can_be_stopped(tmp_path: Path) 
     with pytest.raises(ModelError, match="cancelled"):
         load(refuse)
     with pytest.raises(PromptError, match="no chat template"):
-        pair_loader(files, options, settings, formats=Formats("chat", "auto"))
+        pair_loader(files, options, replace(setup, formats=Formats("chat", "auto")))

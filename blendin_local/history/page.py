@@ -16,6 +16,7 @@ from typing import Any
 import jinja2
 
 from blendin_local.attribution import Attribution
+from blendin_local.bands import BAND_COLOURS, MEANINGS, MODES, band, quantity, ranges
 from blendin_local.explanation import FIGURES, SPEAKERS, formula
 from blendin_local.history.account import account, asked_with, described
 from blendin_local.history.markdown import depth_first
@@ -39,13 +40,6 @@ _EXPLAINED = (
 _PROBABILITY = (
     "The token's share of the distribution that it was chosen from, before temperature and penalties."
 )
-_VIEWS = {
-    "source": "who spoke",
-    "alpha": "α",
-    "confidence": "base confidence",
-    "divergence": "divergence",
-}
-_QUARTERS = ("under 0.25", "0.25 to 0.5", "0.5 to 0.75", "0.75 and more")
 _VISIBLE = str.maketrans({" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"})
 _STOP = "(stop)"
 
@@ -103,9 +97,10 @@ def as_page(title: str, setup: Setup, tree: Tree) -> str:
         settings=inert(described(setup.settings)),
         system=inert(setup.system).strip(),
         turns=views,
-        views=_VIEWS,
+        modes={mode: "who spoke" if mode == "source" else quantity(mode) for mode in MODES},
+        keys={mode: list(zip(ranges(mode), MEANINGS[mode], strict=True)) for mode in MEANINGS},
+        colours=BAND_COLOURS,
         speakers={str(source): SPEAKERS[source] for source in Source if source is not Source.STOP},
-        quarters=_QUARTERS,
         help={"probability": _PROBABILITY} | {name: FIGURES[name] for name in _EXPLAINED},
         data=data,
     )
@@ -174,17 +169,9 @@ def _pieces(turn: Turn) -> Iterator[_Piece]:
 
 
 def _classes(step: Step) -> str:
-    """The source, and the band of each figure from 0, unremarkable, to 3; without one it was not measured."""
-    bands = {
-        "a": _quarter(step.alpha) if step.intervened else None,
-        "c": None if step.c_b is None else 3 - _quarter(step.c_b),
-        "d": None if step.divergence is None else _quarter(step.divergence),
-    }
-    return " ".join([step.source, *(f"{name}{band}" for name, band in bands.items() if band is not None)])
-
-
-def _quarter(value: float) -> int:
-    return max(0, min(3, int(value * 4)))
+    """The source, and the band in every mode that has bands, unless it is the harmless one: "a2" for α."""
+    bands = ((mode, band(mode, step)) for mode in MODES)
+    return " ".join([step.source, *(f"{mode[0]}{place}" for mode, place in bands if place)])
 
 
 def _figures(turn: Turn) -> Iterator[tuple[str, str]]:

@@ -12,12 +12,12 @@ from textual.binding import Binding, BindingType
 from textual.keys import _character_to_key
 from textual.screen import Screen
 
+from blendin_local.bands import BAND_COLOURS
 from blendin_local.history.journal import Journal
 from blendin_local.history.store import Kept, Store
 from blendin_local.inert import inert
 from blendin_local.preferences import Preferences
 from blendin_local.settings import ModelOptions
-from blendin_local.tui.bands import BAND_COLOURS
 from blendin_local.tui.commands import Names
 from blendin_local.tui.dialogue import Dialogue
 from blendin_local.tui.loading import Prepare, Prepared

@@ -7,17 +7,10 @@ from collections.abc import Sequence
 from blendin_local.attribution import Attribution
 from blendin_local.history.tree import Turn
 from blendin_local.inert import inert
-from blendin_local.steps import FinishReason, Step
+from blendin_local.steps import Step
 
 Piece = tuple[str, str | int]
 """Inert text, and its tag: the index of the step that it belongs to, or the name of a style."""
-
-_ENDS: dict[FinishReason, str] = {
-    "cancelled": "stopped",
-    "length": "cut off at the token limit",
-    "context": "cut off: the context is full",
-}
-
 
 class ReplyText:
     """Turns the steps of a reply into pieces as they come."""
@@ -57,26 +50,3 @@ def pieces_of(turn: Turn, steps: Sequence[Step]) -> list[Piece]:
         return [(inert(turn.text).strip(), "base")]
     text = ReplyText()
     return [*text.take(steps), *text.end(turn.text)]
-
-
-def account(turn: Turn, siblings: Sequence[Turn] = ()) -> str:
-    """The line under a reply that is over: how it went, and with what it was asked."""
-    summary = turn.summary
-    parts = [f"{siblings.index(turn) + 1}/{len(siblings)}"] if len(siblings) > 1 else []
-    if turn.error:
-        parts.append("failed")
-    elif turn.finish_reason in _ENDS:
-        parts.append(_ENDS[turn.finish_reason])
-    if turn.setup:
-        parts.append(turn.setup.settings.blend.method)
-    parts.append("1 token" if summary.tokens == 1 else f"{summary.tokens} tokens")
-    if speed := summary.tokens_per_second:
-        parts.append(f"{speed:.0f}/s")
-    parts += [
-        f"intervened {summary.intervention_rate:.0%}",
-        f"changed {summary.changed_rate:.0%}",
-        f"guide words {summary.guide_word_rate:.0%}",
-    ]
-    if turn.dropped:
-        parts.append(f"{turn.dropped} old {'message' if turn.dropped == 1 else 'messages'} left out")
-    return " · ".join(parts)

@@ -9,6 +9,7 @@ from textual.getters import query_one
 from textual.screen import Screen
 from textual.widget import Widget
 
+from blendin_local.history.account import account
 from blendin_local.history.tree import Turn
 from blendin_local.inert import inert
 from blendin_local.tui.chat import Ask, Chat
@@ -16,7 +17,6 @@ from blendin_local.tui.dialogue import Dialogue
 from blendin_local.tui.entry import Entry, Kind, View
 from blendin_local.tui.loading import Prepared
 from blendin_local.tui.phase import Phase
-from blendin_local.tui.reply_text import account
 from blendin_local.tui.widgets.inspector import Inspector
 from blendin_local.tui.widgets.loading_bar import LoadingBar
 from blendin_local.tui.widgets.panel import Panel

@@ -11,11 +11,11 @@ from typing import ClassVar, cast
 from textual import on, work
 from textual.binding import Binding, BindingType
 
+from blendin_local.bands import Mode
 from blendin_local.errors import BlendinError
 from blendin_local.history.exports import export
 from blendin_local.history.tree import Setup, Turn
 from blendin_local.mentions import expand
-from blendin_local.tui.bands import Mode
 from blendin_local.tui.commands import Act, ChangeSettings, ChangeSystem, Refused, Say, parse, words
 from blendin_local.tui.entry import View
 from blendin_local.tui.loading import Prepared

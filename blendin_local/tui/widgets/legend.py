@@ -7,7 +7,7 @@ from typing import ClassVar
 from textual.content import Content
 from textual.widget import Widget
 
-from blendin_local.tui.bands import MEANINGS, Mode, quantity, ranges
+from blendin_local.bands import MEANINGS, Mode, quantity, ranges
 from blendin_local.tui.rows import MUTED
 
 _SOURCES = {

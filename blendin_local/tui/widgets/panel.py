@@ -12,9 +12,9 @@ from textual.content import Content
 from textual.getters import query_one
 from textual.widgets import Static
 
+from blendin_local.bands import Mode
 from blendin_local.explanation import in_words
 from blendin_local.tui.about import About
-from blendin_local.tui.bands import Mode
 from blendin_local.tui.figures import PanelFigures
 from blendin_local.tui.rows import MUTED
 from blendin_local.tui.widgets.blend_section import BlendSection

@@ -1,0 +1,161 @@
+"""A process in a terminal of its own: what is typed into it, what its screen shows, and how it ends."""
+
+from __future__ import annotations
+
+import codecs
+import fcntl
+import os
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+
+import pyte
+
+_PATIENCE_S = 60.0
+"""A safety net, and no measure: machines that run tests are busy."""
+_LEAD = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+"""A new session has no terminal until its first process takes one; hangups need it."""
+# pyte prints the ends of these: questions about the terminal, and the keyboard protocol.
+_UNKNOWN = re.compile(r"\x1b\[(\?[\d;]*\$p|[<>=][\d;]*[a-z])")
+_PART = re.compile(r"\x1b(\[[<>=?\d;$]*)?\Z")
+
+CTRL_C, CTRL_D, CTRL_N, CTRL_O, CTRL_Q, CTRL_R = "\x03", "\x04", "\x0e", "\x0f", "\x11", "\x12"
+ENTER, TAB, ESC, UP, DOWN, RIGHT, LEFT = "\r", "\t", "\x1b", "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D"
+F2, F4, F5, F6 = "\x1bOQ", "\x1bOS", "\x1b[15~", "\x1b[17~"
+
+
+class Terminal:
+    """Runs `python ARGUMENTS`; leaving the context kills what still runs.
+
+    environment: what differs from this process's own; None takes a variable out.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        size: tuple[int, int] = (80, 24),
+        environment: Mapping[str, str | None] | None = None,
+    ) -> None:
+        self.ours, theirs = os.openpty()
+        self._screen = pyte.Screen(*size)
+        self._stream = pyte.Stream(self._screen)
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._part = ""
+        self.said = ""
+        """Everything that was written, with its escape sequences."""
+        self._set_size(size)
+        self.modes_before = termios.tcgetattr(self.ours)
+        changed: dict[str, str | None] = {"TERM": "xterm-256color", "COLUMNS": None, "LINES": None}
+        changed.update(environment or {})
+        kept = {name: value for name, value in os.environ.items() if name not in changed}
+        given = {name: value for name, value in changed.items() if value is not None}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _LEAD, *arguments],
+            stdin=theirs, stdout=theirs, stderr=theirs, env=kept | given, start_new_session=True,
+        )  # fmt: skip
+        os.close(theirs)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.hang_up()
+
+    # The person before it
+
+    def send(self, *keys: str) -> None:
+        for each in keys:
+            os.write(self.ours, each.encode())
+
+    def resize(self, columns: int, rows: int) -> None:
+        self._set_size((columns, rows))
+        self._screen.resize(rows, columns)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def hang_up(self) -> None:
+        """Close the window."""
+        if self.ours >= 0:
+            os.close(self.ours)
+            self.ours = -1
+
+    # What it shows
+
+    @property
+    def text(self) -> str:
+        """The screen as it stands, a line for each row."""
+        return "\n".join(row.rstrip() for row in self._screen.display)
+
+    @property
+    def full_screen(self) -> bool:
+        """Whether the program has the alternate screen."""
+        return self.said.rfind("\x1b[?1049h") > self.said.rfind("\x1b[?1049l")
+
+    @property
+    def as_it_was(self) -> bool:
+        """Whether lines, echo and cursor are as the program found them, and the mouse is left alone."""
+        mouse = ("1000", "1003", "1006", "2004", "1004")
+        off = all(self.said.rfind(f"\x1b[?{mode}h") <= self.said.rfind(f"\x1b[?{mode}l") for mode in mouse)
+        modes = termios.tcgetattr(self.ours) == self.modes_before
+        return off and modes and not self.full_screen and not self._screen.cursor.hidden
+
+    def wait(self, wanted: str | Callable[[str], object], gone: str = "") -> str:
+        """Read until the screen shows this text, or what the function looks for; returns the screen then.
+
+        gone: a text that must not stand there any more.
+        """
+        seen = (lambda text: wanted in text) if isinstance(wanted, str) else wanted
+        end = time.monotonic() + _PATIENCE_S
+        while not seen(self.text) or (gone and gone in self.text):
+            open_ = self.read()
+            assert open_ and time.monotonic() < end, f"waited for {wanted} in vain:\n{self.text}"
+        return self.text
+
+    def read(self, seconds: float = 0.05) -> bool:
+        """Take in what was written by then; False once nobody is there to write."""
+        if not select.select([self.ours], [], [], seconds)[0]:
+            return True
+        try:
+            data = os.read(self.ours, 1 << 16)
+        except OSError:
+            return False
+        text = self._part + self._decode(data)
+        self._part = part.group() if (part := _PART.search(text)) else ""
+        text = text[: len(text) - len(self._part)]
+        self.said += text
+        self._stream.feed(_UNKNOWN.sub("", text))
+        return bool(data)
+
+    def end(self) -> int:
+        """Read to the end of the process; returns its exit status, below 0 for a signal's number."""
+        end = time.monotonic() + _PATIENCE_S
+        while self.process.poll() is None:
+            if self.ours >= 0:
+                self.read()
+            else:
+                time.sleep(0.02)
+            assert time.monotonic() < end, f"it does not end:\n{self.text}"
+        while self.ours >= 0 and select.select([self.ours], [], [], 0)[0] and self.read(0):
+            pass
+        return self.process.returncode
+
+    def _set_size(self, size: tuple[int, int]) -> None:
+        columns, rows = size
+        fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
