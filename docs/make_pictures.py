@@ -36,7 +36,7 @@ async def take(name: str, size: tuple[int, int], *keys: str, theme: str = "textu
     """One picture: the question is asked, the reply awaited, and then these keys are pressed."""
     preparer = Preparer(
         ModelOptions(n_ctx=2048),
-        lambda entry: GenerationSettings(entry.blend, entry.sampling, max_tokens=120),
+        lambda entry: GenerationSettings(entry.blend, entry.sampling, max_tokens=100),
     )
     preferences = Preferences(ChatPreferences(theme=theme))
     app = make_app(preparer(DEFAULT_PAIR), prepare=preparer, preferences=preferences, seed=SEED)
@@ -53,7 +53,7 @@ async def take(name: str, size: tuple[int, int], *keys: str, theme: str = "textu
         if "f5" in keys:
             comparison = screen.comparison
             assert comparison is not None
-            await until(pilot, lambda: comparison.finished)
+            await until(pilot, lambda: comparison.ended == len(preferences.compare.methods))
         PICTURES.mkdir(exist_ok=True)
         (PICTURES / f"{name}.svg").write_text(app.export_screenshot(title="blendin chat"), "utf-8")
         print(name)
@@ -63,7 +63,7 @@ async def main() -> None:
     await take("reply", WIDE, "f6")
     await take("light", WIDE, "f6", theme="textual-light")
     await take("markdown", WIDE)
-    await take("inspector", WIDE, "tab", "right", "right", "right", "i")
+    await take("inspector", WIDE, "tab", "right", "i")
     await take("colours", WIDE, "f6", "f7", "f7")
     await take("side-by-side", LARGE, "f5")
     await take("settings", WIDE, "f4")

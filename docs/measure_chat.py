@@ -148,7 +148,8 @@ def measure_speed() -> None:
     generated = generate_speed()
     chatted, _ = asyncio.run(chat_speed(typing=False))
     print(
-        f"tokens/s in the chat / generate: {chatted / generated:.3f} ({chatted:.1f} / {generated:.1f}; goal 0.95)"
+        f"tokens/s in the chat / generate: {chatted / generated:.3f} "
+        f"({chatted:.1f} / {generated:.1f}; goal 0.95)"
     )
     _, latencies = asyncio.run(chat_speed(typing=True))
     slow = float(np.percentile(latencies, 95))
@@ -184,7 +185,7 @@ async def open_long(messages: int) -> tuple[float, float]:
             screen = screen_of(app)
             await until(pilot, lambda: screen.phase is Phase.READY)
             begun = time.perf_counter()
-            app.dialogue.resume(store.open(id))
+            app.dialogue.resume(store.open(id), app.dialogue.setup)
             screen.forget_entries()
             screen.rebuild(keep=False)
             screen.transcript.scroll_home(animate=False)

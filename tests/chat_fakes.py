@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -9,7 +10,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import pytest
+from textual._context import active_app
 from textual.pilot import Pilot
+from textual.widgets import Footer
 
 from blendin_local.errors import CatalogueError
 from blendin_local.history.tree import Setup
@@ -263,6 +267,29 @@ def assert_inert(said: str) -> None:
 # What a user does
 
 
+@pytest.fixture(autouse=True)
+def prompt_pilot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Import this where apps are driven: keys then wait until they are handled, not until time has passed.
+
+    Textual's own way watches the processor, which a look at the models twenty times a second keeps busy.
+    """
+
+    async def handled(min_sleep: float = 0, max_sleep: float = 0) -> None:
+        app = active_app.get()
+        for _ in range(2):
+            quiet = 0
+            while quiet < 4:
+                await asyncio.sleep(0)
+                pumps = (app, *app.screen.walk_children(with_self=True))
+                quiet = 0 if any(pump.message_queue_size for pump in pumps) else quiet + 1
+            app.screen._on_timer_update()
+
+    # Textual's footer is made anew whenever the focus moves, which would take most of the time.
+    monkeypatch.setattr(Footer, "compose", lambda footer: iter(()))
+    for module in ("app", "pilot"):
+        monkeypatch.setattr(f"textual.{module}.wait_for_idle", handled)
+
+
 async def ready(pilot: Pilot[None], app: ChatApp) -> None:
     await wait_until(pilot, lambda: screen_of(app).phase is Phase.READY)
 
@@ -292,7 +319,7 @@ async def ask(pilot: Pilot[None], app: ChatApp, text: str = "Why?") -> None:
 
 @asynccontextmanager
 async def chatting(
-    *script: Script, size: tuple[int, int] = WIDE, asked: str = "", **options: Any
+    *script: Script, size: tuple[int, int] = NARROW, asked: str = "", **options: Any
 ) -> AsyncIterator[tuple[Pilot[None], ChatApp, FakeChat]]:
     """An app with its models loaded; asked: a message that was answered already."""
     app, chat = app_of(*script, **options)

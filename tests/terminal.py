@@ -28,7 +28,10 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """A new session has no terminal until its first process takes one; hangups need it."""
 # pyte prints the ends of these: questions about the terminal, and the keyboard protocol.
 _UNKNOWN = re.compile(r"\x1b\[(\?[\d;]*\$p|[<>=][\d;]*[a-z])")
-_PART = re.compile(r"\x1b(\[[<>=?\d;$]*)?\Z")
+_HALF = re.compile(r"\x1b\[\?2026h(?!.*\x1b\[\?2026l).*\Z|\x1b(\[[<>=?\d;$]*)?\Z", re.DOTALL)
+"""A frame that is not all there, or an escape sequence."""
+_CAN_YOU_WAIT, _YES = "\x1b[?2026$p", "\x1b[?2026;2$y"
+"""Whether the terminal shows frames whole; else a test would see them half drawn."""
 
 CTRL_C, CTRL_D, CTRL_N, CTRL_O, CTRL_Q, CTRL_R = "\x03", "\x04", "\x0e", "\x0f", "\x11", "\x12"
 ENTER, TAB, ESC, UP, DOWN, RIGHT, LEFT = "\r", "\t", "\x1b", "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D"
@@ -51,7 +54,7 @@ class Terminal:
         self._screen = pyte.Screen(*size)
         self._stream = pyte.Stream(self._screen)
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._part = ""
+        self._half = ""
         self.said = ""
         """Everything that was written, with its escape sequences."""
         self._set_size(size)
@@ -136,12 +139,17 @@ class Terminal:
             data = os.read(self.ours, 1 << 16)
         except OSError:
             return False
-        text = self._part + self._decode(data)
-        self._part = part.group() if (part := _PART.search(text)) else ""
-        text = text[: len(text) - len(self._part)]
+        text = self._half + self._decode(data)
+        half = _HALF.search(text)
+        self._half = half.group() if half else ""
+        self._take(text[: len(text) - len(self._half)])
+        return bool(data)
+
+    def _take(self, text: str) -> None:
         self.said += text
         self._stream.feed(_UNKNOWN.sub("", text))
-        return bool(data)
+        if _CAN_YOU_WAIT in text:
+            self.send(_YES)
 
     def end(self) -> int:
         """Read to the end of the process; returns its exit status, below 0 for a signal's number."""
@@ -154,6 +162,7 @@ class Terminal:
             assert time.monotonic() < end, f"it does not end:\n{self.text}"
         while self.ours >= 0 and select.select([self.ours], [], [], 0)[0] and self.read(0):
             pass
+        self._stream.feed(self._half)
         return self.process.returncode
 
     def _set_size(self, size: tuple[int, int]) -> None:

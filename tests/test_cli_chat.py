@@ -78,6 +78,14 @@ def test_mistakes_are_one_sentence_before_anything_is_loaded(
     assert result.stderr.count("\n") == 1
 
 
+def test_a_pipe_keeps_nothing_and_has_nothing_to_resume(pair: list[str], tmp_path: Path) -> None:
+    assert piped(pair, stdin="hello\n").exit_code == 0
+    assert not (tmp_path / "data").exists()
+    result = piped(pair, "--resume", stdin="hello\n")
+    assert result.exit_code == 2
+    assert "no conversation to resume" in result.stderr
+
+
 def test_a_pipe_needs_no_textual(pair: list[str]) -> None:
     code = (
         "import sys\nfrom blendin_local.cli import main\n"

@@ -11,7 +11,7 @@ import pytest
 from chat_fakes import FakeChat, FakeReply, step, steps_of
 
 from blendin_local.errors import HistoryError, PromptError
-from blendin_local.history.journal import Journal
+from blendin_local.history.journal import Call, Journal
 from blendin_local.history.store import Kept, Store
 from blendin_local.history.tree import Setup, Turn
 from blendin_local.steps import Step
@@ -79,14 +79,30 @@ def test_what_is_said_is_kept_at_once_and_replies_as_they_grow(dialogue: Dialogu
     assert (cut.text, cut.finish_reason, cut.summary.steps) == ("one two", "cancelled", 2)
     assert store.load_steps(turn.id) == turn.steps[:2]
     dialogue.checkpoint()
-    dialogue.checkpoint()
-    assert store.load_steps(turn.id) == turn.steps[:2] or kept(store, dialogue)
+    assert kept(store, dialogue).tree.turns[turn.id].text == "one two three"
     assert store.load_steps(turn.id) == turn.steps
 
     dialogue.end("one two three tail", "stop", "")
     whole = kept(store, dialogue).tree.turns[turn.id]
     assert (whole.text, whole.finish_reason) == ("one two three tail", "stop")
     assert whole.models == CHAT.models
+
+
+def test_what_is_handed_over_does_not_change_any_more(store: Store) -> None:
+    class Slow(Journal):
+        """Keeps nothing until it is told to."""
+
+        def put(self, call: Call) -> None:
+            calls.append(call)
+
+    calls: list[Call] = []
+    dialogue = Dialogue(SETUP, Slow(None))
+    turn = answer(dialogue, dialogue.send("a"), "one two")
+    texts = []
+    for call in calls:
+        call(store)
+        texts += [each.text for each in store.open(dialogue.id).tree.path() if each.id == turn.id]
+    assert [text for text, _ in itertools.groupby(texts)] == ["", "one two"]
 
 
 def test_a_conversation_is_resumed_exactly(dialogue: Dialogue, store: Store, path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from chat_fakes import (
     NARROW,
+    WIDE,
     FakeChat,
     FakeLoad,
     FakeReply,
@@ -17,6 +18,7 @@ from chat_fakes import (
     chatting,
     feet,
     press,
+    prompt_pilot,  # noqa: F401
     ready,
     say,
     screen_of,
@@ -28,6 +30,7 @@ from chat_fakes import (
     wait_until,
 )
 from textual.color import Color
+from textual.theme import BUILTIN_THEMES
 from tiny_gguf import write_tiny
 
 from blendin_local.catalogue import PairEntry, load_catalogue
@@ -35,10 +38,10 @@ from blendin_local.errors import ModelError, PromptError
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup
 from blendin_local.loading import locate_pair
-from blendin_local.settings import Formats, GenerationSettings, ModelOptions, SamplingSettings
+from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions, SamplingSettings
 from blendin_local.steps import Source
 from blendin_local.tui.about import About
-from blendin_local.tui.app import make_app
+from blendin_local.tui.app import _SOURCE_COLOURS, make_app
 from blendin_local.tui.entry import Kind
 from blendin_local.tui.loading import Prepared, about_pair, pair_loader
 from blendin_local.tui.phase import Phase
@@ -48,7 +51,8 @@ from blendin_local.tui.widgets.transcript import Transcript
 
 
 async def test_a_message_is_sent_and_the_reply_is_coloured_by_source() -> None:
-    async with chatting(FakeReply(steps_of("one two three four five six seven"))) as (pilot, app, chat):
+    reply = FakeReply(steps_of("one two three four five six seven"))
+    async with chatting(reply, size=WIDE) as (pilot, app, chat):
         await pilot.press("space", "enter")
         assert chat.asks == []
         screen_of(app).prompt.clear()
@@ -68,12 +72,6 @@ async def test_a_message_is_sent_and_the_reply_is_coloured_by_source() -> None:
         figures = "Confidence|not calibrated|0.30|0.46|0.50|0.55|43%|14%|29%|context 93%"
         for figure in figures.split("|"):
             assert figure in visible(app), figure
-
-
-async def test_only_a_calibrated_pair_has_reliability() -> None:
-    async with chatting(FakeReply(steps_of("one")), asked="Why?", calibrated=True) as (_, app, _):
-        assert "reliability" in visible(app).lower()
-        assert "not calibrated" not in visible(app)
 
 
 # While a reply is written
@@ -259,7 +257,9 @@ async def test_quitting_while_the_models_load_stops_the_load() -> None:
 
 # Hostile text
 
-HOSTILE = "\x1b]0;title\x07\x1b[2J\x1b[31m[bold]x[/bold][link=file:///]y[/] \u202eevil\u2066 \x9b1m\x00\x08\r\t\ud800."
+HOSTILE = (
+    "\x1b]0;t\x07\x1b[2J\x1b[31m[bold]x[/bold][link=file:///]y[/] \u202eevil\u2066 \x9b1m\x00\x08\r\t\ud800."
+)
 
 
 async def test_hostile_text_is_shown_as_it_is_and_does_nothing(tmp_path: Path) -> None:
@@ -276,18 +276,8 @@ async def test_hostile_text_is_shown_as_it_is_and_does_nothing(tmp_path: Path) -
         await pilot.press("tab", "up", "home")
         await pilot.pause()
         assert "␛[31m[bold]x[/bold][link=file:///]y[/] �evil� �1m␀␈" in visible(app)
-        for keys in (
-            ["i"],
-            ["l"],
-            ["f6"],
-            ["escape", "e"],
-            ["escape"],
-            ["f1"],
-            ["escape"],
-            ["f4"],
-            ["escape"],
-        ):
-            await pilot.press(*keys)
+        for keys in ("i", "l", "f6", "escape e", "escape", "f4", "escape"):
+            await pilot.press(*keys.split())
             await pilot.pause()
             assert_inert(visible(app))
         await ask(pilot, app, "again")
@@ -295,9 +285,10 @@ async def test_hostile_text_is_shown_as_it_is_and_does_nothing(tmp_path: Path) -
         screen_of(app).prompt.clear()
         for command in (f"/rename {HOSTILE}", f"/{HOSTILE}", f"/export {HOSTILE}.md", f"/system {HOSTILE}"):
             await say(pilot, app, command.replace("\n", " "))
+            # What is typed or pasted is inert already.
+            screen_of(app).prompt.clear()
             await pilot.pause()
             assert_inert(visible(app) + told(app))
-            screen_of(app).prompt.clear()
         await pilot.press("ctrl+o")
         await pilot.pause(0.2)
         assert_inert(visible(app))
@@ -306,18 +297,16 @@ async def test_hostile_text_is_shown_as_it_is_and_does_nothing(tmp_path: Path) -
 # Looks
 
 
-async def test_sources_are_readable_in_every_theme() -> None:
-    async with chatting(FakeReply(steps_of("x")), asked="Why?") as (pilot, app, _):
-        transcript = app.screen.query_one(Transcript)
-        for theme in app.available_themes.values():
-            if theme.ansi:
-                continue
-            app.theme = theme.name
-            await pilot.pause()
-            for source in ("base", "guide", "both", "blend"):
-                style = transcript.get_component_styles(f"transcript--{source}")
-                contrast = _contrast(style.color, transcript.background_colors[1])
-                assert contrast >= 4.5, (theme.name, source, contrast)
+def test_sources_are_readable_in_every_theme() -> None:
+    for theme in BUILTIN_THEMES.values():
+        if theme.ansi:
+            continue
+        variables = theme.to_color_system().generate()
+        plain = Color.parse(variables["background"])
+        for background in (plain, plain.blend(Color.parse(variables["foreground"]), 0.04)):
+            for name, pair in _SOURCE_COLOURS.items():
+                contrast = _contrast(Color.parse(pair[0 if theme.dark else 1]), background)
+                assert contrast >= 4.5, (theme.name, name, contrast)
 
 
 def _contrast(one: Color, other: Color) -> float:
@@ -340,7 +329,9 @@ async def test_a_conversation_with_two_tiny_models(tmp_path: Path) -> None:
     guide = write_tiny(tmp_path / "guide.gguf", vocabulary="bpe")
     files = locate_pair(load_catalogue(), PairEntry(name="", base=str(base), guide=str(guide)))
     options = ModelOptions(n_ctx=256, n_threads=1)
-    settings = GenerationSettings(sampling=SamplingSettings(temperature=1.0), max_tokens=20, guide_stop=False)
+    settings = GenerationSettings(
+        BlendSettings(guide_stop=False), SamplingSettings(temperature=1.0), max_tokens=20
+    )
     formats = Formats("user-assistant", "user-assistant")
     setup = Setup(str(base), str(guide), settings=settings, formats=formats)
     prepared = Prepared(about_pair(files, options, setup), setup, pair_loader(files, options, setup))

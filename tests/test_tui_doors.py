@@ -12,7 +12,6 @@ import pytest
 from chat_fakes import (
     ABOUT,
     NARROW,
-    WIDE,
     FakeChat,
     FakeLoad,
     FakeReply,
@@ -21,6 +20,7 @@ from chat_fakes import (
     chatting,
     feet,
     press,
+    prompt_pilot,  # noqa: F401
     ready,
     say,
     screen_of,
@@ -31,7 +31,6 @@ from chat_fakes import (
     wait_until,
 )
 from textual.pilot import Pilot
-from textual.widgets import Footer
 
 from blendin_local.errors import ModelError
 from blendin_local.history.store import Store
@@ -87,6 +86,8 @@ async def test_commands_change_how_the_next_reply_is_asked_for(store: Store) -> 
         assert " · nudge · " in feet(app)[1]
         app.journal.flush()
         assert store.open(app.dialogue.id).setup == app.dialogue.setup
+        app.journal.problem = "The disk is full \x1b."
+        await wait_until(pilot, lambda: told(app) == "The disk is full ␛.")
         await say(pilot, app, "/reset")
         assert app.dialogue.setup.settings == GenerationSettings(
             sampling=settings.sampling.__class__(temperature=0.8)
@@ -108,7 +109,7 @@ async def test_files_are_put_into_messages_and_conversations_into_files(
     monkeypatch.chdir(tmp_path)
     Path("notes.txt").write_text("the notes\n")
     Path("no text.bin").write_bytes(b"\xff\xfe\0")
-    async with chatting(*replies("one", "two")) as (pilot, app, chat):
+    async with chatting(*replies("one", "two", "three")) as (pilot, app, chat):
         await ask(pilot, app, "Look at @notes.txt please")
         assert "the notes" in chat.asked[0]
         assert chat.asked[0].endswith("Look at notes.txt please")
@@ -132,34 +133,26 @@ async def test_files_are_put_into_messages_and_conversations_into_files(
             await say(pilot, app, f"/export {wrong}")
             await wait_until(pilot, lambda: told(app) and "Written" not in told(app))
 
-
-async def test_the_folder_may_go_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "gone"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    async with chatting(*replies("one")) as (pilot, app, chat):
-        folder.rmdir()
+        # The folder may go away.
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        monkeypatch.chdir(gone)
+        gone.rmdir()
         await ask(pilot, app, "Look at @notes.txt")
-        assert chat.asked == ["Look at @notes.txt"]
+        assert chat.asked[2] == "Look at @notes.txt"
 
 
 # Panel, help, settings
 
 
-@pytest.mark.parametrize(("size", "at_first"), [(WIDE, True), ((99, 30), False)])
-async def test_the_panel_folds_away_and_is_toggled(size: tuple[int, int], at_first: bool) -> None:
-    async with chatting(size=size) as (pilot, app, _):
-        panel = app.screen.query_one(Panel)
-        assert panel.display is at_first
-        await pilot.press("f2")
-        assert panel.display is not at_first
-        await say(pilot, app, "/panel")
-        assert panel.display is at_first
-
-
 async def test_doors_open_and_escape_closes_them(store: Store) -> None:
     async with chatting(size=NARROW, store=Store(store.path)) as (pilot, app, _):
-        assert app.screen.query_one(Footer).max_scroll_x == 0
+        panel = app.screen.query_one(Panel)
+        assert not panel.display
+        await pilot.press("f2")
+        assert panel.display
+        await say(pilot, app, "/panel")
+        assert not panel.display
         doors = {"f1": HelpScreen, "f3": PairsScreen, "f4": SettingsScreen, "ctrl+o": ConversationsScreen}
         for key, screen in doors.items():
             await pilot.press(key)
@@ -296,15 +289,6 @@ async def test_two_programs_keep_their_conversations_in_one_file(store: Store) -
             assert {listed.title for listed in other.store.list()} == {"Mine?", "Yours?"}  # type: ignore[union-attr]
         await ask(first, one, "Mine again?")
     assert sorted(listed.messages for listed in store.list()) == [2, 4]
-
-
-async def test_what_cannot_be_kept_is_said_and_the_chat_goes_on(store: Store) -> None:
-    async with chatting(*replies("one"), store=Store(store.path)) as (pilot, app, _):
-        app.journal.problem = "The disk is full \x1b."
-        await wait_until(pilot, lambda: told(app) == "The disk is full ␛.")
-        app.journal.problem = ""
-        await ask(pilot, app)
-        assert texts(app) == ["Why?", "one"]
 
 
 # Other models

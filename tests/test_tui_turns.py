@@ -14,6 +14,7 @@ from chat_fakes import (
     chatting,
     feet,
     press,
+    prompt_pilot,  # noqa: F401
     ready,
     say,
     screen_of,
@@ -71,31 +72,22 @@ async def test_again_writes_a_sibling_also_of_an_earlier_reply() -> None:
         assert texts(app) == ["Why?", "second"]
 
 
-async def test_again_needs_a_message_and_says_when_it_changes_nothing() -> None:
-    async with chatting(FakeReply(steps_of("x")), FakeReply(steps_of("x")), temperature=0) as (
-        pilot,
-        app,
-        chat,
-    ):
+async def test_a_reply_stays_where_another_one_comes_to_nothing(store: Store) -> None:
+    script = (
+        FakeReply(steps_of("first")), FakeReply(steps_of("x"), hold_at=0), PromptError("It is too long."),
+    )  # fmt: skip
+    async with chatting(*script, temperature=0, store=Store(store.path)) as (pilot, app, chat):
         await pilot.press("ctrl+r")
         assert told(app) == "There is no message to reply to yet."
         await ask(pilot, app)
-        await press(pilot, app, "ctrl+r")
-        assert "temperature is 0" in told(app)
-        assert len(chat.asks) == 2
-
-
-@pytest.mark.parametrize("second", [FakeReply(steps_of("x"), hold_at=0), PromptError("It is too long.")])
-async def test_a_reply_stays_where_another_one_comes_to_nothing(
-    second: FakeReply | Exception, store: Store
-) -> None:
-    script = (FakeReply(steps_of("first")), second)
-    async with chatting(*script, asked="Why?", store=Store(store.path)) as (pilot, app, _):
-        await press(pilot, app, "ctrl+r", "escape")
-        assert texts(app, Kind.REPLY) == ["first"]
-        assert screen_of(app).prompt.text == ""
-        app.journal.flush()
-        assert kept(store) == ["Why?", "first"]
+        for _ in range(2):
+            await press(pilot, app, "ctrl+r", "escape")
+            assert "temperature is 0" in told(app)
+            assert texts(app, Kind.REPLY) == ["first"]
+            assert screen_of(app).prompt.text == ""
+            app.journal.flush()
+            assert kept(store) == ["Why?", "first"]
+        assert len(chat.asks) == 3
 
 
 # Continuing
@@ -144,7 +136,7 @@ async def test_a_reply_that_is_stopped_can_be_continued() -> None:
 
 
 async def test_a_question_is_asked_differently_beside_the_old_one(store: Store) -> None:
-    script = (FakeReply(steps_of("first")), FakeReply(steps_of("second")))
+    script = (FakeReply(steps_of("first")), FakeReply(steps_of("second")), PromptError("Too long."))
     async with chatting(*script, asked="//Why?", store=Store(store.path)) as (pilot, app, chat):
         prompt = screen_of(app).prompt
         prompt.insert("a draft")
@@ -163,10 +155,16 @@ async def test_a_question_is_asked_differently_beside_the_old_one(store: Store) 
         assert texts(app) == ["/Why?", "first"]
         app.journal.flush()
         assert kept(store) == ["/Why?", "first"]
+        # One that is refused comes back into the input.
+        prompt.clear()
+        await pilot.press("e", "!")
+        await press(pilot, app, "enter")
+        assert texts(app, Kind.ERROR) == ["Too long."]
+        assert prompt.text == "//Why?!"
 
 
 async def test_a_reply_is_changed_without_asking_and_can_be_continued() -> None:
-    script = (FakeReply(steps_of("first \x1b[31m")), FakeReply(steps_of(" more")), PromptError("Too long."))
+    script = (FakeReply(steps_of("first \x1b[31m")), PromptError("Too long."), FakeReply(steps_of(" more")))
     async with chatting(*script, asked="Why?") as (pilot, app, chat):
         prompt = screen_of(app).prompt
         await pilot.press("tab", "up", "e")
@@ -175,21 +173,12 @@ async def test_a_reply_is_changed_without_asking_and_can_be_continued() -> None:
         await press(pilot, app, "enter")
         assert (len(chat.asks), texts(app)) == (1, ["Why?", "mine"])
         assert feet(app)[1].startswith("2/2")
-        await press(pilot, app, "tab", "c")
-        assert [(each.text, each.source) for each in chat.asks[1].prefix] == [("mine", Source.USER)]
-        assert texts(app) == ["Why?", "mine more"]
-        # What was typed for another message does not come back with this one.
+        # What was typed for this one does not come back with another that is refused.
         await press(pilot, app, "ctrl+r")
-        assert (texts(app)[-1], prompt.text) == ("Too long.", "")
-
-
-async def test_an_edit_that_is_refused_comes_back_into_the_input() -> None:
-    script = (FakeReply(steps_of("first")), PromptError("Too long."))
-    async with chatting(*script, asked="Why?") as (pilot, app, _):
-        await pilot.press("tab", "e", "!")
-        await press(pilot, app, "enter")
-        assert texts(app) == ["Why?", "first", "Too long."]
-        assert screen_of(app).prompt.text == "Why?!"
+        assert (texts(app)[1:], prompt.text) == (["mine", "Too long."], "")
+        await press(pilot, app, "tab", "c")
+        assert [(each.text, each.source) for each in chat.asks[2].prefix] == [("mine", Source.USER)]
+        assert texts(app) == ["Why?", "mine more"]
 
 
 # Deleting
@@ -222,8 +211,8 @@ async def test_messages_are_deleted_and_brought_back(store: Store) -> None:
 
 async def test_a_reply_branches_at_a_token() -> None:
     first = [with_choices(each, "zwei", "deux") for each in steps_of("one two three")]
-    script = (FakeReply(first), FakeReply(steps_of("zwei drei")), FakeReply(steps_of("deux")))
-    async with chatting(*script, asked="Why?") as (pilot, app, chat):
+    script = [FakeReply(steps_of(text)) for text in ("zwei drei", "deux", "deux")]
+    async with chatting(FakeReply(first), *script, asked="Why?") as (pilot, app, chat):
         screen = screen_of(app)
         await pilot.press("tab", "right", "right", "enter")
         assert screen.inspector.has_focus
@@ -242,26 +231,20 @@ async def test_a_reply_branches_at_a_token() -> None:
         await pilot.press("enter")
         assert len(chat.asks) == 2
 
-        # Back on the old reply, by the cursor: the token after, the last candidate.
+        # Back on the old reply: a number opens the inspector first. By the cursor: the last candidate.
         await pilot.press("escape", "left_square_bracket")
         assert texts(app) == ["Why?", "one two three"]
-        await pilot.press("right", "i", "l", "down")
+        await pilot.press("right", "2")
+        assert (screen.inspecting, len(chat.asks)) == (True, 2)
+        await pilot.press("l", "down")
         await press(pilot, app, "enter")
         assert ([each.text for each in chat.asks[2].prefix], chat.asks[2].forced) == (["one "], 101)
         assert feet(app)[1].startswith("3/3 · ")
-
-
-async def test_a_number_in_the_conversation_opens_the_inspector_before_it_branches() -> None:
-    steps = [with_choices(each, "x") for each in steps_of("one two")]
-    async with chatting(FakeReply(steps), FakeReply(steps_of("x")), asked="Why?") as (pilot, app, chat):
-        await pilot.press("tab", "2")
-        assert screen_of(app).inspecting
-        screen_of(app).transcript.focus()
-        await pilot.press("right")
-        await press(pilot, app, "2")
-        assert (len(chat.asks), chat.asks[1].forced, len(chat.asks[1].prefix)) == (2, 100, 1)
-        await pilot.press("escape")
-        assert not screen_of(app).inspecting
+        # With the inspector open, numbers work in the conversation too.
+        screen.transcript.focus()
+        await pilot.press("left_square_bracket", "left_square_bracket", "right")
+        await press(pilot, app, "3")
+        assert (len(chat.asks[3].prefix), chat.asks[3].forced) == (0, 101)
 
 
 async def test_what_needs_the_reply_to_be_over_is_refused() -> None:
@@ -311,6 +294,12 @@ async def test_views_are_changed_for_one_reply_and_for_all() -> None:
         await say(pilot, app, "/view tokens")
         await pilot.pause()
         assert views() == [True, True]
+        # Also while one writes.
+        await pilot.press("a", "f6", "f7")
+        await pilot.pause()
+        assert views() == [False, False]
+        assert screen_of(app).transcript.colours == "alpha"
+        assert screen_of(app).prompt.selected_text == ""
 
 
 async def test_colours_are_chosen_by_key_and_command() -> None:
@@ -389,11 +378,9 @@ async def test_keys_are_as_the_user_prefers() -> None:
     preferences = Preferences(ChatPreferences(view="tokens"), keys=keys)
     async with chatting(FakeReply(steps_of("x")), asked="Why?", preferences=preferences) as (pilot, app, _):
         screen = screen_of(app)
-        await pilot.press("?", "f1")
-        assert screen.prompt.text == "?"
-        await pilot.press("tab", "?")
-        assert isinstance(app.screen, HelpScreen)
-        await pilot.press("escape", "ctrl+g")
+        await pilot.press("?", "f1", "tab", "f1")
+        assert (screen.prompt.text, app.screen) == ("?", screen)
+        await pilot.press("?")
         assert isinstance(app.screen, HelpScreen)
         await pilot.press("escape", "e")
         assert screen.editing is None

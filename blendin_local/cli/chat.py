@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,9 +21,14 @@ from blendin_local.cli.options import (
     sampling_options,
 )
 from blendin_local.cli.terminal import screen_available
+from blendin_local.inert import inert
 
 if TYPE_CHECKING:
+    from blendin_local.catalogue import PairEntry
     from blendin_local.history.store import Kept, Store
+    from blendin_local.preferences import Preferences
+    from blendin_local.settings import GenerationSettings
+    from blendin_local.tui.loading import Prepared, Preparer
 
 
 @click.command()
@@ -42,34 +49,21 @@ def chat(**values: Any) -> None:
     Conversations are kept, and found again with Ctrl+O. Where stdin, stdout or stderr is no terminal, every
     line of stdin is a message, its reply goes to stdout, and nothing is kept.
     """
-    from blendin_local.catalogue import load_catalogue
     from blendin_local.preferences import load_preferences
-    from blendin_local.tui.loading import Preparer
 
     preferences = load_preferences()
-    keep = preferences.chat.keep if values["keep"] is None else values["keep"]
+    keep = _keeps(values, preferences)
     store = _open_store() if keep and screen_available() else None
     resumed = _latest(store) if values["resume"] else None
+    preparer, prepared = _prepare(values, preferences, resumed)
     seed: int | None = values["seed"]
-    preparer = Preparer(
-        model_options_of(values, preferences.models),
-        lambda entry: generation_settings_of(values, entry, seed or 0, preferences),
-        formats_of(values),
-        preferences.chat.system if values["system"] is None else values["system"],
-    )
-    named = [values[name] or "" for name in ("pair", "base", "guide")]
-    if resumed and not any(named):
-        setup = resumed.setup
-        named = [setup.pair, "", ""] if setup.pair else ["", setup.base, setup.guide]
-    if not named[0] and not all(named[1:]):
-        named[0] = preferences.chat.pair
-    prepared = preparer(*named)
     if not screen_available():
         from blendin_local.cli.plain_chat import plain_chat
 
         warning = prepared.about.warning
         sys.exit(plain_chat(prepared.load, prepared.setup, draw_seed=seed is None, warning=warning))
 
+    from blendin_local.catalogue import load_catalogue
     from blendin_local.locations import data_dir
     from blendin_local.tui.app import make_app
     from blendin_local.tui.commands import Names
@@ -88,8 +82,58 @@ def chat(**values: Any) -> None:
         seed=seed,
         resume=resumed,
     )
+    if isinstance(sys.__stderr__, io.TextIOWrapper):
+        # The screen is drawn there: what its encoding lacks must take one cell, as it would have.
+        sys.__stderr__.reconfigure(errors="replace")
     app.run(mouse=preferences.chat.mouse)
+    if problem := app.journal.problem:
+        click.echo(f"Error: {inert(problem)}", err=True)
     sys.exit(app.return_code)
+
+
+def check(values: Mapping[str, Any]) -> None:
+    """Raise the BlendinError that a chat with these values of its options would end with at its start."""
+    from blendin_local.preferences import load_preferences
+
+    preferences = load_preferences()
+    store = _open_store() if _keeps(values, preferences) else None
+    try:
+        _prepare(values, preferences, _latest(store) if values["resume"] else None)
+    finally:
+        if store:
+            store.close()
+
+
+def _keeps(values: Mapping[str, Any], preferences: Preferences) -> bool:
+    return preferences.chat.keep if values["keep"] is None else bool(values["keep"])
+
+
+def _prepare(
+    values: Mapping[str, Any], preferences: Preferences, resumed: Kept | None
+) -> tuple[Preparer, Prepared]:
+    """What prepares pairs as the options say, and the pair to open with."""
+    from blendin_local.tui.loading import Preparer
+
+    context = click.get_current_context()
+
+    def settings_for(entry: PairEntry) -> GenerationSettings:
+        # The pairs that are chosen later are prepared in threads, where click has no context.
+        with context.scope(cleanup=False):
+            return generation_settings_of(values, entry, values["seed"] or 0, preferences)
+
+    preparer = Preparer(
+        model_options_of(values, preferences.models),
+        settings_for,
+        formats_of(values),
+        preferences.chat.system if values["system"] is None else values["system"],
+    )
+    named = [values[name] or "" for name in ("pair", "base", "guide")]
+    if resumed and not any(named):
+        setup = resumed.setup
+        named = [setup.pair, "", ""] if setup.pair else ["", setup.base, setup.guide]
+    if not named[0] and not all(named[1:]):
+        named[0] = preferences.chat.pair
+    return preparer, preparer(*named)
 
 
 def _latest(store: Store | None) -> Kept:
@@ -104,7 +148,11 @@ def _latest(store: Store | None) -> Kept:
 
 def _open_store() -> Store:
     """The database of conversations. Raises HistoryError."""
+    from blendin_local.errors import HistoryError
     from blendin_local.history.store import Store
     from blendin_local.locations import data_dir
 
-    return Store(data_dir() / "conversations.db")
+    try:
+        return Store(data_dir() / "conversations.db")
+    except HistoryError as error:
+        raise HistoryError(f"{error} (--no-keep chats without keeping anything.)") from error

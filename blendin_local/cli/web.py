@@ -20,10 +20,11 @@ def web(ctx: click.Context, port: int, options: tuple[str, ...]) -> None:
     Takes the options of `blendin chat`. Every tab is a chat of its own, which loads the models again and
     ends with the tab. There is no password: whoever can open a connection from this machine can chat.
     """
-    from blendin_local.cli.chat import chat
+    from blendin_local.cli.chat import chat, check
 
-    # Wrong options are said here, not in an empty tab.
-    chat.make_context(ctx.info_name, list(options), parent=ctx.parent)
+    # What is wrong is said here, not in an empty tab.
+    with chat.make_context(ctx.info_name, list(options), parent=ctx.parent) as context:
+        check(context.params)
     try:
         from blendin_local.tui.web import ChatServer
     except ImportError as error:

@@ -22,7 +22,9 @@ def account(turn: Turn, siblings: Sequence[Turn] = ()) -> str:
     """The line under a reply that is over: how it went, and with what it was asked."""
     summary = turn.summary
     parts = [f"{siblings.index(turn) + 1}/{len(siblings)}"] if len(siblings) > 1 else []
-    if turn.finish_reason in _ENDS:
+    if turn.error:
+        parts.append("failed")
+    elif turn.finish_reason in _ENDS:
         parts.append(_ENDS[turn.finish_reason])
     if turn.setup:
         parts.append(turn.setup.settings.blend.method)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.keys import _character_to_key
 from textual.screen import Screen
 
 from blendin_local.bands import BAND_COLOURS
@@ -89,12 +92,25 @@ class ChatApp(App[None]):
             self.theme = wanted
         else:
             self.notify(f"There is no theme called {inert(wanted)}.", severity="warning", markup=False)
-        # Bindings take characters for the keys that type them; a keymap does not.
-        names = {id: ",".join(map(_key_name, keys.split(","))) for id, keys in self.preferences.keys.items()}
-        self.set_keymap(names)
+        self.set_keymap(dict(self.preferences.keys))
         if self.store:
             days = self.preferences.chat.keep_deleted_days
             self.journal.put(lambda store: store.purge(days * _DAY_S))
+        if sys.platform != "win32" and not self.is_headless:
+            # Textual heeds neither: the terminal would stay as no shell can use it, the last words unkept.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._told_to_end)
+            signal.signal(signal.SIGHUP, self._hung_up)
+
+    def _told_to_end(self) -> None:
+        self.exit(return_code=128 + signal.SIGTERM)
+
+    def _hung_up(self, number: int, _frame: object) -> None:
+        # The loop may be waiting for a terminal that is gone, and would do so for ever.
+        def leave() -> None:
+            self._let_go()
+            os._exit(128 + number)
+
+        threading.Thread(target=leave, name="hang-up").start()
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         dark = self.current_theme.dark
@@ -110,15 +126,14 @@ class ChatApp(App[None]):
         self.exit()
 
     async def on_unmount(self) -> None:
-        # However the app ends, the models are freed and the last words kept before its loop does.
+        await asyncio.to_thread(self._let_go)
+
+    def _let_go(self) -> None:
+        """However the app ends, free the models and keep the last words before it does."""
         self.models.close()
         self.dialogue.checkpoint()
-        await asyncio.to_thread(self.models.join, _PATIENCE_S)
-        await asyncio.to_thread(self.journal.close)
-
-
-def _key_name(key: str) -> str:
-    return _character_to_key(key) if len(key) == 1 else key
+        self.models.join(_PATIENCE_S)
+        self.journal.close()
 
 
 def make_app(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
+from itertools import takewhile
 
 from blendin_local.errors import HistoryError, PromptError
 from blendin_local.history.journal import Journal
@@ -146,6 +147,9 @@ class Dialogue:
     def begun(self, reply: ReplyLike, chat: Chat) -> None:
         """The models have taken the prompt."""
         turn = self._current
+        # Where a reply is continued, its last step is no end any more.
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(turn.steps, reply.prefix, strict=False))
+        self._handed = min(self._handed, len(list(same)))
         turn.steps = list(reply.prefix)
         turn.text = "".join(step.text for step in reply.prefix)
         turn.summary = reply.summary

@@ -12,6 +12,7 @@ from blendin_local.steps import Step
 Piece = tuple[str, str | int]
 """Inert text, and its tag: the index of the step that it belongs to, or the name of a style."""
 
+
 class ReplyText:
     """Turns the steps of a reply into pieces as they come."""
 

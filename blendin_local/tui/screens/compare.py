@@ -63,7 +63,10 @@ class ReplyColumn(Vertical):
 
 
 class CompareScreen(ModalScreen[int | None]):
-    """begin: called once the columns are there. Results in the number of the picked one, from 0, or None."""
+    """begin: called once the columns are there. Results in the number of the picked one, from 0, or None.
+
+    ended: how many of the replies are over.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back", id="compare.leave"),
@@ -82,6 +85,7 @@ class CompareScreen(ModalScreen[int | None]):
         self._columns = [ReplyColumn(place + 1, method) for place, method in enumerate(methods)]
         self._begin = begin
         self._current = -1
+        self.ended = 0
 
     def compose(self) -> ComposeResult:
         with Vertical(id="compare"):
@@ -116,6 +120,7 @@ class CompareScreen(ModalScreen[int | None]):
         """The reply under way is over; turn: None where nothing came of it."""
         column = self._columns[self._current]
         column.turn = turn
+        self.ended += 1
         if turn is not None and not error:
             column.show(turn.summary)
         else:

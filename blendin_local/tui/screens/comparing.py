@@ -15,8 +15,12 @@ from blendin_local.tui.screens.doors import Doors
 class Comparing(Doors):
     """The replies are siblings in the conversation; they are kept whether they are picked or not."""
 
-    comparison: CompareScreen | None = None
-    """The screen that shows the replies, while it is open."""
+    _comparison: CompareScreen | None = None
+
+    @property
+    def comparison(self) -> CompareScreen | None:
+        """The screen that shows the replies, while it is open."""
+        return self._comparison if self._comparison in self.app.screen_stack else None
 
     def action_compare(self) -> None:
         """Answer what is in the input, or the last message again, with the methods that the user prefers."""
@@ -40,9 +44,8 @@ class Comparing(Doors):
         methods = self.chat_app.preferences.compare.methods
         self._question, self._left, self._answers = question, deque(methods), list[Turn | None]()
         self._seed: int | None = None
-        self.comparison = CompareScreen(question.text, methods, self._next_method)
-        picked = await self.app.push_screen_wait(self.comparison)
-        self.comparison = None
+        self._comparison = CompareScreen(question.text, methods, self._next_method)
+        picked = await self.app.push_screen_wait(self._comparison)
         self._left.clear()
         self.worker.stop()
         dialogue.setup = setup

@@ -36,8 +36,11 @@ _MARKDOWN_STYLES = {
     "markdown.link_url": "quote",
 }
 
-_Here = tuple[Entry, float]
-"""The entry at the top of the view, and the share of it that is above."""
+_SAME = 3
+"""Lines by which a foot makes an entry higher or lower, without its words being other lines."""
+
+_Here = tuple[Entry, int, int]
+"""The entry at the top of the view, how many lines of it are above, and its height."""
 
 
 class EntryList(ScrollView):
@@ -130,17 +133,18 @@ class EntryList(ScrollView):
         if self._following or place < 0:
             return None
         end = self._tops[place + 1] if place + 1 < len(self._tops) else self.virtual_size.height
-        return self._entries[place], line / max(1, end - self._tops[place])
+        return self._entries[place], line, end - self._tops[place]
 
     def _settle(self, here: _Here | None) -> None:
         """Any entry may have another height now: go back to where the view was."""
         self._resized(-1)
         if here is not None and here[0] in self._entries:
-            entry, share = here
+            entry, line, height = here
             self._make(entry)
             self._resized(-1)
-            top = self._tops[self._place_of(entry)]
-            self.scroll_to(y=top + round(share * entry.height), force=True)
+            if abs(entry.height - height) > _SAME:
+                line = round(line * entry.height / height)
+            self.scroll_to(y=self._tops[self._place_of(entry)] + line, force=True)
             # What was shown for a moment in between does not count.
             self._following = self._near_end
             self._prepare()
@@ -231,6 +235,8 @@ class EntryList(ScrollView):
 
     def _restyle(self) -> None:
         """Make the lines anew whose colours are made with them, if those are others now."""
+        if not self.is_attached:
+            return
         self._styles_of.clear()
         looks = {name: self._style_of(ours) for name, ours in _MARKDOWN_STYLES.items()}
         styles = {name: str(look.without_color + Style(color=look.color)) for name, look in looks.items()}

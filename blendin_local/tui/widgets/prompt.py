@@ -181,6 +181,14 @@ class Prompt(TextArea):
         self._settle()
         return True
 
+    # F6 and F7 select text in a TextArea; here they are the screen's.
+
+    def action_select_line(self) -> None:
+        raise SkipAction
+
+    def action_select_all(self) -> None:
+        raise SkipAction
+
     # Typing
 
     async def _on_key(self, event: events.Key) -> None:
