@@ -80,6 +80,14 @@ def ended_by_guide(step: Step) -> bool:
     return stops and step.stop_mass is not None and math.isclose(step.probability, step.stop_mass)
 
 
+def in_short(blend: BlendSettings) -> str:
+    """The method with the numbers that matter to it."""
+    if blend.method == "fixed":
+        return f"{blend.method} α {blend.alpha:.2f}, γ {threshold(blend):.2f}"
+    uncertain = METHODS[blend.method].trigger == "uncertain"
+    return f"{blend.method} γ {threshold(blend):.2f}" if uncertain else blend.method
+
+
 def formula(step: Step, blend: BlendSettings) -> list[str]:
     """Why alpha is what it is at a step, with the step's numbers; one statement a line.
 

@@ -160,7 +160,8 @@ def test_a_reply_is_stopped_in_a_window_that_changes_and_then_continued(opens: O
         terminal.wait("│ guide ")
         terminal.resize(60, 12)
         box = f"╭{'─' * 58}╮"
-        terminal.wait(lambda screen: box in screen and len(words_of_the_reply(screen)) > 50)
+        had = tokens(terminal.wait(lambda screen: box in screen))
+        terminal.wait(lambda screen: tokens(screen) > had + 100)
         seen = words_of_the_reply(terminal.text)
         terminal.resize(80, 24)
         terminal.send(ESC)
@@ -224,7 +225,9 @@ def test_a_chat_that_is_killed_goes_on_where_it_was(opens: Opens, store: Store) 
             (f"/max-tokens {ENDLESS}", "From the next reply on"),
             ("and then?", "● Writing"),
         ):
-            terminal.send(typed, ENTER)
+            terminal.send(typed)
+            terminal.wait(f"│ {typed}")
+            terminal.send(ENTER)
             terminal.wait(shown, gone=f"│ {typed}")
         terminal.wait(lambda screen: tokens(screen) > 300)
         seen = words_of_the_reply(terminal.text)

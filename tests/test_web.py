@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
+from tiny_gguf import write_tiny
 
+from blendin_local.cli import main
 from blendin_local.cli.web import web
 
 pytest.importorskip("textual_serve")
 
 
-def test_options_of_the_chat_are_checked_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def pair(tmp_path: Path) -> list[str]:
+    base = write_tiny(tmp_path / "base.gguf")
+    guide = write_tiny(tmp_path / "guide.gguf", vocabulary="bpe")
+    return ["--base", str(base), "--guide", str(guide)]
+
+
+def test_what_is_wrong_is_said_before_anything_is_served(
+    monkeypatch: pytest.MonkeyPatch, pair: list[str], tmp_path: Path
+) -> None:
     from blendin_local.tui import web as served
 
     started: list[tuple[str, int]] = []
@@ -25,12 +44,23 @@ def test_options_of_the_chat_are_checked_before_anything_is_served(monkeypatch: 
             pass
 
     monkeypatch.setattr(served, "ChatServer", Fake)
-    for wrong in (["--gamma", "x"], ["--nonsense"], ["--port", "0"]):
-        assert CliRunner().invoke(web, wrong).exit_code == 2
+    for wrong, reason in (
+        (["--gamma", "x"], "is not a valid float"),
+        (["--gamma", "2"], "--gamma must be between 0 and 1"),
+        (["--nonsense"], "No such option"),
+        (["--port", "0"], "--port"),
+        (["--pair", "nope"], "no pair called nope"),
+        (["--resume"], "no conversation to resume"),
+    ):
+        result = CliRunner().invoke(main, ["web", *wrong])
+        assert (result.exit_code, reason in result.stderr) == (2, True), result.stderr
+    (tmp_path / "data" / "conversations.db").write_bytes(b"no database" * 99)
+    assert "is damaged" in CliRunner().invoke(main, ["web", *pair]).stderr
     assert not started
-    assert CliRunner().invoke(web, ["--system", "a b", "--port", "81", "-g", "0.1"]).exit_code == 0
+    options = [*pair, "--system", "a b", "-g", "0.1", "--no-keep"]
+    assert CliRunner().invoke(web, ["--port", "81", *options]).exit_code == 0
     [(command, port)] = started
-    assert shlex.split(command)[1:] == ["-m", "blendin_local", "chat", "--system", "a b", "-g", "0.1"]
+    assert shlex.split(command)[1:] == ["-m", "blendin_local", "chat", *options]
     assert port == 81
 
 
@@ -52,3 +82,74 @@ async def test_only_our_own_page_may_open_a_chat(monkeypatch: pytest.MonkeyPatch
         ours = await client.get("/ws", headers={"Origin": "http://localhost:8000"})
         assert (ours.status, await ours.text()) == (200, "a chat")
         assert "ws://localhost:8000/ws" in await (await client.get("/")).text()
+
+
+# A real server
+
+
+@pytest.fixture
+def server(pair: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server that serves tiny models, and its address."""
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "blendin_local", "web", "--port", str(port), *pair]
+    fixed = ["-n", "8", "--threads", "1", "--no-guide-stop"]
+    with subprocess.Popen([*command, *fixed], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as process:
+        yield process, f"http://localhost:{port}"
+        process.kill()
+
+
+def chats_of(server: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return psutil.Process(server.pid).children(recursive=True)
+
+
+async def test_tabs_are_chats_that_end_with_them_and_with_the_server(
+    server: tuple[subprocess.Popen[bytes], str],
+) -> None:
+    import pyte
+    from aiohttp import ClientError, ClientSession, ClientWebSocketResponse
+
+    process, address = server
+
+    class Tab:
+        def __init__(self, socket: ClientWebSocketResponse) -> None:
+            self.socket = socket
+            self._screen = pyte.Screen(80, 24)
+            self._stream = pyte.ByteStream(self._screen)
+
+        async def wait(self, text: str) -> None:
+            while text not in "\n".join(self._screen.display):
+                self._stream.feed(await asyncio.wait_for(self.socket.receive_bytes(), 60))
+
+        async def send(self, keys: str) -> None:
+            await self.socket.send_json(["stdin", keys])
+
+    async with ClientSession() as browser:
+
+        async def opened() -> Tab:
+            url, origin = f"{address}/ws?width=80&height=24", {"Origin": address}
+            return Tab(await browser.ws_connect(url, headers=origin))
+
+        while True:
+            try:
+                await browser.get(address)
+                break
+            except ClientError:
+                assert process.poll() is None
+                await asyncio.sleep(0.02)
+        first, second = await opened(), await opened()
+        for tab in (first, second):
+            await tab.wait("● Ready")
+        await first.send("hello world")
+        await first.send("\r")
+        await first.wait("cut off at the token limit")
+        both = chats_of(process)
+        await first.socket.close()
+        gone, _ = await asyncio.to_thread(psutil.wait_procs, both, 60, lambda _: None)
+        assert gone
+        await second.send("still here")
+        await second.wait("still here")
+        process.send_signal(signal.SIGINT)
+        gone, left = await asyncio.to_thread(psutil.wait_procs, both, 60)
+        assert not left
+        assert await asyncio.to_thread(process.wait, 60) == 0

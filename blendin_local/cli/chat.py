@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ import click
 from blendin_local.cli.options import (
     format_options,
     formats_of,
+    formats_typed,
     generation_settings_of,
     length_options,
     method_options,
@@ -19,6 +21,7 @@ from blendin_local.cli.options import (
     model_options_of,
     pair_options,
     sampling_options,
+    typed_over,
 )
 from blendin_local.cli.terminal import screen_available
 from blendin_local.inert import inert
@@ -26,6 +29,7 @@ from blendin_local.inert import inert
 if TYPE_CHECKING:
     from blendin_local.catalogue import PairEntry
     from blendin_local.history.store import Kept, Store
+    from blendin_local.history.tree import Setup
     from blendin_local.preferences import Preferences
     from blendin_local.settings import GenerationSettings
     from blendin_local.tui.loading import Prepared, Preparer
@@ -56,6 +60,8 @@ def chat(**values: Any) -> None:
     store = _open_store() if keep and screen_available() else None
     resumed = _latest(store) if values["resume"] else None
     preparer, prepared = _prepare(values, preferences, resumed)
+    if resumed:
+        resumed = replace(resumed, setup=_asked_over(resumed.setup, values))
     seed: int | None = values["seed"]
     if not screen_available():
         from blendin_local.cli.plain_chat import plain_chat
@@ -91,6 +97,14 @@ def chat(**values: Any) -> None:
     sys.exit(app.return_code)
 
 
+def _asked_over(setup: Setup, values: Mapping[str, Any]) -> Setup:
+    """How a kept conversation asks for its replies, changed by what was typed."""
+    settings = typed_over(setup.settings, values, values["seed"] or setup.settings.seed)
+    return replace(
+        setup, settings=settings, system=setup.system if values["system"] is None else values["system"]
+    )
+
+
 def check(values: Mapping[str, Any]) -> None:
     """Raise the BlendinError that a chat with these values of its options would end with at its start."""
     from blendin_local.preferences import load_preferences
@@ -124,7 +138,7 @@ def _prepare(
     preparer = Preparer(
         model_options_of(values, preferences.models),
         settings_for,
-        formats_of(values),
+        formats_of(values) if formats_typed(values) or not resumed else resumed.setup.formats,
         preferences.chat.system if values["system"] is None else values["system"],
     )
     named = [values[name] or "" for name in ("pair", "base", "guide")]
@@ -142,7 +156,9 @@ def _latest(store: Store | None) -> Kept:
 
     listed = store.list(limit=1) if store else []
     if not store or not listed:
-        raise HistoryError("There is no conversation to resume: none has been kept, or --no-keep was given.")
+        raise HistoryError(
+            "There is no conversation to resume: none was kept, --no-keep was given, or this is no terminal."
+        )
     return store.open(listed[0].id)
 
 

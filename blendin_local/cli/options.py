@@ -202,7 +202,11 @@ def generation_settings_of(
     --alpha alone means the method fixed; --temperature 0 means plain greedy decoding, so the pair's
     penalties go unless they are given too; --raw leaves no end of a response to ask the guide about.
     """
-    preferred = preferences.settings(entry.blend, entry.sampling)
+    return typed_over(preferences.settings(entry.blend, entry.sampling), values, seed)
+
+
+def typed_over(preferred: GenerationSettings, values: Mapping[str, Any], seed: int) -> GenerationSettings:
+    """Settings changed by what was typed, as `generation_settings_of` says. Raises SettingError."""
     blend, sampling = preferred.blend, preferred.sampling
     if values.get("paper"):
         blend, sampling = paper_settings(method=blend.method, gamma=blend.gamma, prior=blend.prior)
@@ -219,9 +223,14 @@ def generation_settings_of(
             blend=replace(blend, **given),
             sampling=replace(sampling, **_given(SamplingSettings, values)),
             seed=seed,
-            stop=tuple(values.get("stop") or ()),
+            stop=tuple(values.get("stop") or preferred.stop),
             **_typed(GenerationSettings, {"max_tokens": values["max_tokens"]}),
         )
+
+
+def formats_typed(values: Mapping[str, Any]) -> bool:
+    """Whether a prompt format was asked for on the command line."""
+    return bool(values.get("raw")) or (values["base_format"], values["guide_format"]) != ("auto", "auto")
 
 
 def formats_of(values: Mapping[str, Any]) -> Formats:

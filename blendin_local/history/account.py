@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from blendin_local.explanation import in_short
 from blendin_local.history.tree import Setup, Turn
 from blendin_local.settings import BlendSettings, GenerationSettings, setting_names
 from blendin_local.steps import FinishReason
@@ -26,8 +27,6 @@ def account(turn: Turn, siblings: Sequence[Turn] = ()) -> str:
         parts.append("failed")
     elif turn.finish_reason in _ENDS:
         parts.append(_ENDS[turn.finish_reason])
-    if turn.setup:
-        parts.append(turn.setup.settings.blend.method)
     parts.append("1 token" if summary.tokens == 1 else f"{summary.tokens} tokens")
     if speed := summary.tokens_per_second:
         parts.append(f"{speed:.0f}/s")
@@ -38,6 +37,11 @@ def account(turn: Turn, siblings: Sequence[Turn] = ()) -> str:
     ]
     if turn.dropped:
         parts.append(f"{turn.dropped} old {'message' if turn.dropped == 1 else 'messages'} left out")
+    if turn.setup:
+        temperature = turn.setup.settings.sampling.temperature
+        parts.append(in_short(turn.setup.settings.blend))
+        parts.append(f"temperature {temperature:g}" if temperature else "greedy")
+        parts += ["system prompt"] if turn.setup.system.strip() else []
     return " · ".join(parts)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from blendin_local.blending import METHODS, threshold
+from blendin_local.explanation import in_short
 from blendin_local.settings import BlendSettings
 
 
@@ -30,14 +31,7 @@ class About:
     @property
     def method(self) -> str:
         """The method with the numbers that matter to it."""
-        blend = self.blend
-        method = METHODS[blend.method]
-        text = blend.method
-        if method.trigger == "uncertain":
-            text += f"  γ {threshold(blend):.2f}"
-        if blend.method == "fixed":
-            text += f"  α {blend.alpha:.2f}"
-        return text
+        return in_short(self.blend)
 
     @property
     def roles(self) -> tuple[str, str]:

@@ -21,12 +21,13 @@ from blendin_local.history.store import Kept, Store
 from blendin_local.inert import inert
 from blendin_local.preferences import Preferences
 from blendin_local.settings import ModelOptions
+from blendin_local.steps import Step
 from blendin_local.tui.commands import Names
 from blendin_local.tui.dialogue import Dialogue
 from blendin_local.tui.loading import Prepare, Prepared
 from blendin_local.tui.prompt_history import PromptHistory
 from blendin_local.tui.screens.chat import ChatScreen
-from blendin_local.tui.worker import ModelWorker
+from blendin_local.tui.worker import ModelWorker, ReplyEnded
 
 _SOURCE_COLOURS = {
     # Dark and light; all at least 4.5 : 1 against the background of every theme of Textual's.
@@ -133,7 +134,19 @@ class ChatApp(App[None]):
         self.models.close()
         self.dialogue.checkpoint()
         self.models.join(_PATIENCE_S)
+        self._take_last_words()
         self.journal.close()
+
+    def _take_last_words(self) -> None:
+        """Keep what the models' thread said after the last look."""
+        for event in self.models.events:
+            if self.dialogue.reply is None:
+                return
+            if isinstance(event, Step):
+                self.dialogue.take([event])
+            elif isinstance(event, ReplyEnded):
+                self.dialogue.end(event.text, event.finish_reason, event.error)
+        self.dialogue.checkpoint()
 
 
 def make_app(

@@ -12,12 +12,13 @@ from copy import copy
 from dataclasses import replace
 from itertools import takewhile
 
+from blendin_local.blending import METHODS
 from blendin_local.errors import HistoryError, PromptError
 from blendin_local.history.journal import Journal
 from blendin_local.history.schema import first_line
 from blendin_local.history.store import Kept, Store
 from blendin_local.history.tree import Removal, Setup, Tree, Turn, new_id
-from blendin_local.steps import FinishReason, Source, Step, Summary
+from blendin_local.steps import Candidate, FinishReason, Source, Step, Summary
 from blendin_local.tui.chat import Ask, Chat, ReplyLike
 
 
@@ -51,6 +52,7 @@ class Dialogue:
         self._fresh_seed = fresh_seed
         self._kept = False
         self._handed = 0
+        self._before: tuple[FinishReason | None, str] | None = None
 
     # What is there
 
@@ -130,23 +132,50 @@ class Dialogue:
             raise PromptError(
                 "This reply came to its own end: to go on all the same, branch at its last token."
             )
+        prefix = tuple(turn.steps)
+        if not self._same_pair(turn):
+            # What other models say is another reply: this one stays what it was.
+            self._begin(turn.parent, forked_from=turn.id, fork=len(prefix))
+            return self._ask(self._current, prefix=prefix)
         self.tree.select(turn)
-        self.reply, self._handed = turn, len(turn.steps)
+        self.reply, self._handed = turn, len(prefix)
+        self._before = turn.finish_reason, turn.error
         turn.finish_reason = None
         self._save(turn)
-        return self._ask(turn, prefix=tuple(turn.steps))
+        return self._ask(turn, prefix=prefix)
 
-    def branch(self, turn: Turn, index: int, outcome: int) -> Ask:
-        """Write a reply anew from a step on, with another outcome there; the old one stays beside it."""
+    def branch(self, turn: Turn, index: int, candidate: Candidate) -> Ask:
+        """Write a reply anew from a step on, with a candidate there; the old one stays beside it.
+
+        Raises PromptError where the reply shall end there, and what writes now is not what wrote it.
+        """
         prefix = tuple(self.steps(turn)[:index])
+        forced: int | None = candidate.outcome
+        if not (self._same_pair(turn) and self._writer(turn.setup) == self._writer(self.setup)):
+            # An outcome is a number that only its writer knows; its bytes are understood by all.
+            if not candidate.data:
+                raise PromptError("Only the models and the method that wrote this reply can end it there.")
+            data = candidate.data if prefix else candidate.data.lstrip(b" ")
+            text = data.decode("utf-8", "replace")
+            prefix = (*prefix, Step(index=index, data=data, text=text, source=Source.USER))
+            forced = None
         self._begin(turn.parent, forked_from=turn.id, fork=index)
-        return self._ask(self._current, prefix=prefix, forced=outcome)
+        return self._ask(self._current, prefix=prefix, forced=forced)
+
+    def _same_pair(self, turn: Turn) -> bool:
+        """Whether a reply was written by the models that are there now."""
+        own, now = turn.setup, self.setup
+        return own is not None and (own.base, own.guide) == (now.base, now.guide)
+
+    @staticmethod
+    def _writer(setup: Setup | None) -> str:
+        return METHODS[setup.settings.blend.method].writer if setup else ""
 
     # While a reply is written
 
     def begun(self, reply: ReplyLike, chat: Chat) -> None:
         """The models have taken the prompt."""
-        turn = self._current
+        turn, self._before = self._current, None
         # Where a reply is continued, its last step is no end any more.
         same = takewhile(lambda pair: pair[0] == pair[1], zip(turn.steps, reply.prefix, strict=False))
         self._handed = min(self._handed, len(list(same)))
@@ -179,6 +208,9 @@ class Dialogue:
         turn.text = text or turn.text
         turn.finish_reason = finish_reason or "cancelled"
         turn.error = error
+        if self._before is not None:
+            # It was to be continued, and nothing came of it.
+            (turn.finish_reason, turn.error), self._before = self._before, None
         if not turn.text.strip():
             self._discard(turn)
             return None
@@ -233,7 +265,9 @@ class Dialogue:
         """Go on with a conversation that was kept, but with the models that are loaded."""
         self.restart()
         self.id, self.title, self.tree, self._kept = kept.id, kept.title, kept.tree, True
-        self.setup = replace(kept.setup, base=loaded.base, guide=loaded.guide, pair=loaded.pair)
+        self.setup = replace(
+            kept.setup, base=loaded.base, guide=loaded.guide, pair=loaded.pair, formats=loaded.formats
+        )
 
     # In detail
 

@@ -194,7 +194,8 @@ class ChatScreen(Comparing):
         reply = self.dialogue.reply
         assert reply is not None
         self._restart_asked = False
-        self.rebuild(keep=False)
+        # A reply that is continued in the middle of a conversation grows where it stands.
+        self.rebuild(keep=reply is not self.dialogue.last)
         entry = self.entry_of(reply)
         entry.begin_again()
         self.transcript.changed(entry)
@@ -228,8 +229,11 @@ class ChatScreen(Comparing):
         if begun and reply is not None:
             self._write_pieces(begun.end(ended.text))
         turn = self.dialogue.end(ended.text, ended.finish_reason, ended.error)
-        if turn is not None:
+        if turn is not None and begun:
             self.entry_of(turn).over(self.view)
+        elif turn is not None:
+            # It was to be continued and was not: what it said before stands.
+            self.forget_entries()
         if self.comparison:
             self.show_phase(Phase.READY)
             self.compared(turn, ended.error)
@@ -266,7 +270,7 @@ class ChatScreen(Comparing):
         elif self.phase is Phase.WAITING:
             self._take_back()
             self.show_phase(Phase.LOADING)
-        elif self.phase is Phase.LOADING and self.chat is not None:
+        elif self.phase is Phase.LOADING:
             self.worker.cancel_load()
         elif self.inspecting and not self.prompt.has_focus:
             self.close_inspector()

@@ -25,10 +25,14 @@ from blendin_local.tui.widgets.transcript import Transcript
 _BAR = 10
 
 
+class ReplyWords(Transcript, inherit_bindings=False):
+    """A reply to be read: the keys are the screen's."""
+
+
 class ReplyColumn(Vertical):
     """One method's reply: its name, its words, its figures."""
 
-    words = query_one(Transcript)
+    words = query_one(ReplyWords)
     figures = query_one(".figures", Static)
 
     def __init__(self, number: int, method: str) -> None:
@@ -38,7 +42,7 @@ class ReplyColumn(Vertical):
         self.turn: Turn | None = None
 
     def compose(self) -> ComposeResult:
-        yield Transcript(lambda turn: [])
+        yield ReplyWords(lambda turn: [])
         yield Static("waits", classes="figures", markup=False)
 
     def begin(self, turn: Turn) -> None:
@@ -73,6 +77,8 @@ class CompareScreen(ModalScreen[int | None]):
         Binding("enter", "pick", "Go on with it", id="compare.pick"),
         Binding("left,h", "move(-1)", "Left", show=False, id="compare.left"),
         Binding("right,l", "move(1)", "Right", show=False, id="compare.right"),
+        Binding("up,k", "scroll(-1)", "Up", show=False, id="compare.up"),
+        Binding("down,j", "scroll(1)", "Down", show=False, id="compare.down"),
         *(
             Binding(str(n), f"pick({n})", f"Pick {n}", show=False, id=f"compare.pick_{n}")
             for n in range(1, 10)
@@ -134,6 +140,9 @@ class CompareScreen(ModalScreen[int | None]):
 
     def action_move(self, by: int) -> None:
         self._columns[(self._focused + by) % len(self._columns)].words.focus()
+
+    def action_scroll(self, by: int) -> None:
+        self._columns[self._focused].words.scroll_relative(y=by, animate=False)
 
     def action_pick(self, number: int = 0) -> None:
         place = number - 1 if number else self._focused

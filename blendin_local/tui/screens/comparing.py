@@ -8,6 +8,7 @@ from dataclasses import replace
 from textual import work
 
 from blendin_local.history.tree import Turn
+from blendin_local.tui.commands import is_command, message_of
 from blendin_local.tui.screens.compare import CompareScreen
 from blendin_local.tui.screens.doors import Doors
 
@@ -27,7 +28,10 @@ class Comparing(Doors):
         if not self.may_act():
             return
         typed = self.prompt.text.strip()
-        text = self.expanded(typed) if typed else ""
+        if self.editing is not None or is_command(typed):
+            self.tell("Send what is in the input first, or clear it: every method will answer it.")
+            return
+        text = self.expanded(message_of(typed)) if typed else ""
         if text is None:
             return
         last = self.dialogue.question(text) if text else self.dialogue.last

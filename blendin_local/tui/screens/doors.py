@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from blendin_local.bands import Mode
 from blendin_local.errors import BlendinError
 from blendin_local.history.exports import export
-from blendin_local.history.tree import Setup, Turn
+from blendin_local.history.tree import Setup
 from blendin_local.mentions import expand
 from blendin_local.tui.commands import Act, ChangeSettings, ChangeSystem, Refused, Say, parse, words
 from blendin_local.tui.entry import View
@@ -53,6 +53,9 @@ class Doors(TurnActions):
                 return
             case Say(text):
                 self.say(text)
+                return
+            case ChangeSettings() | ChangeSystem() if self.coming is not None:
+                self.tell("Other models are being loaded: change this when they are there.")
                 return
             case ChangeSettings(settings, says, seed_random):
                 if seed_random is not None:
@@ -93,6 +96,9 @@ class Doors(TurnActions):
             "help": self.action_help,
             "quit": self.app.action_quit,
         }
+        if name in ("continue", "edit", "delete", "copy"):
+            # A command speaks of the last message, whatever was chosen in the conversation before.
+            self.transcript.select(None)
         result = acts[name]()
         if asyncio.iscoroutine(result):
             self.run_worker(result)
@@ -126,17 +132,26 @@ class Doors(TurnActions):
 
     @work
     async def action_settings(self) -> None:
+        if self.coming is not None:
+            self.may_act()
+            return
         setup = self.dialogue.setup
         recommended = self.prepared.setup.settings
         screen = SettingsScreen(Chosen(setup.settings, setup.system, self.dialogue.seed is None), recommended)
         chosen = await self.app.push_screen_wait(screen)
         if chosen is None:
             return
-        self.dialogue.seed = None if chosen.seed_random else chosen.settings.seed
-        self.change(replace(setup, settings=chosen.settings, system=chosen.system))
+        if chosen.seed_random:
+            self.dialogue.seed = None
+        elif self.dialogue.seed is None or chosen.settings.seed != setup.settings.seed:
+            self.dialogue.seed = chosen.settings.seed
+        self.change(replace(self.dialogue.setup, settings=chosen.settings, system=chosen.system))
         self.tell("The next reply is asked with these settings.")
 
     def _reset(self) -> None:
+        if self.coming is not None:
+            self.may_act()
+            return
         self.change(replace(self.dialogue.setup, settings=self.prepared.setup.settings))
         self.tell("The settings are those recommended for the pair again.")
 
@@ -173,13 +188,15 @@ class Doors(TurnActions):
         except BlendinError as error:
             self.add_error(str(error))
             return
+        if not self._may_load():
+            return
         # The system prompt is the user's, not the pair's.
         setup = setup or replace(prepared.setup, system=self.dialogue.setup.system)
         self.coming = prepared, setup
         about = prepared.about
         if about.warning and self.chat is not None:
             about = replace(about, warning="The loaded pair makes way first.")
-        self.loading_bar.about(about, cancellable=self.chat is not None)
+        self.loading_bar.about(about)
         self.show_phase(Phase.LOADING)
         self.worker.load(prepared.load, release_first=not prepared.fits)
 
@@ -249,6 +266,8 @@ class Doors(TurnActions):
         except BlendinError as error:
             self.tell(str(error), error=True)
             return
+        if not self._may_load():
+            return
         setup, loaded = kept.setup, self.prepared.setup
         # Until its own models are there, and where they cannot be loaded, these answer.
         self.dialogue.resume(kept, loaded)
@@ -292,6 +311,3 @@ class Doors(TurnActions):
         widgets = (type(self), Transcript, Prompt, Panel, Inspector)
         bindings = [binding for widget in widgets for binding in widget.BINDINGS]
         self.app.push_screen(HelpScreen([*bindings, *self.chat_app.BINDINGS], self.chat_app.preferences.keys))
-
-
-__all__ = ["Doors", "Turn"]

@@ -82,11 +82,17 @@ class TurnActions(BaseScreen):
 
     def action_remove(self) -> None:
         """Delete a message; a question goes with its answers, a reply with all that follows it."""
-        turn = self._selected() or self.dialogue.last
-        if turn is None or not self.may_act():
+        turn = self._selected() if self.transcript.has_focus else self.dialogue.last
+        if turn is None:
+            self.tell("Choose a message first, with ↑ and ↓.")
             return
+        if not self.may_act():
+            return
+        place = self.dialogue.tree.path().index(turn)
         self.dialogue.remove(turn)
         self.rebuild()
+        if self.transcript.has_focus and (left := self.dialogue.tree.path()):
+            self.transcript.select(self.entry_of(left[min(place, len(left) - 1)]))
         self.show_figures()
         self.tell("Deleted. u, or /undo, brings it back.")
 
@@ -169,7 +175,10 @@ class TurnActions(BaseScreen):
         entry, index = self.transcript.selected, self.transcript.pointer
         if entry is None or entry.turn is None or index is None or not self.may_act():
             return
-        self.start(self.dialogue.branch(entry.turn, index, candidate.outcome))
+        try:
+            self.start(self.dialogue.branch(entry.turn, index, candidate))
+        except BlendinError as error:
+            self.tell(str(error))
 
     def action_branch(self, number: int) -> None:
         """Branch to a candidate by its number, as the inspector lists them."""

@@ -16,15 +16,14 @@ class LoadingBar(Static):
     def __init__(self, about: About, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
         self._about = about
-        self._cancellable = False
         self._shown: tuple[str, float] | None = None
 
     def on_mount(self) -> None:
         self.show("", 0.0)
 
-    def about(self, about: About, *, cancellable: bool = True) -> None:
-        """Show another pair from now on. cancellable: Escape gives the load up."""
-        self._about, self._cancellable, self._shown = about, cancellable, None
+    def about(self, about: About) -> None:
+        """Show another pair from now on."""
+        self._about, self._shown = about, None
         self.show("", 0.0)
         # Its sentences may take more lines or fewer.
         self.refresh(layout=True)
@@ -47,8 +46,8 @@ class LoadingBar(Static):
             # Past its last byte a model still makes its context, and after the guide the vocabularies are
             # matched: nothing reports how far that is.
             line = Content(f"Preparing the {role}" if role else "Loading the models")
-        escape = "  Esc gives it up" if self._cancellable else ""
-        lines = [Content.assemble(line, (escape, "bold"), (f"  {name}" if name else "", "$foreground-muted"))]
+        shown = f"  {name}" if name else ""
+        lines = [Content.assemble(line, ("  Esc gives it up", "bold"), (shown, "$foreground-muted"))]
         if self._about.memory:
             lines.append(Content.styled(self._about.memory, "$foreground-muted"))
         if self._about.warning:

@@ -18,7 +18,7 @@ from blendin_local.tui.widgets.legend import Legend
 _SAYS = {
     Phase.LOADING: ("Loading; you can write already", "$text-primary"),
     Phase.WAITING: ("Your message waits for the models; Escape takes it back", "$text-primary"),
-    Phase.FAILED: ("No models; Ctrl+Q quits", "$text-error"),
+    Phase.FAILED: ("No models; F3 chooses others", "$text-error"),
     Phase.READY: ("Ready", "$text-success"),
     Phase.WRITING: ("Reading the conversation …", "$text-primary"),
     Phase.STOPPING: ("Stopping …", WARNING),
