@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import reprlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +21,10 @@ KEYMAP = "keys"
 class Key:
     """One key of the file.
 
-    kind: type of its value; a tuple is a list of texts. default: None where the pair decides. low, high: the
-    range of a number, if they differ. variable: the variable of the environment that goes before the file,
-    or "". owner: the settings class that has the field of this name and checks it.
+    kind: type of its value; a tuple is a list of texts, of any where there are no choices. default: None
+    where something else decides, and unset says what. low, high: the range of a number, if they differ.
+    variable: the variable of the environment that goes before the file, or "". owner: the settings class
+    that has the field of this name and checks it.
     """
 
     section: str
@@ -34,6 +37,7 @@ class Key:
     high: float = 0
     variable: str = ""
     owner: type | None = None
+    unset: str = "the pair's"
 
     def __str__(self) -> str:
         return f"{self.section}.{self.name}"
@@ -54,7 +58,10 @@ class Key:
         if self.section == KEYMAP:
             return "keys separated by commas, such as escape,ctrl+g"
         if self.kind is tuple:
-            return f"a list of different names out of {self.limits}"
+            listed = (
+                f"different names out of {self.limits}" if self.choices else 'texts, such as ["End", "\\n"]'
+            )
+            return f"a list of {listed}"
         if self.choices:
             return f"one of {self.limits}"
         return _KINDS[self.kind] + (f" from {self.limits}" if self._ranged else "")
@@ -72,9 +79,15 @@ class Key:
         return checked
 
     def parse(self, text: str) -> Any:
-        """The value that a user typed as `text`; a list has commas. Raises SettingError."""
+        """The value that a user typed as `text`; a list of names has commas, one of any texts is JSON.
+
+        Raises SettingError.
+        """
         value: Any = text
-        if self.kind is tuple:
+        if self.kind is tuple and not self.choices:
+            with suppress(ValueError, RecursionError):
+                value = json.loads(text)
+        elif self.kind is tuple:
             value = tuple(part.strip() for part in text.split(","))
         elif self.kind is bool:
             value = {"true": True, "false": False}.get(text.strip().lower(), text)
@@ -91,7 +104,9 @@ class Key:
             return ""
         if self.kind is bool:
             return str(value).lower()
-        return ",".join(value) if self.kind is tuple else str(value)
+        if self.kind is tuple:
+            return ",".join(value) if self.choices else json.dumps(value, ensure_ascii=False)
+        return str(value)
 
     @property
     def _ranged(self) -> bool:
@@ -107,8 +122,10 @@ class Key:
         return value
 
     def _fits(self, value: Any) -> bool:
-        if self.kind is tuple:
+        if self.kind is tuple and self.choices:
             return bool(value) and all(each in self.choices and value.count(each) == 1 for each in value)
+        if self.kind is tuple:
+            return all(type(each) is str and each and _is_text(each) for each in value)
         if self.kind is str:
             if self.section == KEYMAP and not all(len(key.split()) == 1 for key in value.split(",")):
                 return False

@@ -26,6 +26,7 @@ from blendin_local.settings import (
     KV_TYPES,
     UNITS,
     BlendSettings,
+    Formats,
     GenerationSettings,
     ModelOptions,
     SamplingSettings,
@@ -48,7 +49,7 @@ __all__ = [
 SECTIONS = {
     "chat": "How the chat opens and looks, and what it keeps.",
     "generation": "How replies are written. What is unset is as the pair recommends.",
-    "models": "How model files are opened.",
+    "models": "How model files are opened, and how prompts are written for them.",
     "compare": "Replies side by side.",
     KEYMAP: "Keys of the chat: the name of a binding, and its keys, separated by commas.",
 }
@@ -56,6 +57,7 @@ _CHOICES = {"method": tuple(METHODS), "unit": UNITS, "kv_type": KV_TYPES, "flash
 _BINDING = re.compile(r"[\w-]+(?:\.[\w-]+)*", re.ASCII)
 # The program itself sets these two: how many sequences it needs, and how many positions ask for logits.
 _OWN_OPTIONS = ("n_seq", "n_outputs")
+_FORMATS = "auto, chat, question-answer, user-assistant, raw, or a Jinja file."
 
 
 def _key(default: Any, about: str, low: float = 0, high: float = 0, variable: str = "") -> Any:
@@ -94,6 +96,7 @@ class Preferences:
     """Everything that the user prefers.
 
     generation: the fields of `BlendSettings`, `SamplingSettings` and `GenerationSettings` that are set.
+    formats: how prompts are written for both models.
     keys: Textual's keymap: id of a binding, and its keys separated by commas.
     """
 
@@ -102,6 +105,12 @@ class Preferences:
     models: ModelOptions = field(default_factory=ModelOptions)
     compare: ComparePreferences = field(default_factory=ComparePreferences)
     keys: Mapping[str, str] = field(default_factory=dict)
+    formats: Formats = field(default_factory=Formats)
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the first reply, None where the file says nothing of it."""
+        return self.generation.get("seed")
 
     def settings(self, blend: BlendSettings, sampling: SamplingSettings) -> GenerationSettings:
         """What a pair recommends, changed by what is set here.
@@ -151,8 +160,16 @@ def _all_keys() -> Iterator[Key]:
     for cls in (BlendSettings, SamplingSettings):
         yield from _borrowed("generation", cls, setting_names(cls), unset=True)
     yield from _borrowed("generation", GenerationSettings, ["max_tokens"])
+    about = "Seed of the first reply, one more for each after it."
+    yield Key(
+        "generation", "seed", int, None, about, owner=GenerationSettings, unset="random; 0 in `generate`"
+    )
+    about = "End a reply before any of these texts."
+    yield Key("generation", "stop", tuple, (), about, owner=GenerationSettings)
     options = (name for name in setting_names(ModelOptions) if name not in _OWN_OPTIONS)
     yield from _borrowed("models", ModelOptions, options)
+    yield Key("models", "base_format", str, "auto", f"Prompt format of the base: {_FORMATS}")
+    yield Key("models", "guide_format", str, "auto", f"Prompt format of the guide: {_FORMATS}")
     yield from _declared("compare", ComparePreferences)
 
 
@@ -206,12 +223,15 @@ def load_preferences(path: Path | None = None) -> Preferences:
         if each.origin != "default":
             section, _, rest = name.partition(".")
             sections[section][rest] = each.value
+    models = sections["models"]
+    formats = {role: models.pop(f"{role}_format", "auto") for role in ("base", "guide")}
     return Preferences(
         ChatPreferences(**sections["chat"]),
         sections["generation"],
-        ModelOptions(**sections["models"]),
+        ModelOptions(**models),
         ComparePreferences(**sections["compare"]),
         sections["keys"],
+        Formats(**formats),
     )
 
 

@@ -111,9 +111,10 @@ class Response:
     def _wrote(self, steps: Sequence[Step]) -> bool:
         """Whether steps are in this writer's tokens: another model or file may have written them."""
         vocabulary = self.writer.vocabulary
+        n_outcomes = self._pair.vocabulary_map.n_outcomes if self._role == "base" else len(vocabulary)
         tokens = [token for step in steps for token in self._own_tokens(step)]
         return (
-            all(self._own_tokens(step) and step.outcome >= 0 for step in steps)
+            all(self._own_tokens(step) and 0 <= step.outcome < n_outcomes for step in steps)
             and all(0 <= token < len(vocabulary) for token in tokens)
             and vocabulary.decode(tokens).removeprefix(self._lead) == b"".join(step.data for step in steps)
         )

@@ -24,7 +24,7 @@ from blendin_local.tui.about import About
 from blendin_local.tui.app import ChatApp, make_app
 from blendin_local.tui.chat import Ask, Fill, Load, Progress
 from blendin_local.tui.entry import Kind
-from blendin_local.tui.loading import Prepared
+from blendin_local.tui.loading import Prepare, Prepared
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.screens.chat import ChatScreen
 
@@ -141,6 +141,10 @@ class FakeReply:
         self.text += self._tail
 
 
+def replies(*words: str) -> list[FakeReply]:
+    return [FakeReply(steps_of(text)) for text in words]
+
+
 Script = FakeReply | Exception
 
 
@@ -218,6 +222,17 @@ def app_of(*script: Script, calibrated: bool = False, **options: Any) -> tuple[C
     return app_with(FakeLoad(chat), **options), chat
 
 
+def pairs_of(**loads: FakeLoad) -> Prepare:
+    """Prepares pairs by their names; each has a system prompt of its own."""
+
+    def prepare(pair: str, base: str, guide: str) -> Prepared:
+        name = pair or f"{base} {guide}"
+        about = About(f"{name}-base", f"{name}-guide", name)
+        return Prepared(about, Setup(about.base, about.guide, name, system="The pair's."), loads[name])
+
+    return prepare
+
+
 async def wait_until(pilot: Pilot[None], true: Callable[[], object], seconds: float = 20) -> None:
     """Give the app time until something holds."""
     for _ in range(int(seconds / 0.02)):
@@ -265,6 +280,9 @@ def assert_inert(said: str) -> None:
 
 
 # What a user does
+
+FOOTER = Footer.compose
+"""What `prompt_pilot` takes away."""
 
 
 @pytest.fixture(autouse=True)

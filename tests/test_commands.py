@@ -8,6 +8,7 @@ import pytest
 
 from blendin_local.blending import METHODS
 from blendin_local.errors import SettingError
+from blendin_local.history.exports import SUFFIXES
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings, setting_names
 from blendin_local.tui.commands import (
     SPECS,
@@ -132,6 +133,7 @@ def test_it_is_said_what_changed_and_whether_it_has_an_effect() -> None:
         ("/set gama 1", "did you mean gamma"),
         ("/method blendn", "method must be one of"),
         ("/again now", "/again stands alone"),
+        ('/export ""', "/export FILE"),
         ("/view source", "/view does not know source"),
         ("/colours alhpa", "did you mean alpha?"),
         ("/pair a b c", "/pair takes"),
@@ -180,7 +182,15 @@ def test_acts_carry_what_was_written_after_them() -> None:
     assert parse("/quit", SETTINGS) == Act("quit")
     assert parse("/rename  Leaves in autumn ", SETTINGS) == Act("rename", "Leaves in autumn")
     assert parse("/open", SETTINGS) == Act("open")
+    assert parse("/open  two words ", SETTINGS) == Act("open", "two words")
+    assert parse('/open "two words"', SETTINGS) == Act("open", '"two words"')
     assert words('"my base.gguf" small') == ["my base.gguf", "small"]
+
+
+@pytest.mark.parametrize("typed", ["a b.json", '"a b.json"', '"a b.json'])
+def test_names_of_files_need_no_quotes_and_may_have_them(typed: str) -> None:
+    assert parse(f"/export {typed}", SETTINGS) == Act("export", "a b.json")
+    assert parse(f"/open {typed}", SETTINGS) == Act("import", "a b.json")
 
 
 def test_a_system_prompt_may_have_lines_and_may_go() -> None:
@@ -248,9 +258,19 @@ def test_exports_are_completed_by_folder_and_ending(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes.txt").touch()
     names = Names(folder=tmp_path)
-    assert offered("/export no", names) == ["notes/", "no.md", "no.json", "no.html"]
+    assert offered("/export no", names) == ["notes/", "no.md", "no.html", "no.json"]
     assert offered("/export notes/talk.j", names) == ["notes/talk.json"]
-    assert offered("/export talk.md", names) == []
+    assert offered("/export talk.md", names) == offered('/export "a talk.md"', names) == []
+    assert offered('/export "notes/a', names) == [f"notes/a{end}" for end in SUFFIXES]
+
+
+def test_conversations_in_files_are_completed_where_a_path_is_typed(tmp_path: Path) -> None:
+    (tmp_path / "demos").mkdir()
+    for name in ("demo talk.json", "demo.txt"):
+        (tmp_path / "demos" / name).touch()
+    names = Names(folder=tmp_path)
+    assert offered("/open dem", names) == []
+    assert offered("/open demos/d", names) == offered('/open "demos/d', names) == ["demos/demo talk.json"]
 
 
 def test_files_are_completed_after_an_at_sign(tmp_path: Path) -> None:

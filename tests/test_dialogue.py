@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from blendin_local.errors import HistoryError, PromptError
 from blendin_local.history.journal import Call, Journal
 from blendin_local.history.store import Kept, Store
 from blendin_local.history.tree import Setup, Turn
-from blendin_local.steps import Step
+from blendin_local.settings import BlendSettings, Formats, GenerationSettings
+from blendin_local.steps import Candidate, Source, Step
 from blendin_local.tui.chat import Ask
 from blendin_local.tui.dialogue import Dialogue
 
@@ -118,10 +120,11 @@ def test_a_conversation_is_resumed_exactly(dialogue: Dialogue, store: Store, pat
     now = kept(store, dialogue)
     with closing(Store(path)) as other:
         resumed = Dialogue(SETUP, Journal(None), steps_of=other.load_steps)
-        resumed.resume(now, Setup("x", "y", "z"))
+        formats = Formats("raw", "raw")
+        resumed.resume(now, Setup("x", "y", "z", formats=formats))
         assert (resumed.id, resumed.title, said(resumed)) == (dialogue.id, "A title", ["a", "one"])
         # With the models that are there.
-        assert resumed.setup == Setup("x", "y", "z", "New.", settings)
+        assert resumed.setup == Setup("x", "y", "z", "New.", settings, formats)
         assert [each.text for each in resumed.steps(resumed.replies[0])] == ["one"]
         second = resumed.sibling(resumed.replies[0], 1)
         assert second is not None
@@ -181,13 +184,77 @@ def test_messages_alternate_whatever_happens(dialogue: Dialogue, store: Store) -
 def test_a_branch_that_comes_to_nothing_leads_back(dialogue: Dialogue) -> None:
     turn = answer(dialogue, dialogue.send("a"), "one two")
     other = answer(dialogue, dialogue.again(), "three")
-    ask = dialogue.branch(turn, 1, 42)
+    ask = dialogue.branch(turn, 1, Candidate(b"zwei", 0.1, 42))
     assert (ask.prefix, ask.forced) == (tuple(turn.steps[:1]), 42)
     assert dialogue.reply is not None
     assert (dialogue.reply.forked_from, dialogue.reply.fork) == (turn.id, 1)
     dialogue.end("", None, "No.")
     assert dialogue.last is turn
     assert dialogue.tree.siblings(turn) == [turn, other]
+
+
+def cut_off(dialogue: Dialogue, text: str) -> Turn:
+    turn = answer(dialogue, dialogue.send("a"), text, end=False)
+    dialogue.end(text, "length", "")
+    return turn
+
+
+OTHER = Setup("other", "guide", "other")
+GUIDE = replace(SETUP, settings=GenerationSettings(BlendSettings(method="guide")))
+
+
+@pytest.mark.parametrize("setup", [OTHER, GUIDE])
+def test_another_writer_is_given_bytes_and_never_outcomes(dialogue: Dialogue, setup: Setup) -> None:
+    turn = answer(dialogue, dialogue.send("a"), "one two")
+    dialogue.change(setup)
+    ask = dialogue.branch(turn, 1, Candidate(b" zwei", 0.1, 42))
+    assert (ask.forced, ask.settings.blend) == (None, setup.settings.blend)
+    assert ask.prefix[:-1] == tuple(turn.steps[:1])
+    chosen = ask.prefix[-1]
+    assert (chosen.index, chosen.data, chosen.source, chosen.outcome) == (1, b" zwei", Source.USER, -1)
+    branch = answer(dialogue, ask, " drei")
+    assert (branch.forked_from, branch.fork, branch.text) == (turn.id, 1, "one  zwei drei")
+    with pytest.raises(PromptError, match="can end it there"):
+        dialogue.branch(turn, 1, Candidate(b"", 0.1, 7))
+    assert (said(dialogue)[1], dialogue.reply) == (branch.text, None)
+    # Another method with the same writer knows its outcomes.
+    dialogue.change(replace(SETUP, settings=GenerationSettings(BlendSettings(method="nudge"))))
+    assert dialogue.branch(turn, 1, Candidate(b"", 0.1, 7)).forced == 7
+
+
+@pytest.mark.parametrize(("format", "begins"), [("auto", b"zwei"), ("raw", b" zwei")])
+def test_the_space_after_a_prompt_is_not_said_twice(dialogue: Dialogue, format: str, begins: bytes) -> None:
+    """A raw prompt has none, so there the space belongs to the reply."""
+    turn = answer(dialogue, dialogue.send("a"), "one")
+    dialogue.change(replace(OTHER, formats=Formats(format, "auto")))
+    assert dialogue.branch(turn, 0, Candidate(b" zwei", 0.1, 42)).prefix[0].data == begins
+
+
+def test_another_pair_continues_a_reply_beside_it(dialogue: Dialogue, store: Store) -> None:
+    turn = cut_off(dialogue, "one two")
+    steps = list(turn.steps)
+    dialogue.change(OTHER)
+    more = answer(dialogue, dialogue.go_on(turn), " three")
+    assert dialogue.tree.siblings(turn) == [turn, more]
+    assert (more.text, more.forked_from, more.fork) == ("one two three", turn.id, 2)
+    assert more.setup is not None
+    assert (more.setup.base, more.setup.pair) == ("other", "other")
+    old = kept(store, dialogue).tree.turns[turn.id]
+    assert old.setup is not None
+    assert (old.text, old.finish_reason, old.setup.pair) == ("one two", "length", "pair")
+    assert store.load_steps(turn.id) == turn.steps == steps
+
+
+def test_a_continuation_that_is_refused_leaves_the_reply_as_it_was(dialogue: Dialogue, store: Store) -> None:
+    turn = cut_off(dialogue, "one two")
+    turn.finish_reason, turn.error = "cancelled", "It broke."
+    dialogue.go_on(turn)
+    assert dialogue.end("", None, "No room.") is turn
+    # One that was begun has an end of its own.
+    for each in (turn, kept(store, dialogue).tree.turns[turn.id]):
+        assert (each.text, each.finish_reason, each.error) == ("one two", "cancelled", "It broke.")
+    answer(dialogue, dialogue.go_on(turn), " three")
+    assert (turn.text, turn.finish_reason, turn.error) == ("one two three", "stop", "")
 
 
 def test_a_reply_that_came_to_its_end_is_not_continued(dialogue: Dialogue) -> None:

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blendin_local.blending import METHODS, Evidence
-from blendin_local.explanation import FIGURES, SPEAKERS, formula, in_words, weak_passages
+from blendin_local.explanation import FIGURES, SPEAKERS, formula, in_short, in_words, weak_passages
 from blendin_local.settings import BlendSettings
 from blendin_local.steps import Source, Step, Summary
 
@@ -322,3 +322,11 @@ def test_weak_passages_hold_every_weak_word_once_and_stand_apart(steps: list[Ste
         assert steps[passage[0]].weak and steps[passage[-1]].weak
         assert any(steps[i].weak and steps[i].data for i in passage)
     assert all(after.start - before.stop > 2 for before, after in pairwise(passages))
+
+
+def test_a_method_in_short() -> None:
+    shorts = {"fixed": "fixed α 0.25, γ 0.50", "nudge": "nudge γ 0.50", "guide": "guide"}
+    for method, short in shorts.items():
+        assert in_short(BlendSettings(method=method, gamma=0.5, alpha=0.25)) == short
+    # The threshold that counts, with the gap between the models.
+    assert in_short(BlendSettings(gamma=0.4, capability_gap=0.5)) == "blendin γ 0.50"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import fields
@@ -11,13 +12,10 @@ from pathlib import Path
 
 import pytest
 from awkward import AWKWARD
-from hypothesis import given
-from hypothesis import strategies as st
 
 from blendin_local.errors import HistoryError
 from blendin_local.history import schema
 from blendin_local.history.records import setup_to, sum_up
-from blendin_local.history.search import MATCH_BEGINS, MATCH_ENDS
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup, Tree, Turn
 from blendin_local.steps import FinishReason, Source, Step
@@ -194,6 +192,45 @@ def test_what_another_program_says_below_a_removed_turn_is_not_lost(store: Store
     assert [listed.id for listed in store.list()] == ["a"]
 
 
+def test_two_answers_below_one_removed_reply_both_hang_on_what_is_left(store: Store) -> None:
+    question, answer = said(store, "a", "q1", "r1")
+    with closing(Store(store.path)) as other:
+        for text in ("q2", "q3"):
+            other.save_turn("a", Turn("user", text, answer.id))
+    tree = Tree([question, answer])
+    store.remove("a", tree.remove(answer), tree.leaf)
+    assert [turn.text for turn in store.open("a").tree.children(question.id)] == ["q2", "q3"]
+
+
+def test_removed_turns_in_a_circle_are_no_trap(store: Store) -> None:
+    said(store, "a", "q1", "r1", "q2")
+    store._database.execute("UPDATE turns SET removed = 1, parent = 'a1' WHERE id = 'a0'")
+    store._database.execute("UPDATE turns SET removed = 1 WHERE id = 'a1'")
+    assert state_of(store) == {"a2": None}
+
+
+def test_what_is_read_does_not_wait_for_what_is_written(store: Store) -> None:
+    """Neither for another program's writing, nor for this one's, which waits for that."""
+    (question,) = said(store, "a", "Why?")
+    cut = reply("one two", question.id, finish_reason=None)
+    store.save_turn("a", cut)
+    store.append_steps(cut.id, 0, cut.steps, cut.text)
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("UPDATE conversations SET title = 'Unfinished'")
+        waiting = threading.Thread(target=store.set_title, args=("a", "Mine"))
+        waiting.start()
+        while not store._write_lock.locked():
+            waiting.join(0.001)
+        assert [listed.title for listed in store.list("one")] == ["Why?"]
+        assert store.open("a").tree.turns[cut.id].summary.steps == 2
+        assert store.load_steps(cut.id) == cut.steps
+        assert waiting.is_alive()
+        other.execute("ROLLBACK")
+    waiting.join()
+    assert store.open("a").title == "Mine"
+
+
 def test_deleted_conversations_come_back_until_they_are_purged(store: Store) -> None:
     said(store, "a", "alpha", "aleph")
     said(store, "b", "beta")
@@ -223,103 +260,6 @@ def test_a_deleted_conversation_comes_back_where_another_program_goes_on_with_it
     with closing(Store(store.path)) as other:
         other.save_turn("a", Turn("assistant", "aleph", "a0"))
     assert path(store, "a") == ["alpha", "aleph"]
-
-
-# Listing and finding
-
-
-def test_the_list(store: Store) -> None:
-    said(store, "a", "first", "answer")
-    said(store, "b", "second", setup=Setup("base.gguf", "guide.gguf"))
-    store.create("empty", SETUP)
-    store.save_turn("a", reply("another answer", "a0"))
-    first, second = store.list()
-    assert (first.id, first.title, first.messages, first.pair, first.snippet) == ("a", "first", 2, "demo", "")
-    assert (second.id, second.pair) == ("b", "base.gguf + guide.gguf")
-    assert first.created <= second.created <= second.updated <= first.updated
-    assert [listed.id for listed in store.list(limit=1)] == ["a"]
-
-
-FOUND = {
-    "harbour": "sea",
-    "HARB": "sea",
-    "arbou": "sea",
-    "sea harbour": "sea",
-    "harbour mountain": "",
-    "cafe": "cafe",
-    "CAFÉ": "cafe",
-    "ﬁve": "cafe",
-    "東京": "tokyo",
-    "東": "tokyo",
-    "の首都": "tokyo",
-    "서울": "tokyo",
-    "tokyo": "tokyo",
-    "it's": "cafe",
-    '"quoted"': "cafe",
-    "c++": "cafe",
-    "a": "cafe sea",
-    "  ": "cafe sea tokyo",
-    "\N{COMBINING ACUTE ACCENT}": "cafe sea tokyo",
-}
-
-
-def test_finding(store: Store) -> None:
-    said(store, "sea", "A map of the sea", "Ships leave the harbour at dawn.")
-    said(store, "cafe", 'five c++ "quoted" it\'s', "Un cafe\u0301, s'il vous plaît")
-    said(store, "tokyo", "東京は日本の首都です", "네, 서울은 한국의")
-    store.set_title("tokyo", "Tokyo")
-    assert {query: " ".join(sorted(found(store, query))) for query in FOUND} == FOUND
-
-
-QUERIES = (
-    *('"', "'", '""', "a OR", "NOT b", "x*", "^x", "text:x", "(", ")", "{a b}:", "-", "NEAR(a b, 2)"),
-    *("%", "_", "\\", ";--", "\0", "a\0b", "abc\0def", "\ud800", "\ud800" * 3, "x" * 5000, *AWKWARD),
-)
-
-
-def test_no_character_has_a_meaning_of_its_own(store: Store) -> None:
-    said(store, "a", "zzz", "www")
-    for id, query in enumerate(QUERIES):
-        words = schema.fold(query).split()
-        assert ("a" in found(store, query)) == (not words), query
-        said(store, str(id), f"before {query} after")
-        assert str(id) in found(store, query), query
-
-
-def test_a_text_that_changed_is_found_by_its_new_words_only(store: Store) -> None:
-    (question,) = said(store, "a", "Why?")
-    turn = reply("", question.id, finish_reason=None)
-    store.save_turn("a", turn)
-    store.append_steps(turn.id, 0, steps_of("old words"), "old words")
-    assert found(store, "old") == ["a"]
-    turn.text = "new words"
-    store.save_turn("a", turn)
-    assert (found(store, "old"), found(store, "new")) == ([], ["a"])
-
-
-def test_snippets_mark_what_was_found(store: Store) -> None:
-    said(store, "a", "title", f"{'long ' * 50}\nthe \x02Café\x03 and the   cafe\u0301s {'tail ' * 80}")
-    (listed,) = store.list("cafe the")
-    marked = listed.snippet.replace(MATCH_BEGINS, "[").replace(MATCH_ENDS, "]")
-    assert marked.startswith("…")
-    assert "[the] [Café] and [the] [cafe\u0301]s tail tail" in marked
-    assert marked.endswith("…")
-    assert len(marked) < 300
-    (listed,) = store.list("titl")
-    assert listed.snippet == f"{MATCH_BEGINS}titl{MATCH_ENDS}e"
-    store.set_title("a", "Renamed")
-    assert store.list("renamed")[0].snippet == "title"
-
-
-@given(st.text(max_size=40), st.lists(st.text(min_size=1, max_size=4), max_size=3))
-def test_snippets_lose_no_character(text: str, words: list[str]) -> None:
-    from blendin_local.history.search import _snippet
-
-    snippet = _snippet(text, [word for each in words for word in schema.fold(each).split()])
-    assert snippet.count(MATCH_BEGINS) == snippet.count(MATCH_ENDS)
-    plain = text.replace(MATCH_BEGINS, " ").replace(MATCH_ENDS, " ")
-    shown = snippet.replace(MATCH_BEGINS, "").replace(MATCH_ENDS, "")
-    assert shown.removeprefix("…").split() == plain.split() or "…" in shown
 
 
 # The file

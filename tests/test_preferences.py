@@ -33,6 +33,7 @@ from blendin_local.preferences import (
 )
 from blendin_local.settings import (
     BlendSettings,
+    Formats,
     GenerationSettings,
     ModelOptions,
     SamplingSettings,
@@ -83,11 +84,12 @@ def test_every_section_reaches_its_place() -> None:
 
 def test_every_setting_of_a_reply_has_a_key() -> None:
     """A new setting must be told of, or left out on purpose."""
-    settings = (*setting_names(BlendSettings), *setting_names(SamplingSettings), "max_tokens")
+    own = set(setting_names(GenerationSettings)) - {"blend", "sampling"}
+    settings = (*setting_names(BlendSettings), *setting_names(SamplingSettings), *own)
     assert {key.name for key in KEYS.values() if key.section == "generation"} == set(settings)
     left_out = {"n_seq", "n_outputs"}
     assert {key.name for key in KEYS.values() if key.section == "models"} == (
-        set(setting_names(ModelOptions)) - left_out
+        set(setting_names(ModelOptions)) - left_out | {f"{role}_format" for role in setting_names(Formats)}
     )
     assert all(key.about for key in KEYS.values())
 
@@ -99,6 +101,17 @@ def test_the_file_changes_what_the_pair_recommends() -> None:
     assert changed.settings(blend, sampling) == GenerationSettings(
         BlendSettings(gamma=0.5, prior=1), SamplingSettings(temperature=0.7, top_k=7), max_tokens=9
     )
+
+
+def test_seed_stop_and_formats_reach_their_places() -> None:
+    assert (Preferences().seed, Preferences().formats) == (None, Formats())
+    saved('[generation]\nseed = 7\nstop = ["\\nQ:", "a, b"]\n[models]\nguide_format = "raw"\nn_ctx = 128\n')
+    read = load_preferences()
+    assert read.seed == 7
+    assert read.settings(BlendSettings(), SamplingSettings()) == GenerationSettings(
+        seed=7, stop=("\nQ:", "a, b")
+    )
+    assert (read.formats, read.models) == (Formats(guide="raw"), ModelOptions(n_ctx=128))
 
 
 def test_temperature_0_drops_the_penalties_of_the_pair_but_not_those_of_the_file() -> None:
@@ -133,6 +146,15 @@ def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch) -
         ("[chat]\nview = 'html'", "chat.view must be one of markdown, tokens, not 'html'."),
         ("[generation]\ngamma = 2", "generation.gamma must be between 0 and 1, not 2"),
         ("[generation]\nunit = 'line'", "one of token, word"),
+        ("[generation]\nseed = -1", "generation.seed must be between 0 and"),
+        ("[generation]\nseed = 1.0", "generation.seed must be a whole number, not 1.0."),
+        (
+            "[generation]\nstop = 'x'",
+            'generation.stop must be a list of texts, such as ["End", "\\n"], not',
+        ),
+        ("[generation]\nstop = ['']", "generation.stop must be a list of texts"),
+        ("[generation]\nstop = [1]", "generation.stop must be a list of texts"),
+        ("[models]\nbase_format = 3", "models.base_format must be a text, not 3."),
         ("[models]\nn_ctx = -1", "models.n_ctx must be between 0"),
         (f"[models]\nn_ctx = 1{'0' * 400}", "models.n_ctx must be"),
         (f"[generation]\ngamma = 1{'0' * 400}", "generation.gamma must be"),
@@ -242,6 +264,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "generation.prior": st.floats(-50, 50),
     "chat.keep": st.booleans(),
     "compare.methods": st.lists(st.sampled_from(list(METHODS)), min_size=1, unique=True).map(tuple),
+    "generation.seed": st.integers(0, (1 << 63) - 1),
+    "generation.stop": st.lists(TEXTS.filter(bool)).map(tuple),
+    "models.base_format": TEXTS,
     "keys.chat.stop": st.lists(st.sampled_from(["escape", "ctrl+g", "f1"]), min_size=1).map(",".join),
 }
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from chat_fakes import (
+    FOOTER,
     FakeReply,
     ask,
     chatting,
     press,
     prompt_pilot,  # noqa: F401
     ready,
+    replies,
     say,
     screen_of,
     steps_of,
@@ -18,6 +21,8 @@ from chat_fakes import (
     wait_until,
 )
 from textual.pilot import Pilot
+from textual.widgets import Footer
+from textual.widgets._footer import FooterKey
 
 from blendin_local.errors import ModelError, PromptError
 from blendin_local.preferences import ChatPreferences, ComparePreferences, Preferences
@@ -63,7 +68,7 @@ async def test_a_message_is_answered_by_every_method_and_one_reply_is_picked() -
         assert "  says guide" in visible(app)
         await press(pilot, app, "f6")
         assert "**says** guide" in visible(app)
-        assert screen_of(app).transcript.entries[1].foot.text.startswith("2/3 · guide · ")
+        assert screen_of(app).transcript.entries[1].foot.text.startswith("2/3 · 2 tokens · ")
         assert screen_of(app).prompt.text == ""
         await ask(pilot, app, "And?")
         assert chat.asks[3].settings.blend.method == "guide"
@@ -117,3 +122,56 @@ async def test_leaving_stops_the_reply_under_way_and_those_that_would_follow() -
         assert len(chat.asks) == 2
         await pilot.press("tab", "left_square_bracket")
         assert texts(app) == ["Why?", "one two"]
+
+
+async def test_the_keys_are_the_screen_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Footer, "compose", FOOTER)
+    async with chatting(*replies("one", "two", "three"), preferences=preferring()) as (pilot, app, chat):
+        screen_of(app).prompt.insert("Why?")
+        await pilot.press("f5")
+        screen = await compared(pilot, app)
+        await wait_until(pilot, lambda: screen.query(FooterKey))
+        keys = [(key.key_display, key.description) for key in screen.query(FooterKey)]
+        assert keys == [("esc", "Back"), ("⏎", "Go on with it")]
+        count = len(app.dialogue.tree.turns)
+        await pilot.press("d", "e", "r", "c", "u", "i", "right_square_bracket", "m")
+        assert (app.screen, screen.focused, len(chat.asks)) == (screen, screen._columns[0].words, 3)
+        assert (len(app.dialogue.tree.turns), screen_of(app).editing) == (count, None)
+        for key, place in (("right", 1), ("l", 2), ("right", 0), ("left", 2), ("h", 1)):
+            await pilot.press(key)
+            assert screen.focused is screen._columns[place].words, key
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: texts(app) == ["Why?", "two"])
+
+
+async def test_a_long_reply_is_scrolled_with_keys() -> None:
+    long = FakeReply(steps_of("line\n" * 60))
+    async with chatting(long, *replies("two", "three"), preferences=preferring()) as (pilot, app, _):
+        screen_of(app).prompt.insert("Why?")
+        await pilot.press("f5")
+        words = (await compared(pilot, app))._columns[0].words
+        end = words.scroll_offset.y
+        for key, y in (("up", end - 1), ("k", end - 2), ("down", end - 1), ("j", end)):
+            await pilot.press(key)
+            assert words.scroll_offset.y == y, key
+
+
+async def test_only_a_message_is_compared() -> None:
+    script = replies("first", "a", "b", "c", "after")
+    async with chatting(*script, asked="Why?", preferences=preferring()) as (pilot, app, chat):
+        prompt, turns = screen_of(app).prompt, len(app.dialogue.tree.turns)
+        for keys, typed in ((("tab", "e"), "Why?"), (("escape", *"/gamma"), "/gamma")):
+            app.clear_notifications()
+            await pilot.press(*keys)
+            prompt.suggestions.offer([])
+            assert prompt.text == typed
+            await pilot.press("f5")
+            assert "Send what is in the input" in told(app)
+            assert (prompt.text, len(chat.asks), len(app.dialogue.tree.turns)) == (typed, 1, turns)
+        prompt.clear()
+        prompt.insert("//path")
+        await pilot.press("f5")
+        await compared(pilot, app)
+        assert chat.asked[1:] == ["/path"] * 3
+        await pilot.press("1")
+        await wait_until(pilot, lambda: texts(app)[2:] == ["/path", "a"])

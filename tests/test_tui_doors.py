@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from chat_fakes import (
-    ABOUT,
     NARROW,
-    FakeChat,
-    FakeLoad,
     FakeReply,
     app_of,
     ask,
@@ -22,6 +18,7 @@ from chat_fakes import (
     press,
     prompt_pilot,  # noqa: F401
     ready,
+    replies,
     say,
     screen_of,
     steps_of,
@@ -32,14 +29,9 @@ from chat_fakes import (
 )
 from textual.pilot import Pilot
 
-from blendin_local.errors import ModelError
 from blendin_local.history.store import Store
-from blendin_local.history.tree import Setup, Turn
 from blendin_local.settings import GenerationSettings
-from blendin_local.tui.about import About
 from blendin_local.tui.app import ChatApp
-from blendin_local.tui.loading import Prepared
-from blendin_local.tui.phase import Phase
 from blendin_local.tui.screens import chat as chat_screen
 from blendin_local.tui.screens.conversations import ConversationsScreen
 from blendin_local.tui.screens.help import HelpScreen
@@ -53,10 +45,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     """What is on the disk, seen by another program."""
     with closing(Store(tmp_path / "chats.db")) as store:
         yield store
-
-
-def replies(*words: str) -> list[FakeReply]:
-    return [FakeReply(steps_of(text)) for text in words]
 
 
 async def opened(pilot: Pilot[None], app: ChatApp, *keys: str) -> ConversationsScreen:
@@ -76,14 +64,14 @@ async def test_commands_change_how_the_next_reply_is_asked_for(store: Store) -> 
             await say(pilot, app, command)
             assert screen_of(app).prompt.text == ""
         assert texts(app) == ["Why?", "one"]
-        assert "nudge  γ 0.25" in visible(app)
+        assert "nudge γ 0.25" in visible(app)
         await press(pilot, app, "ctrl+r")
         asked = chat.asks[1]
         assert [message.content for message in asked.messages] == ["Be brief.", "Why?"]
         settings = asked.settings
         assert (settings.blend.gamma, settings.blend.method, settings.sampling.top_k) == (0.25, "nudge", 3)
         assert settings.seed == 7
-        assert " · nudge · " in feet(app)[1]
+        assert feet(app)[1].endswith(" · nudge γ 0.25 · temperature 0.8 · system prompt")
         app.journal.flush()
         assert store.open(app.dialogue.id).setup == app.dialogue.setup
         app.journal.problem = "The disk is full \x1b."
@@ -176,7 +164,25 @@ async def test_settings_are_applied_to_the_next_reply(store: Store) -> None:
         await press(pilot, app, "ctrl+r")
         settings = chat.asks[1].settings
         assert (settings.blend.gamma, settings.blend.method, settings.seed) == (0.15, "doubt", 41)
-        assert [foot.split(" · ")[1] for foot in feet(app)[1:]] == ["doubt"]
+        assert feet(app)[1].endswith(" · doubt γ 0.15 · temperature 0.8")
+
+
+async def test_a_seed_goes_on_counting_whatever_else_is_set() -> None:
+    script = replies("one", "two", "three", "four")
+    async with chatting(*script, asked="a", seed=5) as (pilot, app, chat):
+        await ask(pilot, app, "b")
+        for seed, following in (("", 7), ("40", 40)):
+            await pilot.press("f4")
+            await wait_until(pilot, lambda: isinstance(app.screen, SettingsScreen))
+            assert isinstance(app.screen, SettingsScreen)
+            app.screen._row("gamma").text = "0.2"
+            if seed:
+                app.screen._row("seed").text = seed
+            await pilot.press("ctrl+s")
+            await wait_until(pilot, lambda: app.screen is screen_of(app))
+            await ask(pilot, app, "c")
+            assert chat.asks[-1].settings.seed == following
+        assert [asked.settings.seed for asked in chat.asks] == [5, 6, 7, 40]
 
 
 # Conversations
@@ -202,7 +208,7 @@ async def test_conversations_are_opened_again_exactly(store: Store) -> None:
         await ask(pilot, app, "And?")
         await say(pilot, app, "/gamma 0.11")
         await say(pilot, app, "/rename The [b]first[/b] \x1b[31m one")
-        await pilot.press("tab", "up", "up", "up", "left_square_bracket")
+        await pilot.press("tab", "up", "up", "left_square_bracket")
         was = [turn.id for turn in app.dialogue.tree.turns.values()]
         first, path = app.dialogue.id, texts(app)
         assert path == ["First?", "one"]
@@ -219,8 +225,8 @@ async def test_conversations_are_opened_again_exactly(store: Store) -> None:
         assert app.dialogue.id == first
         assert [turn.id for turn in app.dialogue.tree.turns.values()] == was
         assert app.dialogue.setup.settings.blend.gamma == 0.11
-        assert feet(app)[1].startswith("1/2 · blendin · 1 token")
-        await pilot.press("tab", "up", "right_square_bracket")
+        assert feet(app)[1].startswith("1/2 · 1 token · ")
+        await pilot.press("tab", "right_square_bracket")
         assert texts(app) == ["First?", "two", "And?", "three"]
         # The steps are there again: a token can be inspected.
         await pilot.press("right", "i")
@@ -289,88 +295,3 @@ async def test_two_programs_keep_their_conversations_in_one_file(store: Store) -
             assert {listed.title for listed in other.store.list()} == {"Mine?", "Yours?"}  # type: ignore[union-attr]
         await ask(first, one, "Mine again?")
     assert sorted(listed.messages for listed in store.list()) == [2, 4]
-
-
-# Other models
-
-
-def pairs_of(**loads: FakeLoad) -> object:
-    """Prepares pairs by their names."""
-
-    def prepare(pair: str, base: str, guide: str) -> Prepared:
-        name = pair or f"{base} {guide}"
-        about = About(f"{name}-base", f"{name}-guide", name)
-        return Prepared(about, Setup(about.base, about.guide, name, system="The pair's."), loads[name])
-
-    return prepare
-
-
-async def test_another_pair_takes_over_and_a_waiting_message_is_asked_of_it() -> None:
-    chat = FakeChat(*replies("from the other"))
-    load = FakeLoad(chat, held=True)
-    async with chatting(*replies("one"), asked="Why?", prepare=pairs_of(other=load)) as (pilot, app, first):
-        await say(pilot, app, "/system Mine.")
-        await say(pilot, app, "/pair other")
-        await wait_until(pilot, lambda: screen_of(app).phase is Phase.LOADING)
-        await pilot.press("ctrl+o", "f3")
-        assert len(app.screen_stack) == 1
-        await say(pilot, app, "And?")
-        assert screen_of(app).phase is Phase.WAITING
-        load.finish.set()
-        await ready(pilot, app)
-        await wait_until(pilot, lambda: chat.asks)
-        await ready(pilot, app)
-        assert first.closed.is_set()
-        assert texts(app) == ["Why?", "one", "And?", "from the other"]
-        assert [message.content for message in chat.asks[0].messages] == ["Mine.", "Why?", "one", "And?"]
-        reply = app.dialogue.last
-        assert reply is not None and reply.setup is not None
-        assert (reply.setup.base, reply.setup.pair) == ("other-base", "other")
-        assert "other-base + other-guide" in visible(app)
-
-
-async def test_a_pair_that_cannot_be_loaded_leaves_the_old_one() -> None:
-    broken = FakeLoad(FakeChat(), error=ModelError("The file [b]is[/b] \x1b[31m damaged."))
-    held = FakeLoad(FakeChat(), held=True)
-    prepare = pairs_of(broken=broken, held=held)
-    async with chatting(*replies("one", "two"), asked="Why?", prepare=prepare) as (pilot, app, chat):
-        setup = app.dialogue.setup
-        await say(pilot, app, "/pair broken")
-        await wait_until(pilot, lambda: "The file [b]is[/b] ␛[31m damaged." in texts(app)[-1])
-        await ready(pilot, app)
-        await say(pilot, app, "/pair held")
-        await wait_until(pilot, lambda: screen_of(app).phase is Phase.LOADING)
-        await pilot.press("escape")
-        await ready(pilot, app)
-        assert "given up" in texts(app)[-1]
-        assert held.cancelled
-        assert app.dialogue.setup == setup
-        await ask(pilot, app, "And?")
-        assert (len(chat.asks), ABOUT.models in visible(app)) == (2, True)
-
-
-async def test_a_conversation_comes_back_with_its_pair_or_else_with_what_is_there(store: Store) -> None:
-    with closing(Store(store.path)) as other:
-        for name in ("other", "broken"):
-            setup = Setup(f"{name}-base", f"{name}-guide", name, system=f"For {name}.")
-            kept = replace(setup, settings=GenerationSettings(max_tokens=77))
-            other.create(name, kept)
-            other.save_turn(name, Turn("user", f"about {name}", id=name))
-    chat = FakeChat(*replies("other"))
-    prepare = pairs_of(other=FakeLoad(chat), broken=FakeLoad(FakeChat(), error=ModelError("Damaged.")))
-    async with chatting(prepare=prepare, store=Store(store.path)) as (pilot, app, _):
-        screen = screen_of(app)
-        await screen.resume("other")
-        await ready(pilot, app)
-        setup = app.dialogue.setup
-        assert (setup.base, setup.system, setup.settings.max_tokens) == ("other-base", "For other.", 77)
-        assert screen.prepared.about.pair == "other"
-        await screen.resume("broken")
-        await wait_until(pilot, lambda: texts(app)[-1] == "Damaged.")
-        await ready(pilot, app)
-        setup = app.dialogue.setup
-        assert (setup.base, setup.system, setup.settings.max_tokens) == ("other-base", "For broken.", 77)
-        await press(pilot, app, "ctrl+r")
-        assert texts(app) == ["about broken", "other"]
-        await screen.resume("nowhere")
-        await wait_until(pilot, lambda: "not there any more" in told(app))

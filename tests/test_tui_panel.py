@@ -326,4 +326,4 @@ async def test_the_title_names_another_pair() -> None:
         assert "demo  base-model + guide-model" in app.seen
         app.query_one(TitleBar).show(About("b", "g", blend=BlendSettings(method="nudge", gamma=0.3)))
         await pilot.pause()
-        assert re.search(r"blendin  b \+ g .* nudge  γ 0.30 $", app.seen.splitlines()[0])
+        assert re.search(r"blendin  b \+ g .* nudge γ 0.30 $", app.seen.splitlines()[0])

@@ -152,10 +152,21 @@ async def test_a_mention_is_completed_in_the_midst_of_a_message(tmp_path: Path) 
         prompt.move_cursor((1, 4))
         await pilot.press(*"@no")
         assert shown(prompt) == ["› @notes.txt"]
-        await pilot.press("enter")
+        await pilot.press("tab")
         assert prompt.text == "First\nsee @notes.txt now"
         await pilot.press("enter")
         assert app.entered == [("sent", "First\nsee @notes.txt now")]
+
+
+@pytest.mark.parametrize("text", ["look @", "by @na", "/system\nas @na"])
+async def test_enter_sends_a_message_that_ends_like_a_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "names.txt").touch()
+    async with opened(Names(folder=tmp_path)) as (pilot, app, prompt):
+        prompt.insert(text)
+        await pilot.pause()
+        assert shown(prompt)[-1][2:] == "@names.txt"
+        await pilot.press("enter")
+        assert [entered for _, entered in app.entered] == [text]
 
 
 async def test_nothing_is_offered_inside_a_word() -> None:
@@ -291,3 +302,20 @@ async def test_the_clipboard_is_pasted_as_it_is_seen() -> None:
         app._clipboard = "a\x1b[31m\r\nb"
         await pilot.press("ctrl+v")
         assert prompt.text == "a␛[31m\nb"
+
+
+async def test_a_paste_keeps_tabs_and_what_is_written_in_any_script() -> None:
+    text = "all:\n\tmake\tit  \n\nשלום\u200f! \u061ca\u200eb\u200b\u2060 \U0001f469\u200d\U0001f4bb a\u200cb"
+    async with opened() as (pilot, app, prompt):
+        prompt.post_message(Paste(text))
+        await wait_until(pilot, lambda: prompt.text)
+        await pilot.press("enter")
+        assert app.entered == [("sent", text)]
+
+
+async def test_what_a_terminal_would_act_on_does_not_reach_the_screen_from_a_paste() -> None:
+    async with opened() as (pilot, _, prompt):
+        prompt.post_message(Paste("\t\x1b[31m\x07\x9b\u202egnp\u2066.\xad"))
+        await wait_until(pilot, lambda: prompt.text)
+        assert prompt.text == "\t␛[31m␇\ufffd\ufffdgnp\ufffd."
+        assert "\t" not in "".join(prompt.render_line(y).text for y in range(prompt.size.height))

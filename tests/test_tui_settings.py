@@ -68,6 +68,32 @@ async def test_what_is_not_touched_comes_back_as_it_was() -> None:
         assert left == [now]
 
 
+HOSTILE = " a\tb\x1b[2J\u202e \r\n"
+
+
+@pytest.mark.parametrize("touched", [False, True])
+async def test_hostile_texts_are_shown_harmless_and_stay_as_they_were_until_touched(touched: bool) -> None:
+    now = Chosen(GenerationSettings(stop=("\x1b]0;x\x07",)), HOSTILE)
+    async with opened(now) as (pilot, screen, left):
+        screen.query_one("#setting-form").scroll_end(animate=False)
+        await pilot.pause()
+        drawn = "".join(
+            part.text for row in ("stop", "system") for area in screen.query(f"#setting-{row} TextArea")
+            for y in range(area.size.height) for part in area.render_line(y)
+        )  # fmt: skip
+        assert "␛]0;x␇" in drawn and "a" in drawn and "b␛[2J\ufffd" in drawn
+        assert not set(drawn) & set("\x1b\x07\t\u202e")
+        if touched:
+            for name in ("stop", "system"):
+                row(screen, name).focus_control()
+                await pilot.press("ctrl+home", "x")
+        await pilot.press("ctrl+s")
+        (chosen,) = left
+        assert (chosen.settings.stop, chosen.system) == (
+            (("x␛]0;x␇",), "x a\tb␛[2J\ufffd") if touched else (now.settings.stop, HOSTILE)
+        )
+
+
 async def test_every_setting_can_be_reached_and_seen_by_keyboard() -> None:
     async with opened() as (pilot, screen, _):
         seen = []

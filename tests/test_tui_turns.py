@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,21 +15,22 @@ from chat_fakes import (
     press,
     prompt_pilot,  # noqa: F401
     ready,
+    replies,
     say,
     screen_of,
-    step,
     steps_of,
     texts,
     told,
     visible,
+    wait_until,
     with_choices,
 )
 
-from blendin_local.errors import PromptError
+from blendin_local.errors import ModelError, PromptError
 from blendin_local.history.store import Store
 from blendin_local.preferences import ChatPreferences, Preferences
 from blendin_local.steps import Source
-from blendin_local.tui.entry import Kind, View
+from blendin_local.tui.entry import Kind
 from blendin_local.tui.screens.help import HelpScreen
 from blendin_local.tui.widgets.panel import Panel
 
@@ -55,7 +55,7 @@ async def test_again_writes_a_sibling_also_of_an_earlier_reply() -> None:
     script = [FakeReply(steps_of(text)) for text in ("first", "later", "second", "third")]
     async with chatting(*script, asked="Why?") as (pilot, app, chat):
         await ask(pilot, app, "And?")
-        await press(pilot, app, "tab", "k", "k", "k", "r")
+        await press(pilot, app, "tab", "k", "k", "r")
         assert [message.content for message in chat.asks[2].messages] == ["Why?"]
         assert texts(app) == ["Why?", "second"]
         assert feet(app)[1].startswith("2/2 · ")
@@ -103,13 +103,17 @@ async def test_a_reply_that_was_cut_off_is_continued_in_place(store: Store) -> N
         assert "cut off at the token limit" in feet(app)[1]
         await press(pilot, app, "tab", "c")
         assert texts(app) == ["Why?", "one two", "No room."]
-        assert "failed" in feet(app)[1]
+        # It was refused, and is what it was.
+        assert feet(app)[1].startswith("cut off at the token limit · 2 tokens")
+        app.journal.flush()
+        before = store.open(app.dialogue.id).tree.turns[turn.id]
+        assert (before.finish_reason, before.error) == ("length", "")
         await press(pilot, app, "c")
         assert [each.text for each in chat.asks[2].prefix] == ["one ", "two"]
         assert texts(app) == ["Why?", "one two three"]
         assert app.dialogue.last is turn
         assert [each.index for each in turn.steps] == [0, 1, 2, 3]
-        assert "failed" not in feet(app)[1]
+        assert feet(app)[1].startswith("4 tokens")
         app.journal.flush()
         assert kept(store) == ["Why?", "one two three"]
         assert store.load_steps(turn.id) == turn.steps
@@ -132,6 +136,21 @@ async def test_a_reply_that_is_stopped_can_be_continued() -> None:
         assert texts(app) == ["Why?", "one two four"]
 
 
+async def test_a_reply_in_the_middle_is_continued_in_view() -> None:
+    script = (
+        FakeReply(steps_of("one two"), ends="length"), FakeReply(steps_of("line\n" * 60)),
+        FakeReply(steps_of(" three four"), hold_at=2),
+    )  # fmt: skip
+    async with chatting(*script, asked="a") as (pilot, app, _):
+        await ask(pilot, app, "b")
+        await pilot.press("tab", "up", "up", "c")
+        await wait_until(pilot, lambda: texts(app)[1] == "one two three ")
+        assert "one two three" in visible(app)
+        await press(pilot, app, "escape")
+        assert "one two three" in visible(app)
+        assert len(texts(app)) == 4
+
+
 # Editing
 
 
@@ -140,18 +159,18 @@ async def test_a_question_is_asked_differently_beside_the_old_one(store: Store) 
     async with chatting(*script, asked="//Why?", store=Store(store.path)) as (pilot, app, chat):
         prompt = screen_of(app).prompt
         prompt.insert("a draft")
-        await pilot.press("tab", "e")
+        await pilot.press("tab", "up", "e")
         assert (prompt.text, prompt.has_focus, screen_of(app).editing is not None) == ("//Why?", True, True)
         await pilot.press("!", "escape")
         assert (prompt.text, screen_of(app).editing) == ("a draft", None)
         assert texts(app) == ["/Why?", "first"]
-        await pilot.press("tab", "e", "!")
+        await pilot.press("tab", "up", "e", "!")
         await press(pilot, app, "enter")
         assert prompt.text == "a draft"
         assert [message.content for message in chat.asks[1].messages] == ["/Why?!"]
         assert texts(app) == ["/Why?!", "second"]
         assert feet(app)[0] == "2/2"
-        await pilot.press("tab", "up", "up", "left_square_bracket")
+        await pilot.press("tab", "up", "left_square_bracket")
         assert texts(app) == ["/Why?", "first"]
         app.journal.flush()
         assert kept(store) == ["/Why?", "first"]
@@ -167,7 +186,7 @@ async def test_a_reply_is_changed_without_asking_and_can_be_continued() -> None:
     script = (FakeReply(steps_of("first \x1b[31m")), PromptError("Too long."), FakeReply(steps_of(" more")))
     async with chatting(*script, asked="Why?") as (pilot, app, chat):
         prompt = screen_of(app).prompt
-        await pilot.press("tab", "up", "e")
+        await pilot.press("tab", "e")
         assert prompt.text == "first ␛[31m"
         prompt.text = "mine"
         await press(pilot, app, "enter")
@@ -185,25 +204,60 @@ async def test_a_reply_is_changed_without_asking_and_can_be_continued() -> None:
 
 
 async def test_messages_are_deleted_and_brought_back(store: Store) -> None:
-    script = [FakeReply(steps_of(text)) for text in ("one", "two")]
-    async with chatting(*script, asked="a", store=Store(store.path)) as (pilot, app, _):
+    async with chatting(*replies("one", "two"), asked="a", store=Store(store.path)) as (pilot, app, _):
         await ask(pilot, app, "b")
         await pilot.press("tab", "u")
         assert told(app) == "Nothing was deleted here."
-        for keys, left in (
-            (("d",), ["a", "one", "b"]),
-            (("up", "up", "up", "delete"), ["b"]),
-            (("u",), ["a", "one", "b"]),
-            (("u",), ["a", "one", "b", "two"]),
+        for keys, left, selected in (
+            (("d",), ["a", "one", "b"], "b"),
+            (("up", "up", "delete"), ["b"], "b"),
+            (("u",), ["a", "one", "b"], "b"),
+            (("u",), ["a", "one", "b", "two"], "b"),
         ):
             await pilot.press(*keys)
             assert texts(app) == left
+            entry = screen_of(app).transcript.selected
+            assert entry is not None and entry.text == selected
             app.journal.flush()
             assert kept(store) == left
         await say(pilot, app, "/delete")
         assert texts(app) == ["a", "one", "b"]
         await say(pilot, app, "/undo")
         assert texts(app) == ["a", "one", "b", "two"]
+
+
+async def test_what_is_no_message_is_not_deleted() -> None:
+    async with chatting(*replies("one"), ModelError("No."), asked="a") as (pilot, app, _):
+        await ask(pilot, app, "b")
+        transcript = screen_of(app).transcript
+        await pilot.press("tab")
+        for entry in (None, transcript.entries[-1]):
+            transcript.select(entry)
+            app.clear_notifications()
+            await pilot.press("d")
+            assert "Choose a message" in told(app)
+        assert texts(app) == ["a", "one", "No."]
+
+
+async def test_commands_mean_the_last_message_whatever_is_selected() -> None:
+    script = [FakeReply(steps_of(text), ends="length") for text in ("one", "two", " more")]
+    async with chatting(*script, asked="a") as (pilot, app, _):
+        await ask(pilot, app, "b")
+        prompt = screen_of(app).prompt
+        for command, after in (
+            ("/copy", ["a", "one", "b", "two"]),
+            ("/edit", ["a", "one", "b", "two"]),
+            ("/continue", ["a", "one", "b", "two more"]),
+            ("/delete", ["a", "one", "b"]),
+        ):
+            screen_of(app).transcript.select(screen_of(app).transcript.entries[1])
+            await say(pilot, app, command)
+            await ready(pilot, app)
+            assert texts(app) == after, command
+            if command == "/edit":
+                assert prompt.text == "b"
+                await pilot.press("escape")
+        assert app.clipboard == "two"
 
 
 # Branching
@@ -225,9 +279,10 @@ async def test_a_reply_branches_at_a_token() -> None:
         assert feet(app)[1].startswith("2/2 · ")
         reply = app.dialogue.last
         assert reply is not None and reply.fork == 1
-        # The inspector no longer offers what is not on the screen.
+        # The inspector goes on with the branch, where nothing else was kept of this token.
         assert screen.inspector.has_focus
-        assert "Choose a token" in visible(app)
+        assert (screen.transcript.selected, screen.transcript.pointer) == (screen.entry_of(reply), 1)
+        assert "2 of 3" in visible(app)
         await pilot.press("enter")
         assert len(chat.asks) == 2
 
@@ -267,107 +322,6 @@ async def test_what_needs_the_reply_to_be_over_is_refused() -> None:
             assert "Escape" in told(app), key
         assert (texts(app), len(chat.asks), screen_of(app).editing) == (before, 1, None)
         await press(pilot, app, "escape")
-
-
-# Looks
-
-
-async def test_views_are_changed_for_one_reply_and_for_all() -> None:
-    script = (FakeReply(steps_of("**one** two")), FakeReply(steps_of("**three** four")))
-    async with chatting(*script, asked="a", view="markdown") as (pilot, app, _):
-        await ask(pilot, app, "b")
-
-        def views() -> list[bool]:
-            shown = visible(app)
-            return ["**one**" in shown, "**three**" in shown]
-
-        assert views() == [False, False]
-        for keys, tokens in (
-            (("tab", "m"), [False, True]),
-            (("k", "k", "k", "m"), [True, True]),
-            (("f6",), [True, True]),
-            (("f6",), [False, False]),
-        ):
-            await pilot.press(*keys)
-            await pilot.pause()
-            assert views() == tokens, keys
-        await say(pilot, app, "/view tokens")
-        await pilot.pause()
-        assert views() == [True, True]
-        # Also while one writes.
-        await pilot.press("a", "f6", "f7")
-        await pilot.pause()
-        assert views() == [False, False]
-        assert screen_of(app).transcript.colours == "alpha"
-        assert screen_of(app).prompt.selected_text == ""
-
-
-async def test_colours_are_chosen_by_key_and_command() -> None:
-    async with chatting(FakeReply(steps_of("one two three")), asked="a") as (pilot, app, _):
-        transcript = screen_of(app).transcript
-        entry = transcript.last_reply
-        assert entry is not None
-        await pilot.press("tab")
-        looks = [[transcript._look(entry, index) for index in range(3)]]
-        for mode in ("alpha", "confidence", "divergence", "source"):
-            await pilot.press("v" if mode != "confidence" else "f7")
-            assert transcript.colours == mode
-            looks.append([transcript._look(entry, index) for index in range(3)])
-            await pilot.pause()
-            assert ("guide" if mode == "source" else mode.replace("alpha", "α")) in visible(app)
-        assert looks[0] == looks[4] != looks[1]
-        await say(pilot, app, "/colours confidence")
-        assert transcript.colours == "confidence"
-
-
-async def test_weak_passages_are_found_wherever_they_are() -> None:
-    """Two in the second reply, far apart, and one in the first."""
-
-    def lines(*weak: int) -> list[object]:
-        return [replace(step(i, f"line{i}\n\n"), r_b=0.1 if i in weak else 0.9, c_b=0.5) for i in range(100)]
-
-    script = (FakeReply(lines(50)), FakeReply(lines(10, 80)))  # type: ignore[arg-type]
-    async with chatting(*script, asked="a", view="markdown") as (pilot, app, _):
-        await ask(pilot, app, "b")
-        screen = screen_of(app)
-        await pilot.press("f8")
-        assert screen.transcript.has_focus
-        assert "line10 " in visible(app)
-        for key, pointer, entry in (("n", 80, 3), ("N", 10, 3), ("N", 50, 1), ("f8", 10, 3)):
-            await pilot.press(key)
-            await pilot.pause()
-            transcript = screen.transcript
-            assert (transcript.pointer, transcript.selected) == (pointer, transcript.entries[entry])
-            assert f"line{pointer} " in visible(app)
-        assert transcript.selected is not None
-        assert transcript.selected.view is View.TOKENS
-        await say(pilot, app, "/weak")
-        assert screen.transcript.pointer == 80
-        await pilot.press("n")
-        assert told(app) == "There is no further weak passage."
-
-
-# Copying
-
-
-async def test_messages_and_code_are_copied() -> None:
-    text = "one\n```py\nx = 1\n```\n\n```\ny \ud800\n```"
-    script = (FakeReply(steps_of(text)), FakeReply(steps_of("```\nz\n```")))
-    async with chatting(*script, asked="Why?") as (pilot, app, _):
-        await pilot.press("tab", "y")
-        assert app.clipboard == text.replace("\ud800", "?")
-        for code in ("x = 1\n", "y ?\n", "x = 1\n"):
-            await pilot.press("Y")
-            assert app.clipboard == code
-        await ask(pilot, app, "And?")
-        await say(pilot, app, "/copy code")
-        assert app.clipboard == "z\n"
-        await say(pilot, app, "/copy")
-        assert app.clipboard == "```\nz\n```"
-        await pilot.press("tab", "k", "k", "Y")
-        assert told(app) == "There is no code block in this message."
-        await pilot.press("y")
-        assert app.clipboard == "And?"
 
 
 # Keys

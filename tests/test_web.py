@@ -46,11 +46,11 @@ def test_what_is_wrong_is_said_before_anything_is_served(
     monkeypatch.setattr(served, "ChatServer", Fake)
     for wrong, reason in (
         (["--gamma", "x"], "is not a valid float"),
-        (["--gamma", "2"], "--gamma must be between 0 and 1"),
+        ([*pair, "--gamma", "2"], "--gamma must be between 0 and 1"),
         (["--nonsense"], "No such option"),
         (["--port", "0"], "--port"),
         (["--pair", "nope"], "no pair called nope"),
-        (["--resume"], "no conversation to resume"),
+        ([*pair, "--resume"], "no conversation to resume"),
     ):
         result = CliRunner().invoke(main, ["web", *wrong])
         assert (result.exit_code, reason in result.stderr) == (2, True), result.stderr
@@ -137,19 +137,25 @@ async def test_tabs_are_chats_that_end_with_them_and_with_the_server(
             except ClientError:
                 assert process.poll() is None
                 await asyncio.sleep(0.02)
-        first, second = await opened(), await opened()
-        for tab in (first, second):
-            await tab.wait("● Ready")
+        first = await opened()
+        await first.wait("● Ready")
         await first.send("hello world")
         await first.send("\r")
         await first.wait("cut off at the token limit")
-        both = chats_of(process)
+        of_the_first = chats_of(process)
+        second = await opened()
+        await second.wait("● Ready")
+
         await first.socket.close()
-        gone, _ = await asyncio.to_thread(psutil.wait_procs, both, 60, lambda _: None)
-        assert gone
+        _, left = await asyncio.to_thread(psutil.wait_procs, of_the_first, 60)
+        assert of_the_first and not left
         await second.send("still here")
         await second.wait("still here")
+        of_the_second = chats_of(process)
+
         process.send_signal(signal.SIGINT)
-        gone, left = await asyncio.to_thread(psutil.wait_procs, both, 60)
-        assert not left
+        async for _ in second.socket:
+            pass
+        _, left = await asyncio.to_thread(psutil.wait_procs, of_the_second, 60)
+        assert of_the_second and not left
         assert await asyncio.to_thread(process.wait, 60) == 0

@@ -13,7 +13,6 @@ import click
 from blendin_local.cli.options import (
     format_options,
     formats_of,
-    formats_typed,
     generation_settings_of,
     length_options,
     method_options,
@@ -62,7 +61,7 @@ def chat(**values: Any) -> None:
     preparer, prepared = _prepare(values, preferences, resumed)
     if resumed:
         resumed = replace(resumed, setup=_asked_over(resumed.setup, values))
-    seed: int | None = values["seed"]
+    seed: int | None = preferences.seed if values["seed"] is None else values["seed"]
     if not screen_available():
         from blendin_local.cli.plain_chat import plain_chat
 
@@ -133,12 +132,12 @@ def _prepare(
     def settings_for(entry: PairEntry) -> GenerationSettings:
         # The pairs that are chosen later are prepared in threads, where click has no context.
         with context.scope(cleanup=False):
-            return generation_settings_of(values, entry, values["seed"] or 0, preferences)
+            return generation_settings_of(values, entry, values["seed"] or preferences.seed or 0, preferences)
 
     preparer = Preparer(
         model_options_of(values, preferences.models),
         settings_for,
-        formats_of(values) if formats_typed(values) or not resumed else resumed.setup.formats,
+        formats_of(values, resumed.setup.formats if resumed else preferences.formats),
         preferences.chat.system if values["system"] is None else values["system"],
     )
     named = [values[name] or "" for name in ("pair", "base", "guide")]

@@ -65,7 +65,9 @@ def list_keys(as_json: bool) -> None:
     for name, each in values.items():
         add_row(table, name, each.origin, cell(key_named(name).default), cell(each.value))
     print_parts(table, "")
-    click.echo(f"-: as the pair recommends. The file is {inert(str(preferences_file()))}.")
+    click.echo(
+        f"-: as the pair recommends; of the seed, random. The file is {inert(str(preferences_file()))}."
+    )
 
 
 @config.command()

@@ -33,7 +33,7 @@ from blendin_local.errors import PromptError, SettingError
 @sampling_options
 @format_options
 @length_options
-@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same reply.")
+@click.option("--seed", type=int, help="Same seed, same reply.  [default: 0, or as preferred]")
 @model_options
 @click.option("--view", type=click.Choice(["text", "tokens"]), default="text", show_default=True,
               help="tokens: a line for each step, with both confidences.")  # fmt: skip
@@ -63,7 +63,8 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
 
     catalogue, preferences = load_catalogue(), load_preferences()
     entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
-    settings = generation_settings_of(values, entry, values["seed"], preferences)
+    seed = (preferences.seed or 0) if values["seed"] is None else values["seed"]
+    settings = generation_settings_of(values, entry, seed, preferences)
     options = model_options_of(values, preferences.models)
     files = locate_pair(catalogue, entry)
     with loaded(files, options, quiet=values["quiet"]) as pair:
@@ -71,7 +72,7 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
             files,
             pair,
             settings,
-            formats=formats_of(values),
+            formats=formats_of(values, preferences.formats),
             system=values["system"] or "",
             candidates=values["candidates"],
         )

@@ -228,26 +228,22 @@ def typed_over(preferred: GenerationSettings, values: Mapping[str, Any], seed: i
         )
 
 
-def formats_typed(values: Mapping[str, Any]) -> bool:
-    """Whether a prompt format was asked for on the command line."""
-    return bool(values.get("raw")) or (values["base_format"], values["guide_format"]) != ("auto", "auto")
+def formats_of(values: Mapping[str, Any], preferred: Formats) -> Formats:
+    """What is preferred, changed by the values of `format_options` that were typed."""
+    if values.get("raw"):
+        return Formats("raw", "raw")
+    typed = _typed(Formats, {name: values[f"{name}_format"] for name in setting_names(Formats)}, "{}_format")
+    return replace(preferred, **typed)
 
 
-def formats_of(values: Mapping[str, Any]) -> Formats:
-    """Prompt formats from the values of `format_options`."""
-    return (
-        Formats("raw", "raw") if values.get("raw") else Formats(values["base_format"], values["guide_format"])
-    )
-
-
-def _typed(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that do not merely stand for their option's default."""
+def _typed(cls: type, values: Mapping[str, Any], option: str = "{}") -> dict[str, Any]:
+    """The values that do not merely stand for the default of their option, named like this."""
     context = click.get_current_context()
     default = ParameterSource.DEFAULT
     return {
         name: value
         for name, value in _given(cls, values).items()
-        if context.get_parameter_source(name) is not default
+        if context.get_parameter_source(option.format(name)) is not default
     }
 
 

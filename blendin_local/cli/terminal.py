@@ -20,5 +20,6 @@ def standard_input() -> BinaryIO:
 
 def screen_available() -> bool:
     """Whether a full-screen interface can be shown: in a terminal, or by a driver that Textual is given."""
-    streams = (sys.stdin, sys.stdout, sys.stderr)
-    return bool(os.environ.get("TEXTUAL_DRIVER")) or all(map(is_terminal, streams))
+    if os.environ.get("TEXTUAL_DRIVER"):
+        return True
+    return os.environ.get("TERM") != "dumb" and all(map(is_terminal, (sys.stdin, sys.stdout, sys.stderr)))

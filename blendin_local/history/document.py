@@ -17,11 +17,12 @@ import base64
 import json
 import re
 from dataclasses import asdict
+from operator import attrgetter
 from typing import Any
 
 from blendin_local.errors import HistoryError
 from blendin_local.history.records import sum_up
-from blendin_local.history.tree import Setup, Tree, Turn
+from blendin_local.history.tree import Setup, StepsOf, Tree, Turn
 from blendin_local.history.typed import BASE64, Damage, read, read_fields
 from blendin_local.inert import inert
 from blendin_local.report import step_as_dict, to_json
@@ -45,7 +46,7 @@ _HALVES = re.compile("[\ud800-\udfff]")
 # Writing
 
 
-def as_json(title: str, setup: Setup, tree: Tree) -> str:
+def as_json(title: str, setup: Setup, tree: Tree, steps_of: StepsOf = attrgetter("steps")) -> str:
     """The document of a conversation."""
     document = {
         "format": FORMAT,
@@ -53,12 +54,12 @@ def as_json(title: str, setup: Setup, tree: Tree) -> str:
         "title": title,
         "setup": asdict(setup),
         "leaf": tree.leaf,
-        "turns": [_turn_record(turn) for turn in tree.turns.values()],
+        "turns": [_turn_record(turn, steps_of) for turn in tree.turns.values()],
     }
     return _HALVES.sub(lambda half: f"\\u{ord(half[0]):04x}", to_json(document))
 
 
-def _turn_record(turn: Turn) -> dict[str, Any]:
+def _turn_record(turn: Turn, steps_of: StepsOf) -> dict[str, Any]:
     record = {name: getattr(turn, name) for name in _MESSAGE}
     if not turn.is_reply:
         return record
@@ -68,7 +69,7 @@ def _turn_record(turn: Turn) -> dict[str, Any]:
         **{name: getattr(turn, name) for name in _REPLY},
         "summary": summary.as_dict() | {name: getattr(summary, name) for name in _COUNTS},
         "timings": asdict(summary.timings),
-        "steps": [_step_record(step) for step in turn.steps],
+        "steps": [_step_record(step) for step in steps_of(turn)],
     }
 
 

@@ -6,56 +6,48 @@ from pathlib import Path
 
 from blendin_local import atomic
 from blendin_local.errors import HistoryError
-from blendin_local.history.document import as_json, read_json
+from blendin_local.history.document import as_json
 from blendin_local.history.markdown import as_markdown
 from blendin_local.history.page import as_page
-from blendin_local.history.tree import Setup, Tree
+from blendin_local.history.tree import Setup, StepsOf, Tree
 from blendin_local.inert import inert
 
-__all__ = ["SUFFIXES", "export", "load"]
+__all__ = ["SUFFIXES", "export"]
 
 SUFFIXES = {
     ".md": "Markdown, the current path",
     ".html": "a page with every token's figures, all branches",
-    ".json": "everything; blendin can read it again",
+    ".json": "everything; /open reads it again",
 }
 
 
-def export(
-    title: str, setup: Setup, tree: Tree, path: Path, *, whole: bool = False, overwrite: bool = False
-) -> None:
-    """Write a conversation to a file; its suffix, one of `SUFFIXES`, chooses the format.
+def export(title: str, setup: Setup, tree: Tree, path: Path, *, steps_of: StepsOf) -> None:
+    """Write a conversation to a new file; its suffix, one of `SUFFIXES`, chooses the format.
 
-    whole: the whole tree in Markdown too. Raises HistoryError for another suffix, where the file exists and
-    must not be overwritten, and where it cannot be written.
+    steps_of: asked for each reply once, and only where the format shows steps; the tree stays as it is.
+    Raises HistoryError for another suffix, where the file exists, and where it cannot be written.
     """
     name = inert(str(path))
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise HistoryError(f"{name} must end in {', '.join(SUFFIXES)}: that chooses the format.")
+    try:
+        _check(path, name)
+        if suffix == ".md":
+            text = as_markdown(title, setup, tree)
+        else:
+            text = (as_json if suffix == ".json" else as_page)(title, setup, tree, steps_of)
+        atomic.write_text(path, text)
+    except (OSError, UnicodeEncodeError) as error:
+        # The latter for a name that the system has no bytes for.
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise HistoryError(f"{name} cannot be written: {reason}.") from error
+
+
+def _check(path: Path, name: str) -> None:
     if path.is_dir():
         raise HistoryError(f"{name} is a folder: name a file in it.")
-    if path.exists() and not overwrite:
-        raise HistoryError(f"{name} exists already: choose another name, or overwrite it.")
+    if path.exists():
+        raise HistoryError(f"{name} exists already: choose another name.")
     if not path.parent.is_dir():
         raise HistoryError(f"There is no folder {inert(str(path.parent))}: make it, or choose another one.")
-    if suffix == ".md":
-        text = as_markdown(title, setup, tree, whole=whole)
-    else:
-        text = (as_json if suffix == ".json" else as_page)(title, setup, tree)
-    try:
-        atomic.write_text(path, text)
-    except OSError as error:
-        raise HistoryError(f"{name} cannot be written: {error.strerror}.") from error
-
-
-def load(path: Path) -> tuple[str, Setup, Tree]:
-    """Title, setup and tree of a conversation that was exported as JSON. Raises HistoryError."""
-    name = inert(str(path))
-    try:
-        document = path.read_text("utf-8-sig")
-    except OSError as error:
-        raise HistoryError(f"{name} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise HistoryError(f"{name} is not text: blendin reads conversations exported as JSON.") from error
-    return read_json(document, name)

@@ -12,7 +12,7 @@ from blendin_local.history.account import account, asked_with, described
 from blendin_local.history.tree import Setup, Tree, Turn
 from blendin_local.inert import inert
 
-__all__ = ["as_markdown", "depth_first"]
+__all__ = ["as_markdown"]
 
 _OWN_LEVELS = ("h1", "h2")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#&~|!])")
@@ -20,38 +20,20 @@ _BACKTICKS = re.compile("`+")
 _PARSER = MarkdownIt("commonmark").enable("table")
 
 
-def as_markdown(title: str, setup: Setup, tree: Tree, *, whole: bool = False) -> str:
-    """The current path, or the whole tree with numbered messages that say which one they follow.
+def as_markdown(title: str, setup: Setup, tree: Tree) -> str:
+    """The current path.
 
     Messages stand as they are, with control characters made visible. One whose own headings or open blocks
     would reach into the rest of the document stands in a quotation, one with raw HTML in a code block.
     """
     parts = [f"# {_line(title) or 'Conversation'}", *_facts(setup)]
-    turns = depth_first(tree) if whole else tree.path()
-    numbers = {turn.id: number for number, turn in enumerate(turns, 1)}
-    for turn in turns:
+    for turn in tree.path():
         siblings = tree.siblings(turn)
         heading = "Reply" if turn.is_reply else "You"
-        if whole:
-            follows = f", after {numbers[turn.parent]}" if turn.parent else ""
-            heading = f"{numbers[turn.id]} · {heading}{follows}"
         if len(siblings) > 1:
             heading += f" ({siblings.index(turn) + 1}/{len(siblings)})"
         parts += [f"## {heading}", *_message(turn, setup)]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def depth_first(tree: Tree) -> list[Turn]:
-    """Every turn of the tree after its parent, so that every path stands in its order."""
-    children: dict[str | None, list[Turn]] = {}
-    for turn in tree.turns.values():
-        children.setdefault(turn.parent, []).append(turn)
-    found: list[Turn] = []
-    waiting = children.get(None, [])[::-1]
-    while waiting:
-        found.append(turn := waiting.pop())
-        waiting += children.get(turn.id, [])[::-1]
-    return found
 
 
 def _facts(setup: Setup) -> Iterator[str]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import jinja2
@@ -19,9 +20,8 @@ from blendin_local.attribution import Attribution
 from blendin_local.bands import BAND_COLOURS, MEANINGS, MODES, band, quantity, ranges
 from blendin_local.explanation import FIGURES, SPEAKERS, formula
 from blendin_local.history.account import account, asked_with, described
-from blendin_local.history.markdown import depth_first
 from blendin_local.history.rendered import rendered
-from blendin_local.history.tree import Setup, Tree, Turn
+from blendin_local.history.tree import Setup, StepsOf, Tree, Turn
 from blendin_local.inert import inert
 from blendin_local.steps import Candidate, Candidates, Source, Step
 
@@ -72,25 +72,29 @@ class _View:
     other: str
 
 
-def as_page(title: str, setup: Setup, tree: Tree) -> str:
-    """The page, as HTML."""
-    turns = depth_first(tree)
+def as_page(title: str, setup: Setup, tree: Tree, steps_of: StepsOf = attrgetter("steps")) -> str:
+    """The page, as HTML; the steps of one reply after the other are read, and none is held."""
+    turns = _depth_first(tree)
     places = {turn.id: place for place, turn in enumerate(turns)}
     path = tree.path()
     current = {turn.id for turn in path}
-    siblings: dict[str | None, list[Turn]] = {}
+    siblings: dict[str | None, list[str]] = {}
     for turn in turns:
-        siblings.setdefault(turn.parent, []).append(turn)
+        siblings.setdefault(turn.parent, []).append(turn.id)
     tokens = _Tokens()
+    views, steps = [], []
+    for turn in turns:
+        whole = replace(turn, steps=steps_of(turn)) if turn.is_reply else turn
+        views.append(_view(whole, setup, siblings[turn.parent], places, turn.id not in current))
+        steps.append([_row(step, whole, tokens) for step in whole.steps])
     data = {
         "parents": [places[turn.parent] if turn.parent else -1 for turn in turns],
         "path": [places[turn.id] for turn in path],
         "figures": list(_COLUMNS),
         "speakers": [SPEAKERS[source] for source in Source],
-        "steps": [[_row(step, turn, tokens) for step in turn.steps] for turn in turns],
+        "steps": steps,
         "tokens": tokens.shown,
     }
-    views = [_view(turn, setup, siblings[turn.parent], places, turn.id not in current) for turn in turns]
     return _template().render(
         title=inert(title) or "Conversation",
         models=inert(f"{setup.base} + {setup.guide}"),
@@ -104,6 +108,19 @@ def as_page(title: str, setup: Setup, tree: Tree) -> str:
         help={"probability": _PROBABILITY} | {name: FIGURES[name] for name in _EXPLAINED},
         data=data,
     )
+
+
+def _depth_first(tree: Tree) -> list[Turn]:
+    """Every turn of the tree after its parent, so that every path stands in its order."""
+    children: dict[str | None, list[Turn]] = {}
+    for turn in tree.turns.values():
+        children.setdefault(turn.parent, []).append(turn)
+    found: list[Turn] = []
+    waiting = children.get(None, [])[::-1]
+    while waiting:
+        found.append(turn := waiting.pop())
+        waiting += children.get(turn.id, [])[::-1]
+    return found
 
 
 @cache
@@ -125,8 +142,8 @@ def _hash(source: str) -> str:
 # A turn
 
 
-def _view(turn: Turn, setup: Setup, siblings: list[Turn], places: dict[str, int], hidden: bool) -> _View:
-    rank = siblings.index(turn)
+def _view(turn: Turn, setup: Setup, siblings: list[str], places: dict[str, int], hidden: bool) -> _View:
+    rank = siblings.index(turn.id)
     return _View(
         place=places[turn.id],
         is_reply=turn.is_reply,
@@ -135,8 +152,8 @@ def _view(turn: Turn, setup: Setup, siblings: list[Turn], places: dict[str, int]
         rendered=rendered(turn.text.strip() if turn.is_reply else turn.text),
         siblings=len(siblings),
         rank=rank + 1,
-        before=places[siblings[rank - 1].id] if rank else None,
-        after=places[siblings[rank + 1].id] if rank + 1 < len(siblings) else None,
+        before=places[siblings[rank - 1]] if rank else None,
+        after=places[siblings[rank + 1]] if rank + 1 < len(siblings) else None,
         account=account(turn) if turn.is_reply else "",
         figures=list(_figures(turn)) if turn.is_reply else [],
         error=inert(turn.error),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from blendin_local.errors import HistoryError
 
-__all__ = ["MIGRATIONS", "connect", "explained", "first_line", "fold"]
+__all__ = ["MIGRATIONS", "connect", "explained", "first_line", "fold", "reader"]
 
 _PATIENCE_S = 10.0
 """How long one program waits for another one that is writing."""
@@ -107,7 +107,7 @@ def connect(path: Path) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Conversations are nobody else's business.
         path.touch(mode=0o600)
-        database = sqlite3.connect(path, _PATIENCE_S, isolation_level=None, check_same_thread=False)
+        database = _opened(path)
         try:
             _prepare(database, path)
         except BaseException:
@@ -116,9 +116,22 @@ def connect(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _prepare(database: sqlite3.Connection, path: Path) -> None:
+def reader(path: Path) -> sqlite3.Connection:
+    """A second connection to what `connect` opened, which reads while the first one, or a program, writes."""
+    with explained(path):
+        database = _opened(path)
+        database.execute("PRAGMA query_only = ON")
+    return database
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, _PATIENCE_S, isolation_level=None, check_same_thread=False)
     for function in (fold, first_line):
         database.create_function(function.__name__, 1, function, deterministic=True)
+    return database
+
+
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
     if _version(database) > len(MIGRATIONS):
         raise HistoryError(
             f"The conversations in {path} were kept by a newer version of blendin-local: update the program, "

@@ -1,7 +1,7 @@
 """Conversations kept in a database: listed, found by their texts, opened, and written as they go on.
 
-Any thread may call; several programs may have the same file open. Everything raises HistoryError, one
-sentence, where the file cannot be read or written.
+Any thread may call; several programs may have the same file open. Reading never waits for writing.
+Everything raises HistoryError, one sentence, where the file cannot be read or written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from blendin_local.history.records import (
     setup_to,
     sum_up,
 )
-from blendin_local.history.schema import connect, explained, first_line, fold
+from blendin_local.history.schema import connect, explained, first_line, fold, reader
 from blendin_local.history.search import Listed, search
 from blendin_local.history.tree import Removal, Setup, Tree, Turn
 from blendin_local.steps import Step
@@ -49,23 +49,27 @@ class Store:
         """Open the database, making it where it is missing."""
         self.path = path
         self._database = connect(path)
-        self._lock = threading.RLock()
+        self._reader = reader(path)
+        self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
 
     def close(self) -> None:
-        with self._reading() as database:
-            database.close()
+        with self._read_lock, self._write_lock, explained(self.path):
+            self._reader.close()
+            self._database.close()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, explained(self.path):
-            yield self._database
+        """The file as it was at one moment, whatever is written meanwhile."""
+        with self._read_lock, explained(self.path), self._reader:
+            self._reader.execute("BEGIN")
+            yield self._reader
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction: all of it is kept, or nothing."""
-        with self._reading() as database, database:
-            database.execute("BEGIN IMMEDIATE")
-            yield database
+        with self._write_lock, explained(self.path), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield self._database
 
     # Conversations
 
@@ -77,12 +81,18 @@ class Store:
     def create(self, id: str, setup: Setup) -> None:
         """Begin a conversation; it is listed once it has a message. Without effect on one that exists."""
         with self._writing() as database:
-            now = time.time()
-            database.execute(
-                "INSERT INTO conversations (id, created, updated, setup) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT DO NOTHING",
-                (id, now, now, setup_to(setup)),
-            )
+            _create(database, id, setup)
+
+    def add(self, kept: Kept) -> None:
+        """Keep a whole conversation that is not there yet, with the steps of its replies."""
+        turns = kept.tree.turns.values()
+        chunks = [(turn.id, encode_steps(turn.steps)) for turn in turns if turn.steps]
+        with self._writing() as database:
+            _create(database, kept.id, kept.setup, _sound(kept.title).strip())
+            for turn in turns:
+                _save(database, kept.id, turn)
+            database.executemany("INSERT INTO chunks VALUES (?, 0, ?)", chunks)
+            database.execute("UPDATE conversations SET leaf = ? WHERE id = ?", (kept.tree.leaf, kept.id))
 
     def open(self, id: str) -> Kept:
         """A conversation with the text and figures of every turn, but without steps.
@@ -102,25 +112,13 @@ class Store:
             ).fetchall()
             title, setup, leaf = row
             removed = {each[0]: each[1] for each in rows if each[-1] is not None}
-            turns = {each[0]: self._turn(each) for each in rows if each[-1] is None}
+            turns = {each[0]: _turn(database, each) for each in rows if each[-1] is None}
+            setup = setup_from(setup)
         for turn in turns.values():
             # Another program may have answered what this one removed: that hangs on what is left.
-            while turn.parent is not None and turn.parent not in turns:
-                turn.parent = removed.pop(turn.parent, None)
-        return Kept(id, title, setup_from(setup), Tree(turns.values(), leaf))
-
-    def _turn(self, row: tuple[str, str | None, str, float, str, str, str, None]) -> Turn:
-        id, parent, role, created, text, setup, details, _ = row
-        turn = Turn("assistant" if role == "assistant" else "user", text, parent, id, created)
-        restore_details(turn, details)
-        turn.setup = setup_from(setup) if setup else None
-        if turn.is_reply and turn.finish_reason is None and not turn.error:
-            timings = turn.summary.timings
-            turn.summary = sum_up(self.load_steps(id), turn.fork or 0)
-            turn.summary.timings.first_token_s = timings.first_token_s
-            turn.summary.timings.total_s = timings.total_s
-            turn.finish_reason = turn.summary.finish_reason = "cancelled"
-        return turn
+            left = _left(turn.parent, removed)
+            turn.parent = left if left in turns else None
+        return Kept(id, title, setup, Tree(turns.values(), leaf))
 
     def set_title(self, id: str, title: str) -> str:
         """Rename a conversation; a blank title stands for the first line of its first message.
@@ -129,18 +127,9 @@ class Store:
         """
         with self._writing() as database:
             database.execute("UPDATE conversations SET title = ? WHERE id = ?", (_sound(title).strip(), id))
-            self._name(database, id)
+            _name(database, id)
             row = database.execute("SELECT title FROM conversations WHERE id = ?", (id,)).fetchone()
             return str(row[0]) if row else ""
-
-    def _name(self, database: sqlite3.Connection, id: str) -> None:
-        first = database.execute(
-            "SELECT text FROM turns WHERE conversation = ? AND role = 'user' AND removed IS NULL "
-            "ORDER BY created LIMIT 1",
-            (id,),
-        ).fetchone()
-        title = first_line(first[0]) if first else ""
-        database.execute("UPDATE conversations SET title = ? WHERE id = ? AND title = ''", (title, id))
 
     def set_setup(self, id: str, setup: Setup) -> None:
         """What the next replies are asked with."""
@@ -175,23 +164,8 @@ class Store:
 
         The first message names a conversation that has no title.
         """
-        text = _sound(turn.text)
-        setup = setup_to(turn.setup) if turn.setup else ""
-        values = (turn.parent, text, setup, details_of(turn), turn.id)
         with self._writing() as database:
-            # What is still written to, by another program perhaps, is not gone.
-            wakes = "UPDATE conversations SET updated = ?, deleted = NULL WHERE id = ?"
-            database.execute(wakes, (time.time(), id))
-            update = "UPDATE turns SET parent = ?, text = ?, setup = ?, details = ? WHERE id = ?"
-            if not database.execute(update, values).rowcount:
-                database.execute(
-                    "INSERT INTO turns (parent, text, setup, details, id, conversation, role, created) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (*values, id, turn.role, turn.created),
-                )
-                database.execute("UPDATE conversations SET leaf = ? WHERE id = ?", (turn.id, id))
-                self._name(database, id)
-            _index(database, turn.id, text)
+            _save(database, id, turn)
 
     def append_steps(self, turn_id: str, first: int, steps: Sequence[Step], text: str) -> None:
         """Keep the steps of a reply from index `first` on, in place of any kept from there, and its text."""
@@ -205,12 +179,8 @@ class Store:
 
     def load_steps(self, turn_id: str) -> _Steps:
         """The steps of a reply, in their order."""
-        chunks = "SELECT first, steps FROM chunks WHERE turn = ? ORDER BY first"
-        steps: _Steps = []
         with self._reading() as database:
-            for first, data in database.execute(chunks, (turn_id,)):
-                steps[first:] = decode_steps(data)
-        return steps
+            return _steps(database, turn_id)
 
     def remove(self, id: str, removal: Removal, leaf: str | None) -> None:
         """Take turns out, as `Tree.remove` did; leaf: the path's end now."""
@@ -232,11 +202,73 @@ class Store:
             database.execute("UPDATE conversations SET leaf = ? WHERE id = ?", (leaf, id))
 
 
+def _create(database: sqlite3.Connection, id: str, setup: Setup, title: str = "") -> None:
+    now = time.time()
+    database.execute(
+        "INSERT INTO conversations (id, created, updated, setup, title) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT DO NOTHING",
+        (id, now, now, setup_to(setup), title),
+    )
+
+
+def _name(database: sqlite3.Connection, id: str) -> None:
+    first = database.execute(
+        "SELECT text FROM turns WHERE conversation = ? AND role = 'user' AND removed IS NULL "
+        "ORDER BY created LIMIT 1",
+        (id,),
+    ).fetchone()
+    title = first_line(first[0]) if first else ""
+    database.execute("UPDATE conversations SET title = ? WHERE id = ? AND title = ''", (title, id))
+
+
+def _save(database: sqlite3.Connection, id: str, turn: Turn) -> None:
+    text = _sound(turn.text)
+    setup = setup_to(turn.setup) if turn.setup else ""
+    values = (turn.parent, text, setup, details_of(turn), turn.id)
+    # What is still written to, by another program perhaps, is not gone.
+    wakes = "UPDATE conversations SET updated = ?, deleted = NULL WHERE id = ?"
+    database.execute(wakes, (time.time(), id))
+    update = "UPDATE turns SET parent = ?, text = ?, setup = ?, details = ? WHERE id = ?"
+    if not database.execute(update, values).rowcount:
+        database.execute(
+            "INSERT INTO turns (parent, text, setup, details, id, conversation, role, created) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*values, id, turn.role, turn.created),
+        )
+        database.execute("UPDATE conversations SET leaf = ? WHERE id = ?", (turn.id, id))
+        _name(database, id)
+    _index(database, turn.id, text)
+
+
+def _turn(database: sqlite3.Connection, row: tuple[str, str | None, str, float, str, str, str, None]) -> Turn:
+    id, parent, role, created, text, setup, details, _ = row
+    turn = Turn("assistant" if role == "assistant" else "user", text, parent, id, created)
+    restore_details(turn, details)
+    turn.setup = setup_from(setup) if setup else None
+    if turn.is_reply and turn.finish_reason is None and not turn.error:
+        timings = turn.summary.timings
+        turn.summary = sum_up(_steps(database, id), turn.fork or 0)
+        turn.summary.timings.first_token_s = timings.first_token_s
+        turn.summary.timings.total_s = timings.total_s
+        turn.finish_reason = turn.summary.finish_reason = "cancelled"
+    return turn
+
+
+def _steps(database: sqlite3.Connection, turn_id: str) -> list[Step]:
+    chunks = "SELECT first, steps FROM chunks WHERE turn = ? ORDER BY first"
+    steps: list[Step] = []
+    for first, data in database.execute(chunks, (turn_id,)):
+        steps[first:] = decode_steps(data)
+    return steps
+
+
 def _left(parent: str | None, gone: dict[str, str | None]) -> str | None:
-    """What is left of a turn's ancestors."""
-    while parent in gone:
+    """What is left of a turn's ancestors: the first that is not gone; None where they lead in a circle."""
+    seen = set()
+    while parent in gone and parent not in seen:
+        seen.add(parent)
         parent = gone[parent]
-    return parent
+    return None if parent in gone else parent
 
 
 def _index(database: sqlite3.Connection, turn_id: str, text: str) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from blendin_local.prompts import Message
@@ -70,6 +70,10 @@ class Turn:
         return self.role == "assistant"
 
 
+StepsOf = Callable[[Turn], list[Step]]
+"""Reads the steps of a reply, wherever they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Removal:
     """Turns taken out of a tree, and what `Tree.restore` needs to bring them back.
@@ -96,6 +100,10 @@ class Tree:
         if self.leaf is None and self.turns:
             self.leaf = self._deepest(None)
         self._note_path()
+
+    def copy(self) -> Tree:
+        """The tree as it is now, for another thread: what is said and written meanwhile does not reach it."""
+        return Tree((replace(turn, steps=list(turn.steps)) for turn in self.turns.values()), self.leaf)
 
     # Looking
 

@@ -27,7 +27,7 @@ from blendin_local.tui.dialogue import Dialogue
 from blendin_local.tui.loading import Prepare, Prepared
 from blendin_local.tui.prompt_history import PromptHistory
 from blendin_local.tui.screens.chat import ChatScreen
-from blendin_local.tui.worker import ModelWorker, ReplyEnded
+from blendin_local.tui.worker import ModelWorker, ReplyBegun, ReplyEnded
 
 _SOURCE_COLOURS = {
     # Dark and light; all at least 4.5 : 1 against the background of every theme of Textual's.
@@ -73,7 +73,6 @@ class ChatApp(App[None]):
         self.names = names
         self.options = options
         self.prompt_history = PromptHistory(history)
-        self._prepared = prepared
         self.dialogue = Dialogue(
             prepared.setup,
             self.journal,
@@ -83,9 +82,10 @@ class ChatApp(App[None]):
         )
         if resume:
             self.dialogue.resume(resume, prepared.setup)
+        self.chat_screen = ChatScreen(self, prepared)
 
     def get_default_screen(self) -> ChatScreen:
-        return ChatScreen(self, self._prepared)
+        return self.chat_screen
 
     def on_mount(self) -> None:
         wanted = self.preferences.chat.theme
@@ -139,13 +139,15 @@ class ChatApp(App[None]):
 
     def _take_last_words(self) -> None:
         """Keep what the models' thread said after the last look."""
-        for event in self.models.events:
-            if self.dialogue.reply is None:
-                return
-            if isinstance(event, Step):
-                self.dialogue.take([event])
-            elif isinstance(event, ReplyEnded):
-                self.dialogue.end(event.text, event.finish_reason, event.error)
+        events = self.models.events
+        while events and self.dialogue.reply is not None:
+            match events.popleft():
+                case ReplyBegun(reply) if self.chat_screen.chat is not None:
+                    self.dialogue.begun(reply, self.chat_screen.chat)
+                case Step() as step:
+                    self.dialogue.take([step])
+                case ReplyEnded(text, reason, error):
+                    self.dialogue.end(text, reason, error)
         self.dialogue.checkpoint()
 
 

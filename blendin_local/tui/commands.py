@@ -37,7 +37,10 @@ class ChangeSystem:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Something for the chat to do: the name of a command, and what was written after it."""
+    """Something for the chat to do: the name of a command, and what was written after it.
+
+    "open" with a JSON file after it is "import".
+    """
 
     name: str
     argument: str = ""
@@ -177,7 +180,7 @@ SPECS = (
     Spec("delete", "", "take out the last message"),
     Spec("undo", "", "bring back what was taken out"),
     Spec("new", "", "begin a new conversation"),
-    Spec("open", "[SEARCH]", "earlier conversations"),
+    Spec("open", "[SEARCH|FILE.json]", "earlier conversations, or one that was exported"),
     Spec("rename", "TITLE", "call this conversation something else"),
     Spec("export", "FILE", "write the conversation to a .md, .json or .html file"),
     Spec("copy", "[code]", "copy the last reply, or only the code in it"),
@@ -217,6 +220,11 @@ def words(argument: str) -> list[str]:
     return [quoted or plain for quoted, plain in re.findall(r'"([^"]*)"|(\S+)', argument)]
 
 
+def _unquoted(name: str) -> str:
+    """The name of a file without the quotes that it needs in other places."""
+    return name[1:].removesuffix('"') if name.startswith('"') else name
+
+
 def parse(text: str, settings: GenerationSettings, names: Names | None = None) -> Command:
     """What a typed line asks for. `names`: where given, a theme is looked up in them."""
     if not is_command(text):
@@ -232,6 +240,10 @@ def parse(text: str, settings: GenerationSettings, names: Names | None = None) -
 
 
 def _read(spec: Spec, argument: str, settings: GenerationSettings, names: Names | None) -> Command:
+    if spec.name == "export":
+        argument = _unquoted(argument)
+    if spec.name == "open" and _unquoted(argument).lower().endswith(".json"):
+        return Act("import", _unquoted(argument))
     if argument and not spec.argument:
         raise SettingError(f"/{spec.name} stands alone: leave out what follows it.")
     if not argument and spec.needs_argument:

@@ -6,15 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from blendin_local.history.exports import SUFFIXES
 from blendin_local.mentions import complete_path, unfinished
 from blendin_local.tui.commands import COMMANDS, SPECS, Names, is_command
 
 MOST_FILES = 100
-EXPORTS = {
-    ".md": "Markdown, to read",
-    ".json": "everything, for programs",
-    ".html": "a page with the colours",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +52,11 @@ def complete(text: str, names: Names) -> list[Completion]:
     spec = COMMANDS.get(head[1:])
     if spec is None:
         return []
-    if spec.name == "export":
-        return _complete_export(rest, len(text) - len(rest), names.folder)
+    if spec.name in ("export", "open"):
+        # Quotes are not needed, but may be there.
+        name = rest.removeprefix('"')
+        of_files = _complete_export if spec.name == "export" else _complete_import
+        return of_files(name, len(text) - len(name), names.folder)
     before, _, last = rest.rpartition(" ")
     offered: Mapping[str, str] = {} if before else dict.fromkeys(spec.choices, "")
     if spec.offer:
@@ -78,10 +77,18 @@ def _matching(typed: str, offered: list[Completion]) -> list[Completion]:
 def _complete_export(typed: str, start: int, folder: Path) -> list[Completion]:
     found = {path: "folder" for path in complete_path(typed, folder) if path.endswith("/")}
     name = typed.rpartition("/")[2]
-    if name and not name.endswith(tuple(EXPORTS)):
+    if name and not name.endswith((*SUFFIXES, '"')):
         stem = typed.removesuffix(Path(name).suffix or ".")
-        found |= {stem + end: what for end, what in EXPORTS.items() if (stem + end).startswith(typed)}
+        found |= {stem + end: what for end, what in SUFFIXES.items() if (stem + end).startswith(typed)}
     return [Completion(text, what, start) for text, what in found.items()]
+
+
+def _complete_import(typed: str, start: int, folder: Path) -> list[Completion]:
+    # Whatever else is typed is searched for: Enter must not turn it into a file.
+    if not any(mark in typed for mark in "./"):
+        return []
+    found = [path for path in complete_path(typed, folder) if path.endswith(("/", ".json"))]
+    return [Completion(path, start=start) for path in found]
 
 
 def _complete_mention(line: str, folder: Path) -> list[Completion]:

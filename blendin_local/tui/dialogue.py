@@ -155,7 +155,9 @@ class Dialogue:
             # An outcome is a number that only its writer knows; its bytes are understood by all.
             if not candidate.data:
                 raise PromptError("Only the models and the method that wrote this reply can end it there.")
-            data = candidate.data if prefix else candidate.data.lstrip(b" ")
+            # The space after a prompt is no part of a reply, except where a reply goes on the prompt's text.
+            begins = not prefix and getattr(self.setup.formats, self._writer(self.setup)) != "raw"
+            data = candidate.data.removeprefix(b" ") if begins else candidate.data
             text = data.decode("utf-8", "replace")
             prefix = (*prefix, Step(index=index, data=data, text=text, source=Source.USER))
             forced = None
@@ -185,6 +187,8 @@ class Dialogue:
         turn.dropped = reply.dropped_messages
         turn.models = dict(chat.models)
         turn.calibrated = chat.calibrated
+        # The models' thread is counting in the summary already; of an unfinished reply it is made from steps.
+        self._save(turn, Summary())
 
     def take(self, steps: Sequence[Step]) -> None:
         turn = self._current
@@ -291,9 +295,10 @@ class Dialogue:
         self.tree.add(turn)
         self._save(turn)
 
-    def _save(self, turn: Turn) -> None:
+    def _save(self, turn: Turn, summary: Summary | None = None) -> None:
         # The turn itself goes on changing.
         now = copy(turn)
+        now.summary = summary or turn.summary
         self._keep(lambda store, id: store.save_turn(id, now))
 
     def _keep_leaf(self) -> None:

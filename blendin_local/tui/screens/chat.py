@@ -19,6 +19,7 @@ from blendin_local.history.tree import Turn
 from blendin_local.steps import Step
 from blendin_local.tui.chat import Ask, Chat
 from blendin_local.tui.commands import COMMANDS, Names
+from blendin_local.tui.editable import editable
 from blendin_local.tui.entry import Kind
 from blendin_local.tui.figures import Figures, PanelFigures, Totals
 from blendin_local.tui.loading import Prepared, model_name
@@ -129,6 +130,8 @@ class ChatScreen(Comparing):
         if self._live and now - self._drawn >= _PANEL_EVERY_S:
             self._drawn = now
             self.show_figures()
+            if self.inspecting:
+                self.show_inspector()
         if self._live and now - self._kept >= _KEEP_EVERY_S:
             self._kept = now
             self.dialogue.checkpoint()
@@ -175,13 +178,17 @@ class ChatScreen(Comparing):
     def say(self, text: str) -> None:
         if refusal := _REFUSALS.get(self.phase):
             self.tell(refusal)
+            self.prompt.restore(text)
             return
         expanded = self.expanded(text)
         if expanded is None:
+            self.prompt.restore(text)
             return
         editing = self.editing
-        self.prompt.clear()
-        self.stop_editing()
+        if editing is not None and expanded == editable(editing.text):
+            # What the input cannot show is part of the message all the same.
+            expanded = editing.text
+        self.stop_editing(self.prompt.text)
         ask = self.dialogue.edit(editing, expanded) if editing else self.dialogue.send(expanded)
         self._typed = text if ask else ""
         self.asking(ask)

@@ -14,8 +14,10 @@ from textual.binding import Binding, BindingType
 from blendin_local.bands import Mode
 from blendin_local.errors import BlendinError
 from blendin_local.history.exports import export
-from blendin_local.history.tree import Setup
+from blendin_local.history.imports import import_file
+from blendin_local.history.tree import Setup, Turn
 from blendin_local.mentions import expand
+from blendin_local.steps import Step
 from blendin_local.tui.commands import Act, ChangeSettings, ChangeSystem, Refused, Say, parse, words
 from blendin_local.tui.entry import View
 from blendin_local.tui.loading import Prepared
@@ -29,6 +31,8 @@ from blendin_local.tui.widgets.inspector import Inspector
 from blendin_local.tui.widgets.panel import Panel
 from blendin_local.tui.widgets.prompt import Prompt
 from blendin_local.tui.widgets.transcript import Transcript
+
+_NOT_KEPT = "Conversations are not kept: `blendin config set chat.keep true` changes that."
 
 
 class Doors(TurnActions):
@@ -50,13 +54,12 @@ class Doors(TurnActions):
         match command:
             case Refused(says):
                 self.tell(says, error=True)
-                return
+                self.prompt.give_back(message.text)
             case Say(text):
                 self.say(text)
-                return
             case ChangeSettings() | ChangeSystem() if self.coming is not None:
                 self.tell("Other models are being loaded: change this when they are there.")
-                return
+                self.prompt.give_back(message.text)
             case ChangeSettings(settings, says, seed_random):
                 if seed_random is not None:
                     self.dialogue.seed = None if seed_random else settings.seed
@@ -66,10 +69,7 @@ class Doors(TurnActions):
                 self.change(replace(self.dialogue.setup, system=system))
                 self.tell(says)
             case Act(name, argument):
-                self.prompt.clear()
                 self._act(name, argument)
-                return
-        self.prompt.clear()
 
     def _act(self, name: str, argument: str) -> None:
         acts: dict[str, Callable[[], object]] = {
@@ -86,6 +86,7 @@ class Doors(TurnActions):
             "open": lambda: self.action_open(argument),
             "rename": lambda: self._rename(argument),
             "export": lambda: self._export(argument),
+            "import": lambda: self._import(argument),
             "copy": self.action_copy_code if argument else self.action_copy,
             "view": lambda: self.show_view(View(argument)),
             "colours": lambda: self.show_colours(cast(Mode, argument)),
@@ -132,14 +133,15 @@ class Doors(TurnActions):
 
     @work
     async def action_settings(self) -> None:
-        if self.coming is not None:
-            self.may_act()
+        if self._others_come():
             return
         setup = self.dialogue.setup
         recommended = self.prepared.setup.settings
         screen = SettingsScreen(Chosen(setup.settings, setup.system, self.dialogue.seed is None), recommended)
         chosen = await self.app.push_screen_wait(screen)
         if chosen is None:
+            return
+        if self._others_come():
             return
         if chosen.seed_random:
             self.dialogue.seed = None
@@ -149,11 +151,14 @@ class Doors(TurnActions):
         self.tell("The next reply is asked with these settings.")
 
     def _reset(self) -> None:
-        if self.coming is not None:
-            self.may_act()
+        if self._others_come():
             return
         self.change(replace(self.dialogue.setup, settings=self.prepared.setup.settings))
         self.tell("The settings are those recommended for the pair again.")
+
+    def _others_come(self) -> bool:
+        """Whether other models are being loaded, with settings of their own; says so."""
+        return self.coming is not None and not self.may_act()
 
     # Pairs
 
@@ -240,7 +245,7 @@ class Doors(TurnActions):
     async def action_open(self, query: str = "") -> None:
         store = self.chat_app.store
         if store is None:
-            self.tell("Conversations are not kept: `blendin config set chat.keep true` changes that.")
+            self.tell(_NOT_KEPT)
             return
         if not self._may_load():
             return
@@ -282,18 +287,35 @@ class Doors(TurnActions):
 
     @work
     async def _export(self, name: str) -> None:
-        for turn in self.dialogue.tree.turns.values():
-            self.dialogue.steps(turn)
+        store, tree = self.chat_app.store, self.dialogue.tree.copy()
+
+        def steps_of(turn: Turn) -> list[Step]:
+            return turn.steps or (store.load_steps(turn.id) if store else [])
+
+        title, setup = self.dialogue.title or "Conversation", self.dialogue.setup
         try:
             path = Path(name).expanduser()
-            await asyncio.to_thread(
-                export, self.dialogue.title or "Conversation", self.dialogue.setup, self.dialogue.tree, path
-            )
+            await asyncio.to_thread(export, title, setup, tree, path, steps_of=steps_of)
         except (BlendinError, RuntimeError) as error:
             # The latter for the home of somebody who has none.
             self.tell(str(error), error=True)
         else:
             self.tell(f"Written to {path}.")
+
+    @work
+    async def _import(self, name: str) -> None:
+        store = self.chat_app.store
+        if store is None:
+            self.tell(_NOT_KEPT)
+            return
+        if not self._may_load():
+            return
+        try:
+            id = await asyncio.to_thread(import_file, Path(name).expanduser(), store)
+        except (BlendinError, RuntimeError) as error:
+            self.tell(str(error), error=True)
+        else:
+            await self.resume(id)
 
     # Side by side
 

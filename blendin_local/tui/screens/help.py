@@ -42,7 +42,7 @@ KEYS: dict[str, dict[str, str]] = {
         "transcript.previous_message,transcript.next_message": "choose a message",
         "transcript.previous_token,transcript.next_token": "walk along the tokens of a reply",
         "transcript.inspect": "inspect the token: who would have said what, and why",
-        "transcript.branch_1": "1 to 9, in the inspector: go on from another candidate",
+        "1 … 9": "in the inspector: go on from another candidate",
         "transcript.previous,transcript.next": "other versions of a message",
         "transcript.view": "show this reply formatted, or token by token",
         "transcript.colours": "other colours",
@@ -104,7 +104,7 @@ class HelpScreen(ModalScreen[None]):
             scroll.border_subtitle = "Escape closes"
             for title, entries in KEYS.items():
                 yield from _section(title, ((self._keys_of(ids), text) for ids, text in entries.items()))
-            yield from _section("Commands", ((spec.usage, spec.help) for spec in SPECS))
+            yield from _section("Commands", ((spec.usage.replace("|", " | "), spec.help) for spec in SPECS))
             yield from _section("The figures", FIGURES.items())
 
     def _keys_of(self, ids: str) -> str:

@@ -103,7 +103,8 @@ class SettingsScreen(ModalScreen[Chosen | None]):
                 settings = changed(settings, {field.name: text})
             except SettingError as error:
                 wrong[field.name] = str(error)
-        return Chosen(settings, self._row(_SYSTEM).text.strip(), seed_random), wrong
+        system = self._row(_SYSTEM).text
+        return Chosen(settings, system if system == self._now.system else system.strip(), seed_random), wrong
 
     # What is shown about it
 

@@ -11,9 +11,9 @@ from blendin_local.bands import MODES, Mode
 from blendin_local.errors import BlendinError
 from blendin_local.explanation import weak_passages
 from blendin_local.history.tree import Turn
-from blendin_local.inert import inert
 from blendin_local.steps import Candidate
 from blendin_local.tui.commands import typed_for
+from blendin_local.tui.editable import editable
 from blendin_local.tui.entry import Entry, Kind, View
 from blendin_local.tui.markdown_lines import code_blocks
 from blendin_local.tui.screens.base import BaseScreen
@@ -67,17 +67,17 @@ class TurnActions(BaseScreen):
         if self.editing is None:
             self._draft = self.prompt.text
         self.editing = turn
-        self.prompt.text = typed_for(inert(turn.text))
+        self.prompt.text = typed_for(editable(turn.text))
         self.prompt.move_cursor(self.prompt.document.end)
         self.prompt.border_title = "Editing: Enter says it anew, Escape leaves it"
         self.prompt.focus()
 
-    def stop_editing(self) -> None:
-        """Leave the message as it was; what stood in the input before comes back."""
+    def stop_editing(self, ahead: str = "") -> None:
+        """Leave the message as it was; what stood in the input before comes back, and what is typed ahead."""
         if self.editing is not None:
             self.editing = None
             self.prompt.border_title = ""
-            self.prompt.text = self._draft
+            self.prompt.text = self._draft + ahead
             self.prompt.move_cursor(self.prompt.document.end)
 
     def action_remove(self) -> None:
@@ -157,6 +157,8 @@ class TurnActions(BaseScreen):
         self.add_class("-inspecting")
         self.show_inspector()
         self.inspector.focus()
+        # The conversation has less room now.
+        self.call_after_refresh(self.transcript.show_pointer)
 
     def close_inspector(self) -> None:
         self.remove_class("-inspecting")
@@ -179,6 +181,9 @@ class TurnActions(BaseScreen):
             self.start(self.dialogue.branch(entry.turn, index, candidate))
         except BlendinError as error:
             self.tell(str(error))
+        else:
+            # Branching again and again is how a reply is steered.
+            self.transcript.select(self.entry_of(self.dialogue.tree.path()[-1]), index)
 
     def action_branch(self, number: int) -> None:
         """Branch to a candidate by its number, as the inspector lists them."""

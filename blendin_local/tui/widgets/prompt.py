@@ -16,9 +16,9 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import TextArea
 
-from blendin_local.inert import inert
 from blendin_local.tui.commands import Names, is_command, message_of, typed_for
 from blendin_local.tui.completions import Completion, completions
+from blendin_local.tui.editable import editable
 from blendin_local.tui.prompt_history import PromptHistory
 from blendin_local.tui.widgets.suggestions import Suggestions
 
@@ -46,7 +46,7 @@ class Prompt(TextArea):
 
     @dataclass
     class Entered(Message):
-        """Enter was pressed on a text that is not blank. The text stays until the prompt is cleared."""
+        """Enter was pressed on a text that is not blank. Whoever refuses it gives it back."""
 
         prompt: Prompt
         text: str
@@ -86,12 +86,15 @@ class Prompt(TextArea):
 
     def action_send(self) -> None:
         self._suggest()
-        chosen = self.suggestions.chosen
+        # A message ends where it ends, though a file is called like its last word: those are Tab's.
+        chosen = self.suggestions.chosen if self._is_in_command() else None
         if chosen and self._typed_since(chosen.start) != chosen.text:
             self._accept(chosen)
         elif self.text.strip():
             typed = self.text.strip("\n")
             self.past.add(typed)
+            # At once: what is typed ahead belongs to the next message.
+            self.clear()
             self._settle()
             self.post_message(
                 self.Commanded(self, typed) if is_command(typed) else self.Sent(self, message_of(typed))
@@ -102,7 +105,10 @@ class Prompt(TextArea):
 
     def restore(self, message: str) -> None:
         """Give a message back that was not sent, before what has been written since."""
-        typed = typed_for(message)
+        self.give_back(typed_for(message))
+
+    def give_back(self, typed: str) -> None:
+        """The same for a text as it was typed, a command say."""
         self.text = f"{typed}\n{self.text}" if self.text.strip() else typed
         self.move_cursor(self.document.end)
         self._settle()
@@ -128,6 +134,9 @@ class Prompt(TextArea):
         self._looked_at = row, self.document.get_line(row)[:column]
         self.suggestions.offer([])
 
+    def _is_in_command(self) -> bool:
+        return self.cursor_location[0] == 0 and is_command(self.text)
+
     def _typed_since(self, start: int) -> str:
         row, column = self.cursor_location
         return self.document.get_line(row)[start:column]
@@ -147,9 +156,6 @@ class Prompt(TextArea):
         self._accept(chosen)
 
     def action_close(self) -> None:
-        self._suggest()
-        if not self.suggestions.chosen:
-            raise SkipAction
         self._settle()
 
     # Up and down: within the list, within the text, beyond it through what was sent
@@ -181,13 +187,12 @@ class Prompt(TextArea):
         self._settle()
         return True
 
-    # F6 and F7 select text in a TextArea; here they are the screen's.
-
-    def action_select_line(self) -> None:
-        raise SkipAction
-
-    def action_select_all(self) -> None:
-        raise SkipAction
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """F6 and F7 select text in a TextArea, but are the screen's here; Escape closes only what is open."""
+        if action == "close":
+            self._suggest()
+            return bool(self.suggestions.chosen)
+        return action not in ("select_line", "select_all")
 
     # Typing
 
@@ -197,9 +202,15 @@ class Prompt(TextArea):
             event.prevent_default()
             self._restart_blink()
             self._put("\n", *self.selection)
-        elif event.key == "enter":
-            # TextArea's own handler, which runs after this one, would insert a line break; the binding sends.
+        elif event.key == "enter" and self._enter_sends:
+            # The binding would run after the keys that are waiting already: they belong to the next message.
+            event.stop()
             event.prevent_default()
+            self.action_send()
+
+    @property
+    def _enter_sends(self) -> bool:
+        return "enter" in self.app._keymap.get("prompt.send", "enter").split(",")
 
     async def _on_paste(self, event: events.Paste) -> None:
         event.prevent_default()
@@ -210,8 +221,7 @@ class Prompt(TextArea):
         self._paste(self.app.clipboard)
 
     def _paste(self, text: str) -> None:
-        # What is seen is what is sent: pasted control characters become visible before they are either.
-        self._put(inert(text.replace("\r\n", "\n").replace("\r", "\n")), *self.selection)
+        self._put(editable(text), *self.selection)
 
     def _put(self, text: str, start: tuple[int, int], end: tuple[int, int]) -> None:
         if result := self._replace_via_keyboard(text, start, end):

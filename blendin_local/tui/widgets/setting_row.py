@@ -13,6 +13,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Select, Static, TextArea
 
+from blendin_local.tui.editable import editable
+
 _CHOICE = 18
 
 
@@ -25,7 +27,10 @@ class _Choice(Select[str], inherit_bindings=False):
 
 
 class SettingRow(Horizontal):
-    """choices: what can be chosen, each with its meaning. Without them a text is typed, in lines if tall."""
+    """choices: what can be chosen, each with its meaning. Without them a text is typed, in lines if tall.
+
+    What a terminal would act on is shown as visible characters; a text that is not touched stays as it was.
+    """
 
     @dataclass
     class Changed(Message):
@@ -38,7 +43,8 @@ class SettingRow(Horizontal):
     ) -> None:
         super().__init__(id=f"setting-{name}", name=name)
         self._label = label
-        self._control = _control(text, choices or {}, tall)
+        self._given = text
+        self._control = _control(editable(text), choices or {}, tall)
         self._note = Static(classes="note", markup=False)
         self._noted = ""
 
@@ -49,16 +55,17 @@ class SettingRow(Horizontal):
 
     @property
     def text(self) -> str:
-        if isinstance(self._control, TextArea):
-            return self._control.text
-        return str(self._control.value)
+        control = self._control
+        shown = control.text if isinstance(control, TextArea) else str(control.value)
+        return self._given if shown == editable(self._given) else shown
 
     @text.setter
     def text(self, text: str) -> None:
+        self._given = text
         if isinstance(self._control, TextArea):
-            self._control.text = text
+            self._control.text = editable(text)
         else:
-            self._control.value = text
+            self._control.value = editable(text)
 
     def show(self, *, idle: str = "", recommended: str = "", wrong: bool = False) -> None:
         """Say why the setting has no effect, or what is recommended in its place."""

@@ -93,8 +93,16 @@ class Transcript(EntryList, can_focus=True):
     def select(self, entry: Entry | None, pointer: int | None = None) -> None:
         """Select a message, and a token of it, and bring it into view."""
         self._point(entry, pointer)
+        self.show_pointer()
+
+    def show_pointer(self) -> None:
+        """Bring what is selected into view again."""
         if self.selected is not None:
-            self._bring_into_view(self.selected, pointer)
+            self._bring_into_view(self.selected, self.pointer)
+
+    def on_focus(self) -> None:
+        if self.selected is None and self._entries:
+            self._point(self._entries[-1], None)
 
     def _point(self, entry: Entry | None, pointer: int | None) -> None:
         if entry is not None and entry not in self._entries:

@@ -1,0 +1,50 @@
+"""A conversation that was exported as JSON, brought back among those that are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from blendin_local.errors import HistoryError
+from blendin_local.history.document import read_json
+from blendin_local.history.store import Kept, Store
+from blendin_local.history.tree import Setup, Tree, new_id
+from blendin_local.inert import inert
+
+__all__ = ["import_file", "load"]
+
+
+def import_file(path: Path, store: Store) -> str:
+    """Keep the conversation of a JSON file as a new one, all of it or nothing; returns its id.
+
+    It stands beside the one that it was exported from, and can be brought back again. Raises HistoryError.
+    """
+    title, setup, tree = load(path)
+    id = new_id()
+    store.add(Kept(id, title, setup, _renamed(tree)))
+    return id
+
+
+def load(path: Path) -> tuple[str, Setup, Tree]:
+    """Title, setup and tree of a conversation that was exported as JSON. Raises HistoryError."""
+    name = inert(str(path))
+    try:
+        if path.exists() and not path.is_file():
+            # Reading a pipe or a device could take for ever.
+            raise HistoryError(f"{name} is no file with a conversation in it.")
+        document = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise HistoryError(f"{name} is not text: blendin reads conversations exported as JSON.") from error
+    except (OSError, UnicodeEncodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise HistoryError(f"{name} cannot be read: {reason}.") from error
+    return read_json(document, name)
+
+
+def _renamed(tree: Tree) -> Tree:
+    """The tree with ids of its own; a reply that left one which is gone left none."""
+    ids = {id: new_id() for id in tree.turns}
+    for turn in tree.turns.values():
+        turn.id = ids[turn.id]
+        turn.parent = ids.get(turn.parent or "")
+        turn.forked_from = ids.get(turn.forked_from or "")
+    return Tree(tree.turns.values(), ids.get(tree.leaf or ""))
