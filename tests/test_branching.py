@@ -13,7 +13,7 @@ from blendin_local.conversation import Conversation
 from blendin_local.errors import PromptError
 from blendin_local.history.journal import Journal
 from blendin_local.history.tree import Setup, Turn
-from blendin_local.llamacpp.model import LlamaModel, open_model
+from blendin_local.llamacpp.model import GgufModel, open_model
 from blendin_local.pair import pair_models
 from blendin_local.prompts import PLAIN_FORMATS
 from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions
@@ -33,9 +33,9 @@ def chats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chats]:
         "one": write_tiny(folder / "one.gguf", seed=1),
         "two": write_tiny(folder / "two.gguf", vocabulary="bpe", seed=2),
     }
-    models: dict[tuple[str, str], LlamaModel] = {}
+    models: dict[tuple[str, str], GgufModel] = {}
 
-    def model(name: str, role: str) -> LlamaModel:
+    def model(name: str, role: str) -> GgufModel:
         if (name, role) not in models:
             models[name, role] = open_model(files[name], ModelOptions(n_ctx=256, n_threads=1))
         return models[name, role]

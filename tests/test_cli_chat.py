@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,11 @@ from click.testing import CliRunner, Result
 from tiny_gguf import write_tiny
 
 from blendin_local.cli import main
+from blendin_local.history.store import Store
+from blendin_local.history.tree import Setup, Turn
+from blendin_local.settings import BlendSettings, Formats, GenerationSettings, SamplingSettings
+from blendin_local.tui.app import ChatApp
+from blendin_local.tui.dialogue import Dialogue
 
 
 @pytest.fixture
@@ -112,6 +119,55 @@ def test_ctrl_c_in_a_pipe_ends_the_chat_with_what_was_said(pair: list[str]) -> N
         process.wait(30)
         assert process.returncode == 130
         assert b"Traceback" not in process.stderr.read()
+
+
+# Going on with a conversation
+
+
+@pytest.fixture
+def kept(pair: list[str], tmp_path: Path) -> Iterator[Setup]:
+    """How the latest conversation asks for its replies."""
+    blend = BlendSettings(method="nudge", gamma=0.2)
+    settings = GenerationSettings(blend, SamplingSettings(top_k=3), seed=4, stop=("END",))
+    setup = Setup(pair[1], pair[3], "", "Kept.", settings, Formats("raw", "raw"))
+    (tmp_path / "data").mkdir()
+    with closing(Store(tmp_path / "data" / "conversations.db")) as store:
+        store.create("old", setup)
+        store.save_turn("old", Turn("user", "what was said", id="old"))
+        yield setup
+
+
+def resumed(monkeypatch: pytest.MonkeyPatch, *typed: str) -> Dialogue:
+    """The conversation of the app that `chat --resume` opens, without its screen."""
+    apps: list[ChatApp] = []
+
+    def run(app: ChatApp, **_: object) -> None:
+        apps.append(app)
+        app._return_code = 0
+        app.journal.close()
+
+    monkeypatch.setattr("blendin_local.cli.chat.screen_available", lambda: True)
+    monkeypatch.setattr(ChatApp, "run", run)
+    result = CliRunner().invoke(main, ["chat", "--resume", "--threads", "1", *typed])
+    assert result.exit_code == 0, result.output
+    return apps[0].dialogue
+
+
+def test_a_conversation_goes_on_as_it_was_kept(kept: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    dialogue = resumed(monkeypatch)
+    assert dialogue.setup == kept
+    assert [turn.text for turn in dialogue.tree.path()] == ["what was said"]
+
+
+def test_what_is_typed_wins_over_what_was_kept(kept: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = ("--gamma", "0.9", "--system", "", "--stop", "HALT", "--seed", "8", "--guide-format", "auto")
+    dialogue = resumed(monkeypatch, *typed, "--base-format", "user-assistant")
+    settings = kept.settings
+    changed = replace(settings, blend=replace(settings.blend, gamma=0.9), seed=8, stop=("HALT",))
+    assert dialogue.setup == replace(
+        kept, settings=changed, system="", formats=Formats("user-assistant", "auto")
+    )
+    assert dialogue.seed == 8
 
 
 # In a terminal

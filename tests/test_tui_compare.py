@@ -160,7 +160,7 @@ async def test_only_a_message_is_compared() -> None:
     script = replies("first", "a", "b", "c", "after")
     async with chatting(*script, asked="Why?", preferences=preferring()) as (pilot, app, chat):
         prompt, turns = screen_of(app).prompt, len(app.dialogue.tree.turns)
-        for keys, typed in ((("tab", "e"), "Why?"), (("escape", *"/gamma"), "/gamma")):
+        for keys, typed in ((("tab", "up", "e"), "Why?"), (("escape", *"/gamma"), "/gamma")):
             app.clear_notifications()
             await pilot.press(*keys)
             prompt.suggestions.offer([])

@@ -31,6 +31,7 @@ from blendin_local.history.store import Store
 from blendin_local.preferences import ChatPreferences, Preferences
 from blendin_local.steps import Source
 from blendin_local.tui.entry import Kind
+from blendin_local.tui.screens import chat as chat_screen
 from blendin_local.tui.screens.help import HelpScreen
 from blendin_local.tui.widgets.panel import Panel
 
@@ -213,6 +214,8 @@ async def test_messages_are_deleted_and_brought_back(store: Store) -> None:
             (("up", "up", "delete"), ["b"], "b"),
             (("u",), ["a", "one", "b"], "b"),
             (("u",), ["a", "one", "b", "two"], "b"),
+            (("up", "up", "d"), ["b", "two"], "b"),
+            (("u",), ["a", "one", "b", "two"], "b"),
         ):
             await pilot.press(*keys)
             assert texts(app) == left
@@ -258,6 +261,14 @@ async def test_commands_mean_the_last_message_whatever_is_selected() -> None:
                 assert prompt.text == "b"
                 await pilot.press("escape")
         assert app.clipboard == "two"
+        # The palette leaves the focus where it was.
+        screen = screen_of(app)
+        screen.transcript.focus()
+        screen.transcript.select(screen.transcript.entries[0])
+        await pilot.pause()
+        acts = {command.title: command.callback for command in app.get_system_commands(screen)}
+        acts["Delete"]()
+        assert texts(app) == ["a", "one"]
 
 
 # Branching
@@ -300,6 +311,27 @@ async def test_a_reply_branches_at_a_token() -> None:
         await pilot.press("left_square_bracket", "left_square_bracket", "right")
         await press(pilot, app, "3")
         assert (len(chat.asks[3].prefix), chat.asks[3].forced) == (0, 101)
+
+
+async def test_the_inspector_offers_nothing_of_another_reply(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chat_screen, "_PANEL_EVERY_S", 1e9)
+    first = [with_choices(each, "zwei", "deux") for each in steps_of("one two three")]
+    script = (FakeReply(steps_of("zwei"), hold_at=0), FakeReply(steps_of("deux")))
+    async with chatting(FakeReply(first), *script, asked="Why?") as (pilot, app, chat):
+        await pilot.press("tab", "right", "right", "enter", "2")
+        await press(pilot, app, "escape")
+        # The branch ended before the token that was pointed at.
+        assert texts(app)[-1] == "one "
+        assert "Choose a token" in visible(app)
+        screen_of(app).inspector.focus()
+        await pilot.press("enter")
+        assert len(chat.asks) == 2
+        await pilot.press("escape", "left_square_bracket", "right", "right", "enter")
+        await press(pilot, app, "3")
+        assert texts(app)[-1] == "one deux"
+        assert "2 of 2" in visible(app)
 
 
 async def test_what_needs_the_reply_to_be_over_is_refused() -> None:

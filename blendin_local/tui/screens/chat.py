@@ -258,6 +258,8 @@ class ChatScreen(Comparing):
             self.add_error(ended.error)
         self.show_phase(Phase.READY)
         self.show_figures()
+        if self.inspecting:
+            self.show_inspector()
 
     def _take_back(self) -> None:
         """Return a message that the models have not read to the input."""

@@ -80,7 +80,7 @@ class Doors(TurnActions):
             "again": self.action_again,
             "continue": self.action_go_on,
             "edit": self.action_edit,
-            "delete": self.action_remove,
+            "delete": lambda: self.action_remove(self.dialogue.last),
             "undo": self.action_undo,
             "new": self._new,
             "open": lambda: self.action_open(argument),

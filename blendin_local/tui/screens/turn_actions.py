@@ -80,9 +80,9 @@ class TurnActions(BaseScreen):
             self.prompt.text = self._draft + ahead
             self.prompt.move_cursor(self.prompt.document.end)
 
-    def action_remove(self) -> None:
+    def action_remove(self, turn: Turn | None = None) -> None:
         """Delete a message; a question goes with its answers, a reply with all that follows it."""
-        turn = self._selected() if self.transcript.has_focus else self.dialogue.last
+        turn = turn or (self._selected() if self.transcript.has_focus else self.dialogue.last)
         if turn is None:
             self.tell("Choose a message first, with ↑ and ↓.")
             return
@@ -132,12 +132,11 @@ class TurnActions(BaseScreen):
         """Show the token that is pointed at, if the inspector is open."""
         entry, index = self.transcript.selected, self.transcript.pointer
         turn = entry.turn if entry else None
-        if turn is None or not turn.is_reply or index is None or turn.setup is None:
+        steps = self.dialogue.steps(turn) if turn is not None and turn.is_reply else []
+        if turn is None or turn.setup is None or index is None or index >= len(steps):
             self.inspector.show(None, self.dialogue.setup.settings, False, (0, 0))
             return
-        steps = self.dialogue.steps(turn)
-        if index < len(steps):
-            self.inspector.show(steps[index], turn.setup.settings, turn.calibrated, (index, len(steps)))
+        self.inspector.show(steps[index], turn.setup.settings, turn.calibrated, (index, len(steps)))
 
     @property
     def inspecting(self) -> bool:
