@@ -7,6 +7,7 @@ llama.cpp's threads spin, and one busy core halves every figure.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -15,14 +16,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
+from textual import events
 from textual.pilot import Pilot
 
 from blendin_local.catalogue import load_catalogue
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup, Turn, new_id
-from blendin_local.loading import DEFAULT_PAIR, load_pair, locate_pair, name_pair, start_conversation
+from blendin_local.loading import DEFAULT_PAIR
 from blendin_local.settings import GenerationSettings, ModelOptions
 from blendin_local.tui.app import ChatApp, make_app
 from blendin_local.tui.loading import Preparer
@@ -91,21 +94,14 @@ def measure_first_paint() -> None:
 
 
 def generate_speed() -> float:
-    """Tokens/s of the same reply without an interface, in this process."""
-    catalogue = load_catalogue()
-    files = locate_pair(catalogue, name_pair(catalogue))
-    pair = load_pair(files, OPTIONS)
-    try:
-        speeds = []
-        for _ in range(ROUNDS):
-            conversation = start_conversation(files, pair, settings())
-            reply = conversation.send(PROMPT)
-            for _step in reply:
-                pass
-            speeds.append(reply.summary.tokens_per_second)
-        return median(speeds)
-    finally:
-        pair.close()
+    """Tokens/s of the same reply by `blendin generate`, in a process of its own as a user's is.
+
+    Two threads of one process that both use OpenMP would slow each other down.
+    """
+    command = [sys.executable, "-m", "blendin_local", "generate", "--json", "--n-ctx", str(OPTIONS.n_ctx)]
+    command += ["--seed", str(SEED), "--max-tokens", str(TOKENS), PROMPT]
+    done = subprocess.run(command, capture_output=True, check=True)
+    return float(json.loads(done.stdout)["tokens_per_second"])
 
 
 async def chat_speed(*, typing: bool) -> tuple[float, list[float]]:
@@ -115,7 +111,7 @@ async def chat_speed(*, typing: bool) -> tuple[float, list[float]]:
     async with app.run_test(size=SIZE) as pilot:
         screen = screen_of(app)
         await until(pilot, lambda: screen.phase is Phase.READY)
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS if typing else 1):
             app.dialogue.seed = SEED
             app.dialogue.restart()
             screen.prompt.text = PROMPT
@@ -132,25 +128,34 @@ async def chat_speed(*, typing: bool) -> tuple[float, list[float]]:
 
 
 async def key_to_screen(app: ChatApp) -> float:
-    """From a key's event to the end of the refresh that shows it."""
-    from textual import events
+    """From a key's event to the end of the first drawing that shows it."""
+    prompt = screen_of(app).prompt
+    before, draw, shown = prompt.text, app._display, list[float]()
 
-    screen = screen_of(app)
-    before = screen.prompt.text
+    def watched(*arguments: Any) -> None:
+        typed = prompt.text != before
+        draw(*arguments)
+        if typed:
+            shown.append(time.perf_counter())
+
+    app._display = watched  # type: ignore[method-assign]
     begun = time.perf_counter()
     app.post_message(events.Key("x", "x"))
-    while screen.prompt.text == before or screen._dirty_widgets or screen.prompt._dirty_regions:
+    while not shown:
         await asyncio.sleep(0.001)
-    return time.perf_counter() - begun
+    app._display = draw  # type: ignore[method-assign]
+    return shown[0] - begun
 
 
 def measure_speed() -> None:
-    generated = generate_speed()
-    chatted, _ = asyncio.run(chat_speed(typing=False))
-    print(
-        f"tokens/s in the chat / generate: {chatted / generated:.3f} "
-        f"({chatted:.1f} / {generated:.1f}; goal 0.95)"
-    )
+    """In turns, so that a slower minute of the machine slows both."""
+    chatted, generated = [], []
+    for _ in range(ROUNDS):
+        generated.append(generate_speed())
+        chatted.append(asyncio.run(chat_speed(typing=False))[0])
+    ratio = median(a / b for a, b in zip(chatted, generated, strict=True))
+    speeds = f"{median(chatted):.1f} / {median(generated):.1f}"
+    print(f"tokens/s in the chat / generate: {ratio:.3f} ({speeds}; goal 0.95)")
     _, latencies = asyncio.run(chat_speed(typing=True))
     slow = float(np.percentile(latencies, 95))
     print(

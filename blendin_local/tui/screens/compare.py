@@ -22,7 +22,7 @@ from blendin_local.tui.entry import Entry, Kind
 from blendin_local.tui.reply_text import Piece
 from blendin_local.tui.widgets.transcript import Transcript
 
-_BAR = 10
+_BAR = 9
 
 
 class ReplyWords(Transcript, inherit_bindings=False):
@@ -55,13 +55,16 @@ class ReplyColumn(Vertical):
         mean, lowest = summary.mean("reliability"), summary.lowest_reliability
         full, rest = bar(mean or 0.0, _BAR)
         title = "reliability" if calibrated else "confidence"
-        numbers = f" {mean:.2f}, lowest {lowest:.2f}" if mean is not None and lowest is not None else " –"
-        speed = f" · {summary.tokens_per_second:.0f}/s" if summary.tokens_per_second else ""
+        numbers = " –" if mean is None else f" {mean:.2f}"
+        parts = [] if lowest is None else [f"lowest {lowest:.2f}"]
+        parts.append("1 token" if summary.tokens == 1 else f"{summary.tokens} tokens")
+        if speed := summary.tokens_per_second:
+            parts.append(f"{speed:.0f}/s")
+        parts += [f"intervened {summary.intervention_rate:.0%}", f"changed {summary.changed_rate:.0%}"]
         self.figures.update(
             Content.assemble(
                 f"{title} ", (full, "$source-guide"), (rest, "$foreground-disabled"), numbers, "\n",
-                (f"{summary.tokens} tokens{speed} · intervened {summary.intervention_rate:.0%} · "
-                 f"changed {summary.changed_rate:.0%}", "$text-muted"),
+                (" · ".join(parts), "$text-muted"),
             )
         )  # fmt: skip
 

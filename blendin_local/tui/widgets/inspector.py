@@ -114,8 +114,13 @@ The chosen token is marked with ✓. Probabilities are the models' own, before t
 
     def on_resize(self, event: events.Resize) -> None:
         self.set_class(event.size.width >= _SIDE_BY_SIDE, "-side-by-side")
-        # How the formula is broken depends on the width that the new layout gives.
-        self.call_after_refresh(self._draw)
+        self._draw()
+
+    @property
+    def _room(self) -> int:
+        """Cells of the figures; the layout that gives them may still be to come."""
+        beside = self.has_class("-side-by-side")
+        return _WIDEST if beside else self.scrollable_content_region.width
 
     # Keys
 
@@ -157,13 +162,13 @@ The chosen token is marked with ✓. Probabilities are the models' own, before t
             drawn = f", temperature {temperature:g}" if temperature else ""
             yield Content.styled(f"probability {step.probability:.2f}{drawn}", MUTED)
         for statement in formula(step, self._settings.blend):
-            yield Content(_broken(statement, self._facts.content_size.width))
+            yield Content(_broken(statement, self._room))
         if measured:
             yield Content()
             yield from self._figures(step)
 
     def _figures(self, step: Step) -> Iterator[Content]:
-        sheet = Sheet(min(self._facts.content_size.width, _WIDEST))
+        sheet = Sheet(min(self._room, _WIDEST))
         weak = WEAK_BELOW
         yield sheet.heading("", "base", "guide")
         yield sheet.fact("confidence", number(step.c_b, weak) + number(step.c_g, weak))

@@ -9,7 +9,7 @@ from blendin_local.inert import inert
 from blendin_local.tui.about import About
 from blendin_local.tui.bars import bar
 
-_BAR = 24
+_BAR = 12
 
 
 class LoadingBar(Static):

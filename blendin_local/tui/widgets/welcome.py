@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len, set_cell_size
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
@@ -22,12 +23,14 @@ class Welcome(VerticalScroll, can_focus=False):
     def compose(self) -> ComposeResult:
         about = self._about
         base_role, guide_role = about.roles
+        base, guide = inert(about.base), inert(about.guide)
+        width = max(cell_len(base), cell_len(guide))
         models = Content.assemble(
             ("Two models answer you together.\n\n", "bold"),
-            (inert(about.base), "$source-base bold"), "  ", (base_role, "$foreground-muted"), "\n",
-            (inert(about.guide), "$source-guide bold"), "  ", (guide_role, "$foreground-muted"), "\n",
+            (set_cell_size(base, width), "$source-base bold"), "  ", (base_role, "$foreground-muted"), "\n",
+            (set_cell_size(guide, width), "$source-guide bold"), "  ", (guide_role, "$foreground-muted"), "\n",
         )  # fmt: skip
         yield Static(models)
-        yield Static("Each word shows who chose it:")
+        yield Static("Each word shows who chose it while it is written; F6 shows it again:")
         yield Legend(explained=True)
         yield Static(Content.assemble("Try:  ", (EXAMPLE, "italic")))
