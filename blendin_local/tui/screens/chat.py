@@ -57,7 +57,7 @@ _REFUSALS = {
 
 class ChatScreen(Comparing):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop", show=False, id="chat.stop"),
+        Binding("escape", "stop", "Stop", id="chat.stop"),
         *TurnActions.TURN_BINDINGS,
         *Doors.DOOR_BINDINGS,
     ]

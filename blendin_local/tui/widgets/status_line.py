@@ -73,7 +73,7 @@ class StatusLine(Horizontal):
         text, style = _SAYS[self._phase]
         parts = self._parts if self._phase in _WITH_FIGURES else []
         if parts and self._phase is Phase.WRITING:
-            text = "Writing, Esc stops"
+            text = "Writing"
         said = Content.styled(f"● {text}", style)
         room = self.state.size.width - said.cell_length
         for _, part in _fitting(parts, room):

@@ -24,11 +24,11 @@ class Welcome(VerticalScroll, can_focus=False):
         about = self._about
         base_role, guide_role = about.roles
         base, guide = inert(about.base), inert(about.guide)
-        width = max(cell_len(base), cell_len(guide))
+        width = max(cell_len(base), cell_len(guide)) + 2
         models = Content.assemble(
             ("Two models answer you together.\n\n", "bold"),
-            (set_cell_size(base, width), "$source-base bold"), "  ", (base_role, "$foreground-muted"), "\n",
-            (set_cell_size(guide, width), "$source-guide bold"), "  ", (guide_role, "$foreground-muted"), "\n",
+            (set_cell_size(base, width), "$source-base bold"), (base_role, "$foreground-muted"), "\n",
+            (set_cell_size(guide, width), "$source-guide bold"), (guide_role, "$foreground-muted"), "\n",
         )  # fmt: skip
         yield Static(models)
         yield Static("Each word shows who chose it while it is written; F6 shows it again:")
