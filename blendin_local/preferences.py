@@ -78,7 +78,7 @@ class ChatPreferences:
     hint_rate: float = _key(0.2, "Intervention rate above which the panel gives a hint.", 0, 1)
     panel: Literal["auto", "shown", "hidden"] = _key("auto", "The panel; auto: where it fits.")
     theme: str = _key("textual-dark", "Theme, as the command palette names it.")
-    looks_per_second: int = _key(12, "How often the screen looks for new tokens.", 5, 60)
+    looks_per_second: int = _key(10, "How often the screen looks for new tokens.", 5, 60)
     keep: bool = _key(True, "Keep conversations in the database.")
     keep_deleted_days: int = _key(30, "Days after which a deleted conversation is gone for good.", 0, 36_500)
     mouse: bool = _key(True, "Use the mouse; false leaves it to the terminal.")

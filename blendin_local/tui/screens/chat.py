@@ -41,7 +41,7 @@ from blendin_local.tui.worker import Event, Loaded, LoadFailed, ReplyBegun, Repl
 if TYPE_CHECKING:
     from blendin_local.tui.app import ChatApp
 
-_PANEL_EVERY_S = 0.5
+_PANEL_EVERY_S = 0.75
 """The figures are drawn more seldom than the words: nobody reads faster, and the models need the time."""
 _KEEP_EVERY_S = 0.8
 """How much of a reply may be lost with the process, in seconds."""
