@@ -53,3 +53,8 @@ def inert(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return text.translate(_SHOWN)
+
+
+def encodable(text: str) -> str:
+    """Text that UTF-8 has bytes for: halves of surrogate pairs become question marks."""
+    return text.encode("utf-8", "replace").decode()

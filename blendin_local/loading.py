@@ -14,10 +14,9 @@ from blendin_local.llamacpp.model import GgufModel, open_model
 from blendin_local.locations import cache_dir
 from blendin_local.pair import Pair, pair_models
 from blendin_local.prompts import choose_format
-from blendin_local.settings import Formats, GenerationSettings, ModelOptions
+from blendin_local.settings import DEFAULT_PAIR, Formats, GenerationSettings, ModelOptions
 from blendin_local.steps import Calibration
 
-DEFAULT_PAIR = "demo"
 AUTO_FORMATS = Formats()
 
 LoadProgress = Callable[[str, float], bool]

@@ -22,6 +22,7 @@ from blendin_local.locations import config_dir
 from blendin_local.preference_keys import KEYMAP, Key
 from blendin_local.setting_help import SETTING_HELP
 from blendin_local.settings import (
+    DEFAULT_PAIR,
     FLASH_ATTENTION,
     KV_TYPES,
     UNITS,
@@ -32,6 +33,7 @@ from blendin_local.settings import (
     SamplingSettings,
     setting_names,
 )
+from blendin_local.steps import HINT_RATE
 
 __all__ = [
     "KEYS",
@@ -68,14 +70,14 @@ def _key(default: Any, about: str, low: float = 0, high: float = 0, variable: st
 class ChatPreferences:
     """Section [chat]; every field says itself what it is for."""
 
-    pair: str = _key("demo", "Pair that a chat opens with.", variable="BLENDIN_PAIR")
+    pair: str = _key(DEFAULT_PAIR, "Pair that a chat opens with.", variable="BLENDIN_PAIR")
     system: str = _key("", "System prompt of new conversations.")
     view: Literal["markdown", "tokens"] = _key("markdown", "How finished replies are shown.")
     colours: Literal["source", "alpha", "confidence", "divergence"] = _key(
         "source", "What the colours of tokens tell."
     )
     candidates: int = _key(8, "Alternatives kept of base, guide and blend at every step.", 0, 32)
-    hint_rate: float = _key(0.2, "Intervention rate above which the panel gives a hint.", 0, 1)
+    hint_rate: float = _key(HINT_RATE, "Intervention rate above which the panel gives a hint.", 0, 1)
     panel: Literal["auto", "shown", "hidden"] = _key("auto", "The panel; auto: where it fits.")
     theme: str = _key("textual-dark", "Theme, as the command palette names it.")
     looks_per_second: int = _key(10, "How often the screen looks for new tokens.", 5, 60)

@@ -14,6 +14,8 @@ KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
 FLASH_ATTENTION = ("auto", "on", "off")
 UNITS = ("token", "word")
 
+DEFAULT_PAIR = "demo"
+
 Unit = Literal["token", "word"]
 
 

@@ -20,6 +20,10 @@ WEAK_BELOW = 0.4
 """A step is weak where the reliability of the model that spoke is below this."""
 
 
+HINT_RATE = 0.2
+"""The paper's intervention rate above which a pair should be looked at; a hint only."""
+
+
 class Source(StrEnum):
     """Whose choice a step's outcome is.
 

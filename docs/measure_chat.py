@@ -25,8 +25,7 @@ from textual.pilot import Pilot
 from blendin_local.catalogue import load_catalogue
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup, Turn, new_id
-from blendin_local.loading import DEFAULT_PAIR
-from blendin_local.settings import GenerationSettings, ModelOptions
+from blendin_local.settings import DEFAULT_PAIR, GenerationSettings, ModelOptions
 from blendin_local.tui.app import ChatApp, make_app
 from blendin_local.tui.loading import Preparer
 from blendin_local.tui.phase import Phase

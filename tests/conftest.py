@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from blendin_local.catalogue import load_catalogue
+from blendin_local.history.store import Store
 from blendin_local.loading import PairFiles, load_pair, locate_pair, name_pair
 from blendin_local.locations import cache_dir
 from blendin_local.pair import Pair
@@ -33,6 +35,13 @@ def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BLENDIN_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("BLENDIN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("BLENDIN_DATA_DIR", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """What is on the disk, seen by another program."""
+    with closing(Store(tmp_path / "chats.db")) as store:
+        yield store
 
 
 @pytest.fixture(scope="session")

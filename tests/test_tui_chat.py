@@ -28,8 +28,7 @@ from chat_fakes import (
     visible,
     wait_until,
 )
-from textual.color import Color
-from textual.theme import BUILTIN_THEMES
+from contrast import assert_readable
 
 from blendin_local.errors import ModelError, PromptError
 from blendin_local.history.store import Store
@@ -269,23 +268,4 @@ async def test_hostile_text_is_shown_as_it_is_and_does_nothing(tmp_path: Path) -
 
 
 def test_sources_are_readable_in_every_theme() -> None:
-    for theme in BUILTIN_THEMES.values():
-        if theme.ansi:
-            continue
-        variables = theme.to_color_system().generate()
-        plain = Color.parse(variables["background"])
-        for background in (plain, plain.blend(Color.parse(variables["foreground"]), 0.04)):
-            for name, pair in _SOURCE_COLOURS.items():
-                contrast = _contrast(Color.parse(pair[0 if theme.dark else 1]), background)
-                assert contrast >= 4.5, (theme.name, name, contrast)
-
-
-def _contrast(one: Color, other: Color) -> float:
-    """As WCAG defines it."""
-
-    def luminance(color: Color) -> float:
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color.normalized]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (bright + 0.05) / (dark + 0.05)
+    assert_readable(_SOURCE_COLOURS)

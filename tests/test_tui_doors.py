@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -38,13 +36,6 @@ from blendin_local.tui.screens.help import HelpScreen
 from blendin_local.tui.screens.pairs import PairsScreen
 from blendin_local.tui.screens.settings import SettingsScreen
 from blendin_local.tui.widgets.panel import Panel
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """What is on the disk, seen by another program."""
-    with closing(Store(tmp_path / "chats.db")) as store:
-        yield store
 
 
 async def opened(pilot: Pilot[None], app: ChatApp, *keys: str) -> ConversationsScreen:

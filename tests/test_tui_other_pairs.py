@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from chat_fakes import (
@@ -40,13 +38,6 @@ from blendin_local.tui.loading import Prepare, Prepared
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.screens.pairs import PairsScreen
 from blendin_local.tui.screens.settings import SettingsScreen
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """What is on the disk, seen by another program."""
-    with closing(Store(tmp_path / "chats.db")) as store:
-        yield store
 
 
 async def test_another_pair_takes_over_and_a_waiting_message_is_asked_of_it() -> None:

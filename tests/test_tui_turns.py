@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-
 import pytest
 from chat_fakes import (
     FakeReply,
@@ -34,13 +30,6 @@ from blendin_local.tui.entry import Kind
 from blendin_local.tui.screens import chat as chat_screen
 from blendin_local.tui.screens.help import HelpScreen
 from blendin_local.tui.widgets.panel import Panel
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """What is on the disk, seen by another program."""
-    with closing(Store(tmp_path / "chats.db")) as store:
-        yield store
 
 
 def kept(store: Store) -> list[str]:

@@ -61,7 +61,7 @@ def chat(**values: Any) -> None:
     preparer, prepared = _prepare(values, preferences, resumed)
     if resumed:
         resumed = replace(resumed, setup=_asked_over(resumed.setup, values))
-    seed: int | None = preferences.seed if values["seed"] is None else values["seed"]
+    seed = _seed(values, preferences)
     if not screen_available():
         from blendin_local.cli.plain_chat import plain_chat
 
@@ -98,7 +98,8 @@ def chat(**values: Any) -> None:
 
 def _asked_over(setup: Setup, values: Mapping[str, Any]) -> Setup:
     """How a kept conversation asks for its replies, changed by what was typed."""
-    settings = typed_over(setup.settings, values, values["seed"] or setup.settings.seed)
+    seed = setup.settings.seed if values["seed"] is None else values["seed"]
+    settings = typed_over(setup.settings, values, seed)
     return replace(
         setup, settings=settings, system=setup.system if values["system"] is None else values["system"]
     )
@@ -121,6 +122,11 @@ def _keeps(values: Mapping[str, Any], preferences: Preferences) -> bool:
     return preferences.chat.keep if values["keep"] is None else bool(values["keep"])
 
 
+def _seed(values: Mapping[str, Any], preferences: Preferences) -> int | None:
+    """The seed of the first reply; None draws one."""
+    return preferences.seed if values["seed"] is None else values["seed"]
+
+
 def _prepare(
     values: Mapping[str, Any], preferences: Preferences, resumed: Kept | None
 ) -> tuple[Preparer, Prepared]:
@@ -132,7 +138,7 @@ def _prepare(
     def settings_for(entry: PairEntry) -> GenerationSettings:
         # The pairs that are chosen later are prepared in threads, where click has no context.
         with context.scope(cleanup=False):
-            return generation_settings_of(values, entry, values["seed"] or preferences.seed or 0, preferences)
+            return generation_settings_of(values, entry, _seed(values, preferences) or 0, preferences)
 
     preparer = Preparer(
         model_options_of(values, preferences.models),

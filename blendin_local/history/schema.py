@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from blendin_local.errors import HistoryError
+from blendin_local.inert import encodable
 
 __all__ = ["MIGRATIONS", "connect", "explained", "first_line", "fold", "reader"]
 
@@ -71,7 +72,7 @@ def fold(text: str) -> str:
     """Text as it is searched: without case, accents, and the null characters that end a text for SQLite."""
     if text.isascii():
         return text.lower().replace("\0", " ")
-    plain = unicodedata.normalize("NFKD", text).replace("\0", " ").encode("utf-8", "replace").decode()
+    plain = encodable(unicodedata.normalize("NFKD", text).replace("\0", " "))
     return "".join(c for c in plain if not unicodedata.combining(c)).casefold()
 
 

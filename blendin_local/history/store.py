@@ -27,6 +27,7 @@ from blendin_local.history.records import (
 from blendin_local.history.schema import connect, explained, first_line, fold, reader
 from blendin_local.history.search import Listed, search
 from blendin_local.history.tree import Removal, Setup, Tree, Turn
+from blendin_local.inert import encodable
 from blendin_local.steps import Step
 
 __all__ = ["Kept", "Store"]
@@ -88,7 +89,7 @@ class Store:
         turns = kept.tree.turns.values()
         chunks = [(turn.id, encode_steps(turn.steps)) for turn in turns if turn.steps]
         with self._writing() as database:
-            _create(database, kept.id, kept.setup, _sound(kept.title).strip())
+            _create(database, kept.id, kept.setup, encodable(kept.title).strip())
             for turn in turns:
                 _save(database, kept.id, turn)
             database.executemany("INSERT INTO chunks VALUES (?, 0, ?)", chunks)
@@ -126,7 +127,9 @@ class Store:
         Returns its title now.
         """
         with self._writing() as database:
-            database.execute("UPDATE conversations SET title = ? WHERE id = ?", (_sound(title).strip(), id))
+            database.execute(
+                "UPDATE conversations SET title = ? WHERE id = ?", (encodable(title).strip(), id)
+            )
             _name(database, id)
             row = database.execute("SELECT title FROM conversations WHERE id = ?", (id,)).fetchone()
             return str(row[0]) if row else ""
@@ -169,7 +172,7 @@ class Store:
 
     def append_steps(self, turn_id: str, first: int, steps: Sequence[Step], text: str) -> None:
         """Keep the steps of a reply from index `first` on, in place of any kept from there, and its text."""
-        data, text = encode_steps(steps), _sound(text)
+        data, text = encode_steps(steps), encodable(text)
         with self._writing() as database:
             database.execute("DELETE FROM chunks WHERE turn = ? AND first >= ?", (turn_id, first))
             if steps:
@@ -222,7 +225,7 @@ def _name(database: sqlite3.Connection, id: str) -> None:
 
 
 def _save(database: sqlite3.Connection, id: str, turn: Turn) -> None:
-    text = _sound(turn.text)
+    text = encodable(turn.text)
     setup = setup_to(turn.setup) if turn.setup else ""
     values = (turn.parent, text, setup, details_of(turn), turn.id)
     # What is still written to, by another program perhaps, is not gone.
@@ -276,8 +279,3 @@ def _index(database: sqlite3.Connection, turn_id: str, text: str) -> None:
         "INSERT OR REPLACE INTO texts (rowid, text) SELECT key, ? FROM turns WHERE id = ?",
         (fold(text), turn_id),
     )
-
-
-def _sound(text: str) -> str:
-    """Text that UTF-8 has bytes for."""
-    return text.encode("utf-8", "replace").decode()

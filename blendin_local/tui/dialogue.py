@@ -66,6 +66,10 @@ class Dialogue:
         """The replies of the current path."""
         return [turn for turn in self.tree.path() if turn.is_reply]
 
+    def question_of(self, turn: Turn) -> Turn:
+        """The question that a reply answers; of a question, itself."""
+        return self.tree.turns[turn.parent] if turn.is_reply and turn.parent else turn
+
     def steps(self, turn: Turn) -> list[Step]:
         """The steps of a reply, read when they are first wanted; none where what was kept is damaged."""
         if turn.is_reply and not turn.steps:
@@ -109,10 +113,11 @@ class Dialogue:
         if not turn.is_reply:
             return self._ask_below(self._said(text, turn.parent))
         written = Step(index=0, data=text.encode(), text=text, source=Source.USER)
-        changed = replace_turn(turn, text=text, steps=[written], finish_reason="cancelled")
+        changed = Turn("assistant", text, turn.parent, steps=[written], setup=turn.setup)
+        changed.forked_from, changed.fork, changed.finish_reason = turn.id, 0, "cancelled"
         changed.summary.take_over(written)
         self._add(changed)
-        self.journal.put(lambda store: store.append_steps(changed.id, 0, [written], text))
+        self._keep(lambda store, _: store.append_steps(changed.id, 0, [written], text))
         return None
 
     def again(self, turn: Turn | None = None, *, seed: int | None = None) -> Ask:
@@ -120,8 +125,7 @@ class Dialogue:
         turn = turn or self.last
         if turn is None:
             raise PromptError("There is no message to reply to yet.")
-        question = self.tree.turns[turn.parent] if turn.is_reply and turn.parent else turn
-        self._begin(question.id, seed=seed)
+        self._begin(self.question_of(turn).id, seed=seed)
         return self._ask(self._current)
 
     def go_on(self, turn: Turn) -> Ask:
@@ -202,7 +206,7 @@ class Dialogue:
             return
         first, steps, text = self._handed, turn.steps[self._handed :], turn.text
         self._handed = len(turn.steps)
-        self.journal.put(lambda store: store.append_steps(turn.id, first, steps, text))
+        self._keep(lambda store, _: store.append_steps(turn.id, first, steps, text))
 
     def end(self, text: str, finish_reason: FinishReason | None, error: str) -> Turn | None:
         """The reply is over; returns it, or None where nothing came of it and it is gone."""
@@ -343,11 +347,3 @@ class Dialogue:
         setup = turn.setup or self.setup
         messages = self.tree.messages(turn.parent, setup.system)
         return Ask(messages, setup.settings, prefix, forced, self.candidates)
-
-
-def replace_turn(turn: Turn, *, text: str, steps: list[Step], finish_reason: FinishReason) -> Turn:
-    """A sibling of a reply with another text."""
-    return Turn(
-        turn.role, text, turn.parent, steps=steps, summary=Summary(), setup=turn.setup,
-        finish_reason=finish_reason, forked_from=turn.id, fork=0,
-    )  # fmt: skip

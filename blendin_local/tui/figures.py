@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from blendin_local.blending import METHODS
-from blendin_local.steps import Source, Step, Summary
+from blendin_local.steps import HINT_RATE, Source, Step, Summary
 from blendin_local.tui.about import About
 from blendin_local.tui.chat import Fill
 
@@ -16,9 +16,6 @@ COLUMNS = 128
 
 NEARLY_FULL = 0.85
 """Share of a context from which its fill is warned of."""
-
-HINT_RATE = 0.2
-"""The paper's intervention rate above which a pair should be looked at; a hint only."""
 
 
 @dataclass(slots=True)

@@ -40,7 +40,7 @@ class Comparing(Doors):
             return
         if text:
             self.prompt.clear()
-        self._compare(self.dialogue.tree.turns[last.parent] if last.is_reply and last.parent else last)
+        self._compare(self.dialogue.question_of(last))
 
     @work
     async def _compare(self, question: Turn) -> None:

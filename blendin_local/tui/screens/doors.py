@@ -15,6 +15,7 @@ from blendin_local.bands import Mode
 from blendin_local.errors import BlendinError
 from blendin_local.history.exports import export
 from blendin_local.history.imports import import_file
+from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup, Turn
 from blendin_local.mentions import expand
 from blendin_local.steps import Step
@@ -31,8 +32,6 @@ from blendin_local.tui.widgets.inspector import Inspector
 from blendin_local.tui.widgets.panel import Panel
 from blendin_local.tui.widgets.prompt import Prompt
 from blendin_local.tui.widgets.transcript import Transcript
-
-_NOT_KEPT = "Conversations are not kept: `blendin config set chat.keep true` changes that."
 
 
 class Doors(TurnActions):
@@ -241,13 +240,17 @@ class Doors(TurnActions):
         self.show_figures()
         self.show_about()
 
+    def _store_to_open_from(self) -> Store | None:
+        """What is kept, where another conversation can be opened now; says why not."""
+        if self.chat_app.store is None:
+            self.tell("Conversations are not kept: `blendin config set chat.keep true` changes that.")
+            return None
+        return self.chat_app.store if self._may_load() else None
+
     @work
     async def action_open(self, query: str = "") -> None:
-        store = self.chat_app.store
+        store = self._store_to_open_from()
         if store is None:
-            self.tell(_NOT_KEPT)
-            return
-        if not self._may_load():
             return
         await asyncio.to_thread(self.chat_app.journal.flush)
         choice = await self.app.push_screen_wait(ConversationsScreen(store, self.dialogue.id, query))
@@ -304,11 +307,8 @@ class Doors(TurnActions):
 
     @work
     async def _import(self, name: str) -> None:
-        store = self.chat_app.store
+        store = self._store_to_open_from()
         if store is None:
-            self.tell(_NOT_KEPT)
-            return
-        if not self._may_load():
             return
         try:
             id = await asyncio.to_thread(import_file, Path(name).expanduser(), store)

@@ -11,6 +11,7 @@ from blendin_local.bands import MODES, Mode
 from blendin_local.errors import BlendinError
 from blendin_local.explanation import weak_passages
 from blendin_local.history.tree import Turn
+from blendin_local.inert import encodable
 from blendin_local.steps import Candidate
 from blendin_local.tui.commands import typed_for
 from blendin_local.tui.editable import editable
@@ -262,7 +263,7 @@ class TurnActions(BaseScreen):
         """Copy the selected message, or the last reply."""
         turn = self._selected() or self._last_reply()
         if turn is not None:
-            self.app.copy_to_clipboard(_sound(turn.text.strip()))
+            self.app.copy_to_clipboard(encodable(turn.text.strip()))
             self.tell("Copied: the whole message.")
 
     def action_copy_code(self) -> None:
@@ -275,7 +276,7 @@ class TurnActions(BaseScreen):
         last, place = self._copied
         place = (place + 1) % len(blocks) if last is turn else 0
         self._copied = turn, place
-        self.app.copy_to_clipboard(_sound(blocks[place]))
+        self.app.copy_to_clipboard(encodable(blocks[place]))
         self.tell(f"Copied: code block {place + 1} of {len(blocks)}.")
 
     _copied: tuple[Turn | None, int] = (None, 0)
@@ -291,8 +292,3 @@ class TurnActions(BaseScreen):
     def _last_reply(self) -> Turn | None:
         replies = self.dialogue.replies
         return replies[-1] if replies else None
-
-
-def _sound(text: str) -> str:
-    """Text that a terminal's clipboard can take: without halves of surrogate pairs."""
-    return text.encode("utf-8", "replace").decode()
