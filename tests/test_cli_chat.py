@@ -19,8 +19,10 @@ from click.testing import CliRunner, Result
 from tiny_gguf import write_tiny
 
 from blendin_local.cli import main
+from blendin_local.cli.chat import _seed as seed_of
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup, Turn
+from blendin_local.preferences import Preferences
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, SamplingSettings
 from blendin_local.tui.app import ChatApp
 from blendin_local.tui.dialogue import Dialogue
@@ -242,3 +244,12 @@ def test_a_chat_in_a_terminal_ends_cleanly_while_it_loads(terminal: Terminal) ->
     terminal.send("\x11")
     assert terminal.end() == 0
     assert "Traceback" not in terminal.said
+
+
+@pytest.mark.parametrize(("typed", "preferred", "seed"), [(0, 5, 0), (None, 5, 5), (None, None, None)])
+def test_a_seed_that_was_typed_goes_before_the_preferred_one(
+    typed: int | None, preferred: int | None, seed: int | None
+) -> None:
+    """Zero is a seed like any other."""
+    preferences = Preferences(generation={} if preferred is None else {"seed": preferred})
+    assert seed_of({"seed": typed}, preferences) == seed
