@@ -5,7 +5,8 @@ BlendinError                    one sentence for the user; command lines exit wi
 ├── ModelError                  a model file that cannot be loaded, or a model that cannot do what is asked
 ├── PromptError                 a prompt or template that cannot be turned into tokens, or is too long
 ├── CatalogueError              a model or pair that is unknown, cannot be pulled, or fails its checksum
-└── HistoryError                kept conversations that cannot be read or written
+├── HistoryError                kept conversations that cannot be read or written
+└── EvaluationError             references, tasks, records or arms that cannot be read or used
 
 Messages say what is wrong, where, and what to do about it. They are shown as they are.
 """
@@ -35,3 +36,7 @@ class CatalogueError(BlendinError):
 
 class HistoryError(BlendinError):
     """Kept conversations cannot be read or written."""
+
+
+class EvaluationError(BlendinError):
+    """References, tasks, records or arms of a comparison cannot be read or used."""
