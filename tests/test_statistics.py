@@ -1,0 +1,294 @@
+"""Statistics against SciPy and by hand, with every case in which there is nothing to compute."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blendin_local.evaluation.statistics import (
+    Correlation,
+    Difference,
+    bootstrap_interval,
+    cohens_d,
+    covariance_of_means,
+    holm,
+    intervals,
+    mcnemar,
+    mean_and_error,
+    paired_bootstrap,
+    pearson,
+    ratios,
+    resample_counts,
+    wilson,
+)
+
+values = st.lists(st.floats(-100, 100), min_size=2, max_size=30)
+
+
+# Shares
+
+
+@pytest.mark.parametrize(
+    ("successes", "n"), [(0, 1), (1, 1), (0, 10), (10, 10), (3, 10), (571, 1319), (1, 2)]
+)
+def test_wilson_equals_scipy(successes: int, n: int) -> None:
+    expected = scipy.stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    assert wilson(successes, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    expected = scipy.stats.binomtest(successes, n).proportion_ci(0.8, method="wilson")
+    assert wilson(successes, n, 0.8) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_of_nothing_and_of_nonsense() -> None:
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(0, 7)[0] == 0.0
+    assert wilson(7, 7)[1] == 1.0
+    for successes, n in ((-1, 3), (4, 3), (1, 0)):
+        with pytest.raises(ValueError):
+            wilson(successes, n)
+
+
+# Bootstrap
+
+
+def test_counts_are_draws_with_replacement() -> None:
+    counts = resample_counts(7, 500, seed=3)
+    assert counts.shape == (500, 7)
+    assert (counts.sum(axis=1) == 7).all()
+    assert counts.mean() == 1
+    # Of a binomial count: 7 draws at 1/7 vary by 6/7.
+    assert counts.var() == pytest.approx(6 / 7, rel=0.1)
+    assert np.array_equal(counts, resample_counts(7, 500, seed=3))
+    assert not np.array_equal(counts, resample_counts(7, 500, seed=4))
+    assert resample_counts(0, 5).shape == (5, 0)
+    assert (resample_counts(1, 5) == 1).all()
+
+
+def test_counts_in_blocks_are_draws_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blendin_local.evaluation.statistics._BLOCK", 40)
+    counts = resample_counts(7, 501)
+    assert (counts.sum(axis=1) == 7).all()
+    assert counts.var() == pytest.approx(6 / 7, rel=0.1)
+    assert len(np.unique(counts, axis=0)) > 100
+
+
+def test_ratios_by_hand() -> None:
+    counts = np.array([[2.0, 0, 1], [0, 0, 3]])
+    # (2 * 1 + 5) / (2 * 2 + 4), 5 / 4; then the same of twice the numerators.
+    found = ratios([[1, 3, 5], [2, 6, 10]], [2, 7, 4], counts)
+    assert found.tolist() == [[7 / 8, 5 / 4], [14 / 8, 10 / 4]]
+    # Denominators of their own, one of them zero in the second resample.
+    found = ratios([[1, 3, 5], [2, 6, 10]], [[1, 1, 1], [1, 1, 0]], counts)
+    assert found[0].tolist() == [7 / 3, 15 / 3]
+    assert found[1, 0] == 7
+    assert math.isnan(found[1, 1])
+
+
+def test_intervals_are_percentiles_of_what_is_known() -> None:
+    low, high = intervals(np.arange(101.0))
+    assert (float(low), float(high)) == pytest.approx((2.5, 97.5))
+    low, high = intervals([[*range(101), np.nan], [np.nan] * 102], 0.9)
+    assert (low[0], high[0]) == pytest.approx((5, 95))
+    assert np.isnan(low[1]) and np.isnan(high[1])
+    low, high = intervals(np.zeros((3, 0)))
+    assert low.shape == high.shape == (3,) and np.isnan(low).all() and np.isnan(high).all()
+
+
+def test_bootstrap_interval_of_a_mean_equals_scipy() -> None:
+    sample = np.random.default_rng(1).gamma(2.0, size=60)
+    expected = scipy.stats.bootstrap(
+        (sample,), np.mean, n_resamples=20_000, method="percentile", random_state=np.random.default_rng(2)
+    ).confidence_interval
+    found = bootstrap_interval(sample, resamples=20_000)
+    assert found == pytest.approx((expected.low, expected.high), rel=0.01)
+
+
+def test_bootstrap_interval_of_a_ratio_equals_scipy() -> None:
+    random = np.random.default_rng(1)
+    sizes = random.integers(20, 400, 50).astype(float)
+    bits = sizes * random.uniform(0.5, 1.2, 50)
+    expected = scipy.stats.bootstrap(
+        (bits, sizes),
+        lambda above, below, axis: above.sum(axis) / below.sum(axis),
+        n_resamples=20_000,
+        paired=True,
+        method="percentile",
+        random_state=np.random.default_rng(2),
+    ).confidence_interval
+    found = bootstrap_interval(bits, sizes, resamples=20_000)
+    assert found == pytest.approx((expected.low, expected.high), rel=0.005)
+
+
+def test_bootstrap_interval_without_enough_to_resample() -> None:
+    assert bootstrap_interval([]) is None
+    assert bootstrap_interval([1.0]) is None
+    assert bootstrap_interval([1.0, 2.0], [0.0, 0.0]) is None
+    assert bootstrap_interval([3.0] * 5) == (3.0, 3.0)
+    # Resamples of the empty example alone have no ratio: the others count.
+    assert bootstrap_interval([0.0, 4.0], [0.0, 2.0]) == (2.0, 2.0)
+
+
+def test_paired_bootstrap() -> None:
+    random = np.random.default_rng(5)
+    noise = random.normal(size=80)
+    first, second = noise + 0.1 + random.normal(scale=0.2, size=80), noise
+    found = paired_bootstrap(first, second)
+    expected = scipy.stats.bootstrap(
+        (first - second,), np.mean, n_resamples=10_000, method="percentile", random_state=random
+    ).confidence_interval
+    assert found.difference == pytest.approx(np.mean(first - second))
+    assert found.interval == pytest.approx((expected.low, expected.high), abs=0.004)
+    assert found.p is not None and found.p < 0.01
+    swapped = paired_bootstrap(second, first)
+    assert swapped.difference == pytest.approx(-(found.difference or 0))
+    # Of values that are all different its p value is close to that of a t test.
+    weak = first - 0.07
+    expected_p = scipy.stats.ttest_rel(weak, second).pvalue
+    assert paired_bootstrap(weak, second).p == pytest.approx(expected_p, abs=0.03)
+
+
+def test_paired_bootstrap_of_right_and_wrong() -> None:
+    """16 against 4 discordant items: McNemar's exact p is .012, the bootstrap's of that order."""
+    first = [1.0] * 16 + [0.0] * 4 + [1.0] * 30
+    second = [0.0] * 16 + [1.0] * 4 + [1.0] * 30
+    found = paired_bootstrap(first, second)
+    assert found.difference == pytest.approx(12 / 50)
+    assert found.interval is not None and 0 < found.interval[0] < 12 / 50 < found.interval[1]
+    assert found.p is not None and 0.0005 < found.p < 0.02
+
+
+def test_paired_bootstrap_of_little() -> None:
+    assert paired_bootstrap([], []) == Difference(None, None, None)
+    assert paired_bootstrap([1.0], [0.25]) == Difference(0.75, None, None)
+    assert paired_bootstrap([0.1, 0.7], [0.1, 0.7]) == Difference(0.0, (0.0, 0.0), 1.0)
+    # A difference in all of them is as certain as so many resamples can say, never more.
+    assert paired_bootstrap([1.0, 1.0], [0.0, 0.0], resamples=999).p == pytest.approx(2 / 1000)
+    with pytest.raises(ValueError):
+        paired_bootstrap([1.0], [1.0, 2.0])
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=12))
+def test_the_bootstrap_is_blind_to_which_comes_first(rows: list[tuple[float, float]]) -> None:
+    first, second = zip(*rows, strict=True)
+    one, other = (paired_bootstrap(a, b, resamples=200) for a, b in ((first, second), (second, first)))
+    assert one.difference == pytest.approx(-(other.difference or 0), abs=1e-12)
+    assert one.p is not None and 0 < one.p <= 1
+    low, high = one.interval or (0, 0)
+    spread = max(abs(a - b) for a, b in rows)
+    assert -spread - 1e-9 <= low <= high <= spread + 1e-9
+
+
+# Tests
+
+
+@pytest.mark.parametrize(("first", "second"), [(10, 2), (2, 10), (5, 5), (1, 0), (0, 6)])
+def test_mcnemar_is_the_binomial_test(first: int, second: int) -> None:
+    n, fewer = first + second, min(first, second)
+    both_tails = 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n
+    assert mcnemar(first, second) == pytest.approx(min(1.0, both_tails))
+
+
+def test_mcnemar_by_hand() -> None:
+    # 2 * (1 + 12 + 66) / 4096
+    assert mcnemar(10, 2) == pytest.approx(0.03857421875)
+    assert mcnemar(0, 0) == 1
+
+
+def test_holm_by_hand() -> None:
+    # .01 * 4; .02 * 3; .03 * 2 = .06; .5.
+    assert holm([0.5, 0.01, 0.03, 0.02]) == pytest.approx([0.5, 0.04, 0.06, 0.06])
+    # What is undefined neither counts nor is counted.
+    assert holm([None, 0.01, None, 0.04]) == [None, pytest.approx(0.02), None, pytest.approx(0.04)]
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+    assert holm([None]) == [None]
+
+
+@given(st.lists(st.floats(0, 1), max_size=10))
+def test_holm_never_helps_and_keeps_the_order(p_values: list[float]) -> None:
+    adjusted = holm(p_values)
+    pairs = sorted(zip(p_values, adjusted, strict=True))
+    assert all(after is not None and before <= after <= 1 for before, after in pairs)
+    assert [after for _, after in pairs] == sorted(after or 0 for after in adjusted)
+
+
+# Relations
+
+
+def test_pearson_equals_scipy_and_the_published_table() -> None:
+    """GSM8K of EVALUATION.md section 3: intervention rates and accuracies of 15 pairs, r -.65, p .009."""
+    rates = [16.2, 14.4, 12.2, 10.6, 9.9, 10.0, 16.2, 13.1, 14.3, 9.2, 2.0, 14.8, 3.8, 22.2, 23.1]
+    scores = [0.31, 0.58, 0.61, 0.54, 0.66, 0.76, 0.20, 0.12, 0.18, 0.67, 0.87, 0.59, 0.82, 0.27, 0.54]
+    found = pearson(rates, scores)
+    expected = scipy.stats.pearsonr(rates, scores)
+    assert (found.r, found.p, found.n) == pytest.approx((expected.statistic, expected.pvalue, 15))
+    assert (round(found.r or 0, 2), round(found.p or 0, 3)) == (-0.65, 0.009)
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ([], []),
+        ([1.0], [2.0]),
+        ([1.0, 2.0], [3.0, 5.0]),
+        ([1.0, 2.0, 3.0], [4.0, 4.0, 4.0]),
+        ([0.1 + 0.2, 0.3, 0.3], [1.0, 2.0, 3.0]),
+        ([0.0, 0.0, 0.0], [1.0, 2.0, 3.0]),
+    ],
+)
+def test_pearson_is_undefined(x: list[float], y: list[float]) -> None:
+    assert pearson(x, y) == Correlation(None, None, len(x))
+
+
+def test_pearson_wants_pairs() -> None:
+    with pytest.raises(ValueError):
+        pearson([1.0], [])
+
+
+def test_cohens_d_by_hand() -> None:
+    # Means 2 and 5; squares 2 and 8 over 4 degrees of freedom: d = -3 / sqrt(2.5).
+    assert cohens_d([1, 2, 3], [3, 5, 7]) == pytest.approx(-3 / math.sqrt(2.5))
+    # A single value has no spread of its own.
+    assert cohens_d([4], [1, 2, 3]) == pytest.approx(2 / math.sqrt(2 / 2))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [([], [1, 2]), ([1, 2], []), ([], []), ([1], [2]), ([1, 1], [2, 2]), ([1, 1], [1])]
+)
+def test_cohens_d_is_undefined(first: list[float], second: list[float]) -> None:
+    assert cohens_d(first, second) is None
+
+
+# Standard errors
+
+
+def test_standard_error_by_hand() -> None:
+    # E[x] = 2, E[x^2] = 14 / 3: sqrt((14 / 3 - 4) / 2).
+    assert mean_and_error([1, 2, 3]) == pytest.approx((2, math.sqrt(1 / 3)))
+    assert mean_and_error([]) == (None, None)
+    assert mean_and_error([5]) == (5, None)
+    assert mean_and_error([5, 5, 5]) == (5, 0)
+
+
+@given(values)
+def test_standard_error_equals_scipy(sample: list[float]) -> None:
+    mean, error = mean_and_error(sample)
+    assert mean == pytest.approx(np.mean(sample))
+    assert error == pytest.approx(scipy.stats.sem(sample), rel=1e-9, abs=1e-9)
+
+
+def test_standard_error_keeps_its_digits() -> None:
+    """E[x^2] - E[x]^2 of these is a negative number in double precision."""
+    assert mean_and_error([1e9, 1e9 + 1e-6, 1e9 + 2e-6])[1] == pytest.approx(5.8e-7, rel=0.1)
+
+
+def test_covariance_of_means_by_hand() -> None:
+    # E[xy] = (1*1 + 2*3 + 3*2) / 3 = 13 / 3; minus 2 * 2; over 2.
+    assert covariance_of_means([1, 2, 3], [1, 3, 2]) == pytest.approx((13 / 3 - 4) / 2)
+    assert covariance_of_means([1], [1]) is None
+    with pytest.raises(ValueError):
+        covariance_of_means([1, 2], [1])
