@@ -154,7 +154,8 @@ class BlendedResponse(Response):
         # 2. What the guide weighs.
         base_top, guide_top = int(mapping.base_outcome[own.top]), int(outcome_of[guide.top])
         agreement = float(mixed[guide_top]) if guide_top >= 0 else 0.0
-        rank = int((mixed > agreement).sum())
+        above = np.flatnonzero(mixed > agreement)
+        rank, mass_above = len(above), float(mixed[above].sum())
         evidence = Evidence(own.confidence, guide.confidence, agreement, rank)
         alpha = float(METHODS[blend.method].rule(evidence, blend))
         if not from_guide.any():
@@ -187,6 +188,7 @@ class BlendedResponse(Response):
             probability=float(mixed[place]) / total,
             agreement=agreement,
             guide_rank=rank,
+            mass_above=mass_above,
             alpha=alpha,
             intervened=True,
             changed=int(mixed.argmax()) != base_top,

@@ -75,8 +75,9 @@ class Step:
     consulted: the guide was decoded. intervened: its distribution was blended in.
     changed: the blend's most probable outcome is not the base's. probability: of the chosen outcome.
     stop_mass: the guide's probability of stopping. guide_rank: outcomes the base holds more probable than
-    the guide's top token. entropies and divergence (Jensen-Shannon) in bits. mapped_mass: share of the
-    guide's distribution that the base can say in one token. base_s, guide_s, blend_s: seconds.
+    the guide's top token; mass_above: the base's probability of all these together. entropies and divergence
+    (Jensen-Shannon) in bits. mapped_mass: share of the guide's distribution that the base can say in one
+    token. base_s, guide_s, blend_s: seconds.
     base_decoded, guide_decoded: tokens decoded by each model for this step, prompts included.
     finish_reason: set on the last step, unless the response was cut between two steps.
     """
@@ -100,6 +101,7 @@ class Step:
     probability: float = 0.0
     stop_mass: float | None = None
     guide_rank: int | None = None
+    mass_above: float | None = None
     base_entropy: float | None = None
     guide_entropy: float | None = None
     divergence: float | None = None

@@ -51,6 +51,7 @@ class Blend:
     c_g: float
     agreement: float
     rank: int
+    above: float
     alpha: float
     base: Distribution
     guide: Distribution
@@ -161,7 +162,8 @@ def blend(base: Speaker, guide: Speaker, rules: Rules, *, same: bool = False, fi
     top_key = key_of(guide, guide_top, owner)
     top_key = aligned(top_key, p_b, base.lead, guide.lead) if first else top_key
     agreement = p_b.get(top_key, 0.0)
-    rank = sum(probability > agreement for probability in p_b.values())
+    higher = [probability for probability in p_b.values() if probability > agreement]
+    rank = len(higher)
     alpha = weight(rules, c_b, c_g, agreement, top_key in p_b and rank < rules.k)
 
     # The base has no token for another model's control tokens, nor for bytes that it cannot spell.
@@ -180,6 +182,7 @@ def blend(base: Speaker, guide: Speaker, rules: Rules, *, same: bool = False, fi
         c_g=c_g,
         agreement=agreement,
         rank=rank,
+        above=math.fsum(higher),
         alpha=alpha,
         base=p_b,
         guide=p_g,
