@@ -1,0 +1,62 @@
+"""The peak memory of this process over a stretch of its life, where the system can tell.
+
+It is the resident memory of the whole process (VmHWM on Linux): the interpreter and its libraries, some
+hundred megabytes, the pages of the model files that were read, KV caches and buffers. Memory of a GPU is
+not in it, so nothing is said where a model may lie there.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+__all__ = ["PeakMemory"]
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class PeakMemory:
+    """The peak since the last `reset`, or None where it cannot be told from what was before.
+
+    Linux lets a process begin its high-water mark anew. Elsewhere, or where that is forbidden, the mark only
+    rises: a peak is known only if it lies above all that was before.
+    """
+
+    def __init__(self) -> None:
+        self._before = 0
+        self._begun_anew = False
+        self.reset()
+
+    def reset(self) -> None:
+        self._begun_anew = _reset_mark()
+        self._before = 0 if self._begun_anew else _mark() or 0
+
+    def read(self) -> int | None:
+        """Bytes."""
+        now = _mark()
+        return now if now is not None and now > self._before else None
+
+
+def _reset_mark() -> bool:
+    try:
+        # 5: see proc(5), "/proc/pid/clear_refs".
+        _CLEAR.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _mark() -> int | None:
+    """The high-water mark in bytes."""
+    try:
+        for line in _STATUS.read_text("ascii", "replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    # Kilobytes on Linux, bytes on macOS.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

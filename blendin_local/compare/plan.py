@@ -1,0 +1,223 @@
+"""A plan file: the arms, the tasks and the settings of a comparison in TOML (docs/compare.md).
+
+Every complaint is one sentence with the file and the table; a wrong key comes with the nearest known one.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from blendin_local.compare.arms import ArmWish
+from blendin_local.errors import EvaluationError
+from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
+
+__all__ = ["DEFAULT_LIMIT", "Plan", "RunSettings", "TaskWish", "read_plan"]
+
+DEFAULT_LIMIT = 50
+"""Questions of each task: enough to see a difference of 20 points, quick enough to wait for."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWish:
+    """A task and where its questions come from: a file, or with `datasets` the Hugging Face hub.
+
+    limit, shots, max_tokens: None takes what the run says.
+    """
+
+    name: str
+    data: Path | None = None
+    datasets: bool = False
+    limit: int | None = None
+    shots: int | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What holds for all arms and tasks.
+
+    limit: questions of each task, 0 for all. shots: worked examples before each question. seed: fixes the
+    sample, the examples and the random numbers. max_tokens: longest reply, None for the task's own.
+    system: in place of the tasks' system prompts; "" for none at all. options: score multiple choice by the
+    likelihood of its options too. text: for the fidelity of quantizations to `reference`, the first
+    single model unless named; n_ctx_text, chunks: how it is cut. judge, judge_model: who judges.
+    """
+
+    limit: int = DEFAULT_LIMIT
+    shots: int = 0
+    seed: int = 0
+    max_tokens: int | None = None
+    system: str | None = None
+    options: bool = True
+    text: Path | None = None
+    reference: str = ""
+    text_ctx: int = 512
+    chunks: int | None = None
+    judge: str = ""
+    judge_model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    arms: tuple[ArmWish, ...] = ()
+    tasks: tuple[TaskWish, ...] = ()
+    run: Mapping[str, Any] = field(default_factory=dict)
+    """The fields of `RunSettings` that the file sets."""
+
+
+_BLEND, _SAMPLING = setting_names(BlendSettings), setting_names(SamplingSettings)
+_DEFAULTS = {each.name: each.default for cls in (BlendSettings, SamplingSettings) for each in fields(cls)}
+_ARM_TEXTS = ("name", "pair", "base", "guide", "model", "base_format", "guide_format")
+_ARM_KEYS = (*_ARM_TEXTS, "stop", "paper", *_BLEND, *_SAMPLING)
+_TASK_KINDS: dict[str, type] = {
+    "name": str,
+    "data": str,
+    "datasets": bool,
+    "limit": int,
+    "shots": int,
+    "max_tokens": int,
+}
+_RUN_KINDS: dict[str, type] = {
+    "limit": int,
+    "shots": int,
+    "seed": int,
+    "max_tokens": int,
+    "system": str,
+    "options": bool,
+    "text": str,
+    "reference": str,
+    "text_ctx": int,
+    "chunks": int,
+    "judge": str,
+    "judge_model": str,
+}
+_LOWEST = {"limit": 0, "shots": 0, "seed": 0, "max_tokens": 1, "text_ctx": 8, "chunks": 1}
+_WORDS = {str: "a text", int: "a whole number", bool: "true or false", float: "a number", dict: "a table"}
+
+
+def read_plan(path: Path, formats: Formats | None = None) -> Plan:
+    """Read a plan. Paths in it are relative to its folder. formats: those that arms do not name.
+
+    Raises EvaluationError where it cannot be read, or says what is not known here.
+    """
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = (error.strerror or error) if isinstance(error, OSError) else error
+        raise EvaluationError(f"The plan {path} cannot be read: {reason}.") from error
+    reader = _Reader(path, formats or Formats())
+    reader.known(document, ("arms", "tasks", "run"), "")
+    return Plan(
+        arms=tuple(reader.arm(table, where) for table, where in reader.tables(document, "arms")),
+        tasks=tuple(reader.task(table, where) for table, where in reader.tables(document, "tasks")),
+        run=reader.run(document),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    file: Path
+    formats: Formats
+
+    def arm(self, table: dict[str, Any], where: str) -> ArmWish:
+        self.known(table, _ARM_KEYS, where)
+        texts = {key: self.value(table, key, str, where) for key in _ARM_TEXTS if key in table}
+        if "model" in texts and texts.keys() & {"pair", "base", "guide"}:
+            raise self.wrong(where, "model is one alone, so pair, base and guide do not go with it")
+        if "model" in texts and (blend := [key for key in _BLEND if key in table]):
+            raise self.wrong(where, f"{blend[0]} belongs to a pair, and model is one alone")
+        if not texts.keys() & {"pair", "model"} and not {"base", "guide"} <= texts.keys():
+            raise self.wrong(where, "an arm needs a pair, or base and guide, or a model")
+        stop = table.get("stop", [])
+        if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):
+            raise self.wrong(where, "stop must be a list of texts")
+        paper = table.get("paper", False)
+        if not isinstance(paper, bool):
+            raise self.wrong(where, "paper must be true or false")
+        formats = {
+            role: texts.pop(f"{role}_format", getattr(self.formats, role)) for role in ("base", "guide")
+        }
+        return ArmWish(
+            **texts,
+            blend=self.settings(table, _BLEND, where),
+            sampling=self.settings(table, _SAMPLING, where),
+            stop=tuple(stop),
+            paper=paper,
+            formats=Formats(**formats),
+            where=f"In {self.file}, [{where}]: ",
+        )
+
+    def settings(self, table: dict[str, Any], names: Iterable[str], where: str) -> dict[str, tuple[Any, ...]]:
+        """Each setting with its values: one, or a list of them."""
+        found = {}
+        for name in names:
+            if name not in table:
+                continue
+            values = table[name] if isinstance(table[name], list) else [table[name]]
+            if not values:
+                raise self.wrong(where, f"{name} is an empty list: give a value, or leave it out")
+            kind = type(_DEFAULTS[name])
+            found[name] = tuple(self.value({name: value}, name, kind, where) for value in values)
+        return found
+
+    def task(self, table: dict[str, Any], where: str) -> TaskWish:
+        self.known(table, _TASK_KINDS, where)
+        values = self.values(table, _TASK_KINDS, where)
+        if "name" not in values:
+            raise self.wrong(where, "a task needs a name")
+        if bool(values.get("data")) == bool(values.get("datasets")):
+            raise self.wrong(where, "a task needs data = FILE, or datasets = true")
+        if "data" in values:
+            values["data"] = self.path(values["data"])
+        return TaskWish(**values)
+
+    def run(self, document: dict[str, Any]) -> dict[str, Any]:
+        table = document.get("run", {})
+        if not isinstance(table, dict):
+            raise self.wrong("run", "it must be a table")
+        self.known(table, _RUN_KINDS, "run")
+        values = self.values(table, _RUN_KINDS, "run")
+        if "text" in values:
+            values["text"] = self.path(values["text"])
+        return values
+
+    def path(self, text: str) -> Path:
+        return self.file.parent / Path(text).expanduser()
+
+    def values(self, table: dict[str, Any], kinds: Mapping[str, type], where: str) -> dict[str, Any]:
+        values = {key: self.value(table, key, kinds[key], where) for key in table}
+        for key, low in _LOWEST.items():
+            if key in values and values[key] < low:
+                raise self.wrong(where, f"{key} must be at least {low}, not {values[key]}")
+        return values
+
+    def value(self, table: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
+        value = table[key]
+        if kind is float and type(value) is int:
+            return float(value)
+        if type(value) is not kind:
+            raise self.wrong(where, f"{key} must be {_WORDS[kind]}, not {value!r}")
+        return value
+
+    def tables(self, document: dict[str, Any], key: str) -> Iterable[tuple[dict[str, Any], str]]:
+        """The tables of a list, each with its name for complaints: "arms 2"."""
+        listed = document.get(key, [])
+        if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+            raise self.wrong(key, f"write [[{key}]] with two brackets before each one")
+        return [(each, f"{key} {number}") for number, each in enumerate(listed, 1)]
+
+    def known(self, table: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
+        allowed = list(allowed)
+        for key in table:
+            if key not in allowed:
+                close = get_close_matches(key, allowed, n=1, cutoff=0.5)
+                hint = f" (did you mean {close[0]}?)" if close else f": known are {', '.join(allowed)}"
+                raise self.wrong(where, f"the key {key} is unknown{hint}")
+
+    def wrong(self, where: str, what: str) -> EvaluationError:
+        return EvaluationError(f"In {self.file}{f', [{where}]' if where else ''}: {what}.")

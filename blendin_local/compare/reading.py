@@ -1,0 +1,110 @@
+"""Answers to be read: side by side, those on which the arms disagree first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from blendin_local.compare.arms import Arm
+from blendin_local.compare.run import TaskRun
+from blendin_local.compare.summary import Results
+from blendin_local.inert import inert
+from blendin_local.tasks.base import Item
+
+__all__ = ["answer_rows", "disagreements", "side_by_side"]
+
+
+def answer_rows(arms: Sequence[Arm], runs: Sequence[TaskRun], results: Results) -> list[dict[str, Any]]:
+    """A row for every answer, the questions with the widest disagreement first within their task."""
+    return [
+        _row(run, item, arm, results)
+        for run in runs
+        for item in _by_disagreement(arms, run, results)
+        for arm in arms
+    ]
+
+
+def _row(run: TaskRun, item: Item, arm: Arm, results: Results) -> dict[str, Any]:
+    answer = results.answers[arm.name, run.name, item.id]
+    score = results.scores[arm.name, run.name, item.id]
+    return {
+        "task": run.name,
+        "item": item.id,
+        "arm": arm.name,
+        "prompt": item.messages[-1].content,
+        "expected": item.answer,
+        "reply": answer.text,
+        "value": score.value,
+        "extracted": score.extracted,
+        "note": score.note,
+        "finish_reason": answer.finish_reason,
+    }
+
+
+def disagreements(arms: Sequence[Arm], runs: Sequence[TaskRun], results: Results) -> dict[str, list[str]]:
+    """By task the questions that not all arms scored alike on, the widest apart first."""
+    return {
+        run.name: [
+            item.id
+            for item in _by_disagreement(arms, run, results)
+            if _spread(arms, run, item, results)[0] > 0
+        ]
+        for run in runs
+    }
+
+
+def _by_disagreement(arms: Sequence[Arm], run: TaskRun, results: Results) -> list[Item]:
+    """The questions of a task; of equally wide disagreements the sample's order."""
+    return sorted(run.items, key=lambda item: [-each for each in _spread(arms, run, item, results)])
+
+
+def _spread(arms: Sequence[Arm], run: TaskRun, item: Item, results: Results) -> tuple[float, float, float]:
+    """How far scores lie apart; how evenly arms are divided; how many different answers were taken."""
+    scores = [results.scores[arm.name, run.name, item.id] for arm in arms]
+    values = [score.value for score in scores if score.value is not None]
+    if not values:
+        return 0.0, 0.0, 0.0
+    wide = max(values) - min(values)
+    middle = (max(values) + min(values)) / 2
+    above = sum(value > middle for value in values)
+    return (
+        wide,
+        float(min(above, len(values) - above)) if wide else 0.0,
+        float(len({score.extracted for score in scores})),
+    )
+
+
+def side_by_side(rows: Sequence[dict[str, Any]], limit: int) -> Iterator[str]:
+    """At most `limit` questions of each task as lines for a terminal, harmless whatever answers hold."""
+    shown: dict[str, int] = {}
+    last: tuple[str, str] | None = None
+    for row in rows:
+        place = row["task"], row["item"]
+        if place != last:
+            last = place
+            shown[row["task"]] = shown.get(row["task"], 0) + 1
+            if shown[row["task"]] > limit:
+                continue
+            yield ""
+            yield f"━━ {inert(row['task'])} · {inert(row['item'])}"
+            yield from _indented(row["prompt"], "   ")
+            if row["expected"]:
+                yield f"   expected: {inert(row['expected'])}"
+        if shown[row["task"]] <= limit:
+            yield f"── {inert(row['arm'])}: {_said(row)}"
+            yield from _indented(row["reply"] or "(nothing)", "   ")
+
+
+def _said(row: dict[str, Any]) -> str:
+    value = "not scored" if row["value"] is None else f"{row['value']:g}"
+    parts = [
+        value,
+        f"took {row['extracted']!r}" if row["extracted"] else "",
+        row["note"],
+        row["finish_reason"],
+    ]
+    return inert(", ".join(part for part in parts if part))
+
+
+def _indented(text: str, by: str) -> Iterator[str]:
+    return (by + line for line in inert(text).splitlines() or [""])

@@ -1,0 +1,218 @@
+"""From answers and their scores to the cells of the table: metrics with intervals, tests, figures of writing.
+
+Plain arithmetic over what was kept; nothing here knows a model. Shares over answers (loops, interventions,
+words) are sums over sums, so a long answer counts for what it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blendin_local.compare.answers import Answer
+from blendin_local.compare.arms import Arm
+from blendin_local.compare.run import TaskRun
+from blendin_local.evaluation.statistics import (
+    bootstrap_interval,
+    holm,
+    mcnemar,
+    paired_bootstrap,
+    wilson,
+)
+from blendin_local.tasks.base import Score
+
+__all__ = ["LOOP_WORDS", "Choices", "Results", "loop_counts", "mean_and_interval", "summarise"]
+
+LOOP_WORDS = 4
+"""Words of a run that counts as a loop where it occurred before in the same answer."""
+
+_NUCLEUS = 0.9
+_TOPS = (10, 50, 100)
+
+Choices = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+"""float64[questions], NaN where there are no options: whether the right option was the likeliest, as a whole
+and by its bytes.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All that was found: answers and scores by (arm, task, question), choices of options by (arm, task)."""
+
+    answers: Mapping[tuple[str, str, str], Answer]
+    scores: Mapping[tuple[str, str, str], Score]
+    choices: Mapping[tuple[str, str], Choices]
+
+    def answers_of(self, arm: Arm, run: TaskRun) -> list[Answer]:
+        return [self.answers[arm.name, run.name, item.id] for item in run.items]
+
+    def values_of(self, arm: Arm, run: TaskRun) -> list[float | None]:
+        return [self.scores[arm.name, run.name, item.id].value for item in run.items]
+
+
+def summarise(arms: Sequence[Arm], runs: Sequence[TaskRun], results: Results) -> list[dict[str, Any]]:
+    """A cell for every arm and task, Holm's correction over all tests of the table."""
+    cells = [
+        {"arm": arm.name, "task": run.name, **_cell(arm, arms, run, results)} for run in runs for arm in arms
+    ]
+    tests = [test for cell in cells for test in cell["against"].values() if test]
+    for test, adjusted in zip(tests, holm([test["p"] for test in tests]), strict=True):
+        test["p_holm"] = adjusted
+    return cells
+
+
+def _cell(arm: Arm, arms: Sequence[Arm], run: TaskRun, results: Results) -> dict[str, Any]:
+    values = results.values_of(arm, run)
+    known = [value for value in values if value is not None]
+    value, interval = mean_and_interval(known)
+    return {
+        "n": len(values),
+        "scored": len(known),
+        "value": value,
+        "interval": interval,
+        "against": _against(arm, arms, run, results),
+        **_writing(arm, results.answers_of(arm, run)),
+        "options": _options(results.choices.get((arm.name, run.name))),
+        "guide_rank": _guide_rank(results.answers_of(arm, run)),
+    }
+
+
+def mean_and_interval(values: Sequence[float]) -> tuple[float | None, list[float] | None]:
+    """Mean, and its 95 % interval: Wilson's where all values are 0 or 1, else bootstrapped."""
+    if not values:
+        return None, None
+    found = wilson(sum(values), len(values)) if _binary(values) else bootstrap_interval(values)
+    return fmean(values), list(found) if found else None
+
+
+def _binary(values: Iterable[float]) -> bool:
+    return all(value in (0.0, 1.0) for value in values)
+
+
+# Against the models alone
+
+
+def _against(
+    arm: Arm, arms: Sequence[Arm], run: TaskRun, results: Results
+) -> dict[str, dict[str, Any] | None]:
+    """Tests of a pair against its base alone and its guide alone; of a model that was named for itself
+    against the first one that was, as "reference".
+    """
+    others = {role: arm.alone(role, arms) for role in ("base", "guide")}
+    first = next((each for each in arms if each.kind == "model"), arm)
+    if arm.kind == "model" and first is not arm:
+        others["reference"] = first
+    return {
+        name: _tested(arm, other, run, results) if other is not None else None
+        for name, other in others.items()
+    }
+
+
+def _tested(arm: Arm, other: Arm, run: TaskRun, results: Results) -> dict[str, Any] | None:
+    pairs = [
+        (mine, theirs)
+        for mine, theirs in zip(results.values_of(arm, run), results.values_of(other, run), strict=True)
+        if mine is not None and theirs is not None
+    ]
+    if not pairs:
+        return None
+    mine, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    found = paired_bootstrap(mine, theirs)
+    test, p = "paired bootstrap", found.p
+    if _binary([*mine, *theirs]):
+        test = "McNemar"
+        p = mcnemar(sum(a > b for a, b in pairs), sum(a < b for a, b in pairs))
+    return {
+        "arm": other.name,
+        "difference": found.difference,
+        "interval": list(found.interval) if found.interval else None,
+        "p": p,
+        "p_holm": None,
+        "test": test,
+    }
+
+
+# How the answers were written
+
+
+def _writing(arm: Arm, answers: Sequence[Answer]) -> dict[str, Any]:
+    written = [answer for answer in answers if answer.timings]
+    steps = _total(written, "steps")
+    interventions = _total(written, "interventions")
+    counts = Counter[str]()
+    for answer in written:
+        counts.update(answer.counts)
+    alphas = [
+        answer.summary["mean_alpha"] * answer.summary["interventions"]
+        for answer in written
+        if answer.summary["mean_alpha"] is not None and answer.summary["interventions"]
+    ]
+    loops = [loop_counts(answer.text) for answer in written]
+    seconds = sum(answer.timings["total_s"] - answer.timings["first_token_s"] for answer in written)
+    following = sum(max(0, answer.summary["steps"] - 1) for answer in written)
+    asks = arm.is_pair
+    return {
+        "intervention_rate": _share(interventions, steps) if asks else None,
+        "changed_rate": _share(counts["changed"], steps) if asks else None,
+        "guide_word_rate": _share(counts["guide_words"], counts["words"]) if asks else None,
+        "mean_alpha": _share(sum(alphas), interventions) if asks else None,
+        "loop_share": _share(sum(repeated for repeated, _ in loops), sum(runs for _, runs in loops)),
+        "length": {
+            "mean_tokens": _share(_total(written, "tokens"), len(written)),
+            "mean_bytes": _share(sum(len(a.text.encode("utf-8", "replace")) for a in written), len(written)),
+        },
+        "finish_reasons": dict(Counter(answer.finish_reason for answer in answers).most_common()),
+        "tokens_per_second": _share(following, seconds),
+    }
+
+
+def _total(answers: Iterable[Answer], name: str) -> int:
+    return sum(answer.summary[name] for answer in answers)
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole > 0 else None
+
+
+def loop_counts(text: str) -> tuple[int, int]:
+    """How many runs of four words occurred before in the text, and how many runs there are."""
+    words = re.findall(r"\S+", text)
+    runs = [tuple(words[i : i + LOOP_WORDS]) for i in range(len(words) - LOOP_WORDS + 1)]
+    return len(runs) - len(set(runs)), len(runs)
+
+
+def _guide_rank(answers: Iterable[Answer]) -> dict[str, float] | None:
+    """Where the base was unsure: how it ranks the guide's favourite."""
+    answers = list(answers)
+    ranks = [rank for answer in answers for rank in answer.ranks]
+    masses = [mass for answer in answers for mass in answer.masses]
+    if not ranks:
+        return None
+    return {
+        "mean": fmean(ranks),
+        "median": float(median(ranks)),
+        **{f"top_{top}": fmean(rank < top for rank in ranks) for top in _TOPS},
+        "top_90_mass": fmean(mass < _NUCLEUS for mass in masses),
+    }
+
+
+def _options(choices: Choices | None) -> dict[str, Any] | None:
+    if choices is None:
+        return None
+    whole, by_bytes = ([float(right) for right in each if not np.isnan(right)] for each in choices)
+    if not whole:
+        return None
+    value, interval = mean_and_interval(whole)
+    normalised, around = mean_and_interval(by_bytes)
+    return {
+        "value": value,
+        "interval": interval,
+        "normalised": {"value": normalised, "interval": around},
+    }
