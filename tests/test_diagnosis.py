@@ -1,0 +1,533 @@
+"""The diagnosis of made-up pairs whose truth is known: who should be recommended, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from blendin_local.errors import EvaluationError
+from blendin_local.evaluation.costs import Costs
+from blendin_local.evaluation.diagnosis import (
+    LEAST_EXAMPLES,
+    LEAST_GAIN,
+    Gain,
+    analyse,
+    choose,
+    described,
+    gain,
+    hint,
+    uncertain_figures,
+    verdict,
+)
+from blendin_local.evaluation.pricing import Prices, Setting, halves, price, setting_of
+from blendin_local.evaluation.record import Record, empty_record
+from blendin_local.evaluation.statistics import resample_counts
+from blendin_local.steps import Calibration
+
+COSTS = Costs(base_s=0.020, guide_s=((1, 0.010), (3, 0.014)), base_only_s=0.001, blend_s=0.002)
+WORDS = 8
+"""Outcomes of the made-up vocabularies, which both models share."""
+
+Table = npt.NDArray[np.float64]
+
+
+def sharp(random: np.random.Generator, n: int) -> Table:
+    """float64[n, WORDS]: distributions of a model that mostly knows what comes."""
+    return random.dirichlet(np.full(WORDS, 0.15), n)
+
+
+def vague(random: np.random.Generator, n: int) -> Table:
+    return random.dirichlet(np.full(WORDS, 20.0), n)
+
+
+def recorded(truth: Table, base: Table, guide: Table, examples: int, seed: int = 0) -> Record:
+    """The record of two models over texts drawn from `truth`, float64[n, WORDS] each; a word is four bytes."""
+    n = len(truth)
+    random = np.random.default_rng(seed)
+    drawn = np.minimum((random.random((n, 1)) > truth.cumsum(axis=1)).sum(axis=1), WORDS - 1)
+    base, guide = base.astype(np.float32), guide.astype(np.float32)
+    at = np.arange(n)
+    top_b, top_g = base.argmax(axis=1), guide.argmax(axis=1)
+    agreement = base[at, top_g]
+    above = base > agreement[:, None]
+    example = (at * examples // n).astype(np.int32)
+    sizes = np.bincount(example, minlength=examples)
+    starts = np.concatenate([[0], sizes.cumsum()[:-1]])
+    ones = np.ones(n, np.float32)
+    middle = (base + guide) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = [np.where(p > 0, p * np.log2(p / middle), 0).sum(axis=1) for p in (base, guide)]
+        entropies = [np.where(p > 0, -p * np.log2(p), 0).sum(axis=1) for p in (base, guide)]
+        guide_bits = -np.log2(np.maximum(guide[at, drawn], 2.0**-40)).astype(np.float64)
+    return Record(
+        example=example,
+        n_bytes=np.full(n, 4, np.int32),
+        p_base=base[at, drawn],
+        p_outcome=base[at, drawn],
+        p_guide=guide[at, drawn],
+        guide_mass=ones,
+        c_base=base.max(axis=1),
+        c_guide=guide.max(axis=1),
+        agreement=agreement,
+        guide_rank=above.sum(axis=1).astype(np.int32),
+        mass_above=np.where(above, base, 0).sum(axis=1).astype(np.float32),
+        base_entropy=entropies[0].astype(np.float32),
+        guide_entropy=entropies[1].astype(np.float32),
+        divergence=(sum(terms) / 2).astype(np.float32),
+        base_right=top_b == drawn,
+        guide_right=top_g == drawn,
+        consultable=np.ones(n, np.bool_),
+        guide_length=(at - starts[example]).astype(np.int32),
+        ids=tuple(f"example {place}" for place in range(examples)),
+        guide_bits=np.bincount(example, guide_bits, minlength=examples),
+        guide_tokens=sizes.astype(np.int32),
+        bytes=(4 * sizes).astype(np.int32),
+    )
+
+
+def complementary(n: int = 3000, examples: int = 60, seed: int = 1) -> Record:
+    """At each position one model knows the truth, and the other knows nothing and says so."""
+    random = np.random.default_rng(seed)
+    truth = sharp(random, n)
+    knows = random.random((n, 1)) < 0.6
+    base, guide = np.where(knows, truth, vague(random, n)), np.where(knows, vague(random, n), truth)
+    return recorded(truth, base, guide, examples, seed)
+
+
+def harmful(n: int = 3000, examples: int = 60, seed: int = 1) -> Record:
+    """The base knows the truth; the guide is as sure of something else."""
+    random = np.random.default_rng(seed)
+    truth = sharp(random, n)
+    return recorded(truth, truth, sharp(random, n), examples, seed)
+
+
+def equal(n: int = 3000, examples: int = 60, seed: int = 1) -> Record:
+    """One model twice."""
+    random = np.random.default_rng(seed)
+    truth = sharp(random, n)
+    model = 0.7 * truth + 0.3 / WORDS
+    return recorded(truth, model, model, examples, seed)
+
+
+def superior_guide(n: int = 3000, examples: int = 60, seed: int = 1) -> Record:
+    """The guide knows the truth; the base is sure of something else."""
+    random = np.random.default_rng(seed)
+    truth = sharp(random, n)
+    return recorded(truth, sharp(random, n), truth, examples, seed)
+
+
+def chosen(result: dict[str, Any]) -> Setting:
+    return setting_of(result["recommendation"]["setting"])
+
+
+# What is recommended
+
+
+def test_two_that_complete_each_other_are_blended() -> None:
+    result = analyse(complementary(), COSTS, seed=0)
+    recommendation = result["recommendation"]
+    assert recommendation["setting"] == result["best"]
+    assert chosen(result).method not in ("base", "guide")
+    assert recommendation["interval"][0] > 0.2
+    assert result["verdict"].startswith("Blend: on 30 held-out answers ")
+    assert "fewer bits than the base alone (95 % interval " in result["verdict"]
+    assert "fewer than the guide alone (" in result["verdict"]
+    held = recommendation["held_out_bits_per_byte"] / recommendation["held_out_single"]
+    assert recommendation["gain"] == pytest.approx(1 - held)
+
+
+def test_a_guide_that_only_harms_is_left_out() -> None:
+    result = analyse(harmful(), COSTS, seed=0)
+    assert chosen(result) == Setting("base")
+    assert result["recommendation"]["single"] == "base"
+    assert result["recommendation"]["gain"] == 0
+    assert result["recommendation"]["interval"] == [0, 0]
+    assert result["verdict"].startswith("Use the base alone: no blend is clearly better.")
+    assert "fewer than the guide alone" in result["verdict"]
+
+
+def test_a_base_that_is_sure_of_the_wrong_thing_is_left_out() -> None:
+    result = analyse(superior_guide(), COSTS, seed=0)
+    assert chosen(result) == Setting("guide")
+    assert result["recommendation"]["single"] == "guide"
+    assert result["verdict"].startswith("Use the guide alone: ")
+
+
+def test_one_model_twice_is_not_worth_a_second() -> None:
+    record = equal()
+    result = analyse(record, COSTS, seed=0)
+    assert chosen(result) == setting_of(result["best"]) == Setting("base")
+    assert result["verdict"].startswith("Use the base alone: ")
+    assert result["prior"]["value"] == 0
+    # Bytes that are several tokens let every blend gain a little, and always: clear, but worth nothing.
+    folded = replace(record, p_outcome=np.minimum(record.p_outcome * np.float32(1.0005), 1))
+    result = analyse(replace(folded, p_guide=folded.p_outcome), COSTS, seed=0)
+    assert setting_of(result["best"]) != Setting("base")
+    assert chosen(result) == Setting("base")
+    assert (
+        " is hardly better: 0.0" in result["recommendation"]["reason"]
+        or "as many" in (result["recommendation"]["reason"])
+    )
+    assert result["verdict"].startswith("Use the base alone: ")
+
+
+@pytest.mark.parametrize("examples", [1, 2, 4, 2 * LEAST_EXAMPLES - 1])
+def test_a_few_answers_are_too_few(examples: int) -> None:
+    result = analyse(complementary(n=50 * examples, examples=examples), COSTS, seed=0)
+    assert chosen(result).method in ("base", "guide")
+    assert result["verdict"].startswith("Too little data to say: ")
+    json.dumps(result, allow_nan=False)
+
+
+def test_enough_answers_are_enough() -> None:
+    result = analyse(complementary(n=500, examples=2 * LEAST_EXAMPLES), COSTS, seed=0)
+    assert result["verdict"].startswith("Blend: ")
+
+
+def test_what_may_be_chance_is_said_to_be() -> None:
+    """Ten short answers of two models that are nearly one: nothing is clear, and much is possible."""
+    random = np.random.default_rng(3)
+    truth = sharp(random, 60)
+    base, guide = (0.6 * truth + 0.4 * vague(random, 60) for _ in range(2))
+    verdicts = {
+        analyse(recorded(truth, base, guide, 12, seed), COSTS, seed=0)["verdict"] for seed in range(8)
+    }
+    assert any("Too little data to say" in words and "may be chance" in words for words in verdicts)
+
+
+@pytest.mark.parametrize("make", [complementary, harmful, equal, superior_guide])
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_that_the_other_half_shows_to_be_worse_is_recommended(make: Any, seed: int) -> None:
+    record = make(n=600, examples=24, seed=seed)
+    result = analyse(record, COSTS, seed=seed)
+    fitting, held_out = halves(record.examples, seed)
+    prices = price(record, COSTS, fitting)
+    place = prices.settings.index(chosen(result))
+    counts = resample_counts(len(held_out), seed=99)
+    for single in (0, 1):
+        high = gain(prices, place, single, held_out, counts).high
+        assert high is not None and high > -0.005
+
+
+def hand_made(*bits: list[float], consultations: tuple[float, ...] = ()) -> Prices:
+    """Prices of base, guide and blends, over the examples of a half that chooses and one that judges."""
+    settings = (
+        Setting("base"),
+        Setting("guide"),
+        *(Setting("nudge", k / 10) for k in range(1, len(bits) - 1)),
+    )
+    ones = np.ones(len(bits))
+    asked = np.array(consultations or (0.0, 0.0, *[9.0] * (len(bits) - 2)))
+    return Prices(settings, np.array(bits), asked, ones, ones, (0.0,) * 11)
+
+
+FITTING, HELD_OUT = np.arange(5), np.arange(5, 10)
+
+
+def test_the_other_half_has_a_veto() -> None:
+    """The blend is best where it is chosen, and clearly worse where it is judged."""
+    prices = hand_made([10.0] * 10, [20.0] * 10, [5.0] * 5 + [15.0] * 5)
+    choice = choose(prices, empty_record(), FITTING, HELD_OUT, seed=0)
+    assert (choice.best, choice.single, choice.chosen) == (2, 0, 0)
+    assert choice.clear == Gain(0.5, 0.5, 0.5)
+    assert choice.over_base == Gain(-0.5, -0.5, -0.5)
+    assert verdict(choice, prices.settings) == (
+        "Use the base alone: no blend is clearly better. Of the best one found: on 5 held-out answers nudge "
+        "at γ 0.1 needs 50.0 % more bits than the base alone (95 % interval 50.0 % to 50.0 %) and 25.0 % "
+        "fewer than the guide alone (25.0 % to 25.0 %)."
+    )
+
+
+def test_the_veto_counts_for_a_single_model_as_well() -> None:
+    prices = hand_made([10.0] * 5 + [30.0] * 5, [20.0] * 10, [25.0] * 10)
+    choice = choose(prices, empty_record(), FITTING, HELD_OUT, seed=0)
+    assert (choice.best, choice.single, choice.chosen) == (0, 0, 1)
+
+
+def test_a_gain_must_be_clear_and_worth_it() -> None:
+    base, guide = [10.0] * 10, [20.0] * 10
+    unclear = [2.0, 11.0, 11.0, 11.0, 11.0] * 2
+    choice = choose(hand_made(base, guide, unclear), empty_record(), FITTING, HELD_OUT, seed=0)
+    assert (choice.best, choice.blend, choice.chosen) == (2, 2, 0)
+    assert (choice.clear.low or 0) < 0 < (choice.clear.high or 0)
+    for share, expected in ((LEAST_GAIN / 2, 0), (LEAST_GAIN * 2, 2)):
+        better = [10.0 * (1 - share)] * 10
+        choice = choose(hand_made(base, guide, better), empty_record(), FITTING, HELD_OUT, seed=0)
+        assert choice.chosen == expected
+
+
+def test_of_equal_settings_the_simplest_is_best() -> None:
+    same = [10.0] * 10
+    choice = choose(hand_made(same, same, same, same), empty_record(), FITTING, HELD_OUT, seed=0)
+    assert (choice.best, choice.single, choice.chosen, choice.blend) == (0, 0, 0, 2)
+
+
+def test_a_base_that_never_asks() -> None:
+    prices = hand_made([10.0] * 10, [20.0] * 10, [10.0] * 10, consultations=(0.0, 0.0, 0.0))
+    choice = choose(prices, empty_record(), FITTING, HELD_OUT, seed=0)
+    assert choice.blend is None
+    assert verdict(choice, prices.settings) == (
+        "Use the base alone: the base is sure everywhere and never asks the guide."
+    )
+
+
+def test_gains_by_hand() -> None:
+    prices = hand_made([10.0, 30.0], [4.0, 6.0], [0.0, 0.0])
+    counts = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
+    found = gain(prices, 1, 0, np.arange(2), counts)
+    # 1 - 10/40; resamples 1 - 8/20, .75, 1 - 12/60, at 2.5 % and 97.5 % between the outer ones and .75.
+    assert found.value == pytest.approx(0.75)
+    assert (found.low, found.high) == pytest.approx((0.6 + 0.05 * 0.15, 0.8 - 0.05 * 0.05))
+    assert gain(prices, 1, 0, np.array([0]), np.ones((3, 1))) == Gain(0.6, None, None)
+    assert gain(prices, 1, 2, np.arange(2), counts) == Gain(None, None, None)
+    assert gain(prices, 1, 0, np.array([], np.intp), np.zeros((3, 0))) == Gain(None, None, None)
+
+
+# The whole result
+
+
+KEYS = {
+    "base": ("bits_per_byte", "interval", "tokens_per_second", "bytes_per_second", "accuracy"),
+    "guide": ("bits_per_byte", "interval", "tokens_per_second", "bytes_per_second", "accuracy"),
+    "settings": None,
+    "best": (
+        "method",
+        "gamma",
+        "alpha",
+        "prior",
+        "bits_per_byte",
+        "interval",
+        "held_out_bits_per_byte",
+        "intervention_rate",
+        "tokens_per_second",
+        "bytes_per_second",
+        "pareto",
+    ),
+    "recommendation": (
+        "setting",
+        "single",
+        "held_out_bits_per_byte",
+        "held_out_single",
+        "gain",
+        "interval",
+        "reason",
+    ),
+    "prior": ("value", "per_gamma"),
+    "calibration": ("base", "guide"),
+    "uncertain": (
+        "gamma",
+        "positions",
+        "share",
+        "base_right",
+        "guide_right",
+        "both_right",
+        "only_base_right",
+        "only_guide_right",
+        "neither_right",
+        "mean_divergence",
+        "guide_rank",
+    ),
+    "hint": ("intervention_rate", "level", "above", "note"),
+    "verdict": None,
+}
+
+
+def test_the_result_has_the_keys_that_reports_read() -> None:
+    result = analyse(complementary(n=600, examples=20), COSTS, seed=0)
+    assert list(result) == list(KEYS)
+    for name, inner in KEYS.items():
+        if inner is not None:
+            assert tuple(result[name]) == inner, name
+    assert tuple(result["uncertain"]["guide_rank"]) == (
+        "mean",
+        "median",
+        "top_10",
+        "top_50",
+        "top_100",
+        "top_90_mass",
+    )
+    assert all(tuple(row) == KEYS["best"] for row in result["settings"])
+    assert result["best"] in result["settings"]
+    assert result["recommendation"]["setting"] in result["settings"]
+    json.dumps(result, allow_nan=False)
+
+
+def test_the_same_seed_gives_the_same_result() -> None:
+    record = complementary(n=400, examples=20)
+    assert analyse(record, COSTS, seed=5) == analyse(record, COSTS, seed=5)
+    assert analyse(record, COSTS, seed=5) != analyse(record, COSTS, seed=6)
+
+
+def test_the_best_is_chosen_on_the_fitting_half_alone() -> None:
+    """Another held-out half changes neither the best setting, nor the priors, nor the curves."""
+    fitting, held_out = halves(20, 0)
+    good, bad = complementary(n=1000, examples=20), harmful(n=1000, examples=20)
+    mixed_places = [good.select(fitting), bad.select(held_out)]
+    order = np.argsort(np.concatenate([fitting, held_out]))
+    from blendin_local.evaluation.record import join_records
+
+    joined = join_records(mixed_places)
+    mixed = join_records([joined.select([place]) for place in order])
+    one, other = analyse(good, COSTS, seed=0), analyse(mixed, COSTS, seed=0)
+    assert setting_of(one["best"]) == setting_of(other["best"])
+    assert one["prior"] == other["prior"]
+    for model in ("base", "guide"):
+        assert one["calibration"][model]["curve"] == other["calibration"][model]["curve"]
+    assert one["recommendation"]["gain"] != other["recommendation"]["gain"]
+
+
+def test_singles_are_over_all_examples() -> None:
+    record = complementary(n=400, examples=20)
+    result = analyse(record, COSTS, seed=0)
+    bits = float(-np.log2(record.p_base.astype(np.float64)).sum())
+    assert result["base"]["bits_per_byte"] == pytest.approx(bits / 1600)
+    assert result["base"]["accuracy"] == pytest.approx(record.base_right.mean())
+    assert result["guide"]["bits_per_byte"] == pytest.approx(record.guide_bits.sum() / 1600)
+    assert result["guide"]["tokens_per_second"] == pytest.approx(1 / 0.011)
+    # Inside a character only one of them has something to say.
+    masked = replace(record, consultable=record.base_right)
+    assert analyse(masked, COSTS, seed=0)["base"]["accuracy"] == 1
+
+
+def test_the_curves_are_what_the_chat_reads() -> None:
+    result = analyse(complementary(), COSTS, seed=0)
+    for model in ("base", "guide"):
+        found = result["calibration"][model]
+        curve = Calibration(*(tuple(values) for values in found["curve"].values()))
+        assert 0 <= curve(0.1) <= curve(0.9) <= 1
+        assert found["fitted_on"] == found["measured_on"] == 1500
+        # Both models know what they know: the curve is about the diagonal.
+        assert curve(0.5) == pytest.approx(0.5, abs=0.12)
+        assert found["ece_raw"] < 0.06
+        assert found["ece_fitted"] < 0.06
+
+
+def test_a_record_without_text_is_an_error() -> None:
+    record = complementary(n=40, examples=4)
+    for nothing in (empty_record(), replace(record, bytes=np.zeros(4, np.int32)), record.select([])):
+        with pytest.raises(EvaluationError):
+            analyse(nothing, COSTS, seed=0)
+
+
+def test_empty_answers_do_no_harm() -> None:
+    record = complementary(n=400, examples=20)
+    padded = replace(
+        record,
+        ids=(*record.ids, *"abcdefgh"),
+        guide_bits=np.concatenate([record.guide_bits, np.zeros(8)]),
+        guide_tokens=np.concatenate([record.guide_tokens, np.zeros(8, np.int32)]),
+        bytes=np.concatenate([record.bytes, np.zeros(8, np.int32)]),
+    )
+    result = analyse(padded, COSTS, seed=0)
+    json.dumps(result, allow_nan=False)
+    assert result["base"]["bits_per_byte"] == pytest.approx(
+        analyse(record, COSTS, seed=0)["base"]["bits_per_byte"]
+    )
+
+
+# Where the base is unsure
+
+
+def test_who_is_right_where_the_base_is_unsure() -> None:
+    n = 5
+    record = recorded(*(np.full((n, WORDS), 1 / WORDS) for _ in range(3)), 1)
+    record = replace(
+        record,
+        c_base=np.array([0.1, 0.39, 0.2, 0.4, 0.3], np.float32),
+        consultable=np.array([True, True, True, True, False]),
+        base_right=np.array([True, False, False, True, True]),
+        guide_right=np.array([True, True, False, True, True]),
+        divergence=np.array([0.25, 0.5, 0.75, 9, 9], np.float32),
+        guide_rank=np.array([0, 10, 200, 0, 0], np.int32),
+        mass_above=np.array([0.0, 0.5, 0.95, 0, 0], np.float32),
+    )
+    assert uncertain_figures(record) == {
+        "gamma": 0.4,
+        "positions": 3,
+        "share": 3 / 5,
+        "base_right": pytest.approx(1 / 3),
+        "guide_right": pytest.approx(2 / 3),
+        "both_right": pytest.approx(1 / 3),
+        "only_base_right": 0,
+        "only_guide_right": pytest.approx(1 / 3),
+        "neither_right": pytest.approx(1 / 3),
+        "mean_divergence": 0.5,
+        "guide_rank": {
+            "mean": 70,
+            "median": 10,
+            "top_10": pytest.approx(1 / 3),
+            "top_50": pytest.approx(2 / 3),
+            "top_100": pytest.approx(2 / 3),
+            "top_90_mass": pytest.approx(2 / 3),
+        },
+    }
+    assert uncertain_figures(record, 0.15)["positions"] == 1
+    nowhere = uncertain_figures(record, 0.0)
+    assert (nowhere["positions"], nowhere["share"]) == (0, 0)
+    assert nowhere["base_right"] is nowhere["guide_rank"]["median"] is None
+
+
+def test_the_hint_is_the_papers_rate() -> None:
+    record = recorded(*(np.full((10, WORDS), 1 / WORDS) for _ in range(3)), 1)
+    record = replace(record, c_base=np.array([0.1] * 2 + [0.4] * 8, np.float32))
+    found = hint(record)
+    assert (found["intervention_rate"], found["level"], found["above"]) == (0.2, 0.2, False)
+    assert "20.0 % of the tokens, within the hint's level of 20 %" in found["note"]
+    found = hint(record, 0.15)
+    assert found["above"]
+    assert "above the hint's level of 15 %" in found["note"]
+
+
+def test_the_hint_is_no_part_of_the_verdict() -> None:
+    record = complementary(n=600, examples=20)
+    low, high = (analyse(record, COSTS, seed=0, hint_level=level) for level in (0.0, 1.0))
+    assert (low["hint"]["above"], high["hint"]["above"]) == (True, False)
+    assert low["verdict"] == high["verdict"]
+
+
+# In words
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        (Setting("base"), "the base alone"),
+        (Setting("guide"), "the guide alone"),
+        (Setting("ensemble"), "ensemble"),
+        (Setting("blendin", 0.4), "blendin at γ 0.4"),
+        (Setting("fixed", 1.0, 0.3), "fixed at γ 1 with α 0.3"),
+        (Setting("tuned", 0.9, prior=-1.75), "tuned at γ 0.9 with prior -1.75"),
+    ],
+)
+def test_settings_in_words(setting: Setting, words: str) -> None:
+    assert described(setting) == words
+
+
+@pytest.mark.parametrize(
+    ("bits", "words"),
+    [
+        ([8.0] * 5, "20.0 % fewer bits than the base alone (95 % interval 20.0 % to 20.0 %)"),
+        ([12.0] * 5, "20.0 % more bits than the base alone (95 % interval 20.0 % to 20.0 %)"),
+        ([10.0] * 5, "as many bits as the base alone (95 % interval 0.0 % fewer to 0.0 % fewer)"),
+    ],
+)
+def test_gains_in_words(bits: list[float], words: str) -> None:
+    prices = hand_made([9.0] * 5 + [10.0] * 5, [20.0] * 10, [8.0] * 5 + bits)
+    choice = choose(prices, empty_record(), FITTING, HELD_OUT, seed=0)
+    assert words in verdict(choice, prices.settings)
+
+
+def test_an_interval_across_zero_names_both_sides() -> None:
+    prices = hand_made([10.0] * 10, [20.0] * 10, [5.0] * 5 + [4.0, 12.0, 12.0, 8.0, 9.0])
+    choice = choose(prices, empty_record(), FITTING, HELD_OUT, seed=0)
+    words = verdict(choice, prices.settings)
+    assert words.startswith("Too little data to say: half of the answers recommend nudge at γ 0.1, but on 5 ")
+    assert "10.0 % fewer bits than the base alone (95 % interval " in words
+    low = words.split("95 % interval ")[1].split(" to ")[0]
+    assert low.endswith(" % more") and math.isfinite(float(low.split()[0]))
