@@ -13,53 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from blendin_local.compare.arms import ArmWish
+from blendin_local.compare.settings import TaskWish
 from blendin_local.errors import EvaluationError
 from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
+from blendin_local.tasks.datasets_source import HUB
 
-__all__ = ["DEFAULT_LIMIT", "Plan", "RunSettings", "TaskWish", "read_plan"]
-
-DEFAULT_LIMIT = 50
-"""Questions of each task: enough to see a difference of 20 points, quick enough to wait for."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskWish:
-    """A task and where its questions come from: a file, or with `datasets` the Hugging Face hub.
-
-    limit, shots, max_tokens: None takes what the run says.
-    """
-
-    name: str
-    data: Path | None = None
-    datasets: bool = False
-    limit: int | None = None
-    shots: int | None = None
-    max_tokens: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """What holds for all arms and tasks.
-
-    limit: questions of each task, 0 for all. shots: worked examples before each question. seed: fixes the
-    sample, the examples and the random numbers. max_tokens: longest reply, None for the task's own.
-    system: in place of the tasks' system prompts; "" for none at all. options: score multiple choice by the
-    likelihood of its options too. text: for the fidelity of quantizations to `reference`, the first
-    single model unless named; n_ctx_text, chunks: how it is cut. judge, judge_model: who judges.
-    """
-
-    limit: int = DEFAULT_LIMIT
-    shots: int = 0
-    seed: int = 0
-    max_tokens: int | None = None
-    system: str | None = None
-    options: bool = True
-    text: Path | None = None
-    reference: str = ""
-    text_ctx: int = 512
-    chunks: int | None = None
-    judge: str = ""
-    judge_model: str = ""
+__all__ = ["Plan", "read_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +26,7 @@ class Plan:
     arms: tuple[ArmWish, ...] = ()
     tasks: tuple[TaskWish, ...] = ()
     run: Mapping[str, Any] = field(default_factory=dict)
-    """The fields of `RunSettings` that the file sets."""
+    """The fields of `settings.RunSettings` that the file sets."""
 
 
 _BLEND, _SAMPLING = setting_names(BlendSettings), setting_names(SamplingSettings)
@@ -172,8 +131,10 @@ class _Reader:
             raise self.wrong(where, "a task needs a name")
         if bool(values.get("data")) == bool(values.get("datasets")):
             raise self.wrong(where, "a task needs data = FILE, or datasets = true")
-        if "data" in values:
-            values["data"] = self.path(values["data"])
+        if values.pop("datasets", False):
+            values["data"] = HUB
+        elif not values["data"].startswith(HUB):
+            values["data"] = str(self.path(values["data"]))
         return TaskWish(**values)
 
     def run(self, document: dict[str, Any]) -> dict[str, Any]:

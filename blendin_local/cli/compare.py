@@ -1,0 +1,238 @@
+"""`blendin compare`: pairs, methods and single models side by side on tasks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blendin_local.cli import INTERRUPTED
+from blendin_local.cli.compare_options import (
+    arm_options,
+    output_options,
+    run_options,
+    task_options,
+    text_options,
+)
+from blendin_local.cli.options import (
+    flags_named,
+    format_options,
+    formats_of,
+    model_options,
+    model_options_of,
+    sampling_options,
+)
+from blendin_local.errors import EvaluationError
+from blendin_local.inert import encodable
+
+if TYPE_CHECKING:
+    from blendin_local.cli.compare_progress import CompareProgress
+    from blendin_local.compare.answers import Answers
+    from blendin_local.compare.comparison import Comparison, Found, Scorer
+    from blendin_local.compare.run import Load
+
+_LONGEST_TEXT = 1 << 28  # bytes; a device such as /dev/zero never ends
+_OUTPUTS = {
+    "csv_file": "--csv",
+    "markdown_file": "--markdown",
+    "report_file": "--report",
+    "answers_file": "--answers",
+}
+
+
+@click.command()
+@click.argument("plan", required=False, type=click.Path(dir_okay=False), metavar="[PLAN.toml]")
+@arm_options
+@sampling_options
+@format_options
+@task_options
+@run_options
+@text_options
+@model_options
+@output_options
+def compare(**values: Any) -> None:
+    """Compare pairs, methods and single models on tasks, with honest statistics.
+
+    The base alone and the guide alone of every pair stand in the table. Decoding is greedy unless
+    --temperature says otherwise. Every answer is kept: a comparison that is stopped or extended goes on
+    where it was, and a changed setting never meets an old answer. Arms, tasks and settings can also come
+    from a PLAN (docs/compare.md); what is typed wins over it.
+    """
+    _check_outputs(values)
+
+    from blendin_local.cli.compare_progress import CompareProgress
+    from blendin_local.compare.answers import Answers, answers_file
+
+    with closing(Answers(answers_file(), fresh=values["fresh"])) as answers:
+        try:
+            with CompareProgress(quiet=values["quiet"] or False) as progress:
+                found = _found(values, answers, progress)
+        except KeyboardInterrupt:
+            click.echo(
+                "Stopped: what was finished is kept, and the same command goes on from there.", err=True
+            )
+            sys.exit(INTERRUPTED)
+    _write(found, values)
+    _print(found, values)
+
+
+def _found(values: Mapping[str, Any], answers: Answers, progress: CompareProgress) -> Found:
+    from blendin_local.cli.interrupt import interrupting
+    from blendin_local.compare.comparison import compare as run
+    from blendin_local.compare.loading import offloads
+
+    comparison = _checked(values, answers, progress)
+    return run(
+        comparison,
+        answers,
+        _loader(progress),
+        judge=_judge(comparison, answers, progress),
+        watcher=progress,
+        interruptible=interrupting,
+        tell_peak=not offloads(comparison.options),
+    )
+
+
+def _checked(values: Mapping[str, Any], answers: Answers, progress: CompareProgress) -> Comparison:
+    """Everything that was typed or planned, read and checked; what takes longest comes last."""
+    from blendin_local.catalogue import load_catalogue
+    from blendin_local.cli.compare_wishes import arm_wishes, run_settings, task_wishes
+    from blendin_local.compare.answers import file_digest
+    from blendin_local.compare.arms import make_arms
+    from blendin_local.compare.comparison import Comparison, draw_tasks
+    from blendin_local.compare.plan import Plan, read_plan
+    from blendin_local.preferences import load_preferences
+
+    catalogue, preferences = load_catalogue(), load_preferences()
+    formats = formats_of(values, preferences.formats)
+    options = model_options_of(values, preferences.models)
+    plan = read_plan(Path(values["plan"]), formats) if values["plan"] else Plan()
+    settings = run_settings(plan.run, values)
+    wishes = [*plan.arms, *arm_wishes(values, formats, planned=bool(plan.arms))]
+    tasks = [*plan.tasks, *task_wishes(values["tasks"], values["data"], values["datasets"])]
+    runs = draw_tasks(tasks, settings)
+    text = _read_text(settings.text) if settings.text else b""
+    with flags_named():
+        arms = make_arms(wishes, catalogue, lambda path: file_digest(answers, path, progress.hashing))
+    return Comparison.of(arms, runs, settings, options, text)
+
+
+def _judge(comparison: Comparison, answers: Answers, progress: CompareProgress) -> Scorer | None:
+    """Who scores what rules cannot; None where nothing needs that."""
+    return None
+
+
+def _loader(progress: CompareProgress) -> Load:
+    from blendin_local.cli.loaded import stoppable
+    from blendin_local.compare.arms import ArmModel
+    from blendin_local.compare.loading import load_models
+    from blendin_local.pair import Pair
+    from blendin_local.settings import ModelOptions
+
+    def load(models: tuple[ArmModel, ...], options: ModelOptions) -> Pair:
+        shown = progress.loading(" + ".join(model.name for model in models))
+        return stoppable(lambda report: load_models(models, options, report), shown)
+
+    return load
+
+
+def _read_text(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(_LONGEST_TEXT + 1)
+        text.decode("utf-8")
+    except OSError as error:
+        raise EvaluationError(f"The text {path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise EvaluationError(f"The text {path} is not UTF-8 at byte {error.start}: convert it.") from error
+    if len(text) > _LONGEST_TEXT:
+        raise EvaluationError(f"The text {path} is longer than {_LONGEST_TEXT:,} bytes: give a part of it.")
+    if not text:
+        raise EvaluationError(f"The text {path} is empty.")
+    return text
+
+
+# What comes out
+
+
+def _check_outputs(values: Mapping[str, Any]) -> None:
+    """Raise EvaluationError for what could not be written at the end of a run of hours."""
+    if values["as_json"] and values["read"]:
+        raise EvaluationError(
+            "--read prints answers to be read, and --json data: use --answers FILE with it."
+        )
+    for name, flag in _OUTPUTS.items():
+        if values[name] is None:
+            continue
+        path = Path(values[name])
+        if path.is_dir():
+            raise EvaluationError(f"{flag} {path} is a folder: name a file in it.")
+        if not path.parent.is_dir():
+            raise EvaluationError(f"{flag} {path} cannot be written: there is no folder {path.parent}.")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise EvaluationError(f"{flag} {path} cannot be written, because you lack the permission.")
+    if values["report_file"]:
+        from blendin_local.reports.html import check_available
+
+        check_available()
+
+
+def _write(found: Found, values: Mapping[str, Any]) -> None:
+    """The files that were asked for."""
+    from blendin_local.atomic import write_text
+    from blendin_local.report import to_json
+
+    def markdown() -> str:
+        from blendin_local.reports.markdown import compare_markdown
+
+        return compare_markdown(found.document)
+
+    def csv() -> str:
+        from blendin_local.reports.csv_table import compare_csv
+
+        return compare_csv(found.document)
+
+    def page() -> str:
+        from blendin_local.reports.html import compare_page
+
+        return compare_page(found.document, found.rows)
+
+    def lines() -> str:
+        return "".join(to_json(row) + "\n" for row in found.rows)
+
+    made = {"csv_file": csv, "markdown_file": markdown, "report_file": page, "answers_file": lines}
+    for name, make in made.items():
+        if values[name] is not None:
+            path = Path(values[name])
+            try:
+                write_text(path, encodable(make()))
+            except OSError as error:
+                reason = error.strerror or error
+                raise EvaluationError(
+                    f"{path} cannot be written ({reason}); nothing is lost: run the same command again."
+                ) from error
+
+
+def _print(found: Found, values: Mapping[str, Any]) -> None:
+    """The tables on stdout, or the document; then answers to be read."""
+    if values["as_json"]:
+        from blendin_local.report import to_json
+
+        click.echo(encodable(to_json(found.document)))
+        return
+    from rich.console import Console
+
+    from blendin_local.compare.reading import side_by_side
+    from blendin_local.reports.terminal import print_compare
+
+    console = Console()
+    for part in print_compare(found.document, console.width, color=console.is_terminal):
+        console.print(part)
+    if values["read"]:
+        for line in side_by_side(found.rows, values["read"]):
+            click.echo(line)

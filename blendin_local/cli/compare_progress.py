@@ -1,0 +1,94 @@
+"""How far a comparison is, on stderr: a bar where that is a terminal, else a line for each arm."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from blendin_local.cli.terminal import is_terminal
+from blendin_local.compare.comparison import Watcher
+from blendin_local.compare.run import ArmProgress
+from blendin_local.inert import inert
+
+__all__ = ["CompareProgress", "duration"]
+
+_LARGE = 1 << 28
+"""Files smaller than this are hashed before anybody could read a message about it."""
+
+
+class CompareProgress(Watcher):
+    """Shows one line for what is under way; use it as a context manager."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._seen = not quiet and is_terminal(sys.stderr)
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[eta]}", style="dim", markup=False),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not self._seen,
+        )
+        self._line: TaskID | None = None
+        self._said = ""
+
+    def __enter__(self) -> CompareProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def arm(self, progress: ArmProgress) -> None:
+        eta = "" if progress.eta_s is None else f"{duration(progress.eta_s)} left for this arm"
+        self._show(f"{progress.arm} · {progress.task}", progress.done, progress.total, eta)
+        if progress.done == progress.total and progress.eta_s is not None:
+            self._say(f"{progress.arm}: {progress.total} questions answered")
+
+    def step(self, what: str, done: int, total: int) -> None:
+        self._show(what, done, total, "")
+        self._say(what)
+
+    def hashing(self, path: Path, done: int, size: int) -> None:
+        """A model file is read through to know it again."""
+        if size >= _LARGE:
+            self._show(f"reading {path.name} through", done >> 20, size >> 20, "MB; once for each file")
+
+    def loading(self, name: str) -> Callable[[str, float], None]:
+        """What is told how far a load is."""
+        return lambda role, share: self._show(f"loading {name} ({role})", round(100 * share), 100, "")
+
+    def _show(self, text: str, done: int, total: int, eta: str) -> None:
+        if not self._seen:
+            return
+        description = inert(text).replace("\n", " ")
+        if self._line is None:
+            self._line = self._bar.add_task(description, total=total, completed=done, eta=eta)
+        else:
+            self._bar.update(self._line, description=description, total=total, completed=done, eta=eta)
+
+    def _say(self, text: str) -> None:
+        """A line for logs, which cannot show a bar; once for each thing."""
+        if not self._quiet and not self._seen and text != self._said:
+            self._said = text
+            click.echo(inert(text), err=True)
+
+
+def duration(seconds: float) -> str:
+    """ "45 s", "3 min", "2 h 10 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02} min"

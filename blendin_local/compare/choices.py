@@ -1,0 +1,210 @@
+"""Multiple choice by the likelihood of the options: which would each arm hold the most probable?
+
+A pair's options are read once by both models; every method and threshold is priced from that record. A model
+alone reads them alone, in its own tokens. Records and likelihoods are kept with the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from blendin_local.compare.answers import Answers, digest
+from blendin_local.compare.arms import Arm, ArmModel
+from blendin_local.compare.run import Load, TaskRun, described, versions
+from blendin_local.compare.summary import Choices
+from blendin_local.errors import EvaluationError, PromptError
+from blendin_local.evaluation.pricing import bits_by_example
+from blendin_local.evaluation.record import Record, empty_record
+from blendin_local.evaluation.scoring import score_texts
+from blendin_local.model import ScoringModel, Status, common_prefix
+from blendin_local.pair import Pair
+from blendin_local.prompts import Prompt, make_prompt
+from blendin_local.settings import ModelOptions
+from blendin_local.tasks.base import Item
+
+__all__ = ["choose", "own_bits", "reading_options"]
+
+_FORMAT = 1
+_LOGIT_BYTES = 1 << 26
+"""Logits of one decode."""
+_MOST_ROWS, _BRANCHES = 64, 8
+
+Doubles = npt.NDArray[np.float64]
+Progress = Callable[[str, int, int], None]
+"""Called with what is read ("demo", a model's name), the questions done, and how many there are."""
+
+
+def reading_options(options: ModelOptions, n_vocab: int) -> ModelOptions:
+    """How models are opened to read texts: with many rows of logits, and branches of one cache."""
+    rows = max(1 + _BRANCHES, min(_MOST_ROWS, options.n_batch, _LOGIT_BYTES // (4 * max(1, n_vocab))))
+    return replace(options, n_seq=1 + _BRANCHES, n_outputs=rows, shared_cache=True)
+
+
+def choose(
+    arms: Sequence[Arm],
+    runs: Sequence[TaskRun],
+    answers: Answers,
+    load: Load,
+    options: ModelOptions,
+    progress: Progress | None = None,
+) -> dict[tuple[str, str], Choices]:
+    """By (arm, task), of tasks with options, whether the likeliest option was the right one.
+
+    Models are loaded only for what is not kept yet. Raises ModelError if a model fails, KeyboardInterrupt.
+    """
+    asked = [(run, item) for run in runs for item in run.items if _has_options(item)]
+    found: dict[tuple[str, str], Choices] = {}
+    if not asked:
+        return found
+    groups: dict[tuple[ArmModel, ...], list[Arm]] = {}
+    for arm in arms:
+        groups.setdefault(arm.models, []).append(arm)
+    for models, group in groups.items():
+        read = _Reading(models, answers, options)
+        missing = [item for _, item in asked if not read.knows(item)]
+        if missing:
+            n_vocab = max(model.header.n_vocab for model in models)
+            with closing(load(models, reading_options(options, n_vocab))) as pair:
+                for done, item in enumerate(missing):
+                    if progress:
+                        progress(" + ".join(model.name for model in models), done, len(missing))
+                    read.read(pair, item)
+        for arm in group:
+            for run in runs:
+                if any(map(_has_options, run.items)):
+                    found[arm.name, run.name] = _chosen(arm, run.items, read)
+    return found
+
+
+def _has_options(item: Item) -> bool:
+    return bool(item.options) and item.gold is not None
+
+
+def _chosen(arm: Arm, items: Sequence[Item], read: _Reading) -> Choices:
+    whole, by_bytes = np.full((2, len(items)), np.nan)
+    for place, item in enumerate(items):
+        bits = read.bits(arm, item) if _has_options(item) else None
+        if bits is not None:
+            sizes = [max(1, len(option.encode("utf-8", "replace"))) for option in item.options]
+            whole[place] = int(bits.argmin()) == item.gold
+            by_bytes[place] = int((bits / sizes).argmin()) == item.gold
+    return whole, by_bytes
+
+
+@dataclass
+class _Known:
+    """What is known of one question's options: a record of a pair, bits of a model alone, or neither where
+    they do not fit the context.
+    """
+
+    record: Record | None = None
+    bits: Doubles | None = None
+
+
+class _Reading:
+    """The options of all questions as read by one pair, or by one model alone."""
+
+    def __init__(self, models: tuple[ArmModel, ...], answers: Answers, options: ModelOptions) -> None:
+        self._models = models
+        self._answers = answers
+        self._options = options
+        self._known: dict[str, _Known] = {}
+
+    def knows(self, item: Item) -> bool:
+        key = self._key(item)
+        if key not in self._known and (kept := self._kept(key)) is not None:
+            self._known[key] = kept
+        return key in self._known
+
+    def bits(self, arm: Arm, item: Item) -> Doubles | None:
+        """float64[options]: -log2 of the probability of each; None where they could not be read."""
+        known = self._known[self._key(item)]
+        if known.record is not None:
+            return bits_by_example(known.record, arm.settings.blend) if known.record.examples else None
+        return known.bits
+
+    def read(self, pair: Pair, item: Item) -> None:
+        """Read a question's options and keep what comes of it."""
+        key = self._key(item)
+        try:
+            prompts = [
+                make_prompt(model, each.format, item.messages)
+                for model, each in zip((pair.base, pair.guide), self._models, strict=False)
+            ]
+            if len(self._models) == 1:
+                bits = [own_bits(pair.base, prompts[0], option) for option in item.options]  # type: ignore[arg-type]
+                self._known[key] = _Known(bits=np.array(bits))
+            else:
+                copies = [[prompt] * len(item.options) for prompt in prompts]
+                self._known[key] = _Known(score_texts(pair, copies[0], copies[1], item.options))
+        except (PromptError, EvaluationError):
+            # One question that does not fit must not end the comparison.
+            self._known[key] = _Known(empty_record()) if len(self._models) > 1 else _Known()
+        self._keep(key, self._known[key])
+
+    def _kept(self, key: str) -> _Known | None:
+        if len(self._models) > 1:
+            record = self._answers.record(key)
+            return _Known(record) if record is not None else None
+        found = self._answers.measurement(key)
+        if found is None:
+            return None
+        return _Known(bits=None if found["bits"] is None else np.array(found["bits"]))
+
+    def _keep(self, key: str, known: _Known) -> None:
+        if known.record is not None:
+            self._answers.keep_record(key, known.record)
+        else:
+            bits = None if known.bits is None else known.bits.tolist()
+            self._answers.keep_measurement(key, {"bits": bits})
+
+    def _key(self, item: Item) -> str:
+        return digest(
+            {
+                "format": _FORMAT,
+                "versions": versions(),
+                "what": "options",
+                "models": described(self._models),
+                "messages": [[message.role, message.content] for message in item.messages],
+                "texts": list(item.options),
+                "options": asdict(self._options),
+            }
+        )
+
+
+def own_bits(model: ScoringModel, prompt: Prompt, text: str) -> float:
+    """-log2 of a model's probability of a text after a prompt, in its own tokens.
+
+    The model's first sequence is used. Raises EvaluationError where both do not fit the context.
+    """
+    said = model.tokenize(prompt.lead + text.encode("utf-8", "replace"))
+    tokens = [*prompt.tokens, *said]
+    if not said or len(tokens) > model.n_ctx:
+        raise EvaluationError(f"A text of {len(tokens)} tokens does not fit the context of {model.name}.")
+    # As far as all options share it, the prompt is read once.
+    kept = min(common_prefix(model.cached(0), prompt.tokens), len(prompt.tokens) - 1)
+    kept = model.rewind(0, kept)
+    place, bits = kept, 0.0
+    for chunk in _chunks(len(tokens) - 1 - kept, min(model.n_batch, model.n_outputs)):
+        part = tokens[place : place + chunk]
+        wanted = [i for i in range(chunk) if place + i >= len(prompt.tokens) - 1]
+        if model.advance_rows({0: part}, {0: wanted}) is not Status.DONE:
+            raise EvaluationError(f"A text of {len(tokens)} tokens does not fit the context of {model.name}.")
+        for i in wanted:
+            logits = model.row(0, i).astype(np.float64)
+            top = float(logits.max())
+            total = top + float(np.log(np.exp(logits - top).sum()))
+            bits += (total - float(logits[tokens[place + i + 1]])) / np.log(2)
+        place += chunk
+    return float(bits)
+
+
+def _chunks(total: int, size: int) -> Iterable[int]:
+    while total > 0:
+        yield min(size, total)
+        total -= size

@@ -1,0 +1,260 @@
+"""A whole comparison: answers, likelihoods, figures on a text, judgements, and the document made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from time import perf_counter
+from typing import Any
+
+from blendin_local.compare.across import across_pairs, families
+from blendin_local.compare.answers import Answer, Answers
+from blendin_local.compare.arms import Arm, ArmModel
+from blendin_local.compare.choices import choose
+from blendin_local.compare.quantizations import compare_quantizations, reference_of, singles
+from blendin_local.compare.reading import answer_rows, disagreements
+from blendin_local.compare.run import (
+    TOO_LONG,
+    ArmProgress,
+    Interruptible,
+    Load,
+    TaskRun,
+    versions,
+    write_answers,
+)
+from blendin_local.compare.settings import RunSettings, TaskWish
+from blendin_local.compare.summary import Results, summarise
+from blendin_local.errors import EvaluationError
+from blendin_local.prompts import Message
+from blendin_local.settings import ModelOptions
+from blendin_local.tasks import chance, load_items, task_named
+from blendin_local.tasks.base import Item, Score, Task
+
+__all__ = ["Comparison", "Found", "Watcher", "compare", "draw_tasks"]
+
+Scorer = Callable[[TaskRun, Item, Answer, str], Score]
+"""What a judge makes of an answer, to be told apart from others by its key."""
+
+
+class Watcher:
+    """Told how far a comparison is; this one keeps quiet."""
+
+    def arm(self, progress: ArmProgress) -> None:
+        """An answer was begun or finished."""
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """Something else is under way: "options: demo", "text: model", "judge"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What is to be compared, all of it checked. text: for the fidelity of models, b"" for none.
+
+    reference: of these; None where there is no text.
+    """
+
+    arms: tuple[Arm, ...]
+    runs: tuple[TaskRun, ...]
+    settings: RunSettings = field(default_factory=RunSettings)
+    options: ModelOptions = field(default_factory=ModelOptions)
+    text: bytes = b""
+    reference: ArmModel | None = None
+
+    @classmethod
+    def of(
+        cls,
+        arms: tuple[Arm, ...],
+        runs: tuple[TaskRun, ...],
+        settings: RunSettings,
+        options: ModelOptions,
+        text: bytes = b"",
+    ) -> Comparison:
+        """Raises EvaluationError where nothing is asked for, or the reference is not among the models."""
+        if not runs and not text:
+            raise EvaluationError(
+                "There is nothing to compare by: give a task (--task NAME --data FILE), or a --text."
+            )
+        reference = reference_of(singles(arms), settings.reference) if text else None
+        return cls(arms, runs, settings, options, text, reference)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The result document (docs/compare.md), and every answer as a row of its own."""
+
+    document: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
+def draw_tasks(wishes: Sequence[TaskWish], settings: RunSettings) -> tuple[TaskRun, ...]:
+    """Load all tasks and draw their questions, before any model is loaded. Raises EvaluationError."""
+    drawn: list[TaskRun] = []
+    for wish in wishes:
+        task = task_named(wish.name)
+        limit = settings.limit if wish.limit is None else wish.limit
+        items = load_items(
+            task,
+            wish.data,
+            shots=settings.shots if wish.shots is None else wish.shots,
+            limit=limit or None,
+            seed=settings.seed,
+        )
+        if settings.system is not None:
+            items = [replace(item, messages=_with_system(item.messages, settings.system)) for item in items]
+        longest = wish.max_tokens or settings.max_tokens or task.max_tokens
+        drawn.append(TaskRun(task.name, task, tuple(items), wish.data, longest))
+    return tuple(replace(run, name=name) for run, name in zip(drawn, _names(drawn), strict=True))
+
+
+def _with_system(messages: tuple[Message, ...], system: str) -> tuple[Message, ...]:
+    rest = tuple(message for message in messages if message.role != "system")
+    return (Message("system", system), *rest) if system.strip() else rest
+
+
+def _names(runs: Sequence[TaskRun]) -> list[str]:
+    """The tasks' names; those that come twice with their file, then with a number."""
+    from pathlib import PurePath
+
+    names = [run.name for run in runs]
+    named = [
+        f"{run.name} {PurePath(run.source).stem}" if names.count(run.name) > 1 else run.name for run in runs
+    ]
+    return [
+        name if named.count(name) == 1 else f"{name} ({named[:place].count(name) + 1})"
+        for place, name in enumerate(named)
+    ]
+
+
+def compare(
+    comparison: Comparison,
+    answers: Answers,
+    load: Load,
+    *,
+    judge: Scorer | None = None,
+    watcher: Watcher | None = None,
+    interruptible: Interruptible | None = None,
+    tell_peak: bool = True,
+) -> Found:
+    """Work out everything that is not kept yet, and put it together.
+
+    Raises KeyboardInterrupt at Ctrl-C, with all finished answers kept; ModelError or EvaluationError where
+    a model or a judge fails, kept alike.
+    """
+    began = perf_counter()
+    watcher = watcher or Watcher()
+    arms, runs, settings = comparison.arms, comparison.runs, comparison.settings
+    more: dict[str, Any] = {"interruptible": interruptible} if interruptible else {}
+    written = write_answers(
+        arms, runs, answers, load, comparison.options, seed=settings.seed,
+        progress=watcher.arm, tell_peak=tell_peak, **more,
+    )  # fmt: skip
+    choices = (
+        choose(
+            arms, runs, answers, load, comparison.options,
+            lambda what, done, total: watcher.step(f"options: {what}", done, total),
+        )
+        if settings.options
+        else {}
+    )  # fmt: skip
+    fidelity = (
+        compare_quantizations(
+            singles(arms), comparison.reference, comparison.text, answers, load, comparison.options,
+            n_ctx=settings.text_ctx, chunks=settings.chunks, tell_peak=tell_peak,
+            progress=lambda what, done, total: watcher.step(f"text: {what}", done, total),
+        )
+        if comparison.reference
+        else []
+    )  # fmt: skip
+    scores = _scores(arms, runs, written, judge, watcher)
+    results = Results(written, scores, choices)
+    cells = summarise(arms, runs, results)
+    document = {
+        "arms": [_arm(arm, results, runs) for arm in arms],
+        "tasks": [_task(run) for run in runs],
+        "cells": cells,
+        "fidelity": fidelity,
+        "across": across_pairs(arms, runs, cells),
+        "disagreements": disagreements(arms, runs, results),
+        "seed": settings.seed,
+        "limit": settings.limit or None,
+        "max_tokens": settings.max_tokens,
+        "versions": versions(),
+        "seconds": perf_counter() - began,
+    }
+    return Found(document, answer_rows(arms, runs, results))
+
+
+def _scores(
+    arms: Sequence[Arm],
+    runs: Sequence[TaskRun],
+    written: Mapping[tuple[str, str, str], Answer],
+    judge: Scorer | None,
+    watcher: Watcher,
+) -> dict[tuple[str, str, str], Score]:
+    found = {}
+    judged = sum(len(run.items) for run in runs if run.task.needs_judge) * len(arms)
+    done = 0
+    for run in runs:
+        for arm in arms:
+            for item in run.items:
+                answer = written[arm.name, run.name, item.id]
+                if answer.finish_reason == TOO_LONG:
+                    score = Score(None, "", "the prompt does not fit the context")
+                elif run.task.needs_judge and judge is not None:
+                    watcher.step("judge", done, judged)
+                    score = judge(run, item, answer, arm.name)
+                    done += 1
+                else:
+                    score = run.task.score(item, answer.text)
+                found[arm.name, run.name, item.id] = score
+    return found
+
+
+def _task(run: TaskRun) -> dict[str, Any]:
+    task: Task = run.task
+    return {
+        "name": run.name,
+        "task": task.name,
+        "source": run.source,
+        "items": len(run.items),
+        "metric": task.metric,
+        "scale": list(task.scale),
+        "chance": chance(run.items),
+        "max_tokens": run.max_tokens,
+    }
+
+
+def _arm(arm: Arm, results: Results, runs: Sequence[TaskRun]) -> dict[str, Any]:
+    peaks = [
+        answer.peak_memory
+        for run in runs
+        for answer in results.answers_of(arm, run)
+        if answer.peak_memory is not None
+    ]
+    roles = {"base": arm.base, "guide": arm.guide}
+    settings = asdict(arm.settings.blend) if arm.is_pair else {}
+    settings |= asdict(arm.settings.sampling) | {"stop": list(arm.settings.stop)}
+    return {
+        "name": arm.name,
+        "kind": arm.kind,
+        "pair": arm.pair or None,
+        "base": arm.base.name if arm.base else None,
+        "guide": arm.guide.name if arm.guide else None,
+        "method": arm.method,
+        "settings": settings,
+        "files": [
+            {
+                "role": "model" if arm.kind == "model" else role,
+                "name": model.name,
+                "path": str(model.header.path),
+                "size_bytes": model.header.size_bytes,
+                "quantization": model.header.quantization,
+                "fingerprint": model.sha256,
+                "format": model.format.name,
+            }
+            for role, model in roles.items()
+            if model is not None
+        ],
+        "peak_memory": max(peaks, default=None),
+        "family": families(arm),
+    }  # fmt: skip
