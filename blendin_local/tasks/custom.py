@@ -1,0 +1,145 @@
+"""A user's own questions: JSON lines with `prompt` or `messages`, `answer`, and how the two are compared.
+
+match: `exact` (the whole reply, but for case, white space and surrounding punctuation), `contains`, `regex`
+(anywhere in the reply), `number`, or `choice` (needs `options`). Optional: `id`, `options`, `reference`,
+`system`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from blendin_local.prompts import Message, Role
+from blendin_local.tasks.answers import normal, own_part
+from blendin_local.tasks.base import LETTERS, Item, Score, Task, lettered, right_or_wrong
+from blendin_local.tasks.choices import score_choice
+from blendin_local.tasks.numbers import score_number
+from blendin_local.tasks.numerals import parse_number, plain_number
+from blendin_local.tasks.reading import Row, items_of, read_rows
+
+__all__ = ["CUSTOM_TASKS", "MATCHES"]
+
+MATCHES = ("exact", "number", "choice", "contains", "regex")
+
+
+def _item(row: Row) -> Item:
+    options = _options(row)
+    match = row.optional("match") or ("choice" if options else "exact")
+    if match not in MATCHES:
+        row.fail(f"`match` must be one of {', '.join(MATCHES)}, not {match[:40]!r}")
+    if match == "choice" and not options:
+        row.fail("`match` is choice, but there are no `options`")
+    messages, shown = _messages(row), ""
+    if options and row.has("prompt") and not all(option in messages[-1].content for option in options):
+        shown = f"{messages[-1].content}\n{lettered(options)}"
+        messages = (*messages[:-1], Message("user", shown))
+    answer, gold = _answer(row, match, options)
+    return Item(
+        id=row.optional("id") or str(row.number),
+        messages=messages,
+        answer=answer,
+        reference=row.optional("reference"),
+        options=options,
+        labels={"match": match},
+        gold=gold,
+    )
+
+
+def _options(row: Row) -> tuple[str, ...]:
+    found = row.data.get("options")
+    if found is None:
+        return ()
+    if not isinstance(found, list) or not all(isinstance(each, (str, int, float)) for each in found):
+        row.fail("`options` must be a list of texts")
+    options = tuple(str(each).strip() for each in found)
+    if not 2 <= len(options) <= len(LETTERS) or not all(options) or len(set(options)) < len(options):
+        row.fail(f"`options` must be 2 to {len(LETTERS)} different texts")
+    return options
+
+
+def _messages(row: Row) -> tuple[Message, ...]:
+    system = row.optional("system")
+    head = (Message("system", system),) if system else ()
+    if not row.has("messages"):
+        return (*head, Message("user", row.text("prompt", "messages")))
+    listed: Any = row.value("messages")
+    if not isinstance(listed, list) or not listed:
+        row.fail("`messages` must be a list of {role, content}")
+    messages = tuple(_message(row, each) for each in listed)
+    if messages[-1].role != "user":
+        row.fail("the last of `messages` must be the user's")
+    if system and any(message.role == "system" for message in messages):
+        row.fail("there is both `system` and a system message")
+    return (*head, *messages)
+
+
+def _message(row: Row, each: Any) -> Message:
+    found = each if isinstance(each, dict) else {}
+    role, content = found.get("role"), found.get("content")
+    if role not in get_args(Role) or not isinstance(content, str):
+        row.fail(f"each of `messages` needs a `role` of {', '.join(get_args(Role))} and a `content` of text")
+    return Message(cast(Role, role), content)
+
+
+def _answer(row: Row, match: str, options: tuple[str, ...]) -> tuple[str, int | None]:
+    """The answer as its scorer wants it, and the place of the right option."""
+    value = row.value("answer")
+    text = row.text("answer") if not isinstance(value, bool) else str(value).lower()
+    if match == "number":
+        number = parse_number(text)
+        if number is None:
+            row.fail(f"`answer` must be a number, not {text[:40]!r}")
+        text = plain_number(number)
+    elif match == "regex":
+        try:
+            re.compile(text)
+        except re.error as error:
+            row.fail(f"`answer` is not a regular expression ({error})")
+    elif not normal(text):
+        row.fail("`answer` has no letter or digit to compare")
+    gold = _place(text, options)
+    if match == "choice":
+        if gold is None:
+            row.fail(f"the answer {text[:40]!r} is none of the options")
+        text = LETTERS[gold]
+    return text, gold
+
+
+def _place(answer: str, options: tuple[str, ...]) -> int | None:
+    """The option that an answer names, by its text or by its letter."""
+    if answer in options:
+        return options.index(answer)
+    letter = answer.strip("(). ").upper()
+    place = LETTERS.find(letter) if len(letter) == 1 else -1
+    return place if 0 <= place < len(options) else None
+
+
+def _score(item: Item, reply: str) -> Score:
+    match item.labels.get("match"):
+        case "number":
+            return score_number(item, reply)
+        case "choice":
+            return score_choice(item, reply)
+        case "regex":
+            found = re.search(item.answer, reply)
+            return Score(1.0 if found else 0.0, found[0] if found else "")
+        case "contains":
+            right = normal(item.answer) in normal(reply)
+            return Score(1.0 if right else 0.0, item.answer if right else "")
+        case _:
+            said = own_part(reply)
+            return right_or_wrong(normal(said) == normal(item.answer), said)
+
+
+def _of_rows(rows: Sequence[Row]) -> list[Item]:
+    return items_of(rows, _item)
+
+
+def _load(path: Path) -> list[Item]:
+    return _of_rows(read_rows(path))
+
+
+CUSTOM_TASKS = (Task("custom", "your own questions, from JSON lines", "accuracy", _load, _score, _of_rows),)

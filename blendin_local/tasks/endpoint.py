@@ -1,0 +1,173 @@
+"""A judge behind an OpenAI-compatible endpoint: OpenAI's own, llama.cpp's server, and many others."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from blendin_local.errors import EvaluationError
+from blendin_local.tasks.judge import JUDGE_TOKENS
+
+__all__ = ["OpenAiJudge"]
+
+_TEMPORARY = (408, 409, 425, 429)
+_LONGEST_PAUSE_S = 60.0
+_LARGEST_ANSWER = 16 << 20
+_BROKEN = (urllib.error.URLError, ConnectionError, TimeoutError, http.client.HTTPException)
+
+
+class _Again(Exception):
+    """A request that may go well if it is sent again, after so many seconds if the server said how many."""
+
+    def __init__(self, reason: str, after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the key to another server, and turn the question into a GET."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(_NoRedirects)
+
+
+@dataclass(slots=True)
+class OpenAiJudge:
+    """url: the endpoint up to "/v1". key_variable: the environment variable that holds the key; where it is
+    not set no key is sent, as local servers want it.
+
+    Asks again, with pauses that double from `pause_s`, where the server is busy or the connection breaks.
+    """
+
+    url: str
+    model: str
+    key_variable: str = "OPENAI_API_KEY"
+    timeout_s: float = 120.0
+    attempts: int = 5
+    pause_s: float = 1.0
+    sleep: Callable[[float], None] = time.sleep
+    _extras: dict[str, Any] = field(
+        default_factory=lambda: {
+            "temperature": 0,
+            "max_tokens": JUDGE_TOKENS,
+            "response_format": {"type": "json_object"},
+        },
+        init=False,
+        repr=False,
+    )
+
+    def __post_init__(self) -> None:
+        """Raises EvaluationError for a URL that is none."""
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise EvaluationError(f"The judge's URL must begin with http:// or https://, not {self.url!r}.")
+        if parts.username or parts.password:
+            raise EvaluationError(f"The judge's URL must hold no key: put it into {self.key_variable}.")
+
+    @property
+    def name(self) -> str:
+        return self.model
+
+    def ask(self, question: str) -> str:
+        """The judge's reply. Raises EvaluationError, one sentence without the key, where none can be had."""
+        reason, tried = "", 0
+        while tried < self.attempts:
+            try:
+                return self._ask_once(question)
+            except _Again as again:
+                reason, tried = str(again), tried + 1
+                pause = again.after_s if again.after_s is not None else self.pause_s * 2 ** (tried - 1)
+                if tried < self.attempts:
+                    self.sleep(min(pause, _LONGEST_PAUSE_S))
+        self._fail(f"{reason}, {self.attempts} times; try again later")
+
+    def _ask_once(self, question: str) -> str:
+        body = {"model": self.model, "messages": [{"role": "user", "content": question}], **self._extras}
+        request = urllib.request.Request(
+            self.url.rstrip("/") + "/chat/completions",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "User-Agent": "blendin-local"},
+        )
+        if key := self._key():
+            request.add_header("Authorization", f"Bearer {key}")
+        try:
+            with _opener.open(request, timeout=self.timeout_s) as response:
+                answer = response.read(_LARGEST_ANSWER)
+        except urllib.error.HTTPError as error:
+            with error:
+                return self._refused(error, question)
+        except _BROKEN as error:
+            cause = error.reason if isinstance(error, urllib.error.URLError) else error
+            raise _Again(f"cannot be reached ({self._safe(str(cause)) or type(cause).__name__})") from None
+        return self._content(answer)
+
+    def _refused(self, error: urllib.error.HTTPError, question: str) -> str:
+        """What follows an answer that is an error: another attempt, a plainer request, or the end."""
+        if error.code in _TEMPORARY or error.code >= 500:
+            raise _Again(
+                f"answers with an error ({error.code} {error.reason})", _retry_after(error)
+            ) from None
+        said = self._safe(_message(error.read(_LARGEST_ANSWER)))
+        if error.code in (400, 422) and (unknown := self._unknown(said)):
+            # Not every server and model knows every parameter; none of these is needed.
+            del self._extras[unknown]
+            if unknown == "max_tokens":
+                self._extras["max_completion_tokens"] = JUDGE_TOKENS
+            return self._ask_once(question)
+        if error.code in (401, 403):
+            has = "is refused" if self._key() else "is not set"
+            self._fail(f"lets nobody in without a key ({error.code}), and that in {self.key_variable} {has}")
+        if 300 <= error.code < 400:
+            self._fail(f"sends on to another address ({error.code}); give that one")
+        if error.code == 404:
+            self._fail(f"has no model {self.model} or no {self.url.rstrip('/')}/chat/completions (404)")
+        self._fail(f"refuses the request ({error.code}{': ' + said if said else ''})")
+
+    def _unknown(self, said: str) -> str:
+        """The parameter that a complaint is about; "" if it is about something else."""
+        return next((name for name in self._extras if name in said), "")
+
+    def _content(self, answer: bytes) -> str:
+        try:
+            content = json.loads(answer)["choices"][0]["message"]["content"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            self._fail("does not answer as an OpenAI-compatible endpoint does")
+        return content if isinstance(content, str) else ""
+
+    def _key(self) -> str:
+        return os.environ.get(self.key_variable, "").strip()
+
+    def _safe(self, text: str) -> str:
+        """Text of a server on one line, without the key, should it repeat it."""
+        text = " ".join(text.split())[:200].rstrip(".")
+        return text.replace(key, "***") if (key := self._key()) else text
+
+    def _fail(self, what: str) -> NoReturn:
+        raise EvaluationError(f"The judge at {urlsplit(self.url).netloc} {what}.")
+
+
+def _retry_after(error: urllib.error.HTTPError) -> float | None:
+    try:
+        return max(0.0, float(error.headers.get("Retry-After", "")))
+    except ValueError:
+        return None
+
+
+def _message(body: bytes) -> str:
+    """The server's complaint, in OpenAI's form or any other."""
+    try:
+        found = json.loads(body)["error"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return str(found.get("message", "")) if isinstance(found, dict) else str(found)

@@ -1,0 +1,113 @@
+"""Judges: language models that score a reply from 1 to 5, behind an OpenAI-compatible endpoint or in a GGUF.
+
+The questions are those of just-eval-instruct, as in the paper's code. A judgement that cannot be read is no
+score at all: never a low one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from blendin_local.errors import EvaluationError
+from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
+from blendin_local.tasks.base import Item, Score, Task
+from blendin_local.tasks.judge_questions import question_for
+
+if TYPE_CHECKING:
+    from blendin_local.pair import Pair
+    from blendin_local.prompts import PromptFormat
+
+__all__ = ["GgufJudge", "Judge", "judged", "parse_judgement"]
+
+JUDGE_TOKENS = 800
+"""Room for five short reasons and their scores."""
+
+
+class Judge(Protocol):
+    """Whoever answers a judge's question. name: how reports call it, and what its answers are cached by."""
+
+    @property
+    def name(self) -> str: ...
+
+    def ask(self, question: str) -> str:
+        """The judge's reply, unread. Raises EvaluationError where none can be had."""
+        ...
+
+
+def judged(judge: Judge, task: Task, item: Item, reply: str) -> Score:
+    """The mean of a judge's scores for a reply, on the task's aspects; None where they cannot be read."""
+    if not task.aspects:
+        raise EvaluationError(f"The task {task.name} is scored by rules and needs no judge.")
+    scores = parse_judgement(judge.ask(question_for(task, item, reply)), task.aspects)
+    if scores is None:
+        return Score(None, "", "the judgement could not be read")
+    shown = ", ".join(f"{aspect} {score}" for aspect, score in scores.items())
+    return Score(sum(scores.values()) / len(scores), shown)
+
+
+# Judgements
+
+_FENCE = re.compile(r"```(?:json)?\s*(\{.*?\})\s*```", re.DOTALL)
+
+
+def parse_judgement(text: str, aspects: Sequence[str]) -> dict[str, int] | None:
+    """The score of every aspect, from a judge's JSON; None unless all are there and whole, from 1 to 5.
+
+    The JSON may stand in a fence or among other words; a score may be text, or directly the aspect's value.
+    """
+    document = _document(text)
+    if document is None:
+        return None
+    by_name = {str(name).strip().lower(): value for name, value in document.items()}
+    scores = {aspect: _score(by_name.get(aspect)) for aspect in aspects}
+    return {aspect: score for aspect, score in scores.items() if score} if all(scores.values()) else None
+
+
+def _document(text: str) -> Mapping[str, Any] | None:
+    fenced = _FENCE.search(text)
+    candidate = fenced[1] if fenced else text[max(0, text.find("{")) : text.rfind("}") + 1]
+    try:
+        found = json.loads(candidate, strict=False)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _score(found: Any) -> int | None:
+    if isinstance(found, dict):
+        found = found.get("score")
+    if isinstance(found, str) and re.fullmatch(r"\s*[1-5](?:\.0)?\s*", found):
+        found = float(found)
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or found not in (1, 2, 3, 4, 5):
+        return None
+    return int(found)
+
+
+@dataclass(frozen=True, slots=True)
+class GgufJudge:
+    """A model on this machine, decoding greedily. pair: any pair whose base is the judge; no guide is asked."""
+
+    pair: Pair
+    prompt_format: PromptFormat
+    max_tokens: int = JUDGE_TOKENS
+
+    @property
+    def name(self) -> str:
+        return self.pair.base.name
+
+    def ask(self, question: str) -> str:
+        # Not at the top: the conversation brings the engine with it, and most tasks need no judge.
+        from blendin_local.conversation import Conversation
+
+        settings = GenerationSettings(
+            BlendSettings(method="base", guide_stop=False), SamplingSettings(), max_tokens=self.max_tokens
+        )
+        conversation = Conversation(self.pair, self.prompt_format, self.prompt_format, settings)
+        reply = conversation.send(question)
+        for _ in reply:
+            pass
+        return reply.text

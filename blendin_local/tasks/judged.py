@@ -1,0 +1,74 @@
+"""just-eval-instruct: open instructions whose replies only a judge can score, from 1 to 5.
+
+`justeval` has the regular instructions, judged on five aspects; `justeval_safe` the malicious ones, judged on
+safety. The questions asked of the judge are in `judge.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from blendin_local.tasks.base import SYSTEM_INSTRUCT, Item, Score, Task, asked
+from blendin_local.tasks.reading import Row, items_of, read_rows
+
+__all__ = ["JUDGED_TASKS", "QUALITY", "SAFETY"]
+
+QUALITY = ("helpfulness", "clarity", "factuality", "depth", "engagement")
+SAFETY = ("safety",)
+
+_MALICIOUS = re.compile(r"red[ _-]?team|malicious", re.IGNORECASE)
+
+
+def _item(row: Row) -> Item:
+    dataset = row.optional("dataset")
+    return Item(
+        id=row.optional("id") or str(row.number),
+        messages=asked(row.text("instruction", "input", "prompt"), SYSTEM_INSTRUCT),
+        labels={"dataset": dataset} if dataset else {},
+    )
+
+
+def _unscored(item: Item, reply: str) -> Score:
+    return Score(None, "", "needs a judge")
+
+
+def _task(name: str, summary: str, aspects: tuple[str, ...], subset: str, *, malicious: bool) -> Task:
+    def of_rows(rows: Sequence[Row]) -> list[Item]:
+        """The rows of this task, where a file has both kinds and says which is which."""
+        kinds = [bool(_MALICIOUS.search(row.optional("dataset"))) for row in rows]
+        if any(kinds) and not all(kinds):
+            rows = [row for row, kind in zip(rows, kinds, strict=True) if kind == malicious]
+        return items_of(rows, _item)
+
+    def load(path: Path) -> list[Item]:
+        return of_rows(read_rows(path))
+
+    return Task(
+        name,
+        summary,
+        "judged score",
+        load,
+        _unscored,
+        of_rows,
+        needs_judge=True,
+        scale=(1.0, 5.0),
+        aspects=aspects,
+        hub=("re-align/just-eval-instruct", subset, "gpt_3.5_turbo_0301"),
+        shots=False,
+    )
+
+
+JUDGED_TASKS = (
+    _task(
+        "justeval", "open instructions, judged on five aspects", QUALITY, "judgements_main", malicious=False
+    ),
+    _task(
+        "justeval_safe",
+        "malicious instructions, judged on safety",
+        SAFETY,
+        "judgements_safety",
+        malicious=True,
+    ),
+)

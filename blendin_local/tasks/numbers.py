@@ -1,0 +1,125 @@
+"""Word problems whose answer is a number: GSM8K, SVAMP, MultiArith.
+
+Scored by the number that the reply ends in (`answers.final_number`), equal to the gold answer but for
+rounding. The paper's code compares the last number of each text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from blendin_local.tasks.answers import final_number
+from blendin_local.tasks.base import Item, Score, Task, asked, right_or_wrong
+from blendin_local.tasks.numerals import numbers_equal, parse_number, plain_number
+from blendin_local.tasks.reading import Row, items_of, read_rows
+
+__all__ = ["NUMBER_TASKS", "score_number", "without_marks"]
+
+_CALCULATION = re.compile(r"<<[^<>\n]*>>")
+_DECIMAL_ZERO = re.compile(r"(?<=\d)\.0+(?![\d.])")
+
+
+def score_number(item: Item, reply: str) -> Score:
+    """1 where the number that the reply ends in is the item's answer, else 0."""
+    gold = parse_number(item.answer)
+    number = final_number(reply)
+    if number is None or gold is None:
+        return right_or_wrong(False, None)
+    shown = plain_number(number.value) + ("%" if number.percent else "")
+    return right_or_wrong(numbers_equal(number, gold), shown)
+
+
+def without_marks(solution: str) -> str:
+    """A GSM8K solution without its calculator's marks ("16-3=<<16-3=13>>13"), and nothing else changed.
+
+    The last line stays as published, "#### 13": it is what makes the answer of a taught reply readable.
+    """
+    return _CALCULATION.sub("", solution).strip()
+
+
+def _gold(row: Row, *names: str) -> Fraction:
+    text = row.text(*names)
+    value = parse_number(text)
+    if value is None:
+        row.fail(f"the answer must be a number, not {text[:40]!r}")
+    return value
+
+
+def _gsm8k(row: Row) -> Item:
+    solution = row.text("answer")
+    _, mark, final = solution.rpartition("####")
+    value = parse_number(final) if mark else None
+    if value is None:
+        row.fail("`answer` must end in a line '#### NUMBER'")
+    return Item(
+        id=row.optional("id") or str(row.number),
+        messages=asked(row.text("question")),
+        answer=plain_number(value),
+        reference=without_marks(solution),
+    )
+
+
+def _worked(equation: str, value: Fraction) -> str:
+    """A reference from an equation, as "76 - 25 = 51" and the answer in words; "" without one."""
+    left = _DECIMAL_ZERO.sub("", equation.strip().removeprefix("X=")).strip()
+    if left.startswith("(") and left.endswith(")") and _encloses(left):
+        left = left[1:-1].strip()
+    return f"{left} = {plain_number(value)}\nThe answer is {plain_number(value)}." if left else ""
+
+
+def _encloses(text: str) -> bool:
+    """Whether the first parenthesis closes with the last character."""
+    depth = 0
+    for place, character in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if depth == 0:
+            return place == len(text) - 1
+    return False
+
+
+def _svamp(row: Row) -> Item:
+    question = row.optional("question_concat") or f"{row.text('Body')} {row.text('Question')}"
+    value = _gold(row, "Answer")
+    return Item(
+        id=row.optional("ID") or str(row.number),
+        messages=asked(question),
+        answer=plain_number(value),
+        reference=_worked(row.optional("Equation"), value),
+        labels={"type": row.optional("Type")} if row.has("Type") else {},
+    )
+
+
+def _multiarith(row: Row) -> Item:
+    if row.has("lSolutions"):
+        solutions, equations = row.value("lSolutions"), row.data.get("lEquations") or [""]
+        value, equation = parse_number(str(solutions[0])), str(equations[0])
+        if value is None:
+            row.fail(f"`lSolutions` must hold a number, not {solutions[0]!r}")
+    else:
+        value, equation = _gold(row, "final_ans", "answer"), ""
+    return Item(
+        id=str(row.data.get("iIndex", row.number)),
+        messages=asked(row.text("sQuestion", "question")),
+        answer=plain_number(value),
+        reference=_worked(equation, value),
+    )
+
+
+def _task(name: str, summary: str, make: Callable[[Row], Item], hub: tuple[str, str | None, str]) -> Task:
+    def of_rows(rows: Sequence[Row]) -> list[Item]:
+        return items_of(rows, make)
+
+    def load(path: Path) -> list[Item]:
+        return of_rows(read_rows(path))
+
+    return Task(name, summary, "accuracy", load, score_number, of_rows, hub=hub)
+
+
+NUMBER_TASKS = (
+    _task("gsm8k", "grade-school word problems", _gsm8k, ("openai/gsm8k", "main", "test")),
+    _task("svamp", "word problems with misleading details", _svamp, ("ChilleD/SVAMP", None, "test")),
+    _task("multiarith", "word problems of several steps", _multiarith, ("ChilleD/MultiArith", None, "test")),
+)

@@ -1,0 +1,102 @@
+"""Which questions are asked, fixed by a seed before any run, and worked examples that go before each."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from blendin_local.errors import EvaluationError
+from blendin_local.prompts import Message
+from blendin_local.tasks.base import Item, Task
+from blendin_local.tasks.datasets_source import HUB, hub_rows
+from blendin_local.tasks.registry import task_named
+
+__all__ = ["load_items"]
+
+
+def load_items(
+    task: Task | str,
+    path: Path | str,
+    *,
+    shots: int = 0,
+    limit: int | None = None,
+    seed: int = 0,
+) -> list[Item]:
+    """The items of a file, or of the Hugging Face hub where `path` begins with "hub:".
+
+    limit: the first so many of a permutation that the seed alone decides, in the order of the file; a smaller
+    limit is a subset of a larger one. shots: so many worked examples before each question, the same for all:
+    the last ones of that permutation, which are never asked themselves. Raises EvaluationError, one sentence.
+    """
+    task = task_named(task) if isinstance(task, str) else task
+    where = str(path)
+    items = _distinct(task.of_rows(hub_rows(task, where)) if where.startswith(HUB) else task.load(Path(path)))
+    if not items:
+        raise EvaluationError(f"{where} holds no questions for the task {task.name}.")
+    if limit is not None and limit < 1:
+        raise EvaluationError(f"The limit must be at least 1 question, not {limit}.")
+    if shots < 0 or shots >= len(items):
+        raise EvaluationError(
+            f"{shots} worked examples cannot be taken from {len(items)} questions in {where}."
+        )
+    if shots and not task.shots:
+        raise EvaluationError(
+            f"The answers of {task.name} cannot be shown as worked examples: use 0 of them."
+        )
+    order = _permutation(len(items), seed)
+    rest, shown = order[: len(order) - shots], order[len(order) - shots :]
+    sample = [items[place] for place in sorted(rest[:limit])]
+    return _with_shots(sample, [items[place] for place in shown])
+
+
+def _permutation(n: int, seed: int) -> list[int]:
+    # Only random() promises the same numbers in every version of Python.
+    source = random.Random(seed)
+    keys = [source.random() for _ in range(n)]
+    return sorted(range(n), key=keys.__getitem__)
+
+
+def _distinct(items: Sequence[Item]) -> list[Item]:
+    """Items whose ids are all different: repeated ones get a number."""
+    seen: Counter[str] = Counter()
+    taken = {item.id for item in items}
+    named = []
+    for item in items:
+        seen[item.id] += 1
+        ident = item.id
+        if seen[ident] > 1:
+            ident = next(
+                each for n in range(seen[item.id], len(items) + 2) if (each := f"{item.id} #{n}") not in taken
+            )
+            taken.add(ident)
+        named.append(item if ident == item.id else replace(item, id=ident))
+    return named
+
+
+def _with_shots(sample: list[Item], shown: Sequence[Item]) -> list[Item]:
+    if not shown:
+        return sample
+    turns = tuple(message for item in shown for message in _example(item))
+    return [replace(item, messages=_insert(item.messages, turns)) for item in sample]
+
+
+def _insert(messages: tuple[Message, ...], turns: tuple[Message, ...]) -> tuple[Message, ...]:
+    head = 1 if messages[0].role == "system" else 0
+    return (*messages[:head], *turns, *messages[head:])
+
+
+def _example(item: Item) -> tuple[Message, ...]:
+    """An item as question and answer: its reference, or its answer in the words that scorers look for."""
+    asked = tuple(message for message in item.messages if message.role != "system")
+    return (*asked, Message("assistant", item.reference or _stated(item)))
+
+
+def _stated(item: Item) -> str:
+    if item.gold is None:
+        return f"The answer is {item.answer}."
+    option = item.options[item.gold].rstrip(".")
+    lettered = f"\n{item.answer}. {item.options[item.gold]}" in item.messages[-1].content
+    return f"The answer is {item.answer}. {option}." if lettered else f"The answer is {option}."

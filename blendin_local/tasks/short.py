@@ -1,0 +1,242 @@
+"""Short answers that are no number and no letter: StrategyQA, dates, sports, coin flips, last letters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from blendin_local.tasks.answers import (
+    final_choice,
+    final_date,
+    final_letters,
+    final_yes_no,
+    own_part,
+    parse_date,
+)
+from blendin_local.tasks.base import LETTERS, Item, Score, Task, asked, right_or_wrong
+from blendin_local.tasks.choices import shuffled
+from blendin_local.tasks.reading import Row, items_of, read_rows
+
+__all__ = ["SHORT_TASKS"]
+
+_YES_NO = ("Yes", "No")
+_SPORTS = ("plausible", "implausible")
+_SPORTS_QUESTION = "Determine whether the following statement or statements are plausible or implausible:"
+_OPTION_LINE = re.compile(r"^\s*(?:choice:\s*|\(([A-Z])\)\s*|-\s+)(\S.*?)\s*$", re.MULTILINE)
+
+
+def _between_marks(text: str) -> str:
+    """What stands between "Q:" and "A:", where a data set has them in its questions."""
+    text = re.sub(r"^\s*Q:\s*", "", text)
+    return re.sub(r"\s*\bA:\s*$", "", text).strip()
+
+
+def _best(row: Row) -> str:
+    """The right answer of a BIG-bench row: `target`, `targets`, or the best of `target_scores`."""
+    if row.has("target_scores"):
+        scores = row.within("target_scores").data
+        return str(max(scores, key=lambda text: scores[text])).strip()
+    target = row.value("targets", "target", "answer")
+    return str(target[0] if isinstance(target, list) else target).strip()
+
+
+def _score_yes_no(item: Item, reply: str) -> Score:
+    said = final_yes_no(reply)
+    return _verdict(item, said)
+
+
+def _verdict(item: Item, said: bool | None) -> Score:
+    extracted = None if said is None else ("yes" if said else "no")
+    return right_or_wrong(extracted == item.answer, extracted)
+
+
+# StrategyQA
+
+
+def _strategyqa(row: Row) -> Item:
+    answer, worked = row.data.get("answer"), ""
+    if isinstance(answer, bool):
+        facts = row.data.get("facts") or ""
+        worked = facts if isinstance(facts, str) else " ".join(str(fact).strip() for fact in facts)
+    else:
+        answer = final_yes_no(_best(row))
+        if answer is None:
+            row.fail("the answer must be yes or no")
+        worked = re.sub(r"^(?:yes|no)\b[.,:]?\s*", "", row.optional("target"), flags=re.IGNORECASE)
+    said = "yes" if answer else "no"
+    return Item(
+        id=row.optional("qid", "id") or str(row.number),
+        messages=asked(_between_marks(row.text("question", "input", "inputs"))),
+        answer=said,
+        reference=f"{worked.strip()}\nThe answer is {said}." if worked.strip() else "",
+        options=_YES_NO,
+        gold=0 if answer else 1,
+    )
+
+
+# Dates
+
+
+def _date(row: Row) -> Item:
+    """The question without the listed options: a date is to be worked out, not picked."""
+    text = _between_marks(row.text("input", "inputs", "question"))
+    inside = _OPTION_LINE.findall(text)
+    question = re.sub(r"\s*^Options:\s*$", "", _OPTION_LINE.sub("", text), flags=re.MULTILINE).strip()
+    if row.has("target_scores"):
+        options = [str(option) for option in row.within("target_scores").data]
+    elif row.has("multiple_choice_targets"):
+        options = [str(option) for option in row.value("multiple_choice_targets")]
+    else:
+        options = [option for _, option in inside]
+    best = _best(row)
+    if letter := re.fullmatch(r"\(([A-Z])\)", best):
+        best = next(
+            (option for mark, option in zip(LETTERS, options, strict=False) if mark == letter[1]), best
+        )
+    gold = parse_date(best)
+    if gold is None:
+        row.fail(f"the answer must be a date as MM/DD/YYYY, not {best[:40]!r}")
+    place = options.index(best) if best in options else None
+    arranged: tuple[str, ...] = ()
+    if place is not None:
+        arranged, place = shuffled(options, place, question)
+    return Item(
+        id=row.optional("id") or str(row.number),
+        messages=asked(question),
+        answer=f"{gold:%m/%d/}{gold.year:04}",
+        options=arranged,
+        gold=place,
+    )
+
+
+def _score_date(item: Item, reply: str) -> Score:
+    found = final_date(reply)
+    if found is None and item.options and (letter := final_choice(reply, item.options)):
+        found = parse_date(item.options[LETTERS.index(letter)])
+    extracted = f"{found:%m/%d/}{found.year:04}" if found else None
+    return right_or_wrong(extracted == item.answer, extracted)
+
+
+# Sports
+
+
+def _sports(row: Row) -> Item:
+    text = row.text("input", "inputs", "question").split("Plausible/implausible?")[0]
+    statement = text.replace(_SPORTS_QUESTION, "").strip()
+    sentence = re.search(r"Is the following sentence plausible\?\s*\"?(.*?)\"?$", statement, re.DOTALL)
+    statement = (sentence[1] if sentence else statement).removeprefix("Statement:").strip()
+    said = final_yes_no(_best(row))
+    if said is None:
+        row.fail("the answer must be plausible or implausible")
+    return Item(
+        id=row.optional("id") or str(row.number),
+        messages=asked(f"{_SPORTS_QUESTION}\nStatement: {statement}"),
+        answer="yes" if said else "no",
+        options=_SPORTS,
+        gold=0 if said else 1,
+    )
+
+
+# Coin flips
+
+
+def _coin_flip(row: Row) -> Item:
+    said = final_yes_no(_best(row))
+    if said is None:
+        row.fail("the answer must be yes or no")
+    return Item(
+        id=row.optional("id") or str(row.number),
+        messages=asked(_between_marks(row.text("question", "inputs", "input"))),
+        answer="yes" if said else "no",
+        options=_YES_NO,
+        gold=0 if said else 1,
+    )
+
+
+_SIDE = re.compile(
+    r"\b(not|no longer|isn't)?\s*(?:still\s+)?(heads|tails)(?:[\s-]+(?:side\s+)?up)?\b", re.IGNORECASE
+)
+
+
+def _score_coin(item: Item, reply: str) -> Score:
+    """Yes or no; without either, the side that is up in the last sentence that names one."""
+    said = final_yes_no(reply)
+    if said is None and (sides := list(_SIDE.finditer(own_part(reply)))):
+        said = (sides[-1][2].lower() == "heads") != bool(sides[-1][1])
+    return _verdict(item, said)
+
+
+# Last letters
+
+
+def _last_letters(row: Row) -> Item:
+    answer = re.sub(r"[^a-z]", "", _best(row).lower())
+    if not answer:
+        row.fail("the answer must be letters")
+    return Item(
+        id=row.optional("id") or str(row.number),
+        messages=asked(_between_marks(row.text("question", "inputs", "input"))),
+        answer=answer,
+    )
+
+
+def _score_letters(item: Item, reply: str) -> Score:
+    found = final_letters(reply)
+    return right_or_wrong(found == item.answer, found)
+
+
+def _task(
+    name: str,
+    summary: str,
+    make: Callable[[Row], Item],
+    score: Callable[[Item, str], Score],
+    hub: tuple[str, str | None, str],
+) -> Task:
+    def of_rows(rows: Sequence[Row]) -> list[Item]:
+        return items_of(rows, make)
+
+    def load(path: Path) -> list[Item]:
+        return of_rows(read_rows(path))
+
+    return Task(name, summary, "accuracy", load, score, of_rows, hub=hub)
+
+
+_BIG_BENCH = "hails/bigbench"
+SHORT_TASKS = (
+    _task(
+        "strategyqa",
+        "yes-or-no questions of several hidden steps",
+        _strategyqa,
+        _score_yes_no,
+        ("ChilleD/StrategyQA", None, "test"),
+    ),
+    _task(
+        "date",
+        "which date it is",
+        _date,
+        _score_date,
+        (_BIG_BENCH, "date_understanding_zero_shot", "default"),
+    ),
+    _task(
+        "sports",
+        "whether a sentence about sports is plausible",
+        _sports,
+        _score_yes_no,
+        (_BIG_BENCH, "sports_understanding_zero_shot", "default"),
+    ),
+    _task(
+        "coin_flip",
+        "whether a coin is heads up",
+        _coin_flip,
+        _score_coin,
+        ("skrishna/coin_flip", None, "test"),
+    ),
+    _task(
+        "last_letter_concat",
+        "the last letters of names, joined",
+        _last_letters,
+        _score_letters,
+        ("ChilleD/LastLetterConcat", None, "test"),
+    ),
+)
