@@ -89,7 +89,7 @@ def _score(found: Any) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class GgufJudge:
-    """A model on this machine, decoding greedily. pair: any pair whose base is the judge; no guide is asked."""
+    """A model on this machine, decoding greedily. pair: any whose base is the judge; no guide is asked."""
 
     pair: Pair
     prompt_format: PromptFormat

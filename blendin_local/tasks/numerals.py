@@ -30,7 +30,7 @@ QUOTES = str.maketrans(
 _SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _VULGAR_CHARACTERS = "¼½¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 _NUMBER = re.compile(
-    r"(?<![A-Za-z0-9_])(?<!\d\.)"
+    r"(?<![A-Za-z0-9_])(?<!\d\.)(?<!\d/)"
     r"(?P<sign>-[ ]?)?(?:[$€£¥₹][ ]?)?(?P<inner>-)?"
     r"(?P<whole>\d{1,3}(?:[,\u00a0\u202f]\d{3})+(?![\d])|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d+|(?<!\.)(?=\.\d))"
     r"(?P<decimals>\.\d+)?"
