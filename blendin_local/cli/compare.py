@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,8 @@ from blendin_local.inert import encodable
 if TYPE_CHECKING:
     from blendin_local.cli.compare_progress import CompareProgress
     from blendin_local.compare.answers import Answers
-    from blendin_local.compare.comparison import Comparison, Found, Scorer
+    from blendin_local.compare.comparison import Comparison, Found
+    from blendin_local.compare.judging import KeptJudge
     from blendin_local.compare.run import Load
 
 _LONGEST_TEXT = 1 << 28  # bytes; a device such as /dev/zero never ends
@@ -86,25 +88,30 @@ def _found(values: Mapping[str, Any], answers: Answers, progress: CompareProgres
     from blendin_local.compare.comparison import compare as run
     from blendin_local.compare.loading import offloads
 
-    comparison = _checked(values, answers, progress)
-    return run(
-        comparison,
-        answers,
-        _loader(progress),
-        judge=_judge(comparison, answers, progress),
-        watcher=progress,
-        interruptible=interrupting,
-        tell_peak=not offloads(comparison.options),
-    )
+    load = _loader(progress)
+    comparison, judge = _checked(values, answers, progress, load)
+    with closing(judge) if judge else nullcontext():
+        return run(
+            comparison,
+            answers,
+            load,
+            judge=judge.score if judge else None,
+            watcher=progress,
+            interruptible=interrupting,
+            tell_peak=not offloads(comparison.options),
+        )
 
 
-def _checked(values: Mapping[str, Any], answers: Answers, progress: CompareProgress) -> Comparison:
+def _checked(
+    values: Mapping[str, Any], answers: Answers, progress: CompareProgress, load: Load
+) -> tuple[Comparison, KeptJudge | None]:
     """Everything that was typed or planned, read and checked; what takes longest comes last."""
     from blendin_local.catalogue import load_catalogue
     from blendin_local.cli.compare_wishes import arm_wishes, run_settings, task_wishes
     from blendin_local.compare.answers import file_digest
-    from blendin_local.compare.arms import make_arms
+    from blendin_local.compare.arms import find_model, make_arms
     from blendin_local.compare.comparison import Comparison, draw_tasks
+    from blendin_local.compare.judging import make_judge
     from blendin_local.compare.plan import Plan, read_plan
     from blendin_local.preferences import load_preferences
 
@@ -117,17 +124,18 @@ def _checked(values: Mapping[str, Any], answers: Answers, progress: CompareProgr
     tasks = [*plan.tasks, *task_wishes(values["tasks"], values["data"], values["datasets"])]
     runs = draw_tasks(tasks, settings)
     text = _read_text(settings.text) if settings.text else b""
+
+    def identify(path: Path) -> str:
+        return file_digest(answers, path, progress.hashing)
+
+    judge = make_judge(settings, runs, answers, load, options, partial(find_model, catalogue, identify))
     with flags_named():
-        arms = make_arms(wishes, catalogue, lambda path: file_digest(answers, path, progress.hashing))
-    return Comparison.of(arms, runs, settings, options, text)
-
-
-def _judge(comparison: Comparison, answers: Answers, progress: CompareProgress) -> Scorer | None:
-    """Who scores what rules cannot; None where nothing needs that."""
-    return None
+        arms = make_arms(wishes, catalogue, identify)
+    return Comparison.of(arms, runs, settings, options, text), judge
 
 
 def _loader(progress: CompareProgress) -> Load:
+    from blendin_local import memory
     from blendin_local.cli.loaded import stoppable
     from blendin_local.compare.arms import ArmModel
     from blendin_local.compare.loading import load_models
@@ -135,7 +143,10 @@ def _loader(progress: CompareProgress) -> Load:
     from blendin_local.settings import ModelOptions
 
     def load(models: tuple[ArmModel, ...], options: ModelOptions) -> Pair:
-        shown = progress.loading(" + ".join(model.name for model in models))
+        estimates = (memory.estimate(model.header, options) for model in models)
+        if warning := memory.warning(*estimates):
+            click.secho(warning, err=True, fg="yellow")
+        shown = progress.loading(" + ".join(model.name or model.header.label for model in models))
         return stoppable(lambda report: load_models(models, options, report), shown)
 
     return load

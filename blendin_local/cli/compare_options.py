@@ -84,7 +84,7 @@ run_options = _decorate(
                  help="Score multiple choice also by the likelihood of its options."),
     click.option("--judge", default="", metavar="URL|GGUF",
                  help="Who scores justeval: the address of an OpenAI-compatible server (its key in "
-                 "BLENDIN_JUDGE_KEY), or a model as for --model."),
+                 "OPENAI_API_KEY), or a model as for --model."),
     click.option("--judge-model", default="", metavar="NAME", help="The model to ask that server for."),
     click.option("--fresh", is_flag=True, help="Work everything out again; kept answers are replaced."),
 )  # fmt: skip

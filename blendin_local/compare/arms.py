@@ -22,7 +22,7 @@ from blendin_local.loading import name_pair
 from blendin_local.prompts import PromptFormat, choose_format
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, SamplingSettings
 
-__all__ = ["ALONE", "Arm", "ArmModel", "ArmWish", "Kind", "arm_names", "make_arms"]
+__all__ = ["ALONE", "Arm", "ArmModel", "ArmWish", "Kind", "find_model", "make_arms"]
 
 Kind = Literal["base", "guide", "pair", "model"]
 Role = Literal["base", "guide"]
@@ -126,13 +126,22 @@ def make_arms(
     return _named(list(unique.values()))
 
 
+def find_model(
+    catalogue: Catalogue, identify: Callable[[Path], str], given: str, format_name: str = "auto"
+) -> ArmModel:
+    """A model by its name, path or source; its own name is "" where it has none in the catalogue.
+
+    Raises CatalogueError, ModelError or PromptError.
+    """
+    header = read_header(catalogue.resolve_model(given))
+    header.check_usable()
+    form = choose_format(format_name, header.chat_template)
+    return ArmModel(given if given in catalogue.models else "", header, identify(header.path), form)
+
+
 def _of_wish(wish: ArmWish, catalogue: Catalogue, identify: Callable[[Path], str]) -> list[Arm]:
     def model(given: str, format_name: str) -> ArmModel:
-        header = read_header(catalogue.resolve_model(given))
-        header.check_usable()
-        shown = given if given in catalogue.models else ""
-        form = choose_format(format_name, header.chat_template)
-        return ArmModel(shown, header, identify(header.path), form)
+        return find_model(catalogue, identify, given, format_name)
 
     if wish.model:
         single = model(wish.model, wish.formats.base)
@@ -243,10 +252,10 @@ def _named(arms: list[Arm]) -> tuple[Arm, ...]:
         replace(arm, pair=arm.pair or "+".join(model.name for model in arm.models)) if arm.is_pair else arm
         for arm in arms
     ]
-    return tuple(replace(arm, name=name) for arm, name in zip(arms, arm_names(arms), strict=True))
+    return tuple(replace(arm, name=name) for arm, name in zip(arms, _arm_names(arms), strict=True))
 
 
-def arm_names(arms: Sequence[Arm]) -> list[str]:
+def _arm_names(arms: Sequence[Arm]) -> list[str]:
     """A name for each arm, no two alike."""
     listed = []
     for arm in arms:

@@ -32,8 +32,8 @@ from blendin_local.tasks.base import Item, Score, Task
 
 __all__ = ["Comparison", "Found", "Watcher", "compare", "draw_tasks"]
 
-Scorer = Callable[[TaskRun, Item, Answer, str], Score]
-"""What a judge makes of an answer, to be told apart from others by its key."""
+Scorer = Callable[[TaskRun, Item, Answer], Score]
+"""What a judge makes of an answer."""
 
 
 class Watcher:
@@ -202,7 +202,7 @@ def _scores(
                     score = Score(None, "", "the prompt does not fit the context")
                 elif run.task.needs_judge and judge is not None:
                     watcher.step("judge", done, judged)
-                    score = judge(run, item, answer, arm.name)
+                    score = judge(run, item, answer)
                     done += 1
                 else:
                     score = run.task.score(item, answer.text)

@@ -42,6 +42,8 @@ TOO_LONG = "prompt too long"
 """Why there is no answer: the prompt alone overflows a context."""
 
 _FORMAT = 1
+# Words that begin questions: a token of "a space and a word" must not count as shared up to its space.
+_PROBES = ("0", "Z", "The", "the", "is")
 
 Load = Callable[[tuple[ArmModel, ...], ModelOptions], Pair]
 """Loads one model alone, or base and guide; whoever calls closes the pair."""
@@ -285,9 +287,9 @@ class _Beginning:
         key = form, tuple(before)
         if key not in self._known:
             asked = [
-                make_prompt(self._model, form, [*before, Message(last.role, text)]).tokens for text in "0Z"
+                make_prompt(self._model, form, [*before, Message(last.role, text)]).tokens for text in _PROBES
             ]
-            shared = asked[0][: common_prefix(*asked)]
+            shared = asked[0][: min(common_prefix(asked[0], other) for other in asked)]
             self._known[key] = shared if len(shared) < self._model.n_ctx else []
         return self._known[key]
 

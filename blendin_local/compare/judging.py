@@ -1,0 +1,110 @@
+"""Judgements, kept by what a judge was asked: the same question is asked once.
+
+What is kept is the judge's own reply; how it is read can be mended without asking again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from blendin_local.compare.answers import Answer, Answers, digest
+from blendin_local.compare.arms import ArmModel
+from blendin_local.compare.run import Load, TaskRun, described, versions
+from blendin_local.compare.settings import RunSettings
+from blendin_local.errors import EvaluationError, PromptError
+from blendin_local.pair import Pair
+from blendin_local.settings import ModelOptions
+from blendin_local.tasks.base import Item, Score
+from blendin_local.tasks.endpoint import OpenAiJudge
+from blendin_local.tasks.judge import GgufJudge, Judge, judged
+
+__all__ = ["KeptJudge", "make_judge"]
+
+_FORMAT = 1
+
+
+class KeptJudge:
+    """A judge that is asked only what was never asked before, and opened only then.
+
+    identity: what tells this judge from others. open: makes it; what it returns besides is closed at the end.
+    """
+
+    def __init__(
+        self,
+        answers: Answers,
+        identity: Mapping[str, Any],
+        open: Callable[[], tuple[Judge, Pair | None]],
+        name: str,
+    ) -> None:
+        self.name = name
+        self._answers = answers
+        self._identity = dict(identity)
+        self._open = open
+        self._judge: Judge | None = None
+        self._pair: Pair | None = None
+
+    def ask(self, question: str) -> str:
+        """The reply to a question, kept or new. Raises EvaluationError where the judge cannot be had."""
+        key = digest({"format": _FORMAT, "judge": self._identity, "question": question})
+        if kept := self._answers.judgement(key):
+            return str(kept["reply"])
+        if self._judge is None:
+            self._judge, self._pair = self._open()
+        reply = self._judge.ask(question)
+        self._answers.keep_judgement(key, {"reply": reply})
+        return reply
+
+    def score(self, run: TaskRun, item: Item, answer: Answer) -> Score:
+        try:
+            return judged(self, run.task, item, answer.text)
+        except PromptError:
+            return Score(None, "", "the question does not fit the judge's context")
+
+    def close(self) -> None:
+        if self._pair is not None:
+            self._pair.close()
+
+
+def make_judge(
+    settings: RunSettings,
+    runs: Sequence[TaskRun],
+    answers: Answers,
+    load: Load,
+    options: ModelOptions,
+    find: Callable[[str], ArmModel],
+) -> KeptJudge | None:
+    """The judge that the settings name, checked but not opened; None where no task needs one.
+
+    find: a model by its name or file. Raises EvaluationError where one is needed and none is named, or the
+    other way round, and what `find` raises.
+    """
+    needing = [run.name for run in runs if run.task.needs_judge]
+    if not settings.judge:
+        if needing:
+            raise EvaluationError(
+                f"{needing[0]} can only be scored by a judge: give --judge URL and --judge-model NAME, or a "
+                "model of this machine, --judge MODEL."
+            )
+        return None
+    if not needing:
+        raise EvaluationError("--judge has nothing to do: all these tasks are scored by rules.")
+    if settings.judge.startswith(("http://", "https://")):
+        if not settings.judge_model:
+            raise EvaluationError(
+                f"--judge {settings.judge} needs --judge-model: which of its models to ask."
+            )
+        judge = OpenAiJudge(settings.judge, settings.judge_model)
+        identity: dict[str, Any] = {"url": settings.judge, "model": settings.judge_model}
+        return KeptJudge(answers, identity, lambda: (judge, None), settings.judge_model)
+    if settings.judge_model:
+        raise EvaluationError("--judge-model belongs to a --judge that is an address, http:// or https://.")
+    model = find(settings.judge)
+
+    def open() -> tuple[Judge, Pair]:
+        pair = load((model,), options)
+        return GgufJudge(pair, model.format), pair
+
+    identity = {"models": described([model]), "options": asdict(options), "versions": versions()}
+    return KeptJudge(answers, identity, open, model.name or model.header.label)
