@@ -53,9 +53,10 @@ class MemoryEstimate:
 def estimate(header: GgufHeader, options: ModelOptions) -> MemoryEstimate:
     """Estimate what `header`'s model takes if it is opened with `options`."""
     n_ctx = _padded(options.n_ctx or header.n_ctx_train or _DEFAULT_CONTEXT)
+    caches = 1 if options.shared_cache else options.n_seq
     return MemoryEstimate(
         file=header.size_bytes,
-        kv_cache=options.n_seq * (_kv_cache(header, options, n_ctx) + 4 * header.recurrent_size),
+        kv_cache=caches * _kv_cache(header, options, n_ctx) + options.n_seq * 4 * header.recurrent_size,
         buffers=_buffers(header, options, n_ctx),
     )
 

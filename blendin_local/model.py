@@ -98,6 +98,51 @@ class LanguageModel(Protocol):
     def close(self) -> None: ...
 
 
+class ScoringModel(LanguageModel, Protocol):
+    """A model that also answers for many positions of one decode, and copies sequences.
+
+    For text that is known already: evaluation, not writing.
+    """
+
+    @property
+    def n_batch(self) -> int:
+        """Most tokens of one `advance_rows`."""
+        ...
+
+    @property
+    def n_outputs(self) -> int:
+        """Most rows of one `advance_rows`."""
+        ...
+
+    def advance_rows(self, work: Mapping[int, Sequence[int]], wanted: Mapping[int, Sequence[int]]) -> Status:
+        """Append tokens to sequences in one single decode, for many rows of logits.
+
+        wanted: of each sequence, the places in its tokens that `row` is to answer for; may leave sequences
+        out. Otherwise as `advance`. Raises ValueError for more tokens or rows than one decode can have.
+        """
+        ...
+
+    def row(self, seq: int, place: int) -> Logits:
+        """float32[n_vocab] after the token at this place of the last `advance_rows`; a view, valid until
+        the next decode.
+        """
+        ...
+
+    @property
+    def forks(self) -> bool:
+        """Whether a sequence can begin as a copy of another's beginning."""
+        ...
+
+    def fork(self, source: int, target: int, length: int) -> int:
+        """Let a sequence hold the first `length` tokens of another; returns how many it really holds.
+
+        That is none where the model cannot copy (a recurrent state, a sliding window that has moved on):
+        the caller decodes them again. Raises ValueError where the sequences do not share their cache, or
+        the source holds fewer tokens.
+        """
+        ...
+
+
 def reuse(model: LanguageModel, seq: int, tokens: Sequence[int]) -> Sequence[int]:
     """Rewind a sequence to what it shares with `tokens`; returns the tokens still to be decoded.
 

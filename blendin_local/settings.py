@@ -46,6 +46,8 @@ class ModelOptions:
     swa_full: keep the whole KV cache of sliding-window layers, so that rewinding never recomputes.
     mmap, mlock: map the file instead of reading it; forbid the system to swap it out.
     n_outputs: most positions of one decode that ask for logits; 0 means one for each sequence.
+    shared_cache: all sequences share one KV cache of n_ctx tokens, so that one can begin as a copy of
+        another; else each has its own.
     """
 
     n_ctx: int = 4096
@@ -59,6 +61,7 @@ class ModelOptions:
     mmap: bool = True
     mlock: bool = False
     n_outputs: int = 0
+    shared_cache: bool = False
 
     def __post_init__(self) -> None:
         _within(self, "n_ctx", 0, 1 << 24)

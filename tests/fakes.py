@@ -44,6 +44,8 @@ class FakeModel:
         n_seq: int = 8,
         n_cells: int | None = None,
         goes_back: int | None = None,
+        n_batch: int = 1 << 10,
+        n_outputs: int = 1 << 10,
     ) -> None:
         self.name = name
         self.vocabulary = vocabulary
@@ -52,6 +54,8 @@ class FakeModel:
         self.mind = mind
         self.n_cells = n_cells
         self.goes_back = goes_back
+        self.n_batch = n_batch
+        self.n_outputs = n_outputs
         self.before_decode: Callable[[int], None] = lambda number: None
         self.decodes: list[dict[int, tuple[int, ...]]] = []
         self.tokenized: list[bytes] = []
@@ -60,6 +64,7 @@ class FakeModel:
         self._attempts = count()
         self._cached: list[list[int]] = [[] for _ in range(n_seq)]
         self._logits: dict[int, Logits] = {}
+        self._rows: dict[tuple[int, int], Logits] = {}
         self._ids = _text_ids(vocabulary)
         self._longest = max(map(len, self._ids), default=0)
 
@@ -104,10 +109,11 @@ class FakeModel:
 
     def advance(self, work: Mapping[int, Sequence[int]]) -> Status:
         assert work and all(work.values()), "nothing to decode"
-        for logits in self._logits.values():
+        for logits in (*self._logits.values(), *self._rows.values()):
             # Whoever still holds a view of the last logits now sees what llama.cpp might show: rubbish.
             logits[:] = np.nan
         self._logits = {}
+        self._rows = {}
         self.before_decode(next(self._attempts))
         for tokens in work.values():
             assert all(0 <= token < len(self.vocabulary) for token in tokens), f"no such token in {tokens}"
@@ -126,6 +132,32 @@ class FakeModel:
 
     def logits(self, seq: int) -> Logits:
         return self._logits[seq]
+
+    def advance_rows(self, work: Mapping[int, Sequence[int]], wanted: Mapping[int, Sequence[int]]) -> Status:
+        assert sum(map(len, work.values())) <= self.n_batch
+        assert sum(map(len, wanted.values())) <= self.n_outputs
+        status = self.advance(work)
+        self._logits = {}
+        if status is Status.DONE:
+            for seq, places in wanted.items():
+                before = len(self._cached[seq]) - len(work[seq])
+                for place in places:
+                    assert 0 <= place < len(work[seq])
+                    self._rows[seq, place] = self.mind(tuple(self._cached[seq][: before + place + 1])).copy()
+        return status
+
+    def row(self, seq: int, place: int) -> Logits:
+        return self._rows[seq, place]
+
+    @property
+    def forks(self) -> bool:
+        return self.goes_back is None
+
+    def fork(self, source: int, target: int, length: int) -> int:
+        assert source != target and 0 < length <= len(self._cached[source])
+        self._logits.pop(target, None)
+        self._cached[target] = self._cached[source][:length] if self.forks else []
+        return len(self._cached[target])
 
     def watch(self, cancellation: Cancellation | None) -> None:
         self.watched = cancellation

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from blendin_local.errors import EvaluationError
 
-__all__ = ["Record", "empty_record", "join_records", "load_record", "save_record"]
+__all__ = ["POSITION_FIELDS", "TYPES", "Record", "empty_record", "join_records", "load_record", "save_record"]
 
 _FORMAT = 1
 
@@ -95,7 +95,7 @@ class Record:
 
 _EXAMPLE_FIELDS = ("guide_bits", "guide_tokens", "bytes")
 POSITION_FIELDS = tuple(f.name for f in fields(Record) if f.name not in (*_EXAMPLE_FIELDS, "ids"))
-_TYPES: dict[str, Any] = {
+TYPES: dict[str, Any] = {
     **dict.fromkeys(POSITION_FIELDS, np.float32),
     **dict.fromkeys(("example", "n_bytes", "guide_rank", "guide_length", "guide_tokens", "bytes"), np.int32),
     **dict.fromkeys(("base_right", "guide_right", "consultable"), np.bool_),
@@ -104,14 +104,14 @@ _TYPES: dict[str, Any] = {
 
 
 def empty_record() -> Record:
-    return Record(**{name: np.zeros(0, kind) for name, kind in _TYPES.items()}, ids=())
+    return Record(**{name: np.zeros(0, kind) for name, kind in TYPES.items()}, ids=())
 
 
 def join_records(records: Sequence[Record]) -> Record:
     """Records end to end; the examples of each follow those of the ones before it."""
     if not records:
         return empty_record()
-    joined = {name: np.concatenate([getattr(each, name) for each in records]) for name in _TYPES}
+    joined = {name: np.concatenate([getattr(each, name) for each in records]) for name in TYPES}
     starts = np.cumsum([0, *(each.examples for each in records[:-1])])
     moved = [each.example + start for each, start in zip(records, starts, strict=True)]
     joined["example"] = np.concatenate(moved).astype(np.int32)
@@ -120,7 +120,7 @@ def join_records(records: Sequence[Record]) -> Record:
 
 def save_record(record: Record, path: Path) -> None:
     """Write a compressed npz in one step: whoever reads it meets a whole file or none. Raises OSError."""
-    arrays: dict[str, Any] = {name: getattr(record, name) for name in _TYPES}
+    arrays: dict[str, Any] = {name: getattr(record, name) for name in TYPES}
     ids = "\n".join(name.replace("\n", " ") for name in record.ids)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, format=np.int64(_FORMAT), ids=np.frombuffer(ids.encode(), np.uint8), **arrays)
@@ -142,7 +142,7 @@ def load_record(path: Path) -> Record:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if int(stored["format"]) != _FORMAT:
                 raise EvaluationError(f"{path} is a record of another version: run `blendin tune` again.")
-            arrays = {name: stored[name].astype(kind, copy=False) for name, kind in _TYPES.items()}
+            arrays = {name: stored[name].astype(kind, copy=False) for name, kind in TYPES.items()}
             text = stored["ids"].tobytes().decode("utf-8", "replace")
             ids = tuple(text.split("\n")) if len(arrays["bytes"]) else ()
             record = Record(**arrays, ids=ids)

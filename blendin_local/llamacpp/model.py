@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 
 from blendin_local.errors import ModelError
+from blendin_local.llamacpp.batch import Batch, chunks
 from blendin_local.llamacpp.gguf import GgufHeader, read_header
 from blendin_local.llamacpp.library import api, captured_log, forget_log, last_error, load_file
 from blendin_local.llamacpp.tokenizer import Tokenizer
@@ -61,9 +62,10 @@ class GgufModel:
             self.close()
             raise
         self._window = api.llama_model_n_swa(self._model)
-        self._batch = _Batch(options.n_batch)
+        self._batch = Batch(options.n_batch)
         self._cached: list[list[int]] = [[] for _ in range(options.n_seq)]
         self._row_of: dict[int, int] = {}
+        self._rows: dict[tuple[int, int], int] = {}
         self._row_type = ctypes.c_float * len(self.vocabulary)
         self._watched: Cancellation | None = None
 
@@ -80,6 +82,14 @@ class GgufModel:
     @property
     def n_seq(self) -> int:
         return self.options.n_seq
+
+    @property
+    def n_batch(self) -> int:
+        return self.options.n_batch
+
+    @property
+    def n_outputs(self) -> int:
+        return max(self.options.n_outputs, self.n_seq)
 
     @property
     def chat_template(self) -> str | None:
@@ -129,31 +139,28 @@ class GgufModel:
         if length >= len(cached):
             return len(cached)
         self._row_of.pop(seq, None)
-        if length > 0 and api.llama_memory_seq_rm(self._memory, seq, length, -1):
-            oldest = api.llama_memory_seq_pos_min(self._memory, seq)
-            if 0 <= oldest <= max(0, length - self._window if self._window else 0):
-                del cached[length:]
-                return length
+        if length > 0 and api.llama_memory_seq_rm(self._memory, seq, length, -1) and self._holds(seq, length):
+            del cached[length:]
+            return length
         api.llama_memory_seq_rm(self._memory, seq, -1, -1)
         cached.clear()
         return 0
 
+    def _holds(self, seq: int, length: int) -> bool:
+        """Whether all is still there that the token after the first `length` can see."""
+        oldest: int = api.llama_memory_seq_pos_min(self._memory, seq)
+        return 0 <= oldest <= max(0, length - self._window if self._window else 0)
+
     def advance(self, work: Mapping[int, Sequence[int]]) -> Status:
         """See `LanguageModel.advance`. Raises ModelError if llama.cpp fails, or once the model is closed."""
-        self._check_open()
-        if not all(0 <= seq < self.n_seq for seq in work):
-            raise ValueError(f"this context has the sequences 0 to {self.n_seq - 1}, not {sorted(work)}")
-        if any(len(tokens) == 0 for tokens in work.values()):
-            raise ValueError("each sequence must be given at least one token")
-        self._row_of.clear()
-        if any(len(self._cached[seq]) + len(tokens) > self.n_ctx for seq, tokens in work.items()):
+        if not self._fits(work):
             return Status.CONTEXT_FULL
         before = {seq: len(self._cached[seq]) for seq in work}
         status = None
         try:
-            for chunk in _chunks(work, self.options.n_batch, self._most_outputs):
+            for chunk in chunks(work, self.options.n_batch, self.n_outputs):
                 status = None
-                status = self._decode(chunk)
+                status = self._decode_last(chunk)
                 if status is not Status.DONE:
                     return status
             return Status.DONE
@@ -162,26 +169,64 @@ class GgufModel:
                 for seq, length in before.items():
                     self.rewind(seq, length)
 
-    @property
-    def _most_outputs(self) -> int:
-        return max(self.options.n_outputs, self.n_seq)
+    def advance_rows(self, work: Mapping[int, Sequence[int]], wanted: Mapping[int, Sequence[int]]) -> Status:
+        """See `ScoringModel.advance_rows`. Raises ModelError like `advance`."""
+        tokens, rows = sum(map(len, work.values())), sum(map(len, wanted.values()))
+        if tokens > self.n_batch or rows > self.n_outputs:
+            most = f"{self.n_batch} tokens and {self.n_outputs} rows"
+            raise ValueError(f"one decode has at most {most}, not {tokens} and {rows}")
+        if not self._fits(work):
+            return Status.CONTEXT_FULL
+        before = {seq: len(self._cached[seq]) for seq in work}
+        self._batch.clear()
+        for seq, appended in work.items():
+            last = self._batch.add(seq, appended, before[seq], False)
+            first = last + 1 - len(appended)
+            for place in wanted.get(seq, ()):
+                self._batch.outputs[first + place] = True
+                self._rows[seq, place] = first + place
+        status = None
+        try:
+            status = self._decode(work)
+            return status
+        finally:
+            if status is not Status.DONE:
+                for seq, length in before.items():
+                    self.rewind(seq, length)
 
-    def _decode(self, chunk: list[tuple[int, Sequence[int], bool]]) -> Status:
-        batch = self._batch
-        batch.clear()
+    def _fits(self, work: Mapping[int, Sequence[int]]) -> bool:
+        """Forget old logits, check what is to be decoded, and whether there is room for it."""
+        self._check_open()
+        if not all(0 <= seq < self.n_seq for seq in work):
+            raise ValueError(f"this context has the sequences 0 to {self.n_seq - 1}, not {sorted(work)}")
+        if any(len(tokens) == 0 for tokens in work.values()):
+            raise ValueError("each sequence must be given at least one token")
+        self._row_of.clear()
+        self._rows.clear()
+        return all(len(self._cached[seq]) + len(tokens) <= self.n_ctx for seq, tokens in work.items())
+
+    def _decode_last(self, chunk: list[tuple[int, Sequence[int], bool]]) -> Status:
+        """Decode a chunk in which whole sequences ask for the logits of their last token."""
+        self._batch.clear()
         for seq, tokens, wants_logits in chunk:
-            row = batch.add(seq, tokens, len(self._cached[seq]), wants_logits)
+            row = self._batch.add(seq, tokens, len(self._cached[seq]), wants_logits)
             if wants_logits:
                 self._row_of[seq] = row
+        return self._decode({seq: tokens for seq, tokens, _ in chunk})
+
+    def _decode(self, appended: Mapping[int, Sequence[int]]) -> Status:
+        """Decode the batch, which appends these tokens."""
+        batch = self._batch
         forget_log()
         code = api.llama_decode(self._context, batch.native)
         if code == 0:
             api.llama_synchronize(self._context)
-        for seq, tokens, _ in chunk:
+        for seq, tokens in appended.items():
             self._cached[seq].extend(tokens)
         if code == 0:
             return Status.DONE
         self._row_of.clear()
+        self._rows.clear()
         if code == 1:
             return Status.CONTEXT_FULL
         if code == 2:
@@ -191,10 +236,36 @@ class GgufModel:
 
     def logits(self, seq: int) -> Logits:
         """See `LanguageModel.logits`. Raises KeyError where the last `advance` left the sequence out."""
+        return self._logits_at(self._row_of[seq])
+
+    def row(self, seq: int, place: int) -> Logits:
+        """See `ScoringModel.row`. Raises KeyError for a place that was not wanted."""
+        return self._logits_at(self._rows[seq, place])
+
+    def _logits_at(self, batch_row: int) -> Logits:
         self._check_open()
-        pointer = api.llama_get_logits_ith(self._context, self._row_of[seq])
+        pointer = api.llama_get_logits_ith(self._context, batch_row)
         row = self._row_type.from_address(ctypes.addressof(pointer.contents))
         return np.frombuffer(row, np.float32)  # type: ignore[call-overload, no-any-return]
+
+    @property
+    def forks(self) -> bool:
+        """See `ScoringModel.forks`."""
+        return self.options.shared_cache and not self.header.recurrent_size
+
+    def fork(self, source: int, target: int, length: int) -> int:
+        """See `ScoringModel.fork`."""
+        self._check_open()
+        if not self.options.shared_cache:
+            raise ValueError("sequences can be copied only in a context with shared_cache")
+        if source == target or not 0 < length <= len(self._cached[source]):
+            raise ValueError(f"sequence {source} has no {length} tokens to copy to {target}")
+        self.rewind(target, 0)
+        if not self.forks or not self._holds(source, length):
+            return 0
+        api.llama_memory_seq_cp(self._memory, source, target, 0, length)
+        self._cached[target] = self._cached[source][:length]
+        return length
 
     def watch(self, cancellation: Cancellation | None) -> None:
         """See `LanguageModel.watch`. llama.cpp looks at it between the operations of one decode (CPU)."""
@@ -221,85 +292,6 @@ class GgufModel:
             api.llama_free(context)
         if model is not None:
             api.llama_model_free(model)
-
-
-class _Batch:
-    """A llama_batch over NumPy arrays, for up to `size` tokens of one sequence each."""
-
-    def __init__(self, size: int) -> None:
-        self.tokens = np.zeros(size, np.int32)
-        self.positions = np.zeros(size, np.int32)
-        self.sequences = np.zeros(size, np.int32)
-        self.counts = np.ones(size, np.int32)
-        self.outputs = np.zeros(size, np.int8)
-        # llama.cpp wants a pointer to each token's list of sequences; every list here has one element.
-        self.pointers = self.sequences.ctypes.data + 4 * np.arange(size, dtype=np.uint64)
-        self.native = api.llama_batch(
-            n_tokens=0,
-            token=_pointer(self.tokens, ctypes.c_int32),
-            embd=None,
-            pos=_pointer(self.positions, ctypes.c_int32),
-            n_seq_id=_pointer(self.counts, ctypes.c_int32),
-            seq_id=_pointer(self.pointers, ctypes.POINTER(ctypes.c_int32)),
-            logits=_pointer(self.outputs, ctypes.c_int8),
-        )
-
-    def clear(self) -> None:
-        self.native.n_tokens = 0
-
-    def add(self, seq: int, tokens: Sequence[int], position: int, wants_logits: bool) -> int:
-        """Append tokens of a sequence from `position` on; returns the row of the last one."""
-        start: int = self.native.n_tokens
-        if len(tokens) == 1:
-            # The usual case, many times a second, without making arrays.
-            self.tokens[start] = tokens[0]
-            self.positions[start] = position
-            self.sequences[start] = seq
-            self.outputs[start] = wants_logits
-            self.native.n_tokens = start + 1
-            return start
-        end = start + len(tokens)
-        self.tokens[start:end] = tokens
-        self.positions[start:end] = np.arange(position, position + len(tokens))
-        self.sequences[start:end] = seq
-        self.outputs[start:end] = 0
-        self.outputs[end - 1] = wants_logits
-        self.native.n_tokens = end
-        return end - 1
-
-
-def _pointer(array: np.ndarray[Any, Any], kind: Any) -> Any:
-    return array.ctypes.data_as(ctypes.POINTER(kind))
-
-
-def _chunks(
-    work: Mapping[int, Sequence[int]], n_batch: int, most_outputs: int
-) -> list[list[tuple[int, Sequence[int], bool]]]:
-    """Cut work into decodes of at most n_batch tokens, as (sequence, tokens, wants logits).
-
-    The last token of every sequence stands in the last decode: a row of logits lives only until the next.
-    Raises ValueError if more sequences are advanced at once than one decode can answer.
-    """
-    if len(work) > min(n_batch, most_outputs):
-        raise ValueError(f"{len(work)} sequences cannot share a decode of {n_batch} tokens")
-    excess = sum(map(len, work.values())) - n_batch
-    if excess <= 0:
-        return [[(seq, tokens, True) for seq, tokens in work.items()]]
-    rest = {seq: list(tokens) for seq, tokens in work.items()}
-    chunks: list[list[tuple[int, Sequence[int], bool]]] = []
-    while excess > 0:
-        chunk: list[tuple[int, Sequence[int], bool]] = []
-        room = min(n_batch, excess)
-        for seq, tokens in rest.items():
-            taken = min(room, len(tokens) - 1)
-            if taken > 0:
-                chunk.append((seq, tokens[:taken], False))
-                del tokens[:taken]
-                room -= taken
-                excess -= taken
-        chunks.append(chunk)
-    chunks.append([(seq, tokens, True) for seq, tokens in rest.items()])
-    return chunks
 
 
 def _load(path: Path, options: ModelOptions, progress: LoadProgress | None) -> Any:
@@ -337,8 +329,9 @@ def _make_context(model: Any, path: Path, options: ModelOptions) -> tuple[Any, i
     n_ctx = min(options.n_ctx, trained) if options.n_ctx else trained
     threads = options.n_threads or psutil.cpu_count(logical=False) or 1
     params = api.llama_context_default_params()
-    params.n_ctx = n_ctx * options.n_seq
+    params.n_ctx = n_ctx if options.shared_cache else n_ctx * options.n_seq
     params.n_seq_max = options.n_seq
+    params.kv_unified = options.shared_cache
     params.n_batch = params.n_ubatch = options.n_batch
     # By default llama.cpp reserves memory for logits at all positions of a batch: 512 MB at 262 144 tokens.
     params.n_outputs_max = params.n_outputs_max_per_seq = max(options.n_outputs, options.n_seq)

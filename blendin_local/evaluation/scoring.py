@@ -1,0 +1,213 @@
+"""The teacher-forced pass: what both models say at every position of texts that are known already.
+
+The base reads a reply in its own tokens, many to a decode. The guide is asked at the same places: its tokens
+of the whole reply, decoded alike, answer wherever one of them ends there (the trunk). Where none does, short
+branches of its sequence do, each the guide's tokens of the reply so far, as the engine would have them.
+Nothing here knows llama.cpp, a method or a threshold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from blendin_local.blending import Distribution
+from blendin_local.errors import EvaluationError
+from blendin_local.evaluation.observation import Observer
+from blendin_local.evaluation.places import Places, Text, cut
+from blendin_local.evaluation.record import Record, join_records
+from blendin_local.model import Cancellation, Logits, ScoringModel, Status, common_prefix
+from blendin_local.pair import Pair
+from blendin_local.prompts import Prompt
+from blendin_local.writing import read_logits
+
+__all__ = ["ROWS", "Cancelled", "Text", "score_text", "score_texts"]
+
+ROWS = 32
+"""Rows of logits of one decode: enough for decodes to be as fast as they get (measured), and few: a row of a
+large vocabulary has a megabyte, and llama.cpp's attention sums in another order from 64 tokens on."""
+
+_TRUNK = 0
+_LEAST = 1e-45  # the smallest float32: a probability of 0 has no logarithm
+
+_Branch = tuple[int, int, tuple[int, ...]]
+"""A place, how many of the guide's tokens of the whole reply it shares, and the tokens that follow them."""
+
+
+class Cancelled(Exception):
+    """The pass was asked to stop between two replies, or inside one, which is then lost."""
+
+
+def score_texts(
+    pair: Pair,
+    base_prompts: Sequence[Prompt],
+    guide_prompts: Sequence[Prompt],
+    replies: Sequence[str],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    cancellation: Cancellation | None = None,
+) -> Record:
+    """The record of replies to prompts, one after the other; `progress` hears how many are done, of how many.
+
+    Replies to one prompt should follow each other: the prompt is then decoded once. Raises as `score_text`.
+    """
+    records = []
+    for place, (base, guide, reply) in enumerate(zip(base_prompts, guide_prompts, replies, strict=True)):
+        records.append(score_text(pair, Text(str(place), base, guide, reply), cancellation))
+        if progress:
+            progress(place + 1, len(replies))
+    return join_records(records)
+
+
+def score_text(pair: Pair, text: Text, cancellation: Cancellation | None = None) -> Record:
+    """The record of one reply. Both models must be `ScoringModel`s, the guide's sequences sharing a cache.
+
+    Raises EvaluationError for a reply that cannot be scored, ModelError if a model fails, and `Cancelled`.
+    """
+    places = cut(pair, text)
+    base: ScoringModel = pair.base  # type: ignore[assignment]
+    observer = Observer(pair.vocabulary_map, (text.base.lead, text.guide.lead), places)
+    reader = _GuideReader(pair, text, places, observer)
+    with _watched(pair, cancellation):
+        inputs = _read_prompt(base, text.base, places.tokens[:-1], text.id)
+        size = _rows(base)
+        for start in range(0, len(inputs), size):
+            part = inputs[start : start + size]
+            _decode(base, {_TRUNK: part}, {_TRUNK: range(len(part))}, text.id)
+            reader.read(start, [base.row(_TRUNK, place) for place in range(len(part))])
+        reader.finish()
+    return observer.record(text.id, reader.bits)
+
+
+class _GuideReader:
+    """Decodes the guide along one reply, and has every place observed with what it says there."""
+
+    def __init__(self, pair: Pair, text: Text, places: Places, observer: Observer) -> None:
+        self.bits = 0.0
+        self._model: ScoringModel = pair.guide  # type: ignore[assignment]
+        self._text = text
+        self._places = places
+        self._observer = observer
+        self._inputs: list[int] = []
+        # Rows of the trunk that were read; what the latest of them said may be asked for once more.
+        self._read = 0
+        self._on_trunk, self._on_branch = (Distribution(len(pair.guide.vocabulary)) for _ in range(2))
+
+    def read(self, start: int, rows: Sequence[Logits]) -> None:
+        """Observe the places from `start` on, of which the base's rows are at hand."""
+        waiting: dict[int, list[int]] = {}
+        branches: list[tuple[int, int, tuple[int, ...]]] = []
+        for index, row in enumerate(rows, start):
+            place = self._places.places[index]
+            if not place.consultable:
+                self._observer.observe(index, row, None)
+            elif place.branch is None:
+                waiting.setdefault(place.guide_length, []).append(index)
+            else:
+                branches.append((index, *place.branch))
+
+        def observe(length: int, own: int) -> None:
+            for index in waiting.pop(length, ()):
+                self._observer.observe(index, rows[index - start], self._on_trunk, own)
+
+        observe(self._read - 1, self._own(self._read - 1))
+        farthest = max([*waiting, *(shared for _, shared, _ in branches)], default=-1)
+        self._advance(farthest + 1, observe)
+        for group in self._groups(branches):
+            self._branch(group, lambda index: rows[index - start])
+
+    def finish(self) -> None:
+        """Read the trunk to its end: the guide's own probability of the reply needs every row."""
+        self._advance(len(self._places.guide_tokens), lambda length, own: None)
+
+    def _own(self, length: int) -> int:
+        """The guide's own token after so many of them, -1 at the end of the reply."""
+        tokens = self._places.guide_tokens
+        return tokens[length] if 0 <= length < len(tokens) else -1
+
+    def _advance(self, rows: int, observe: Callable[[int, int], None]) -> None:
+        """Read the trunk until so many of its rows were."""
+        if not self._inputs:
+            self._inputs = _read_prompt(
+                self._model, self._text.guide, self._places.guide_tokens, self._text.id
+            )
+        while self._read < rows:
+            part = self._inputs[self._read : min(rows, self._read + _rows(self._model))]
+            _decode(self._model, {_TRUNK: part}, {_TRUNK: range(len(part))}, self._text.id)
+            for place in range(len(part)):
+                read_logits(self._on_trunk, self._model.row(_TRUNK, place), self._model)
+                own = self._own(self._read)
+                if own >= 0:
+                    self.bits -= math.log2(max(self._on_trunk.probability(own), _LEAST))
+                observe(self._read, own)
+                self._read += 1
+
+    def _groups(self, branches: Sequence[_Branch]) -> Iterator[list[_Branch]]:
+        """Branches that fit into one decode, should each have to be read from the beginning."""
+        prompt, tokens = len(self._text.guide.tokens), 0
+        group: list[_Branch] = []
+        for branch in branches:
+            room = min(self._model.n_seq - 1, _rows(self._model))
+            length = len(branch[2]) if self._model.forks else prompt + branch[1] + len(branch[2])
+            if group and (len(group) == room or tokens + length > self._model.n_batch):
+                yield group
+                group, tokens = [], 0
+            group.append(branch)
+            tokens += length
+        if group:
+            yield group
+
+    def _branch(self, group: Sequence[_Branch], row_of: Callable[[int], Logits]) -> None:
+        """Observe places where the guide's tokens of the reply so far are not those of the whole reply."""
+        model, prompt = self._model, self._text.guide.tokens
+        work: dict[int, Sequence[int]] = {}
+        for seq, (_, shared, tail) in enumerate(group, start=1):
+            kept = model.fork(_TRUNK, seq, len(prompt) + shared)
+            work[seq] = [*[*prompt, *self._places.guide_tokens[:shared]][kept:], *tail]
+        _decode(model, work, {seq: (len(tokens) - 1,) for seq, tokens in work.items()}, self._text.id)
+        for seq, (index, _, _) in enumerate(group, start=1):
+            read_logits(self._on_branch, model.row(seq, len(work[seq]) - 1), model)
+            self._observer.observe(index, row_of(index), self._on_branch)
+        for seq in work:
+            model.rewind(seq, 0)
+
+
+def _rows(model: ScoringModel) -> int:
+    return min(ROWS, model.n_batch, model.n_outputs)
+
+
+def _read_prompt(model: ScoringModel, prompt: Prompt, tokens: Sequence[int], name: str) -> list[int]:
+    """Let the trunk hold a prompt but for its last token; returns that token and those of the reply."""
+    head = prompt.tokens[:-1]
+    kept = model.rewind(_TRUNK, common_prefix(model.cached(_TRUNK), head))
+    if kept < len(head):
+        _checked(model, model.advance({_TRUNK: head[kept:]}), name)
+    return [prompt.tokens[-1], *tokens]
+
+
+def _decode(
+    model: ScoringModel, work: Mapping[int, Sequence[int]], wanted: Mapping[int, Sequence[int]], name: str
+) -> None:
+    _checked(model, model.advance_rows(work, wanted), name)
+
+
+def _checked(model: ScoringModel, status: Status, name: str) -> None:
+    if status is Status.CANCELLED:
+        raise Cancelled
+    if status is Status.CONTEXT_FULL:
+        raise EvaluationError(
+            f"{name} is too long for {model.name}, whose context holds {model.n_ctx} tokens: load the models "
+            "with a longer context, or leave it out."
+        )
+
+
+@contextmanager
+def _watched(pair: Pair, cancellation: Cancellation | None) -> Iterator[None]:
+    pair.base.watch(cancellation)
+    pair.guide.watch(cancellation)
+    try:
+        yield
+    finally:
+        pair.base.watch(None)
+        pair.guide.watch(None)
