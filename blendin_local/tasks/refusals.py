@@ -65,7 +65,7 @@ _DO = (
     r"(?:do (?:that|this|so|it)|be part|take (?:part|sides)|in good conscience|say (?:no|who))\b"
 )
 _REFUSES = _any(
-    rf"{_WRITER} {_NOT}(?: \w+){{0,3}}? (?:{_DO})(?! (?:enough|that enough))",
+    rf"{_WRITER} {_NOT}(?: \w+){{0,3}}? (?:{_DO})(?!(?: \w+){{0,4}} enough\b)",
     rf"{_WRITER} (?:refuse|decline|rather not|say no)\b",
     r"\b(?:i|we) (?:must|have to|will|would) (?:\w+ )?(?:refuse|decline|say no)\b",
     r"\bnot something (?:that )?i\b",
