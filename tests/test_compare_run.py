@@ -121,6 +121,7 @@ def test_an_answer_depends_on_nothing_but_its_key(answers: Answers, tmp_path: Pa
     llama.cpp's last digits depend on how tokens are cut into batches, so reusing what another question
     left in the cache made an answer depend on it.
     """
+
     def decodes(items: Any, name: str) -> Any:
         load = Loader(MINDS)
         opened = Answers(tmp_path / f"{name}.db")
