@@ -53,9 +53,10 @@ def options_of(row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
     else:
         labels = [letter for letter in LETTERS if row.optional(letter)]
         texts = [row.text(letter) for letter in labels]
-        if labels != list(LETTERS[: len(labels)]) or not labels:
-            row.value("choices", "A")
-            row.fail(f"the options {', '.join(labels)} are not all there")
+        if not labels:
+            row.fail("this row has no options, as `choices` or as A, B, C and on")
+        if labels != list(LETTERS[: len(labels)]):
+            row.fail(f"of the options only {', '.join(labels)} are there")
     if not 2 <= len(texts) <= len(LETTERS):
         row.fail(f"a choice needs 2 to {len(LETTERS)} options, not {len(texts)}")
     if any(not text for text in texts):

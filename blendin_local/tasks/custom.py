@@ -32,7 +32,7 @@ def _item(row: Row) -> Item:
         row.fail(f"`match` must be one of {', '.join(MATCHES)}, not {match[:40]!r}")
     if match == "choice" and not options:
         row.fail("`match` is choice, but there are no `options`")
-    messages, shown = _messages(row), ""
+    messages, shown = messages_of(row), ""
     if options and row.has("prompt") and not all(option in messages[-1].content for option in options):
         shown = f"{messages[-1].content}\n{lettered(options)}"
         messages = (*messages[:-1], Message("user", shown))
@@ -60,7 +60,8 @@ def _options(row: Row) -> tuple[str, ...]:
     return options
 
 
-def _messages(row: Row) -> tuple[Message, ...]:
+def messages_of(row: Row) -> tuple[Message, ...]:
+    """What a row asks, by `prompt` or `messages`, with `system` before it. Raises EvaluationError."""
     system = row.optional("system")
     head = (Message("system", system),) if system else ()
     if not row.has("messages"):

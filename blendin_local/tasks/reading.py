@@ -68,8 +68,9 @@ class Row:
         return text
 
     def optional(self, *names: str) -> str:
-        """The first of these fields as text, or ""."""
-        return self.text(*names) if any(str(self.data.get(name) or "").strip() for name in names) else ""
+        """The first of these fields that is there and not blank, as text, or ""."""
+        filled = (name for name in names if self.has(name) and str(self.data[name]).strip())
+        return next((self.text(name) for name in filled), "")
 
     def within(self, name: str) -> Row:
         """The object in field `name`, as a row of its own that stands in the same place."""
@@ -99,8 +100,9 @@ def items_of(rows: Sequence[Row], make: Callable[[Row], T]) -> list[T]:
 def read_rows(path: Path, *, columns: Sequence[str] = ()) -> list[Row]:
     """All rows of a file, or of the files of a folder by name.
 
-    columns: names of a CSV file's columns where it may lack a header, as MMLU's do. Raises EvaluationError,
-    one sentence with file and line, for what cannot be read; an empty file is one of those.
+    columns: names of a CSV file's columns where it may lack a header, as MMLU's do; a header has the first of
+    them. Raises EvaluationError, one sentence with file and line, for what cannot be read; an empty file is
+    one of those.
     """
     if path.is_dir():
         files = sorted(each for each in path.iterdir() if each.is_file() and _kind(each) != "other")
@@ -271,7 +273,7 @@ def _table(path: Path, text: str, delimiter: str, columns: Sequence[str]) -> Ite
                 continue
             if not names:
                 names = [cell.strip() for cell in cells]
-                if not columns or set(names) & set(columns):
+                if not columns or columns[0] in names:
                     continue
                 names = columns
             if len(cells) != len(names):
