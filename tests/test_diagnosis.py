@@ -26,7 +26,7 @@ from blendin_local.evaluation.diagnosis import (
     verdict,
 )
 from blendin_local.evaluation.pricing import Prices, Setting, halves, price, setting_of
-from blendin_local.evaluation.record import Record, empty_record
+from blendin_local.evaluation.record import Record, empty_record, join_records
 from blendin_local.evaluation.statistics import resample_counts
 from blendin_local.steps import Calibration
 
@@ -47,7 +47,7 @@ def vague(random: np.random.Generator, n: int) -> Table:
 
 
 def recorded(truth: Table, base: Table, guide: Table, examples: int, seed: int = 0) -> Record:
-    """The record of two models over texts drawn from `truth`, float64[n, WORDS] each; a word is four bytes."""
+    """The record of two models over words of four bytes drawn from `truth`; all are float64[n, WORDS]."""
     n = len(truth)
     random = np.random.default_rng(seed)
     drawn = np.minimum((random.random((n, 1)) > truth.cumsum(axis=1)).sum(axis=1), WORDS - 1)
@@ -170,10 +170,7 @@ def test_one_model_twice_is_not_worth_a_second() -> None:
     result = analyse(replace(folded, p_guide=folded.p_outcome), COSTS, seed=0)
     assert setting_of(result["best"]) != Setting("base")
     assert chosen(result) == Setting("base")
-    assert (
-        " is hardly better: 0.0" in result["recommendation"]["reason"]
-        or "as many" in (result["recommendation"]["reason"])
-    )
+    assert " is hardly better: " in result["recommendation"]["reason"]
     assert result["verdict"].startswith("Use the base alone: ")
 
 
@@ -370,8 +367,6 @@ def test_the_best_is_chosen_on_the_fitting_half_alone() -> None:
     good, bad = complementary(n=1000, examples=20), harmful(n=1000, examples=20)
     mixed_places = [good.select(fitting), bad.select(held_out)]
     order = np.argsort(np.concatenate([fitting, held_out]))
-    from blendin_local.evaluation.record import join_records
-
     joined = join_records(mixed_places)
     mixed = join_records([joined.select([place]) for place in order])
     one, other = analyse(good, COSTS, seed=0), analyse(mixed, COSTS, seed=0)
@@ -514,7 +509,7 @@ def test_settings_in_words(setting: Setting, words: str) -> None:
     [
         ([8.0] * 5, "20.0 % fewer bits than the base alone (95 % interval 20.0 % to 20.0 %)"),
         ([12.0] * 5, "20.0 % more bits than the base alone (95 % interval 20.0 % to 20.0 %)"),
-        ([10.0] * 5, "as many bits as the base alone (95 % interval 0.0 % fewer to 0.0 % fewer)"),
+        ([10.0] * 5, "as many bits as the base alone (95 % interval 0.0 % to 0.0 %)"),
     ],
 )
 def test_gains_in_words(bits: list[float], words: str) -> None:

@@ -171,6 +171,13 @@ def test_paired_bootstrap_of_little() -> None:
         paired_bootstrap([1.0], [1.0, 2.0])
 
 
+def test_differences_that_cancel_out_are_zero() -> None:
+    """.1 + .2 - .3 is 5.6e-17: such resamples counted as a difference, in tenths but not in whole numbers."""
+    tenths = paired_bootstrap([0.1, 0.2, 0.0], [0.0, 0.0, 0.3])
+    whole = paired_bootstrap([1.0, 2.0, 0.0], [0.0, 0.0, 3.0])
+    assert tenths.p == whole.p
+
+
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=12))
 def test_the_bootstrap_is_blind_to_which_comes_first(rows: list[tuple[float, float]]) -> None:
     first, second = zip(*rows, strict=True)
