@@ -20,7 +20,15 @@ from blendin_local.locations import config_dir
 from blendin_local.settings import RECOMMENDED_SAMPLING, BlendSettings, SamplingSettings, setting_names
 from blendin_local.sources.store import find_pulled, local_path
 
-__all__ = ["Catalogue", "Curve", "ModelEntry", "PairEntry", "load_catalogue", "user_catalogue_file"]
+__all__ = [
+    "Catalogue",
+    "Curve",
+    "ModelEntry",
+    "PairEntry",
+    "is_name",
+    "load_catalogue",
+    "user_catalogue_file",
+]
 
 Curve = tuple[tuple[float, ...], tuple[float, ...]]
 """A calibration curve: rising confidences, and the reliability at each."""
@@ -131,6 +139,11 @@ def load_catalogue(user_file: Path | None = None) -> Catalogue:
     models, pairs = _read(_shipped_file())
     own_models, own_pairs = _read(user_file or user_catalogue_file())
     return Catalogue(models | own_models, pairs | own_pairs)
+
+
+def is_name(text: str) -> bool:
+    """Whether a model or a pair may be called so."""
+    return _NAME.fullmatch(text) is not None
 
 
 def user_catalogue_file() -> Path:

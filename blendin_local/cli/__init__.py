@@ -15,7 +15,7 @@ from blendin_local.errors import BlendinError
 from blendin_local.inert import inert
 
 INTERRUPTED = 130
-_COMMANDS = ("generate", "chat", "models", "bench", "config", "completion", "web")
+_COMMANDS = ("generate", "chat", "tune", "compare", "models", "bench", "config", "completion", "web")
 
 
 class LazyGroup(click.Group):

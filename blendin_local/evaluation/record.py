@@ -21,7 +21,16 @@ import numpy.typing as npt
 
 from blendin_local.errors import EvaluationError
 
-__all__ = ["POSITION_FIELDS", "TYPES", "Record", "empty_record", "join_records", "load_record", "save_record"]
+__all__ = [
+    "POSITION_FIELDS",
+    "TYPES",
+    "Record",
+    "empty_record",
+    "join_records",
+    "load_noted_record",
+    "load_record",
+    "save_record",
+]
 
 _FORMAT = 1
 
@@ -118,12 +127,17 @@ def join_records(records: Sequence[Record]) -> Record:
     return Record(**joined, ids=tuple(name for each in records for name in each.ids))
 
 
-def save_record(record: Record, path: Path) -> None:
-    """Write a compressed npz in one step: whoever reads it meets a whole file or none. Raises OSError."""
+def save_record(record: Record, path: Path, notes: str = "") -> None:
+    """Write a compressed npz in one step: whoever reads it meets a whole file or none. Raises OSError.
+
+    notes: any text that is to lie with the record.
+    """
     arrays: dict[str, Any] = {name: getattr(record, name) for name in TYPES}
     ids = "\n".join(name.replace("\n", " ") for name in record.ids)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, format=np.int64(_FORMAT), ids=np.frombuffer(ids.encode(), np.uint8), **arrays)
+    texts = {"ids": ids, "notes": notes}
+    arrays |= {name: np.frombuffer(text.encode("utf-8", "replace"), np.uint8) for name, text in texts.items()}
+    np.savez_compressed(buffer, format=np.int64(_FORMAT), **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
@@ -138,6 +152,11 @@ def save_record(record: Record, path: Path) -> None:
 
 def load_record(path: Path) -> Record:
     """The record of a file. Raises EvaluationError where there is none, or another format."""
+    return load_noted_record(path)[0]
+
+
+def load_noted_record(path: Path) -> tuple[Record, str]:
+    """The record of a file and the notes that lie with it; raises as `load_record`."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if int(stored["format"]) != _FORMAT:
@@ -146,6 +165,7 @@ def load_record(path: Path) -> Record:
             text = stored["ids"].tobytes().decode("utf-8", "replace")
             ids = tuple(text.split("\n")) if len(arrays["bytes"]) else ()
             record = Record(**arrays, ids=ids)
+            notes = stored["notes"].tobytes().decode("utf-8", "replace")
     except OSError as error:
         raise EvaluationError(f"The record {path} cannot be read: {error.strerror or error}.") from error
     except (ValueError, KeyError, EOFError, BadZipFile, TypeError) as error:
@@ -154,4 +174,4 @@ def load_record(path: Path) -> Record:
     whole = all(getattr(record, name).shape == (n,) for name in POSITION_FIELDS)
     if not whole or any(getattr(record, name).shape != (e,) for name in _EXAMPLE_FIELDS):
         raise EvaluationError(f"{path} is not a record of `blendin tune`, or is damaged.")
-    return record
+    return record, notes

@@ -1,0 +1,318 @@
+"""`blendin tune`: one pass over reference answers, and what every setting of a pair is worth."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blendin_local.cli import INTERRUPTED
+from blendin_local.cli.options import (
+    flags_named,
+    format_options,
+    formats_of,
+    model_options,
+    model_options_of,
+    pair_options,
+)
+from blendin_local.cli.outputs import check_writable, write_output
+from blendin_local.cli.pass_progress import pass_progress
+from blendin_local.cli.terminal import is_terminal
+from blendin_local.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from blendin_local.catalogue import Catalogue, PairEntry
+    from blendin_local.evaluation.examples import Example
+    from blendin_local.evaluation.passes import Kept, Measured
+    from blendin_local.loading import PairFiles
+    from blendin_local.preferences import Preferences
+    from blendin_local.prompts import PromptFormat
+
+BUDGET = 6000
+"""Positions that are scored unless told otherwise: enough for intervals of about 2 % on the demo pair."""
+
+_BRANCHES = 16
+"""Sequences of the guide: one for the whole reply, the others for its short branches."""
+_OUTPUTS = {"record": "--record", "markdown": "--markdown", "report": "--report"}
+_PIPED_WIDTH = 100
+_FILE = click.Path(dir_okay=False)
+
+
+@click.command()
+@pair_options
+@click.option("--task", "-T", metavar="NAME", help="Learn from the worked answers of a task, such as gsm8k "
+              "(docs/tasks.md); --data is its file.")  # fmt: skip
+@click.option("--data", "-d", metavar="FILE", help="Reference answers: JSON lines with `prompt` or "
+              "`messages`, and `response`.  [default: 80 answers that come with the package]")  # fmt: skip
+@click.option("--max-tokens", "-n", type=click.IntRange(1), default=BUDGET, show_default=True,
+              help="Score so many tokens of the answers, whole answers only; more later adds.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Decides the order of the answers, and which half of them judges.")  # fmt: skip
+@format_options
+@click.option("--save", is_flag=True, help="Write setting, prior and calibration into your catalogue: chat "
+              "and generate then use them for the pair.")  # fmt: skip
+@click.option(
+    "--name", metavar="NAME", help="With --save: the name to save the pair under.  [default: its own]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@click.option("--report", type=_FILE, metavar="FILE", help="Write a page with plots that needs no network "
+              "(needs the extra 'report').")  # fmt: skip
+@click.option("--markdown", type=_FILE, metavar="FILE", help="Write tables as Markdown.")
+@click.option("--record", type=_FILE, metavar="FILE", help="Write what was measured at every position (npz).")
+@click.option("--from", "from_record", type=_FILE, metavar="FILE",
+              help="Analyse what --record wrote: takes a moment and no model.")  # fmt: skip
+@click.option("--fresh", is_flag=True, help="Measure anew what an earlier run has measured.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+@model_options
+def tune(**values: Any) -> None:
+    """Measure once what a pair says of reference answers, then price every method and threshold.
+
+    Both models read the answers without writing anything. From that one pass follow bits per byte and
+    expected speed of every setting, the best one, the pair's prior, calibrated reliabilities, and a verdict:
+    blend, or use one model alone. What was measured is kept: stopped, the same command goes on.
+    """
+    _check(values)
+
+    from blendin_local.catalogue import load_catalogue
+    from blendin_local.preferences import load_preferences
+
+    catalogue, preferences = load_catalogue(), load_preferences()
+    if values["from_record"]:
+        entry, measured, about = _read_record(Path(values["from_record"]), catalogue)
+    else:
+        from blendin_local.loading import name_pair
+
+        entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
+        measured, about = _measured(catalogue, entry, preferences, values)
+    name = _saved_name(entry, values) if values["save"] else ""
+
+    from blendin_local.evaluation.tuning import describe, tuned_entry
+
+    level = preferences.chat.hint_rate
+    result = describe(measured, seed=values["seed"], hint_level=level, **about)
+    if values["record"]:
+        _write_record(Path(values["record"]), measured, about)
+    _write(result, values)
+    _print(result, values)
+    if values["save"]:
+        from blendin_local.catalogue_editor import save_pair
+
+        file = save_pair(tuned_entry(entry, result, name))
+        if not values["quiet"]:
+            click.secho(f"Saved as the pair {name} in {file}: chat and generate use it.", err=True, dim=True)
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """Everything that can be refused before files are read and models loaded."""
+    if values["from_record"]:
+        for name in ("pair", "base", "guide", "task", "data", "record", "fresh"):
+            if values[name]:
+                raise EvaluationError(f"--{name} has no effect with --from: a record is what was measured.")
+    if values["task"] and not values["data"]:
+        raise EvaluationError(f"--task {values['task']} needs the file of its questions: add --data FILE.")
+    if values["name"] and not values["save"]:
+        raise EvaluationError("--name belongs to --save: give both.")
+    for name, flag in _OUTPUTS.items():
+        if values[name]:
+            check_writable(flag, Path(values[name]))
+    if values["report"]:
+        from blendin_local.reports.html import check_available
+
+        check_available()
+
+
+def _saved_name(entry: PairEntry, values: Mapping[str, Any]) -> str:
+    from blendin_local.catalogue import is_name
+
+    name = values["name"] or entry.name
+    if not name:
+        raise EvaluationError("These two models have no name as a pair yet: add --name NAME to --save.")
+    if not is_name(name):
+        raise EvaluationError(f"--name may hold only letters, digits and . _ -, not {name!r}.")
+    return str(name)
+
+
+# The pass
+
+
+def _measured(
+    catalogue: Catalogue, entry: PairEntry, preferences: Preferences, values: Mapping[str, Any]
+) -> tuple[Measured, dict[str, Any]]:
+    """The pass over the reference answers, as far as it is not kept from before, and what it was made of."""
+    from blendin_local.compare.answers import Answers, answers_file, file_digest
+    from blendin_local.evaluation.examples import shuffled
+    from blendin_local.evaluation.passes import Kept, measured, pass_key
+    from blendin_local.evaluation.tuning import machine
+    from blendin_local.fit import same_vocabulary
+    from blendin_local.llamacpp.library import version
+    from blendin_local.loading import locate_pair
+    from blendin_local.locations import cache_dir
+    from blendin_local.prompts import choose_format
+
+    if values["save"]:
+        _saved_name(entry, values)
+    examples, source = _examples(values)
+    examples = shuffled(examples, values["seed"])
+    files = locate_pair(catalogue, entry)
+    with closing(Answers(answers_file())) as answers:
+        digests = [file_digest(answers, header.path) for header in (files.base, files.guide)]
+    names = formats_of(values, preferences.formats)
+    formats = [
+        choose_format(names.base, files.base.chat_template),
+        choose_format(names.guide, files.guide.chat_template),
+    ]
+    system = values["system"] or ""
+    key = pass_key(digests, [repr(each) for each in formats] + [system], examples, version)
+    folder = cache_dir() / "records" / key
+    kept = Kept(folder) if values["fresh"] else Kept.open(folder)
+    if kept.enough(len(examples), values["max_tokens"]) is None or kept.costs is None:
+        _run(files, examples, formats, system, kept, preferences, values)
+    elif not values["quiet"]:
+        click.secho("Measured by an earlier run; --fresh measures anew.", err=True, dim=True)
+    about = {
+        "pair": {
+            "name": entry.name,
+            "base": entry.base,
+            "guide": entry.guide,
+            "base_fingerprint": digests[0],
+            "guide_fingerprint": digests[1],
+            "same_vocabulary": same_vocabulary(files.base, files.guide),
+        },
+        "source": source,
+        "versions": machine(version),
+    }
+    found = measured(kept, len(examples), values["max_tokens"])
+    if found.skipped and not values["quiet"]:
+        click.secho(f"{len(found.skipped)} answers were left out. {found.skipped[0]}", err=True, fg="yellow")
+    return found, about
+
+
+def _examples(values: Mapping[str, Any]) -> tuple[list[Example], str]:
+    """The reference answers, and what to call them."""
+    from blendin_local.evaluation.examples import built_in_examples, examples_of, read_examples
+
+    if values["task"]:
+        from blendin_local.tasks import load_items, task_named
+
+        task = task_named(values["task"])
+        return examples_of(load_items(task, values["data"]), task.name), f"{task.name}: {values['data']}"
+    if values["data"]:
+        return read_examples(Path(values["data"])), values["data"]
+    return built_in_examples(), "the built-in answers"
+
+
+def _run(
+    files: PairFiles,
+    examples: list[Example],
+    formats: list[PromptFormat],
+    system: str,
+    kept: Kept,
+    preferences: Preferences,
+    values: Mapping[str, Any],
+) -> None:
+    from dataclasses import replace
+
+    from blendin_local.cli.interrupt import interrupting
+    from blendin_local.cli.loaded import loaded
+    from blendin_local.evaluation.passes import run_pass
+    from blendin_local.evaluation.scoring import ROWS, Cancelled, Text
+    from blendin_local.model import Cancellation
+    from blendin_local.prompts import Message, make_prompt
+
+    options = replace(
+        model_options_of(values, preferences.models), n_seq=_BRANCHES, n_outputs=ROWS, shared_cache=True
+    )
+    cancellation = Cancellation()
+    with flags_named(), loaded(files, options, quiet=values["quiet"]) as pair:
+
+        def make_text(example: Example) -> Text:
+            messages = example.messages
+            if system and messages[0].role != "system":
+                messages = (Message("system", system), *messages)
+            base, guide = pair.base, pair.guide
+            prompts = (make_prompt(base, formats[0], messages), make_prompt(guide, formats[1], messages))
+            return Text(example.id, *prompts, example.response)
+
+        with pass_progress(quiet=values["quiet"]) as progress, interrupting(cancellation.cancel):
+            try:
+                run_pass(
+                    pair, examples, make_text, kept,
+                    budget=values["max_tokens"], progress=progress, cancellation=cancellation,
+                )  # fmt: skip
+            except Cancelled:
+                done = sum(kept.tokens)
+    if cancellation.requested:
+        said = f"Stopped after {done} positions: they are kept, and the same command goes on from there."
+        click.echo(said, err=True)
+        sys.exit(INTERRUPTED)
+
+
+# Records as files
+
+
+def _write_record(path: Path, measured: Measured, about: Mapping[str, Any]) -> None:
+    from blendin_local.evaluation.record import save_record
+    from blendin_local.report import to_json
+
+    notes = {**about, "costs": measured.costs.as_dict(), "seconds": measured.seconds}
+    try:
+        save_record(measured.record, path, to_json({**notes, "skipped": measured.skipped}))
+    except OSError as error:
+        raise EvaluationError(f"{path} cannot be written ({error.strerror or error}).") from error
+
+
+def _read_record(path: Path, catalogue: Catalogue) -> tuple[PairEntry, Measured, dict[str, Any]]:
+    """The pair of a record that was written as a file, and what was measured."""
+    import json
+
+    from blendin_local.evaluation.costs import Costs
+    from blendin_local.evaluation.passes import Measured
+    from blendin_local.evaluation.record import load_noted_record
+    from blendin_local.loading import name_pair
+
+    record, notes = load_noted_record(path)
+    try:
+        about = json.loads(notes)
+        costs = Costs.from_dict(about.pop("costs"))
+        measured = Measured(record, costs, float(about.pop("seconds")), tuple(about.pop("skipped")))
+        pair = about["pair"]
+        name, models = str(pair["name"]), (str(pair["base"]), str(pair["guide"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EvaluationError(f"{path} is a record without its notes: write it with --record.") from error
+    known = catalogue.pairs.get(name)
+    entry = known if known and (known.base, known.guide) == models else name_pair(catalogue, None, *models)
+    return entry, measured, about
+
+
+# What comes out
+
+
+def _write(result: dict[str, Any], values: Mapping[str, Any]) -> None:
+    if values["markdown"]:
+        from blendin_local.reports.markdown import tune_markdown
+
+        write_output(Path(values["markdown"]), tune_markdown(result))
+    if values["report"]:
+        from blendin_local.reports.html import tune_page
+
+        write_output(Path(values["report"]), tune_page(result))
+
+
+def _print(result: dict[str, Any], values: Mapping[str, Any]) -> None:
+    if values["as_json"]:
+        from blendin_local.report import to_json
+
+        click.echo(to_json(result))
+        return
+
+    from rich.console import Console
+
+    from blendin_local.cli.tables import print_parts
+    from blendin_local.reports.terminal import print_tune
+
+    seen = is_terminal(sys.stdout)
+    print_parts(*print_tune(result, Console().width if seen else _PIPED_WIDTH, seen))

@@ -1,0 +1,189 @@
+"""The pass over reference answers, kept as it goes: begun again it goes on, asked for more it adds.
+
+A folder belongs to two model files, their formats, and answers in an order; how many of these are scored is
+not part of that. What was scored lies in parts, and `progress.json` says which of them count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from blendin_local import __version__
+from blendin_local.atomic import write_text
+from blendin_local.errors import EvaluationError
+from blendin_local.evaluation.costs import Costs, measure_costs
+from blendin_local.evaluation.examples import Example
+from blendin_local.evaluation.record import Record, join_records, load_record, save_record
+from blendin_local.evaluation.scoring import Text, score_text
+from blendin_local.model import Cancellation
+from blendin_local.pair import Pair
+
+__all__ = ["Kept", "MakeText", "Measured", "measured", "pass_key", "run_pass"]
+
+MakeText = Callable[[Example], Text]
+Progress = Callable[[int, int], None]
+"""Called with the positions scored so far and those wanted."""
+
+_FORMAT = 1
+_SAVE_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A pass: its record, what decodes cost in it, its seconds, and the examples that could not be scored."""
+
+    record: Record
+    costs: Costs
+    seconds: float
+    skipped: tuple[str, ...]
+
+
+def pass_key(
+    models: Sequence[str], formats: Sequence[str], examples: Sequence[Example], versions: str
+) -> str:
+    """The name of the folder of a pass.
+
+    models: digests of both files. formats: both prompt templates, and the system prompt.
+    """
+    asked = [asdict(example) for example in examples]
+    content = json.dumps([_FORMAT, __version__, versions, [*models], [*formats], asked], ensure_ascii=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+@dataclass
+class Kept:
+    """What is known of a pass so far.
+
+    tokens: of each example in order, the positions that it gave, 0 where it could not be scored.
+    """
+
+    folder: Path
+    tokens: list[int] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    costs: Costs | None = None
+
+    @classmethod
+    def open(cls, folder: Path) -> Kept:
+        """What a folder holds; nothing where it is missing or damaged: then the pass begins anew."""
+        kept = cls(folder)
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            found: dict[str, Any] = json.loads((folder / "progress.json").read_text("utf-8"))
+            costs = Costs.from_dict(found["costs"]) if found["costs"] else None
+            kept = cls(
+                folder,
+                [int(count) for count in found["tokens"]],
+                [str(name) for name in found["skipped"]],
+                [str(name) for name in found["parts"]],
+                float(found["seconds"]),
+                costs,
+            )
+        return kept
+
+    def enough(self, examples: int, budget: int) -> int | None:
+        """How many of the examples give `budget` positions; None where more must be scored for that."""
+        total = 0
+        for place, count in enumerate(self.tokens):
+            if total >= budget:
+                return place
+            total += count
+        return len(self.tokens) if total >= budget or len(self.tokens) >= examples else None
+
+    def record(self, examples: int) -> Record:
+        """The record of the first so many examples. Raises EvaluationError where a part is damaged."""
+        whole = join_records([load_record(self.folder / part) for part in self.parts])
+        scored = sum(count > 0 for count in self.tokens[:examples])
+        return whole.select(range(scored)) if scored < whole.examples else whole
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Keep records, one for each of the latest of `tokens` that were scored."""
+        if records:
+            name = f"part-{len(self.parts):05d}.npz"
+            save_record(join_records(records), self.folder / name)
+            self.parts.append(name)
+        self.save()
+
+    def save(self) -> None:
+        document = {
+            "tokens": self.tokens,
+            "skipped": self.skipped,
+            "parts": self.parts,
+            "seconds": self.seconds,
+            "costs": self.costs.as_dict() if self.costs else None,
+        }
+        write_text(self.folder / "progress.json", json.dumps(document))
+
+
+def run_pass(
+    pair: Pair,
+    examples: Sequence[Example],
+    make_text: MakeText,
+    kept: Kept,
+    *,
+    budget: int,
+    progress: Progress | None = None,
+    cancellation: Cancellation | None = None,
+) -> None:
+    """Score examples in order until they give `budget` positions, or all are scored; then measure the costs.
+
+    An example that cannot be scored is skipped and named. Whatever ends this, what was scored is kept.
+    Raises `scoring.Cancelled`, ModelError, or OSError where nothing can be kept.
+    """
+    scored: list[Record] = []
+    begun = saved = perf_counter()
+    before = kept.seconds
+
+    def keep() -> None:
+        nonlocal saved
+        kept.seconds = before + perf_counter() - begun
+        kept.add(scored)
+        scored.clear()
+        saved = perf_counter()
+
+    if progress:
+        progress(min(sum(kept.tokens), budget), budget)
+    try:
+        while kept.enough(len(examples), budget) is None:
+            example = examples[len(kept.tokens)]
+            record = _scored(pair, example, make_text, kept, cancellation)
+            if record is not None:
+                scored.append(record)
+            kept.tokens.append(0 if record is None else len(record))
+            if progress:
+                progress(min(sum(kept.tokens), budget), budget)
+            if perf_counter() - saved > _SAVE_EVERY_S:
+                keep()
+    finally:
+        keep()
+    if any(kept.tokens):
+        longest = max(range(len(kept.tokens)), key=kept.tokens.__getitem__)
+        kept.costs = measure_costs(pair, make_text(examples[longest]), cancellation)
+        kept.save()
+
+
+def _scored(
+    pair: Pair, example: Example, make_text: MakeText, kept: Kept, cancellation: Cancellation | None
+) -> Record | None:
+    try:
+        return score_text(pair, make_text(example), cancellation)
+    except EvaluationError as error:
+        kept.skipped.append(str(error))
+        return None
+
+
+def measured(kept: Kept, examples: int, budget: int) -> Measured:
+    """The finished pass. Raises EvaluationError where none of the examples could be scored."""
+    count = kept.enough(examples, budget)
+    record = kept.record(len(kept.tokens) if count is None else count)
+    if not len(record) or kept.costs is None:
+        reason = f": {kept.skipped[0]}" if kept.skipped else "."
+        raise EvaluationError(f"None of the reference answers could be scored{reason}")
+    return Measured(record, kept.costs, kept.seconds, tuple(kept.skipped))
