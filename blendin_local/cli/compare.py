@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
@@ -28,6 +27,7 @@ from blendin_local.cli.options import (
     model_options_of,
     sampling_options,
 )
+from blendin_local.cli.outputs import check_writable, write_output
 from blendin_local.errors import EvaluationError
 from blendin_local.inert import encodable
 
@@ -120,7 +120,8 @@ def _checked(
     options = model_options_of(values, preferences.models)
     plan = read_plan(Path(values["plan"]), formats) if values["plan"] else Plan()
     settings = run_settings(plan.run, values)
-    wishes = [*plan.arms, *arm_wishes(values, formats, planned=bool(plan.arms))]
+    usual = "" if plan.arms else preferences.chat.pair
+    wishes = [*plan.arms, *arm_wishes(values, formats, usual)]
     tasks = [*plan.tasks, *task_wishes(values["tasks"], values["data"], values["datasets"])]
     runs = draw_tasks(tasks, settings)
     text = _read_text(settings.text) if settings.text else b""
@@ -178,15 +179,8 @@ def _check_outputs(values: Mapping[str, Any]) -> None:
             "--read prints answers to be read, and --json data: use --answers FILE with it."
         )
     for name, flag in _OUTPUTS.items():
-        if values[name] is None:
-            continue
-        path = Path(values[name])
-        if path.is_dir():
-            raise EvaluationError(f"{flag} {path} is a folder: name a file in it.")
-        if not path.parent.is_dir():
-            raise EvaluationError(f"{flag} {path} cannot be written: there is no folder {path.parent}.")
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise EvaluationError(f"{flag} {path} cannot be written, because you lack the permission.")
+        if values[name] is not None:
+            check_writable(flag, Path(values[name]))
     if values["report_file"]:
         from blendin_local.reports.html import check_available
 
@@ -195,7 +189,6 @@ def _check_outputs(values: Mapping[str, Any]) -> None:
 
 def _write(found: Found, values: Mapping[str, Any]) -> None:
     """The files that were asked for."""
-    from blendin_local.atomic import write_text
     from blendin_local.report import to_json
 
     def markdown() -> str:
@@ -219,14 +212,7 @@ def _write(found: Found, values: Mapping[str, Any]) -> None:
     made = {"csv_file": csv, "markdown_file": markdown, "report_file": page, "answers_file": lines}
     for name, make in made.items():
         if values[name] is not None:
-            path = Path(values[name])
-            try:
-                write_text(path, encodable(make()))
-            except OSError as error:
-                reason = error.strerror or error
-                raise EvaluationError(
-                    f"{path} cannot be written ({reason}); nothing is lost: run the same command again."
-                ) from error
+            write_output(Path(values[name]), make())
 
 
 def _print(found: Found, values: Mapping[str, Any]) -> None:

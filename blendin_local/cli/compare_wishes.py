@@ -14,7 +14,7 @@ from blendin_local.blending import METHODS
 from blendin_local.compare.arms import ArmWish
 from blendin_local.compare.settings import RunSettings, TaskWish
 from blendin_local.errors import EvaluationError, SettingError
-from blendin_local.settings import DEFAULT_PAIR, BlendSettings, Formats, SamplingSettings, setting_names
+from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
 from blendin_local.tasks.datasets_source import HUB
 
 __all__ = ["arm_wishes", "run_settings", "task_wishes"]
@@ -22,10 +22,10 @@ __all__ = ["arm_wishes", "run_settings", "task_wishes"]
 _LISTS = ("gamma", "alpha", "prior")
 
 
-def arm_wishes(values: Mapping[str, Any], formats: Formats, planned: bool) -> list[ArmWish]:
+def arm_wishes(values: Mapping[str, Any], formats: Formats, usual: str = "") -> list[ArmWish]:
     """Arms by --pair, --base and --guide, --model, each with every combination of the settings given.
 
-    Where nothing is named, and a plan has no arms either, the usual pair.
+    usual: the pair to take where none of these is named.
     """
     if bool(values["base"]) != bool(values["guide"]):
         given, other = ("base", "guide") if values["base"] else ("guide", "base")
@@ -41,8 +41,8 @@ def arm_wishes(values: Mapping[str, Any], formats: Formats, planned: bool) -> li
     if values["base"]:
         base, guide = values["base"], values["guide"]
         pairs.append(ArmWish(base=base, guide=guide, blend=blend, paper=values["paper"], **common))
-    if not pairs and not values["models"] and not planned:
-        pairs = [ArmWish(pair=DEFAULT_PAIR, blend=blend, paper=values["paper"], **common)]
+    if usual and not pairs and not values["models"]:
+        pairs = [ArmWish(pair=usual, blend=blend, paper=values["paper"], **common)]
     if blend and not pairs:
         raise EvaluationError("Methods and their settings belong to a pair: name one with --pair.")
     return [*pairs, *(ArmWish(model=name, **common) for name in values["models"])]
