@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -18,8 +19,11 @@ from click.testing import CliRunner, Result
 from tiny_gguf import write_tiny
 
 from blendin_local.cli.compare import compare
+from blendin_local.cli.compare_wishes import task_wishes
 from blendin_local.compare import run as running
-from blendin_local.errors import BlendinError
+from blendin_local.compare.plan import ARM_KEYS, RUN_KEYS, TASK_KEYS
+from blendin_local.compare.settings import TaskWish
+from blendin_local.errors import BlendinError, EvaluationError
 
 FOLDER_OF_TESTS = Path(__file__).parent
 
@@ -249,6 +253,25 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(
         run(*pair, *given)
     assert sentence in str(caught.value)
     assert str(caught.value).count("\n") == 0
+
+
+def test_which_file_belongs_to_which_task() -> None:
+    assert task_wishes(["a", "b"], ["1", "2"], False) == [TaskWish("a", "1"), TaskWish("b", "2")]
+    assert task_wishes(["a"], ["1", "2"], False) == [TaskWish("a", "1"), TaskWish("a", "2")]
+    assert task_wishes(["a", "b"], ["1"], True) == [TaskWish("a", "1"), TaskWish("b", "hub:")]
+    assert task_wishes(["a"], [], True) == [TaskWish("a", "hub:")]
+    assert task_wishes([], [], False) == []
+    with pytest.raises(EvaluationError, match="there are 2 and 3"):
+        task_wishes(["a", "b"], ["1", "2", "3"], True)
+
+
+def test_every_key_of_a_plan_is_documented() -> None:
+    page = (FOLDER_OF_TESTS.parent / "docs/compare.md").read_text("utf-8")
+    rows = {
+        name: page.split(f"| `{name}` |")[1].split("\n")[0] for name in ("[run]", "[[tasks]]", "[[arms]]")
+    }
+    for name, keys in (("[run]", RUN_KEYS), ("[[tasks]]", TASK_KEYS), ("[[arms]]", ARM_KEYS)):
+        assert set(re.findall(r"`(\w+)`", rows[name])) == set(keys), name
 
 
 def test_half_a_pair_and_settings_without_a_pair(folder: Path, made: list[str]) -> None:

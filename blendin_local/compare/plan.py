@@ -18,7 +18,7 @@ from blendin_local.errors import EvaluationError
 from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
 from blendin_local.tasks.datasets_source import HUB
 
-__all__ = ["Plan", "read_plan"]
+__all__ = ["ARM_KEYS", "RUN_KEYS", "TASK_KEYS", "Plan", "read_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Plan:
 _BLEND, _SAMPLING = setting_names(BlendSettings), setting_names(SamplingSettings)
 _DEFAULTS = {each.name: each.default for cls in (BlendSettings, SamplingSettings) for each in fields(cls)}
 _ARM_TEXTS = ("name", "pair", "base", "guide", "model", "base_format", "guide_format")
-_ARM_KEYS = (*_ARM_TEXTS, "stop", "paper", *_BLEND, *_SAMPLING)
-_TASK_KINDS: dict[str, type] = {
+ARM_KEYS = (*_ARM_TEXTS, "stop", "paper", *_BLEND, *_SAMPLING)
+TASK_KEYS: dict[str, type] = {
     "name": str,
     "data": str,
     "datasets": bool,
@@ -41,7 +41,7 @@ _TASK_KINDS: dict[str, type] = {
     "shots": int,
     "max_tokens": int,
 }
-_RUN_KINDS: dict[str, type] = {
+RUN_KEYS: dict[str, type] = {
     "limit": int,
     "shots": int,
     "seed": int,
@@ -84,7 +84,7 @@ class _Reader:
     formats: Formats
 
     def arm(self, table: dict[str, Any], where: str) -> ArmWish:
-        self.known(table, _ARM_KEYS, where)
+        self.known(table, ARM_KEYS, where)
         texts = {key: self.value(table, key, str, where) for key in _ARM_TEXTS if key in table}
         if "model" in texts and texts.keys() & {"pair", "base", "guide"}:
             raise self.wrong(where, "model is one alone, so pair, base and guide do not go with it")
@@ -125,8 +125,8 @@ class _Reader:
         return found
 
     def task(self, table: dict[str, Any], where: str) -> TaskWish:
-        self.known(table, _TASK_KINDS, where)
-        values = self.values(table, _TASK_KINDS, where)
+        self.known(table, TASK_KEYS, where)
+        values = self.values(table, TASK_KEYS, where)
         if "name" not in values:
             raise self.wrong(where, "a task needs a name")
         if bool(values.get("data")) == bool(values.get("datasets")):
@@ -141,8 +141,8 @@ class _Reader:
         table = document.get("run", {})
         if not isinstance(table, dict):
             raise self.wrong("run", "it must be a table")
-        self.known(table, _RUN_KINDS, "run")
-        values = self.values(table, _RUN_KINDS, "run")
+        self.known(table, RUN_KEYS, "run")
+        values = self.values(table, RUN_KEYS, "run")
         if "text" in values:
             values["text"] = self.path(values["text"])
         return values
