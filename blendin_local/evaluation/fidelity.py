@@ -6,9 +6,9 @@ begins texts with a BOS token, that takes the place of each chunk's first token.
 second half of a chunk count, where the model has seen some context.
 
 One thing differs. The tool keeps the reference's log-probabilities as 16-bit numbers, floored 16 below the
-largest logit, and drops those below -16. Here both models run side by side and the divergence is summed over
-the whole vocabulary. The tool's figures therefore carry a noise of about 1e-5, and its smallest ones can be
-negative.
+largest logit, and leaves out those not above -16. Here both models run side by side, and the divergence is
+summed over the whole vocabulary. So the tool's figure for one token is off by 1e-4 or so, which is why it
+prints small negative ones, and its mean by about a thousandth of itself where models are far apart.
 
 Nothing here knows llama.cpp, tasks or methods; the arithmetic is in `blendin_local.evaluation.divergence`.
 """
