@@ -50,6 +50,8 @@ from blendin_local.tasks.numerals import numbers_equal, numbers_in, parse_number
         ("16 - 3 = 13", [16, 3, 13]),
         ("16 -3 = 13", [16, 3, 13]),
         ("(16) - 3", [16, 3]),
+        ("(16)-3", [16, 3]),
+        ("50%-10", [50, 10]),
         ("5-10 days", [5, 10]),
         ("- 18 eggs", [18]),
         ("3/4 of a cup", ["3/4"]),
