@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from blendin_local.loading import PairFiles
     from blendin_local.preferences import Preferences
     from blendin_local.prompts import PromptFormat
+    from blendin_local.settings import ModelOptions
 
 BUDGET = 6000
 """Positions that are scored unless told otherwise: enough for intervals of about 2 % on the demo pair."""
 
 _BRANCHES = 16
 """Sequences of the guide: one for the whole reply, the others for its short branches."""
+_PAIR = ("name", "base", "guide", "base_fingerprint", "guide_fingerprint", "same_vocabulary")
 _OUTPUTS = {"record": "--record", "markdown": "--markdown", "report": "--report"}
 _PIPED_WIDTH = 100
 _FILE = click.Path(dir_okay=False)
@@ -48,6 +50,8 @@ _FILE = click.Path(dir_okay=False)
               "(docs/tasks.md); --data is its file.")  # fmt: skip
 @click.option("--data", "-d", metavar="FILE", help="Reference answers: JSON lines with `prompt` or "
               "`messages`, and `response`.  [default: 80 answers that come with the package]")  # fmt: skip
+@click.option("--shots", type=click.IntRange(0), default=0, show_default=True,
+              help="With --task: so many worked examples before each question, from the same file.")  # fmt: skip
 @click.option("--max-tokens", "-n", type=click.IntRange(1), default=BUDGET, show_default=True,
               help="Score so many tokens of the answers, whole answers only; more later adds.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
@@ -109,11 +113,13 @@ def tune(**values: Any) -> None:
 def _check(values: Mapping[str, Any]) -> None:
     """Everything that can be refused before files are read and models loaded."""
     if values["from_record"]:
-        for name in ("pair", "base", "guide", "task", "data", "record", "fresh"):
+        for name in ("pair", "base", "guide", "task", "data", "system", "raw", "record", "fresh"):
             if values[name]:
                 raise EvaluationError(f"--{name} has no effect with --from: a record is what was measured.")
     if values["task"] and not values["data"]:
         raise EvaluationError(f"--task {values['task']} needs the file of its questions: add --data FILE.")
+    if values["shots"] and not values["task"]:
+        raise EvaluationError("--shots belongs to --task, whose file has the worked examples: give both.")
     if values["name"] and not values["save"]:
         raise EvaluationError("--name belongs to --save: give both.")
     for name, flag in _OUTPUTS.items():
@@ -145,7 +151,7 @@ def _measured(
     """The pass over the reference answers, as far as it is not kept from before, and what it was made of."""
     from blendin_local.compare.answers import Answers, answers_file, file_digest
     from blendin_local.evaluation.examples import shuffled
-    from blendin_local.evaluation.passes import Kept, measured, pass_key
+    from blendin_local.evaluation.passes import Kept, measured, pass_key, speed_key
     from blendin_local.evaluation.tuning import machine
     from blendin_local.fit import same_vocabulary
     from blendin_local.llamacpp.library import version
@@ -155,6 +161,7 @@ def _measured(
 
     if values["save"]:
         _saved_name(entry, values)
+    options = model_options_of(values, preferences.models)
     examples, source = _examples(values)
     examples = shuffled(examples, values["seed"])
     files = locate_pair(catalogue, entry)
@@ -166,11 +173,11 @@ def _measured(
         choose_format(names.guide, files.guide.chat_template),
     ]
     system = values["system"] or ""
-    key = pass_key(digests, [repr(each) for each in formats] + [system], examples, version)
-    folder = cache_dir() / "records" / key
-    kept = Kept(folder) if values["fresh"] else Kept.open(folder)
+    key = pass_key(digests, [repr(each) for each in formats] + [system], examples, version, options)
+    folder, speed = cache_dir() / "records" / key, speed_key(options)
+    kept = Kept(folder, speed) if values["fresh"] else Kept.open(folder, speed)
     if kept.enough(len(examples), values["max_tokens"]) is None or kept.costs is None:
-        _run(files, examples, formats, system, kept, preferences, values)
+        _run(files, options, examples, formats, system, kept, values)
     elif not values["quiet"]:
         click.secho("Measured by an earlier run; --fresh measures anew.", err=True, dim=True)
     about = {
@@ -199,7 +206,9 @@ def _examples(values: Mapping[str, Any]) -> tuple[list[Example], str]:
         from blendin_local.tasks import load_items, task_named
 
         task = task_named(values["task"])
-        return examples_of(load_items(task, values["data"]), task.name), f"{task.name}: {values['data']}"
+        return examples_of(
+            load_items(task, values["data"], shots=values["shots"], seed=values["seed"]), task.name
+        ), f"{task.name}: {values['data']}"
     if values["data"]:
         return read_examples(Path(values["data"])), values["data"]
     return built_in_examples(), "the built-in answers"
@@ -207,11 +216,11 @@ def _examples(values: Mapping[str, Any]) -> tuple[list[Example], str]:
 
 def _run(
     files: PairFiles,
+    options: ModelOptions,
     examples: list[Example],
     formats: list[PromptFormat],
     system: str,
     kept: Kept,
-    preferences: Preferences,
     values: Mapping[str, Any],
 ) -> None:
     from dataclasses import replace
@@ -223,9 +232,7 @@ def _run(
     from blendin_local.model import Cancellation
     from blendin_local.prompts import Message, make_prompt
 
-    options = replace(
-        model_options_of(values, preferences.models), n_seq=_BRANCHES, n_outputs=ROWS, shared_cache=True
-    )
+    options = replace(options, n_seq=_BRANCHES, n_outputs=ROWS, shared_cache=True)
     cancellation = Cancellation()
     with flags_named(), loaded(files, options, quiet=values["quiet"]) as pair:
 
@@ -237,15 +244,17 @@ def _run(
             prompts = (make_prompt(base, formats[0], messages), make_prompt(guide, formats[1], messages))
             return Text(example.id, *prompts, example.response)
 
-        with pass_progress(quiet=values["quiet"]) as progress, interrupting(cancellation.cancel):
-            try:
-                run_pass(
-                    pair, examples, make_text, kept,
-                    budget=values["max_tokens"], progress=progress, cancellation=cancellation,
-                )  # fmt: skip
-            except Cancelled:
-                done = sum(kept.tokens)
+        with (
+            pass_progress(quiet=values["quiet"]) as progress,
+            interrupting(cancellation.cancel),
+            suppress(Cancelled),
+        ):
+            run_pass(
+                pair, examples, make_text, kept,
+                budget=values["max_tokens"], progress=progress, cancellation=cancellation,
+            )  # fmt: skip
     if cancellation.requested:
+        done = sum(kept.tokens)
         said = f"Stopped after {done} positions: they are kept, and the same command goes on from there."
         click.echo(said, err=True)
         sys.exit(INTERRUPTED)
@@ -277,10 +286,11 @@ def _read_record(path: Path, catalogue: Catalogue) -> tuple[PairEntry, Measured,
     record, notes = load_noted_record(path)
     try:
         about = json.loads(notes)
-        costs = Costs.from_dict(about.pop("costs"))
-        measured = Measured(record, costs, float(about.pop("seconds")), tuple(about.pop("skipped")))
-        pair = about["pair"]
+        costs = Costs.from_dict(about["costs"])
+        measured = Measured(record, costs, float(about["seconds"]), tuple(map(str, about["skipped"])))
+        pair = {name: about["pair"][name] for name in _PAIR}
         name, models = str(pair["name"]), (str(pair["base"]), str(pair["guide"]))
+        about = {"pair": pair, "source": str(about["source"]), "versions": dict(about["versions"])}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationError(f"{path} is a record without its notes: write it with --record.") from error
     known = catalogue.pairs.get(name)
