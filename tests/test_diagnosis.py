@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from records import records
 
 from blendin_local.errors import EvaluationError
 from blendin_local.evaluation.costs import Costs
@@ -265,6 +268,12 @@ def test_of_equal_settings_the_simplest_is_best() -> None:
     assert (choice.best, choice.single, choice.chosen, choice.blend) == (0, 0, 0, 2)
 
 
+def test_the_last_digits_of_float32_make_no_setting_better() -> None:
+    noise = [10.0 * (1 - 1e-8)] * 10
+    choice = choose(hand_made([10.0] * 10, noise, noise), empty_record(), FITTING, HELD_OUT, seed=0)
+    assert (choice.best, choice.single) == (0, 0)
+
+
 def test_a_base_that_never_asks() -> None:
     prices = hand_made([10.0] * 10, [20.0] * 10, [10.0] * 10, consultations=(0.0, 0.0, 0.0))
     choice = choose(prices, empty_record(), FITTING, HELD_OUT, seed=0)
@@ -386,8 +395,11 @@ def test_singles_are_over_all_examples() -> None:
     assert result["guide"]["bits_per_byte"] == pytest.approx(record.guide_bits.sum() / 1600)
     assert result["guide"]["tokens_per_second"] == pytest.approx(1 / 0.011)
     # Inside a character only one of them has something to say.
-    masked = replace(record, consultable=record.base_right)
-    assert analyse(masked, COSTS, seed=0)["base"]["accuracy"] == 1
+    masked = analyse(replace(record, consultable=record.base_right), COSTS, seed=0)
+    assert masked["base"]["accuracy"] == 1
+    for model in ("base", "guide"):
+        positions = [masked["calibration"][model][name] for name in ("fitted_on", "measured_on")]
+        assert sum(positions) == record.base_right.sum()
 
 
 def test_the_curves_are_what_the_chat_reads() -> None:
@@ -424,6 +436,20 @@ def test_empty_answers_do_no_harm() -> None:
     assert result["base"]["bits_per_byte"] == pytest.approx(
         analyse(record, COSTS, seed=0)["base"]["bits_per_byte"]
     )
+
+
+@settings(max_examples=20)
+@given(records(), st.integers(0, 3))
+def test_whatever_a_pass_leaves_has_a_diagnosis(record: Record, seed: int) -> None:
+    if not len(record) or not record.bytes.sum():
+        with pytest.raises(EvaluationError):
+            analyse(record, COSTS, seed=seed)
+        return
+    result = analyse(record, COSTS, seed=seed)
+    json.dumps(result, allow_nan=False)
+    assert result["verdict"].startswith(("Blend: ", "Use the ", "Too little data to say: "))
+    assert result["recommendation"]["reason"].endswith(".")
+    assert any(row["pareto"] for row in result["settings"])
 
 
 # Where the base is unsure

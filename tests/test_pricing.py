@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from records import COLUMNS, Row, record_of, records
 
 from blendin_local.blending import METHODS
 from blendin_local.evaluation.costs import Costs
@@ -36,48 +36,6 @@ from blendin_local.settings import BlendSettings
 
 COSTS = Costs(base_s=0.020, guide_s=((1, 0.010), (3, 0.014)), base_only_s=0.001, blend_s=0.002)
 RULES = tuple(name for name, method in METHODS.items() if method.trigger == "uncertain")
-
-COLUMNS: dict[str, Any] = {
-    "n_bytes": np.int32,
-    "p_base": np.float32,
-    "p_outcome": np.float32,
-    "p_guide": np.float32,
-    "guide_mass": np.float32,
-    "c_base": np.float32,
-    "c_guide": np.float32,
-    "agreement": np.float32,
-    "guide_rank": np.int32,
-    "consultable": np.bool_,
-    "guide_length": np.int32,
-}
-Row = tuple[Any, ...]
-
-
-def record_of(examples: list[list[Row]], guide_bits: list[float] | None = None) -> Record:
-    """A record from the rows of each example, in the order of COLUMNS; the rest says nothing of interest."""
-    flat = [row for rows in examples for row in rows]
-    n, e = len(flat), len(examples)
-    columns = {
-        name: np.array([row[place] for row in flat], kind)
-        for place, (name, kind) in enumerate(COLUMNS.items())
-    }
-    sizes = [sum(row[0] for row in rows) for rows in examples]
-    zeros = np.zeros(n, np.float32)
-    return Record(
-        **columns,
-        example=np.repeat(np.arange(e, dtype=np.int32), [len(rows) for rows in examples]),
-        mass_above=zeros,
-        base_entropy=zeros,
-        guide_entropy=zeros,
-        divergence=zeros,
-        base_right=np.zeros(n, np.bool_),
-        guide_right=np.zeros(n, np.bool_),
-        ids=tuple(f"example {place}" for place in range(e)),
-        guide_bits=np.array(guide_bits or [10.0] * e),
-        guide_tokens=np.array([2 * len(rows) for rows in examples], np.int32),
-        bytes=np.array(sizes, np.int32),
-    )
-
 
 # Bytes, p_base, p_outcome, p_guide, guide_mass, c_base, c_guide, agreement, rank, consultable, guide tokens.
 BY_HAND = record_of(
@@ -232,40 +190,6 @@ def test_a_setting_becomes_settings() -> None:
         method="tuned", gamma=0.3, prior=-1.5
     )
     assert Setting("base").blend_settings(guide_stop=False) == BlendSettings(method="base", guide_stop=False)
-
-
-probabilities = st.sampled_from((0.0, 0.25, 1.0)) | st.floats(0, 1, width=32)
-confidences = st.sampled_from(tuple(np.float32(k / 10) for k in range(1, 11))) | st.floats(
-    2**-10, 1, width=32
-)
-
-
-@st.composite
-def records(draw: st.DrawFn) -> Record:
-    """One to five examples of up to eight positions, some of them empty, with all kinds of odd numbers."""
-    examples = []
-    for _ in range(draw(st.integers(1, 5))):
-        rows_, length = [], 0
-        for _ in range(draw(st.integers(0, 8))):
-            p_base = draw(probabilities)
-            rows_.append(
-                (
-                    draw(st.integers(0, 9)),
-                    p_base,
-                    min(1.0, p_base + draw(st.sampled_from((0.0, 0.01)))),
-                    draw(probabilities),
-                    draw(probabilities),
-                    draw(confidences),
-                    draw(confidences),
-                    draw(probabilities),
-                    draw(st.integers(0, 9)),
-                    draw(st.sampled_from((True, True, True, False))),
-                    length,
-                )
-            )
-            length += draw(st.integers(0, 3))
-        examples.append(rows_)
-    return record_of(examples, [draw(st.floats(0, 100)) for _ in examples])
 
 
 def naive_bits(record: Record, row: Setting) -> list[float]:

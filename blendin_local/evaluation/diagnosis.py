@@ -52,6 +52,9 @@ LEAST_GAIN = 0.002
 WORTHWHILE = 0.02
 """Where a gain that is not clear could still be as large as this, more data could change the verdict."""
 
+_NO_BITS = 1e-9
+"""Nobody saves a share of so few: what a certain model spends is rounding."""
+
 _TIE = 1e-6
 """Bits that differ by a smaller share are equal: the record's numbers are float32."""
 
@@ -176,7 +179,7 @@ def gain(prices: Prices, setting: int, over: int, examples: Integers, counts: Fl
     counts: float64[r, len(examples)] of `resample_counts`. Both are resampled together: they are paired.
     """
     mine, theirs = prices.bits[setting][examples], prices.bits[over][examples]
-    if not theirs.sum() > 0:
+    if not theirs.sum() > _NO_BITS:
         return Gain(None, None, None)
     value = 1 - float(mine.sum() / theirs.sum())
     if len(examples) < 2:
