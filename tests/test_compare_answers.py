@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -186,25 +188,23 @@ def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
         Answers(tmp_path / "file" / "answers.db")
 
 
-def _write(path: str, name: str) -> None:
-    opened = Answers(Path(path))
-    for number in range(20):
-        opened.keep_answer(f"{name} {number}", answer_of(name))
-    opened.close()
+_WRITER = """
+import sys
+from pathlib import Path
+from blendin_local.compare.answers import Answer, Answers
+opened = Answers(Path(sys.argv[1]))
+for number in range(20):
+    opened.keep_answer(f"{sys.argv[2]} {number}", Answer("text", "stop", {}, {}, {}))
+opened.close()
+"""
 
 
 def test_two_programs_write_at_once(tmp_path: Path) -> None:
     path = str(tmp_path / "answers.db")
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_write, args=(path, name)) for name in ("a", "b")]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert [writer.exitcode for writer in writers] == [0, 0]
-    with sqlite3.connect(path) as database:
+    writers = [subprocess.Popen([sys.executable, "-c", _WRITER, path, name]) for name in ("a", "b")]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT count(*) FROM kept").fetchone() == (40,)
-    database.close()
 
 
 def test_files_are_known_by_their_bytes(answers: Answers, tmp_path: Path) -> None:

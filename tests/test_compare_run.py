@@ -21,8 +21,8 @@ NUDGE = blend(BASE, GUIDE, method="nudge", gamma=0.6)
 BLENDIN = blend(BASE, GUIDE, method="blendin", gamma=0.6, guide_stop=False)
 ARMS = (BASE, GUIDE, NUDGE, BLENDIN)
 SYSTEM = Message("system", "answer yes or no")
-ITEMS = [replace(item_of(str(n)), messages=(SYSTEM, Message("user", f"is {n} blue"))) for n in range(4)]
-RUNS = (run_of(ITEMS[:3], name="first"), run_of(ITEMS, name="second", max_tokens=5))
+ITEMS = [replace(item_of(str(n)), messages=(SYSTEM, Message("user", f"is {n} blue"))) for n in range(3)]
+RUNS = (run_of(ITEMS[:2], name="first", max_tokens=8), run_of(ITEMS, name="second", max_tokens=4))
 MINDS = {"base": dreaming(VOCABULARY, 1, 2.0), "guide": dreaming(VOCABULARY, 2, 3.0)}
 
 
@@ -48,11 +48,11 @@ def test_every_arm_answers_every_question(answers: Answers) -> None:
     # A model alone is loaded alone, and a pair once for all its arms.
     assert load.loads == [("base",), ("guide",), ("base", "guide")]
     assert all(model.closed for pair in load.opened for model in (pair.base, pair.guide))  # type: ignore[attr-defined]
-    rates = [found[NUDGE.name, "first", item.id].summary["intervention_rate"] for item in ITEMS[:3]]
+    rates = [found[NUDGE.name, "first", item.id].summary["intervention_rate"] for item in ITEMS[:2]]
     assert any(0 < rate <= 1 for rate in rates)
     alone = found["base", "first", "0"]
     assert alone.summary["interventions"] == 0 and not alone.ranks
-    assert all(found[arm.name, "second", "0"].summary["steps"] <= 5 for arm in ARMS)
+    assert all(found[arm.name, "second", "0"].summary["steps"] <= 4 for arm in ARMS)
 
 
 def test_what_is_kept_is_not_written_again(answers: Answers) -> None:
@@ -87,7 +87,7 @@ def test_a_changed_setting_writes_anew(answers: Answers) -> None:
     assert load.loads == [("base", "guide")]
 
 
-@pytest.mark.parametrize("stops", [(1, 2), (30, 61), (100, 7)])
+@pytest.mark.parametrize("stops", [(1, 30), (70, 7)])
 def test_killed_twice_and_resumed_is_as_undisturbed(tmp_path: Path, stops: tuple[int, int]) -> None:
     undisturbed = Answers(tmp_path / "whole.db")
     whole = written(undisturbed)
@@ -188,8 +188,8 @@ def test_progress_counts_what_was_kept_and_tells_the_time_left(answers: Answers)
     written(answers, arms=(BASE,), runs=RUNS[:1])
     told: list[ArmProgress] = []
     written(answers, arms=(BASE,), progress=told.append)
-    assert (told[0].done, told[0].total, told[0].eta_s) == (3, 7, None)
-    assert (told[-1].arm, told[-1].task, told[-1].done) == ("base", "second", 7)
+    assert (told[0].done, told[0].total, told[0].eta_s) == (2, 5, None)
+    assert (told[-1].arm, told[-1].task, told[-1].done) == ("base", "second", 5)
     assert told[-1].eta_s == 0
     assert [each.done for each in told] == sorted(each.done for each in told)
 

@@ -18,7 +18,6 @@ from blendin_local.compare.arms import Arm, ArmModel
 from blendin_local.compare.run import Load, TaskRun, described, versions
 from blendin_local.compare.summary import Choices
 from blendin_local.errors import EvaluationError, PromptError
-from blendin_local.evaluation.pricing import bits_by_example
 from blendin_local.evaluation.record import Record, empty_record
 from blendin_local.evaluation.scoring import score_texts
 from blendin_local.model import ScoringModel, Status, common_prefix
@@ -123,6 +122,9 @@ class _Reading:
 
     def bits(self, arm: Arm, item: Item) -> Doubles | None:
         """float64[options]: -log2 of the probability of each; None where they could not be read."""
+        # Here, because SciPy comes with it, which takes a second.
+        from blendin_local.evaluation.pricing import bits_by_example
+
         known = self._known[self._key(item)]
         if known.record is not None:
             return bits_by_example(known.record, arm.settings.blend) if known.record.examples else None

@@ -19,11 +19,12 @@ from blendin_local.compare.run import (
     Interruptible,
     Load,
     TaskRun,
+    uninterrupted,
     versions,
     write_answers,
 )
 from blendin_local.compare.settings import RunSettings, TaskWish
-from blendin_local.compare.summary import Results, summarise
+from blendin_local.compare.summary import Choices, Results, summarise
 from blendin_local.errors import EvaluationError
 from blendin_local.prompts import Message
 from blendin_local.settings import ModelOptions
@@ -132,7 +133,7 @@ def compare(
     *,
     judge: Scorer | None = None,
     watcher: Watcher | None = None,
-    interruptible: Interruptible | None = None,
+    interruptible: Interruptible = uninterrupted,
     tell_peak: bool = True,
 ) -> Found:
     """Work out everything that is not kept yet, and put it together.
@@ -143,45 +144,70 @@ def compare(
     began = perf_counter()
     watcher = watcher or Watcher()
     arms, runs, settings = comparison.arms, comparison.runs, comparison.settings
-    more: dict[str, Any] = {"interruptible": interruptible} if interruptible else {}
+    # First, because a text may turn out too short.
+    fidelity = _fidelity(comparison, answers, load, watcher, tell_peak)
     written = write_answers(
-        arms, runs, answers, load, comparison.options, seed=settings.seed,
-        progress=watcher.arm, tell_peak=tell_peak, **more,
-    )  # fmt: skip
-    choices = (
-        choose(
-            arms, runs, answers, load, comparison.options,
-            lambda what, done, total: watcher.step(f"options: {what}", done, total),
-        )
-        if settings.options
-        else {}
-    )  # fmt: skip
-    fidelity = (
-        compare_quantizations(
-            singles(arms), comparison.reference, comparison.text, answers, load, comparison.options,
-            n_ctx=settings.text_ctx, chunks=settings.chunks, tell_peak=tell_peak,
-            progress=lambda what, done, total: watcher.step(f"text: {what}", done, total),
-        )
-        if comparison.reference
-        else []
-    )  # fmt: skip
-    scores = _scores(arms, runs, written, judge, watcher)
-    results = Results(written, scores, choices)
+        arms,
+        runs,
+        answers,
+        load,
+        comparison.options,
+        seed=settings.seed,
+        progress=watcher.arm,
+        interruptible=interruptible,
+        tell_peak=tell_peak,
+    )
+    choices = _choices(comparison, answers, load, watcher)
+    results = Results(written, _scores(arms, runs, written, judge, watcher), choices)
+    document = {**_document(comparison, results), "fidelity": fidelity, "seconds": perf_counter() - began}
+    return Found(document, answer_rows(arms, runs, results))
+
+
+def _fidelity(
+    comparison: Comparison, answers: Answers, load: Load, watcher: Watcher, tell_peak: bool
+) -> list[dict[str, Any]]:
+    if comparison.reference is None:
+        return []
+    return compare_quantizations(
+        singles(comparison.arms),
+        comparison.reference,
+        comparison.text,
+        answers,
+        load,
+        comparison.options,
+        n_ctx=comparison.settings.text_ctx,
+        chunks=comparison.settings.chunks,
+        progress=lambda what, done, total: watcher.step(f"text: {what}", done, total),
+        tell_peak=tell_peak,
+    )
+
+
+def _choices(
+    comparison: Comparison, answers: Answers, load: Load, watcher: Watcher
+) -> dict[tuple[str, str], Choices]:
+    if not comparison.settings.options:
+        return {}
+
+    def told(what: str, done: int, total: int) -> None:
+        watcher.step(f"options: {what}", done, total)
+
+    return choose(comparison.arms, comparison.runs, answers, load, comparison.options, told)
+
+
+def _document(comparison: Comparison, results: Results) -> dict[str, Any]:
+    arms, runs, settings = comparison.arms, comparison.runs, comparison.settings
     cells = summarise(arms, runs, results)
-    document = {
+    return {
         "arms": [_arm(arm, results, runs) for arm in arms],
         "tasks": [_task(run) for run in runs],
         "cells": cells,
-        "fidelity": fidelity,
         "across": across_pairs(arms, runs, cells),
         "disagreements": disagreements(arms, runs, results),
         "seed": settings.seed,
         "limit": settings.limit or None,
         "max_tokens": settings.max_tokens,
         "versions": versions(),
-        "seconds": perf_counter() - began,
     }
-    return Found(document, answer_rows(arms, runs, results))
 
 
 def _scores(

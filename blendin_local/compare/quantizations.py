@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -73,40 +74,33 @@ def compare_quantizations(
 
     Raises EvaluationError for a text that is too short, ModelError if a model fails, KeyboardInterrupt.
     """
+    common = {
+        "format": _FORMAT,
+        "versions": versions(),
+        "options": asdict(options),
+    }
+    read = common | {
+        "what": "fidelity",
+        "text": hashlib.sha256(text).hexdigest(),
+        "n_ctx": n_ctx,
+        "chunks": chunks,
+    }
     found = []
     for model in models:
-        content = {
-            "format": _FORMAT,
-            "versions": versions(),
-            "text": hashlib.sha256(text).hexdigest(),
-            "n_ctx": n_ctx,
-            "chunks": chunks,
-            "options": asdict(options),
-        }
         speed = _kept(
             answers,
-            content | {"what": "speed", "text": "", "models": described([model])},
-            lambda model=model: _speed(model, load, options, tell_peak),  # type: ignore[misc]
+            common | {"what": "speed", "models": described([model])},
+            partial(_speed, model, load, options, tell_peak),
         )
         same = model.header.fingerprint == reference.header.fingerprint and model is not reference
         compared = (reference, model) if same else (model,)
         figures = _kept(
             answers,
-            content | {"what": "fidelity", "models": [each.sha256 for each in compared]},
-            lambda compared=compared: _measured(  # type: ignore[misc]
-                compared, text, load, options, n_ctx, chunks, progress
-            ),
+            read | {"models": [each.sha256 for each in compared]},
+            partial(_measured, compared, text, load, options, n_ctx, chunks, progress),
         )
-        found.append(
-            {
-                "model": model.name,
-                "reference": reference.name,
-                "size_bytes": model.header.size_bytes,
-                **speed,
-                **_NOTHING,
-                **figures,
-            }
-        )
+        about = {"model": model.name, "reference": reference.name, "size_bytes": model.header.size_bytes}
+        found.append({**about, **speed, **_NOTHING, **figures})
     return found
 
 

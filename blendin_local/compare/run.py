@@ -6,14 +6,14 @@ and goes on gives what an undisturbed one gives. Nothing here knows a score: the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any
 
 from blendin_local import __version__
-from blendin_local.blending import METHODS, may_consult, threshold
+from blendin_local.blending import may_consult, threshold
 from blendin_local.compare.answers import Answer, Answers, digest
 from blendin_local.compare.arms import Arm, ArmModel
 from blendin_local.compare.peak import PeakMemory
@@ -35,6 +35,8 @@ __all__ = [
     "answer_key",
     "described",
     "settings_for",
+    "uninterrupted",
+    "versions",
     "write_answers",
 ]
 
@@ -50,6 +52,11 @@ Load = Callable[[tuple[ArmModel, ...], ModelOptions], Pair]
 
 Interruptible = Callable[[Callable[[], None]], AbstractContextManager[None]]
 """While its block runs, Ctrl-C calls what it is given instead of raising."""
+
+
+def uninterrupted(cancel: Callable[[], None]) -> AbstractContextManager[None]:
+    """Ctrl-C stays what it is."""
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,7 @@ def described(models: Sequence[ArmModel]) -> list[dict[str, Any]]:
 
 
 def versions() -> dict[str, str]:
+    """What an answer owes to the programs that made it."""
     from blendin_local.llamacpp.library import version
 
     return {"blendin_local": __version__, "llama_cpp_python": version}
@@ -125,7 +133,7 @@ def write_answers(
     *,
     seed: int = 0,
     progress: Progress | None = None,
-    interruptible: Interruptible = lambda cancel: nullcontext(),
+    interruptible: Interruptible = uninterrupted,
     tell_peak: bool = True,
 ) -> dict[tuple[str, str, str], Answer]:
     """The answers by (arm, task, question), those that are not kept yet written by the models.
@@ -292,12 +300,3 @@ class _Beginning:
             shared = asked[0][: min(common_prefix(asked[0], other) for other in asked)]
             self._known[key] = shared if len(shared) < self._model.n_ctx else []
         return self._known[key]
-
-
-def is_asked(arm: Arm) -> bool:
-    """Whether an arm ever consults a guide, so that a rate of interventions means something."""
-    return arm.is_pair and METHODS[arm.settings.blend.method].trigger != "never"
-
-
-Found = Mapping[tuple[str, str, str], Answer]
-"""Answers by (arm, task, question)."""
