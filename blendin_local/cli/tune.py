@@ -20,7 +20,6 @@ from blendin_local.cli.options import (
     pair_options,
 )
 from blendin_local.cli.outputs import check_writable, write_output
-from blendin_local.cli.pass_progress import pass_progress
 from blendin_local.cli.terminal import is_terminal
 from blendin_local.errors import EvaluationError
 
@@ -51,7 +50,7 @@ _FILE = click.Path(dir_okay=False)
 @click.option("--data", "-d", metavar="FILE", help="Reference answers: JSON lines with `prompt` or "
               "`messages`, and `response`.  [default: 80 answers that come with the package]")  # fmt: skip
 @click.option("--shots", type=click.IntRange(0), default=0, show_default=True,
-              help="With --task: so many worked examples before each question, from the same file.")  # fmt: skip
+              help="With --task: worked examples before each question, from the same file.")  # fmt: skip
 @click.option("--max-tokens", "-n", type=click.IntRange(1), default=BUDGET, show_default=True,
               help="Score so many tokens of the answers, whole answers only; more later adds.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
@@ -227,6 +226,7 @@ def _run(
 
     from blendin_local.cli.interrupt import interrupting
     from blendin_local.cli.loaded import loaded
+    from blendin_local.cli.pass_progress import pass_progress
     from blendin_local.evaluation.passes import run_pass
     from blendin_local.evaluation.scoring import ROWS, Cancelled, Text
     from blendin_local.model import Cancellation
