@@ -83,8 +83,8 @@ def steady(found: dict[str, Any]) -> dict[str, Any]:
 
 CELL = {
     "arm", "task", "n", "scored", "value", "interval", "against", "intervention_rate", "changed_rate",
-    "guide_word_rate", "mean_alpha", "loop_share", "length", "finish_reasons", "tokens_per_second", "options",
-    "guide_rank",
+    "guide_word_rate", "mean_alpha", "loop_share", "shortened", "length", "finish_reasons", "tokens_per_second",
+    "options", "guide_rank",
 }  # fmt: skip
 
 
@@ -188,6 +188,23 @@ def test_a_plan_and_flags_over_it(folder: Path, tmp_path: Path) -> None:
     assert (found["tasks"][0]["items"], found["tasks"][0]["max_tokens"]) == (2, 4)
     more = document(str(plan), "--limit", "3", "--model", str(folder / "other.gguf"), "--threads", "1")
     assert more["tasks"][0]["items"] == 3 and more["arms"][-1]["kind"] == "model"
+
+
+def test_what_a_short_context_costs_is_said(pair: list[str], made: list[str]) -> None:
+    lost = run(*pair, *made, "--n-ctx", "8")
+    assert lost.exit_code == 0, lost.output
+    assert "15 prompts did not fit the context and were not answered: give a larger --n-ctx" in lost.stderr
+    found = document_despite(*pair, *made, "--limit", "1", "--shots", "4", "--n-ctx", "64")
+    assert [cell["shortened"] for cell in found["cells"]] == [1, 1, 1]
+
+
+def document_despite(*arguments: str) -> dict[str, Any]:
+    """The document of a run that has something to warn of."""
+    result = run(*arguments, "--json", "--quiet")
+    assert result.exit_code == 0, result.output
+    assert "lost worked examples" in result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
 
 
 def test_several_files_of_one_task(folder: Path, pair: list[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
@@ -79,6 +79,8 @@ def compare(**values: Any) -> None:
                 "Stopped: what was finished is kept, and the same command goes on from there.", err=True
             )
             sys.exit(INTERRUPTED)
+    for warning in _warnings(found):
+        click.secho(warning, err=True, fg="yellow")
     _write(found, values)
     _print(found, values)
 
@@ -213,6 +215,17 @@ def _write(found: Found, values: Mapping[str, Any]) -> None:
     for name, make in made.items():
         if values[name] is not None:
             write_output(Path(values[name]), make())
+
+
+def _warnings(found: Found) -> Iterator[str]:
+    """What a context too short has cost, which no table shows."""
+    from blendin_local.compare.run import TOO_LONG
+
+    cells = found.document["cells"]
+    if lost := sum(cell["finish_reasons"].get(TOO_LONG, 0) for cell in cells):
+        yield f"{lost} prompts did not fit the context and were not answered: give a larger --n-ctx."
+    if shortened := sum(cell["shortened"] for cell in cells):
+        yield f"{shortened} prompts lost worked examples to fit the context: give a larger --n-ctx."
 
 
 def _print(found: Found, values: Mapping[str, Any]) -> None:

@@ -168,6 +168,7 @@ def _writing(arm: Arm, answers: Sequence[Answer]) -> dict[str, Any]:
             "mean_tokens": _share(_total(written, "tokens"), len(written)),
             "mean_bytes": _share(sum(len(a.text.encode("utf-8", "replace")) for a in written), len(written)),
         },
+        "shortened": sum(1 for answer in answers if answer.counts.get("dropped_messages")),
         "finish_reasons": dict(Counter(answer.finish_reason for answer in answers).most_common()),
         "tokens_per_second": _share(following, seconds),
     }
