@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from blendin_local.blending import Distribution, Masses, jensen_shannon
-from blendin_local.evaluation.places import Place, Places
+from blendin_local.evaluation.places import Places
 from blendin_local.evaluation.record import POSITION_FIELDS, TYPES, Record
 from blendin_local.vocabulary import VocabularyMap
 
@@ -24,7 +24,6 @@ class Observer:
         self._map = mapping
         self._places = places
         self._first_reach = mapping.at_first_step(*leads)
-        self._base = Distribution(len(mapping.base))
         self._mixed: Masses = np.zeros(mapping.n_outcomes, np.float32)
         n = len(places.tokens)
         self._columns = {name: np.zeros(n, TYPES[name]) for name in POSITION_FIELDS}
@@ -32,14 +31,13 @@ class Observer:
         self._columns["consultable"][:] = [place.consultable for place in places.places]
         self._columns["guide_length"][:] = [place.guide_length for place in places.places]
 
-    def observe(self, index: int, logits: Masses, guide: Distribution | None, own: int = -1) -> None:
-        """Note what the base, float32[n_base], and the guide say at a place.
+    def observe(self, index: int, base: Distribution, guide: Distribution | None, own: int = -1) -> None:
+        """Note what the base and the guide say at a place.
 
         guide: None where it cannot be asked. own: the guide's own token that the reply goes on with, where
         its tokens and the base's end at the same place.
         """
-        base, token = self._base, self._places.tokens[index]
-        base.update(logits)
+        token = self._places.tokens[index]
         outcome = int(self._map.base_outcome[token])
         self._note(
             index,
@@ -50,13 +48,13 @@ class Observer:
             base_right=int(self._map.base_outcome[base.top]) == outcome,
         )
         if guide is not None:
-            self._note_guide(index, guide, self._places.places[index], outcome, own)
+            self._note_guide(index, base, guide, self._places.places[index].begun, outcome, own)
 
-    def _note_guide(self, index: int, guide: Distribution, place: Place, outcome: int, own: int) -> None:
-        base, mapping, mixed = self._base, self._map, self._mixed
-        outcome_of, projection = (
-            (mapping.outcome_of, mapping.projection) if place.begun else self._first_reach
-        )
+    def _note_guide(
+        self, index: int, base: Distribution, guide: Distribution, begun: bool, outcome: int, own: int
+    ) -> None:
+        mapping, mixed = self._map, self._mixed
+        outcome_of, projection = (mapping.outcome_of, mapping.projection) if begun else self._first_reach
         mapping.fold_base(base.masses, 1 / base.total, mixed)
         from_guide = projection.collect(guide.masses, 1 / guide.total)
         at = int(np.searchsorted(projection.reached, outcome))

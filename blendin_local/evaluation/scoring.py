@@ -93,6 +93,7 @@ class _GuideReader:
         # Rows of the trunk that were read; what the latest of them said may be asked for once more.
         self._read = 0
         self._on_trunk, self._on_branch = (Distribution(len(pair.guide.vocabulary)) for _ in range(2))
+        self._base, self._base_says = pair.base, Distribution(len(pair.base.vocabulary))
 
     def read(self, start: int, rows: Sequence[Logits]) -> None:
         """Observe the places from `start` on, of which the base's rows are at hand."""
@@ -101,7 +102,7 @@ class _GuideReader:
         for index, row in enumerate(rows, start):
             place = self._places.places[index]
             if not place.consultable:
-                self._observer.observe(index, row, None)
+                self._observe(index, row, None)
             elif place.branch is None:
                 waiting.setdefault(place.guide_length, []).append(index)
             else:
@@ -109,7 +110,7 @@ class _GuideReader:
 
         def observe(length: int, own: int) -> None:
             for index in waiting.pop(length, ()):
-                self._observer.observe(index, rows[index - start], self._on_trunk, own)
+                self._observe(index, rows[index - start], self._on_trunk, own)
 
         observe(self._read - 1, self._own(self._read - 1))
         farthest = max([*waiting, *(shared for _, shared, _ in branches)], default=-1)
@@ -120,6 +121,10 @@ class _GuideReader:
     def finish(self) -> None:
         """Read the trunk to its end: the guide's own probability of the reply needs every row."""
         self._advance(len(self._places.guide_tokens), lambda length, own: None)
+
+    def _observe(self, index: int, row: Logits, guide: Distribution | None, own: int = -1) -> None:
+        read_logits(self._base_says, row, self._base)
+        self._observer.observe(index, self._base_says, guide, own)
 
     def _own(self, length: int) -> int:
         """The guide's own token after so many of them, -1 at the end of the reply."""
@@ -139,12 +144,13 @@ class _GuideReader:
                 read_logits(self._on_trunk, self._model.row(_TRUNK, place), self._model)
                 own = self._own(self._read)
                 if own >= 0:
-                    self.bits -= math.log2(max(self._on_trunk.probability(own), _LEAST))
+                    # Rounding may make a certainty a little more than 1.
+                    self.bits -= math.log2(min(max(self._on_trunk.probability(own), _LEAST), 1.0))
                 observe(self._read, own)
                 self._read += 1
 
     def _groups(self, branches: Sequence[_Branch]) -> Iterator[list[_Branch]]:
-        """Branches that fit into one decode, should each have to be read from the beginning."""
+        """Branches that fit into one decode, if one alone does."""
         prompt, tokens = len(self._text.guide.tokens), 0
         group: list[_Branch] = []
         for branch in branches:
@@ -162,15 +168,24 @@ class _GuideReader:
         """Observe places where the guide's tokens of the reply so far are not those of the whole reply."""
         model, prompt = self._model, self._text.guide.tokens
         work: dict[int, Sequence[int]] = {}
-        for seq, (_, shared, tail) in enumerate(group, start=1):
-            kept = model.fork(_TRUNK, seq, len(prompt) + shared)
-            work[seq] = [*[*prompt, *self._places.guide_tokens[:shared]][kept:], *tail]
-        _decode(model, work, {seq: (len(tokens) - 1,) for seq, tokens in work.items()}, self._text.id)
-        for seq, (index, _, _) in enumerate(group, start=1):
-            read_logits(self._on_branch, model.row(seq, len(work[seq]) - 1), model)
-            self._observer.observe(index, row_of(index), self._on_branch)
-        for seq in work:
-            model.rewind(seq, 0)
+        try:
+            for seq, (_, shared, tail) in enumerate(group, start=1):
+                kept = model.fork(_TRUNK, seq, len(prompt) + shared)
+                work[seq] = [*[*prompt, *self._places.guide_tokens[:shared]][kept:], *tail]
+            status = model.advance(work)
+            if status is not Status.CONTEXT_FULL or len(group) == 1:
+                _checked(model, status, self._text.id)
+                for seq, (index, _, _) in enumerate(group, start=1):
+                    read_logits(self._on_branch, model.logits(seq), model)
+                    self._observe(index, row_of(index), self._on_branch)
+                return
+        finally:
+            # What they hold is room that the next reply may need.
+            for seq in work:
+                model.rewind(seq, 0)
+        # Together they overfill the cache, as where it cannot copy and each reads all from the beginning.
+        for branch in group:
+            self._branch([branch], row_of)
 
 
 def _rows(model: ScoringModel) -> int:
