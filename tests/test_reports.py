@@ -462,8 +462,10 @@ def test_no_name_in_a_csv_is_a_formula(name: str) -> None:
 
 
 def printed(document: Document, width: int, color: bool = False) -> str:
+    system = "truecolor" if color else None
+    # Rich would obey NO_COLOR by itself; it is the reports that must.
     console = Console(
-        width=width, file=io.StringIO(), force_terminal=color, color_system="truecolor" if color else None
+        width=width, file=io.StringIO(), force_terminal=color, color_system=system, no_color=False
     )
     for part in (print_tune if "settings" in document else print_compare)(document, width, color):
         console.print(part)
@@ -523,6 +525,7 @@ def test_colours_only_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch) -> 
     assert "\x1b[" in printed(tune_document(), 80, color=True)
     monkeypatch.setenv("NO_COLOR", "1")
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]", printed(tune_document(), 80, color=True))
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", printed(compare_document(), 80, color=True))
 
 
 def test_the_plot_marks_base_guide_and_the_recommended_setting() -> None:
@@ -606,9 +609,11 @@ def test_names_and_flags_of_settings() -> None:
     [
         ({}, "17.5% fewer bits per byte than the base alone on held-out examples; of the gain, the 95% "
              "interval is 14.8% to 20.1%."),
-        ({"gain": -0.01, "interval": None}, "1.0% more bits per byte than the base alone on held-out examples."),
+        ({"gain": -0.01, "interval": None},
+         "1.0% more bits per byte than the base alone on held-out examples."),
         ({"setting": {"method": "base"}}, "The base alone is recommended: no blend gains clearly over it."),
-        ({"gain": None}, "What it gains over the base alone could not be measured: no examples were held out."),
+        ({"gain": None},
+         "What it gains over the base alone could not be measured: no examples were held out."),
     ],
 )  # fmt: skip
 def test_what_the_recommended_setting_gains(change: Document, said: str) -> None:

@@ -76,7 +76,8 @@ class _Page:
     def render(self) -> str:
         numbered = []
         for section in self.sections:
-            tables = [table for table in section.tables if table.rows]
+            # A table that names its rows and has no figures says nothing.
+            tables = [table for table in section.tables if table.rows and len(table.columns) > 1]
             if not (section.lines or section.plots or tables):
                 continue
             first = len(self.figures)
@@ -186,14 +187,11 @@ def compare_page(result: Document, answers: Sequence[Document] = ()) -> str:
     """
     check_available()
     arms, tasks = result.get("arms") or [], compare_tables.tasks_of(result)
-    counted = (
-        f"{len(arms)} arms",
-        f"{len(tasks)} tasks",
-        f"{len(result.get('fidelity') or [])} quantizations",
-    )
+    counts = {"arm": arms, "task": tasks, "quantization": result.get("fidelity") or []}
+    counted = [f"{len(each)} {name}{'s' * (len(each) > 1)}" for name, each in counts.items() if each]
     return _Page(
         title="Comparison",
-        subtitle=" · ".join(part for part in counted if not part.startswith("0 ")) or "nothing was compared",
+        subtitle=" · ".join(counted) or "nothing was compared",
         verdict=list(verdicts(result)) or list(_fidelity_verdict(result)) or ["Nothing was compared."],
         sections=_compare_sections(result, tasks),
         facts=compare_tables.facts(result),

@@ -67,7 +67,7 @@ def _list(lines: Iterable[str]) -> str:
 
 def _table(table: Table, *, titled: bool = True) -> str:
     """A heading and a table; a mark stands behind the first cell of its row."""
-    if not table.rows:
+    if not table.rows or len(table.columns) < 2:
         return ""
     lines = [
         _row(_line(column.title) for column in table.columns),

@@ -14,7 +14,7 @@
         layout.font = { color: colour("--ink"), family: getComputedStyle(document.body).fontFamily, size: 13 };
         layout.hoverlabel = {
             align: "left", bgcolor: colour("--raised"), bordercolor: colour("--line"),
-            font: { color: colour("--ink"), size: 13 },
+            font: { ...layout.font },
         };
         for (const name of Object.keys(layout)) {
             if (/^[xy]axis/.test(name)) {

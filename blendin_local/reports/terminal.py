@@ -99,7 +99,7 @@ def _tables(
     tables: Iterable[Table], width: int, color: bool, *, titled: bool = True
 ) -> Iterator[RenderableType]:
     for table in tables:
-        if not table.rows:
+        if not table.rows or len(table.columns) < 2:
             continue
         if titled:
             yield _title(table.title, color)

@@ -50,12 +50,11 @@ def settings_of(result: Document) -> list[Document]:
     """Every priced setting; base and guide alone come first, made from their own figures if need be."""
     listed: list[Document] = list(result.get("settings") or [])
     named = {setting.get("method") for setting in listed}
-    alone = []
-    for role in ("guide", "base"):
+    for role, rate in (("base", 0.0), ("guide", None)):
         figures = result.get(role)
         if role not in named and figures:
-            alone.append({"method": role, "intervention_rate": 0.0 if role == "base" else None, **figures})
-    return alone[::-1] + sorted(listed, key=lambda setting: _ALONE.get(setting.get("method", ""), 2))
+            listed.append({"method": role, "intervention_rate": rate, **figures})
+    return sorted(listed, key=lambda setting: _ALONE.get(setting.get("method", ""), 2))
 
 
 _ALONE = {"base": 0, "guide": 1}
