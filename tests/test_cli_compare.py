@@ -83,8 +83,8 @@ def steady(found: dict[str, Any]) -> dict[str, Any]:
 
 CELL = {
     "arm", "task", "n", "scored", "value", "interval", "against", "intervention_rate", "changed_rate",
-    "guide_word_rate", "mean_alpha", "loop_share", "shortened", "length", "finish_reasons", "tokens_per_second",
-    "options", "guide_rank",
+    "guide_word_rate", "mean_alpha", "loop_share", "shortened", "length", "finish_reasons",
+    "tokens_per_second", "options", "guide_rank",
 }  # fmt: skip
 
 
