@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -102,9 +103,11 @@ def _lines(models: list[Document]) -> Iterator[tuple[str, ...]]:
     yield row("Mean PPL(Q)", lambda m: _with_error(m.get("perplexity"), m.get("perplexity_se"), 4))
     yield row("Mean PPL(reference)", _reference_perplexity)
     yield row("Cor(ln PPL(Q), ln PPL(reference))", lambda m: _percents(m.get("correlation"), None, 2))
+    yield row("Mean ln(PPL(Q)/PPL(reference))", _log_ratio)
     yield row(
         "Mean PPL(Q)/PPL(reference)", lambda m: _with_error(m.get("ppl_ratio"), m.get("ppl_ratio_se"), 4)
     )
+    yield row("Mean PPL(Q)-PPL(reference)", lambda m: number(_difference(m), 4))
     yield row(
         "Bits per byte (Q)", lambda m: _with_error(m.get("bits_per_byte"), m.get("bits_per_byte_se"), 4)
     )
@@ -116,8 +119,21 @@ def _lines(models: list[Document]) -> Iterator[tuple[str, ...]]:
 
 
 def _reference_perplexity(model: Document) -> str:
+    difference = _difference(model)
+    return NOTHING if difference is None else number(model["perplexity"] - difference, 4)
+
+
+def _difference(model: Document) -> float | None:
     ratio, perplexity = model.get("ppl_ratio"), model.get("perplexity")
-    return number(perplexity / ratio, 4) if ratio and perplexity is not None else NOTHING
+    return perplexity - perplexity / ratio if ratio and perplexity is not None else None
+
+
+def _log_ratio(model: Document) -> str:
+    """The tool's ± of the ratio is the ratio times that of its logarithm."""
+    ratio, error = model.get("ppl_ratio"), model.get("ppl_ratio_se")
+    if not ratio:
+        return NOTHING
+    return _with_error(math.log(ratio), None if error is None else error / ratio, 6)
 
 
 def _of(found: Any, key: str, shown: Any) -> str:
