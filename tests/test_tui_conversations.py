@@ -206,7 +206,7 @@ async def test_deleting_and_bringing_back(store: Store, undo: str) -> None:
         await pilot.press("down", "delete", "ctrl+d")
         await pilot.pause()
         assert app.titles == ["Why is the sky blue?"]
-        assert app.note.startswith("Until this list closes, Ctrl+Z brings back: [bold red]red[/] ␛[31m")
+        assert app.note.startswith("Ctrl+Z brings back: [bold red]red[/] ␛[31m")
         await pilot.press(undo)
         await pilot.pause()
         assert app.chosen == "evil"
@@ -216,6 +216,35 @@ async def test_deleting_and_bringing_back(store: Store, undo: str) -> None:
         assert len(store.list()) == 3
         assert app.list.search.value == ""
         assert app.note == "3 conversations; ● is open now"
+
+
+async def test_what_was_deleted_before_the_list_was_opened_is_brought_back(store: Store) -> None:
+    for id in ("sea", "sky"):
+        store.delete(id)
+    async with listing(store, "evil") as (app, pilot):
+        assert app.note == "1 conversation; ● is open now; Ctrl+Z brings back: Why is the sky blue?"
+        # A letter in the list is searched for, unless something was deleted right there.
+        await pilot.press("down", "u")
+        await settle(pilot)
+        assert (app.list.search.value, len(store.list())) == ("u", 1)
+        await pilot.press("backspace")
+        await settle(pilot)
+        await pilot.press("ctrl+z", "ctrl+z", "ctrl+z")
+        await pilot.pause()
+        assert app.titles[:2] == ["Why is the sky blue?", "The sea"]
+        assert app.note == "3 conversations; ● is open now"
+        await pilot.press("escape")
+        await pilot.pause()
+    assert len(store.list()) == 3
+    assert app.results == [None]
+
+
+async def test_a_current_conversation_that_was_deleted_elsewhere_goes_on(store: Store) -> None:
+    store.delete("sky")
+    async with listing(store, "sky") as (app, pilot):
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.results == [None]
 
 
 async def test_deleting_the_current_conversation_is_told(store: Store) -> None:

@@ -30,10 +30,10 @@ _LIST = """
         ) SELECT count(*) FROM path
     )
     FROM conversations c
-    WHERE deleted IS NULL
+    WHERE (deleted IS NOT NULL) = :deleted
     AND EXISTS (SELECT 1 FROM turns WHERE conversation = c.id AND removed IS NULL)
     AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
-    ORDER BY updated DESC, created DESC LIMIT :limit
+    ORDER BY deleted DESC, updated DESC, created DESC LIMIT :limit
 """
 
 
@@ -54,9 +54,10 @@ class Listed:
     snippet: str = ""
 
 
-def search(database: sqlite3.Connection, query: str, limit: int) -> list[Listed]:
+def search(database: sqlite3.Connection, query: str, limit: int, *, deleted: bool = False) -> list[Listed]:
     """Conversations with messages, the one that was written to last first.
 
+    deleted: those that were deleted instead, the latest first.
     query: words, each of which occurs in the title or a message, the beginning or middle of a word being
     enough; case and accents do not matter, and no character has a meaning of its own.
     """
@@ -64,7 +65,8 @@ def search(database: sqlite3.Connection, query: str, limit: int) -> list[Listed]
     found = [_find(database, word) for word in words]
     ids = json.dumps(sorted(set.intersection(*map(set, found)))) if words else None
     listed = []
-    for id, title, created, updated, setup, messages in database.execute(_LIST, {"ids": ids, "limit": limit}):
+    wanted = {"ids": ids, "limit": limit, "deleted": deleted}
+    for id, title, created, updated, setup, messages in database.execute(_LIST, wanted):
         keys = [where[id] for where in found if where[id] is not None]
         text = _text(database, id, keys[0] if keys else None) if words else ""
         pair = _pair_of(setup_from(setup))

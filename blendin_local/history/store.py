@@ -79,6 +79,11 @@ class Store:
         with self._reading() as database:
             return search(database, query, limit)
 
+    def deleted(self, limit: int = 200) -> Sequence[Listed]:
+        """Conversations that `undelete` can bring back, the one that was deleted last first."""
+        with self._reading() as database:
+            return search(database, "", limit, deleted=True)
+
     def create(self, id: str, setup: Setup) -> None:
         """Begin a conversation; it is listed once it has a message. Without effect on one that exists."""
         with self._writing() as database:

@@ -57,7 +57,7 @@ class ConversationsScreen(ModalScreen[Choice | None]):
 
     # Delete and U are keys of the list only: in the search field they edit, or are written.
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Close", id="conversations.close"),
+        Binding("escape", "leave", "Close", priority=True, id="conversations.close"),
         Binding("f2,ctrl+e", "rename", "Rename", priority=True, id="conversations.rename"),
         Binding("ctrl+d", "delete", "Delete", priority=True, id="conversations.delete"),
         Binding("delete", "delete", "Delete", id="conversations.delete_row"),
@@ -87,6 +87,7 @@ class ConversationsScreen(ModalScreen[Choice | None]):
         self._clock = clock
         self._listed: list[Listed] = []
         self._deleted: list[Listed] = []
+        self._deleted_before: list[Listed] | None = None
         self._renamed: Listed | None = None
         self._new_title: str | None = None
         self._searched = ""
@@ -124,6 +125,8 @@ class ConversationsScreen(ModalScreen[Choice | None]):
         await asyncio.sleep(pause)
         query = self.search.value
         try:
+            if self._deleted_before is None:
+                self._deleted_before = list(reversed(await asyncio.to_thread(self._store.deleted, _LIMIT)))
             listed = await asyncio.to_thread(self._store.list, query, _LIMIT)
         except HistoryError as error:
             self._note(str(error), wrong=True)
@@ -190,7 +193,7 @@ class ConversationsScreen(ModalScreen[Choice | None]):
         if action in ("rename", "delete"):
             return not self._renaming and self._chosen is not None
         if action == "undo":
-            return not self._renaming and bool(self._deleted)
+            return not self._renaming and bool(self._deleted or self._deleted_before)
         return True
 
     @on(Input.Submitted, "#conversations-search")
@@ -257,13 +260,17 @@ class ConversationsScreen(ModalScreen[Choice | None]):
             await asyncio.to_thread(self._store.delete, chosen.id)
             self._deleted.append(chosen)
             self._show([each for each in self._listed if each is not chosen], at=place)
-            self._note(f"Until this list closes, Ctrl+Z brings back: {one_line(chosen.title)}")
+            self._note(f"Ctrl+Z brings back: {one_line(chosen.title)}")
 
     async def action_undo(self) -> None:
+        """Bring back what was deleted last, in this list or before it was opened."""
+        deleted = self._deleted or self._deleted_before
+        if not deleted:
+            return
         with self._explained():
-            last = self._deleted[-1]
+            last = deleted[-1]
             await asyncio.to_thread(self._store.undelete, last.id)
-            self._deleted.pop()
+            deleted.remove(last)
             restored = sorted([*self._listed, last], key=lambda each: each.updated, reverse=True)
             self._show(restored, last.id)
             self._count()
@@ -285,7 +292,11 @@ class ConversationsScreen(ModalScreen[Choice | None]):
             said = [f"the latest {count}; search for older ones"]
         if any(each.id == self._current for each in self._listed):
             said.append(f"{CURRENT} is open now")
-        self._note("; ".join(said) if count else "")
+        if not count:
+            said.clear()
+        if deleted := self._deleted or self._deleted_before:
+            said.append(f"Ctrl+Z brings back: {one_line(deleted[-1].title)}")
+        self._note("; ".join(said))
 
     def _note(self, text: str, *, wrong: bool = False) -> None:
         note = self.query_one("#conversations-note", Static)
