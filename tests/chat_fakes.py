@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from textual._context import active_app
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Footer
 
@@ -139,6 +140,13 @@ class FakeReply:
     def _end(self, reason: FinishReason) -> None:
         self.finish_reason = self.summary.finish_reason = reason
         self.text += self._tail
+
+
+class SlowToStop(FakeReply):
+    """Heeds that it is cancelled when its gate opens, as models do at the end of a decode."""
+
+    def _wait(self) -> None:
+        self.gate.wait()
 
 
 def replies(*words: str) -> list[FakeReply]:
@@ -306,6 +314,19 @@ def prompt_pilot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Footer, "compose", lambda footer: iter(()))
     for module in ("app", "pilot"):
         monkeypatch.setattr(f"textual.{module}.wait_for_idle", handled)
+
+
+def deaf(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """The screen looks at what the models said until this is emptied."""
+    look, listening = ChatScreen.look, [True]
+    monkeypatch.setattr(ChatScreen, "look", lambda screen: look(screen) if listening else None)
+    return listening
+
+
+def rush(app: ChatApp, *keys: str) -> None:
+    """Press keys that arrive all at once, as they do where the screen was busy, or a line is slow."""
+    for key in keys:
+        app.post_message(Key(key, key if len(key) == 1 else None))
 
 
 async def ready(pilot: Pilot[None], app: ChatApp) -> None:

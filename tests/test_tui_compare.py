@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from chat_fakes import (
     FOOTER,
     FakeReply,
+    SlowToStop,
     ask,
     chatting,
     press,
     prompt_pilot,  # noqa: F401
     ready,
     replies,
+    rush,
     say,
     screen_of,
     steps_of,
@@ -25,8 +29,10 @@ from textual.widgets import Footer
 from textual.widgets._footer import FooterKey
 
 from blendin_local.errors import ModelError, PromptError
+from blendin_local.history.store import Store
 from blendin_local.preferences import ChatPreferences, ComparePreferences, Preferences
 from blendin_local.tui.app import ChatApp
+from blendin_local.tui.phase import Phase
 from blendin_local.tui.screens.compare import CompareScreen
 
 METHODS = ("base", "guide", "nudge")
@@ -124,6 +130,70 @@ async def test_leaving_stops_the_reply_under_way_and_those_that_would_follow() -
         assert texts(app) == ["Why?", "one two"]
 
 
+@pytest.mark.parametrize("key", ["ctrl+o", "ctrl+r", "f3", "f5", "/again"])
+async def test_keys_wait_while_the_reply_under_way_is_stopped(store: Store, key: str) -> None:
+    """They were refused, though nobody saw a reply being written."""
+    slow, script = SlowToStop(steps_of("three four"), hold_at=1), replies("one", "two", "four", "five", "six")
+    script.insert(2, slow)
+    async with chatting(*script, preferences=preferring(), store=Store(store.path)) as (pilot, app, chat):
+        screen_of(app).prompt.insert("Why?")
+        await pilot.press("f5")
+        await wait_until(pilot, lambda: "three" in visible(app))
+        await pilot.press("2")
+        await wait_until(pilot, lambda: texts(app) == ["Why?", "two"])
+        if key.startswith("/"):
+            await say(pilot, app, key)
+        else:
+            await pilot.press(key)
+        await pilot.pause()
+        assert (screen_of(app).phase, app.screen, len(chat.asks)) == (Phase.STOPPING, screen_of(app), 3)
+        assert told(app) == ""
+        slow.gate.set()
+        if key in ("ctrl+o", "f3", "f5"):
+            await wait_until(pilot, lambda: app.screen is not screen_of(app))
+        else:
+            await wait_until(pilot, lambda: len(chat.asks) == 4)
+        await ready(pilot, app)
+        assert "three " in [turn.text for turn in app.dialogue.tree.turns.values()]
+
+
+async def test_nothing_is_said_of_a_reply_that_was_stopped_before_its_first_word_and_not_picked() -> None:
+    slow = SlowToStop(steps_of("three"), hold_at=0)
+    async with chatting(*replies("one", "two"), slow, preferences=preferring()) as (pilot, app, chat):
+        screen_of(app).prompt.insert("Why?")
+        await pilot.press("f5")
+        await wait_until(pilot, lambda: len(chat.asks) == 3)
+        await pilot.press("1")
+        slow.gate.set()
+        await ready(pilot, app)
+        assert texts(app) == ["Why?", "one"]
+        assert screen_of(app).transcript.entries[1].foot.text.startswith("1/2 · ")
+
+
+async def test_what_is_typed_right_after_picking_is_the_next_message() -> None:
+    for key in ("2", "enter", "escape"):
+        async with chatting(*replies("one", "two", "three"), preferences=preferring()) as (pilot, app, _):
+            screen_of(app).prompt.insert("Why?")
+            await pilot.press("f5")
+            await compared(pilot, app)
+            rush(app, key, *"And")
+            await wait_until(pilot, lambda app=app: screen_of(app).prompt.text == "And")
+
+
+async def test_the_key_that_picks_a_reply_stands_below_it_once_it_is_there() -> None:
+    held = FakeReply(steps_of("two more"), hold_at=1)
+    prefs = replace(preferring(), keys={"compare.pick_1": "ctrl+y"})
+    async with chatting(*replies("one"), held, *replies("three"), preferences=prefs) as (pilot, app, _):
+        screen_of(app).prompt.insert("Why?")
+        await pilot.press("f5")
+        await wait_until(pilot, lambda: "two" in visible(app))
+        assert "Ctrl+Y goes on with it" in visible(app)
+        assert "2 goes on with it" not in visible(app)
+        held.gate.set()
+        await wait_until(pilot, lambda: "3 goes on with it" in visible(app))
+        assert "2 goes on with it" in visible(app)
+
+
 async def test_the_keys_are_the_screen_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Footer, "compose", FOOTER)
     async with chatting(*replies("one", "two", "three"), preferences=preferring()) as (pilot, app, chat):
@@ -142,6 +212,22 @@ async def test_the_keys_are_the_screen_s(monkeypatch: pytest.MonkeyPatch) -> Non
             assert screen.focused is screen._columns[place].words, key
         await pilot.press("enter")
         await wait_until(pilot, lambda: texts(app) == ["Why?", "two"])
+
+
+async def test_the_line_of_keys_shows_six_and_those_of_what_has_the_focus_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Footer, "compose", FOOTER)
+
+    def keys() -> list[str]:
+        return [key.description for key in screen_of(app).query(FooterKey)]
+
+    async with chatting(*replies("one"), asked="Why?") as (pilot, app, _):
+        await wait_until(pilot, lambda: keys() == ["Stop", "Help", "View", "Open", "Settings", "Quit"])
+        await pilot.press("tab")
+        await wait_until(pilot, lambda: keys() == ["Inspect", "Edit", "Stop", "Help", "View", "Quit"])
+        await pilot.press("i")
+        await wait_until(pilot, lambda: keys() == ["Branch", "Stop", "Help", "View", "Open", "Quit"])
 
 
 async def test_a_long_reply_is_scrolled_with_keys() -> None:

@@ -16,6 +16,7 @@ from chat_fakes import (
     app_with,
     ask,
     chatting,
+    deaf,
     pairs_of,
     press,
     prompt_pilot,  # noqa: F401
@@ -38,6 +39,7 @@ from blendin_local.tui.loading import Prepare, Prepared
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.screens.pairs import PairsScreen
 from blendin_local.tui.screens.settings import SettingsScreen
+from blendin_local.tui.worker import ReplyEnded
 
 
 async def test_another_pair_takes_over_and_a_waiting_message_is_asked_of_it() -> None:
@@ -167,10 +169,10 @@ async def test_a_conversation_does_not_open_into_a_reply(
     with closing(Store(store.path)) as other:
         other.create("old", Setup(ABOUT.base, ABOUT.guide, ABOUT.pair))
         other.save_turn("old", Turn("user", "what was said", id="old"))
-    gate, read = threading.Event(), Store.open
+    gate, read, listening = threading.Event(), Store.open, deaf(monkeypatch)
 
     def slowly(self: Store, id: str) -> object:
-        assert gate.wait(20)
+        assert gate.wait(300)
         return read(self, id)
 
     monkeypatch.setattr(Store, "open", slowly)
@@ -181,14 +183,15 @@ async def test_a_conversation_does_not_open_into_a_reply(
         await say(pilot, app, "Why?")
         if stopped:
             await wait_until(pilot, lambda: screen._live is not None)
+            listening.clear()
             await pilot.press("escape")
-            # The reply has ended, and nobody has looked yet.
+            await wait_until(pilot, lambda: any(isinstance(each, ReplyEnded) for each in app.models.events))
         gate.set()
         await opening
-        if not stopped:
-            assert "being written" in told(app)
-            assert (app.dialogue.id, texts(app)[0]) == (id, "Why?")
-            script[0].gate.set()
+        assert ("being stopped" if stopped else "being written") in told(app)
+        assert (app.dialogue.id, texts(app)[0]) == (id, "Why?")
+        listening.append(True)
+        script[0].gate.set()
         await ready(pilot, app)
         await ask(pilot, app, "And?")
         assert texts(app)[-2:] == ["And?", "two"]

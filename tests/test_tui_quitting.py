@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from chat_fakes import (
+    ABOUT,
     FakeChat,
     FakeLoad,
     FakeReply,
     app_with,
     chatting,
+    deaf,
     prompt_pilot,  # noqa: F401
     replies,
     say,
@@ -21,8 +24,7 @@ from chat_fakes import (
 )
 
 from blendin_local.history.store import Store
-from blendin_local.history.tree import Turn
-from blendin_local.tui.screens.chat import ChatScreen
+from blendin_local.history.tree import Setup, Turn
 from blendin_local.tui.worker import ReplyEnded
 
 
@@ -45,13 +47,6 @@ async def test_quitting_while_the_models_load_stops_the_load() -> None:
     assert load.cancelled
     assert app.models.join(0)
     assert app.return_code == 0
-
-
-def deaf(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """The screen looks at what the models said until this is emptied."""
-    look, listening = ChatScreen.look, [True]
-    monkeypatch.setattr(ChatScreen, "look", lambda screen: look(screen) if listening else None)
-    return listening
 
 
 async def test_the_last_words_are_kept_that_nobody_looked_at(
@@ -87,6 +82,17 @@ async def test_a_reply_that_began_after_the_last_look_is_kept_whole(
         assert (turn.text, turn.finish_reason) == ("one two three", "stop")
         assert [step.text for step in seen.load_steps(turn.id)] == ["one ", "two", " ", "three"]
         assert turn.summary.steps == 4
+
+
+async def test_what_is_asked_for_when_a_conversation_is_resumed_is_kept_with_it(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "chats.db")) as seen:
+        seen.create("old", Setup(ABOUT.base, ABOUT.guide, ABOUT.pair, system="Kept."))
+        seen.save_turn("old", Turn("user", "what was said", id="old"))
+        kept = seen.open("old")
+        typed = replace(kept, setup=replace(kept.setup, system="Typed."))
+        async with chatting(store=Store(seen.path), resume=typed) as (pilot, _, _):
+            await pilot.press("ctrl+q")
+        assert seen.open("old").setup.system == "Typed."
 
 
 def last_of(store: Store, id: str) -> Turn:

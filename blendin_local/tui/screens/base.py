@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from textual.getters import query_one
 from textual.screen import Screen
@@ -29,6 +31,24 @@ from blendin_local.tui.widgets.welcome import Welcome
 if TYPE_CHECKING:
     from blendin_local.tui.app import ChatApp
 
+_Some = TypeVar("_Some", bound="BaseScreen")
+_Given = ParamSpec("_Given")
+
+
+def once_stopped(
+    act: Callable[Concatenate[_Some, _Given], object],
+) -> Callable[Concatenate[_Some, _Given], None]:
+    """While a reply is being stopped, which takes a moment, a key waits instead of being refused."""
+
+    @wraps(act)
+    def now_or_then(screen: _Some, /, *args: _Given.args, **given: _Given.kwargs) -> None:
+        if screen.phase is Phase.STOPPING:
+            screen.postponed.append(partial(act, screen, *args, **given))
+        else:
+            act(screen, *args, **given)
+
+    return now_or_then
+
 
 class BaseScreen(Screen[None]):
     """prepared: the pair that is loaded, or being loaded for the first time."""
@@ -50,6 +70,7 @@ class BaseScreen(Screen[None]):
         self.phase = Phase.LOADING
         self.chat: Chat | None = None
         self.editing: Turn | None = None
+        self.postponed: list[Callable[[], object]] = []
         self.view = View(app.preferences.chat.view)
         self._entries: dict[str, Entry] = {}
 
@@ -71,8 +92,10 @@ class BaseScreen(Screen[None]):
 
     def may_act(self) -> bool:
         """Whether a reply can be asked for, or the conversation changed; says why not."""
-        if self.phase.is_writing:
+        if self.phase is Phase.WRITING:
             self.tell("A reply is being written: stop it with Escape first.")
+        elif self.phase is Phase.STOPPING:
+            self.tell("The reply is being stopped: one moment.")
         elif self.phase.is_loading:
             self.tell("The models are being loaded: one moment.")
         elif self.phase is Phase.FAILED:

@@ -12,7 +12,6 @@ from textual import on
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Footer
 
 from blendin_local.explanation import weak_passages
 from blendin_local.history.tree import Turn
@@ -29,6 +28,7 @@ from blendin_local.tui.screens.comparing import Comparing
 from blendin_local.tui.screens.doors import Doors
 from blendin_local.tui.screens.turn_actions import TurnActions
 from blendin_local.tui.widgets.inspector import Inspector
+from blendin_local.tui.widgets.key_line import KeyLine
 from blendin_local.tui.widgets.loading_bar import LoadingBar
 from blendin_local.tui.widgets.panel import Panel
 from blendin_local.tui.widgets.prompt import Prompt
@@ -57,7 +57,9 @@ _REFUSALS = {
 
 class ChatScreen(Comparing):
     BINDINGS: ClassVar[list[BindingType]] = [
+        # Their order is that of the line at the foot, which has room for the first ones.
         Binding("escape", "stop", "Stop", id="chat.stop"),
+        Binding("f1", "help", "Help", id="chat.help"),
         *TurnActions.TURN_BINDINGS,
         *Doors.DOOR_BINDINGS,
     ]
@@ -85,7 +87,7 @@ class ChatScreen(Comparing):
                 yield Prompt(names=self._names(), history=self.chat_app.prompt_history, id="prompt")
             yield Panel(about, id="panel")
             yield Inspector(id="inspector")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         chat = self.chat_app.preferences.chat
@@ -162,6 +164,9 @@ class ChatScreen(Comparing):
                 # The message was written for the models of before.
                 self.dialogue.take_back(question=False)
                 waiting = self.dialogue.again(seed=waiting.settings.seed)
+        else:
+            # A resumed conversation keeps what was asked for on the command line, once its models are there.
+            self.dialogue.change(self.dialogue.setup)
         self.show_phase(Phase.READY)
         self.show_figures()
         if waiting is not None:
@@ -233,6 +238,7 @@ class ChatScreen(Comparing):
     def _end(self, ended: ReplyEnded) -> None:
         begun, self._live = self._live, None
         reply = self.dialogue.reply
+        seen = reply in self.dialogue.tree.path()
         if begun and reply is not None:
             self._write_pieces(begun.end(ended.text))
         turn = self.dialogue.end(ended.text, ended.finish_reason, ended.error)
@@ -249,7 +255,7 @@ class ChatScreen(Comparing):
         if turn is None and not begun:
             # The models did not take the message: it goes back to where it was typed.
             self._take_back()
-        elif turn is None:
+        elif turn is None and seen:
             reason = (
                 "stopped before the first word" if ended.finish_reason == "cancelled" else "no words came"
             )
@@ -260,6 +266,9 @@ class ChatScreen(Comparing):
         self.show_figures()
         if self.inspecting:
             self.show_inspector()
+        postponed, self.postponed = self.postponed, []
+        for act in postponed:
+            act()
 
     def _take_back(self) -> None:
         """Return a message that the models have not read to the input."""

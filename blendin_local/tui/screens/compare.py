@@ -12,14 +12,17 @@ from textual.containers import Grid, Vertical
 from textual.content import Content
 from textual.getters import query_one
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from blendin_local.history.tree import Turn
 from blendin_local.inert import inert
 from blendin_local.steps import Summary
 from blendin_local.tui.bars import bar
 from blendin_local.tui.entry import Entry, Kind
+from blendin_local.tui.number_keys import number_keys
 from blendin_local.tui.reply_text import Piece
+from blendin_local.tui.screens.help import key_text
+from blendin_local.tui.widgets.key_line import KeyLine
 from blendin_local.tui.widgets.transcript import Transcript
 
 _BAR = 9
@@ -76,16 +79,14 @@ class CompareScreen(ModalScreen[int | None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Back", id="compare.leave"),
-        Binding("enter", "pick", "Go on with it", id="compare.pick"),
+        # Keys that close a screen have priority: what is typed right after them is meant for the one below.
+        Binding("escape", "leave", "Back", priority=True, id="compare.leave"),
+        Binding("enter", "pick", "Go on with it", priority=True, id="compare.pick"),
         Binding("left,h", "move(-1)", "Left", show=False, id="compare.left"),
         Binding("right,l", "move(1)", "Right", show=False, id="compare.right"),
         Binding("up,k", "scroll(-1)", "Up", show=False, id="compare.up"),
         Binding("down,j", "scroll(1)", "Down", show=False, id="compare.down"),
-        *(
-            Binding(str(n), f"pick({n})", f"Pick {n}", show=False, id=f"compare.pick_{n}")
-            for n in range(1, 10)
-        ),
+        *number_keys("pick", "Pick", "compare.pick", priority=True),
     ]
 
     def __init__(self, question: str, methods: Sequence[str], begin: Callable[[], None]) -> None:
@@ -102,7 +103,7 @@ class CompareScreen(ModalScreen[int | None]):
             yield Static(Content.assemble(("❯ ", "$text-primary"), inert(first)), id="question")
             with Grid(id="columns"):
                 yield from self._columns
-            yield Footer(show_command_palette=False)
+            yield KeyLine()
 
     def on_mount(self) -> None:
         self._columns[0].words.focus()
@@ -130,12 +131,18 @@ class CompareScreen(ModalScreen[int | None]):
         column = self._columns[self._current]
         column.turn = turn
         self.ended += 1
+        if turn is not None:
+            column.border_subtitle = f"{self._key_of(self._current + 1)} goes on with it"
         if turn is not None and not error:
             column.show(turn.summary)
         else:
             column.figures.update(Content.styled(inert(error) or "no words came", "$text-error"))
 
     # Keys
+
+    def _key_of(self, number: int) -> str:
+        """The key that picks a reply; users may have changed it."""
+        return key_text(self.app._keymap.get(f"compare.pick_{number}", str(number)))
 
     @property
     def _focused(self) -> int:

@@ -9,6 +9,8 @@ from textual import work
 
 from blendin_local.history.tree import Turn
 from blendin_local.tui.commands import is_command, message_of
+from blendin_local.tui.phase import Phase
+from blendin_local.tui.screens.base import once_stopped
 from blendin_local.tui.screens.compare import CompareScreen
 from blendin_local.tui.screens.doors import Doors
 
@@ -23,6 +25,7 @@ class Comparing(Doors):
         """The screen that shows the replies, while it is open."""
         return self._comparison if self._comparison in self.app.screen_stack else None
 
+    @once_stopped
     def action_compare(self) -> None:
         """Answer what is in the input, or the last message again, with the methods that the user prefers."""
         if not self.may_act():
@@ -51,7 +54,9 @@ class Comparing(Doors):
         self._comparison = CompareScreen(question.text, methods, self._next_method)
         picked = await self.app.push_screen_wait(self._comparison)
         self._left.clear()
-        self.worker.stop()
+        if self.phase is Phase.WRITING:
+            self.worker.stop()
+            self.show_phase(Phase.STOPPING)
         dialogue.setup = setup
         answer = self._answers[picked] if picked is not None else None
         if answer is not None and answer.setup is not None:

@@ -23,6 +23,7 @@ from blendin_local.tui.commands import Act, ChangeSettings, ChangeSystem, Refuse
 from blendin_local.tui.entry import View
 from blendin_local.tui.loading import Prepared
 from blendin_local.tui.phase import Phase
+from blendin_local.tui.screens.base import once_stopped
 from blendin_local.tui.screens.conversations import Choice, ConversationsScreen, Deleted, Opened, Renamed
 from blendin_local.tui.screens.help import HelpScreen
 from blendin_local.tui.screens.pairs import PairChoice, PairsScreen
@@ -38,7 +39,6 @@ class Doors(TurnActions):
     DOOR_BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+n", "restart", "New", show=False, id="chat.new"),
         Binding("ctrl+o", "open", "Open", id="chat.open"),
-        Binding("f1", "help", "Help", id="chat.help"),
         Binding("f2", "toggle_panel", "Panel", show=False, id="chat.panel"),
         Binding("f3", "pairs", "Models", show=False, id="chat.pairs"),
         Binding("f4", "settings", "Settings", id="chat.settings"),
@@ -161,6 +161,7 @@ class Doors(TurnActions):
 
     # Pairs
 
+    @once_stopped
     @work
     async def action_pairs(self) -> None:
         if not self._may_load():
@@ -171,6 +172,7 @@ class Doors(TurnActions):
         if choice is not None:
             await self._load(choice)
 
+    @once_stopped
     def _pair(self, argument: str) -> None:
         names = words(argument)
         if not names:
@@ -211,11 +213,14 @@ class Doors(TurnActions):
 
     _restart_asked = False
 
+    @once_stopped
     def action_restart(self) -> None:
         """Begin a new conversation; the old one is kept, or given up at the second time."""
-        if self.transcript.is_empty or self.phase.is_writing:
-            if self.phase.is_writing:
-                self.may_act()
+        if self.phase.is_writing:
+            self.may_act()
+            return
+        if self.transcript.is_empty:
+            self.tell("This conversation is new already.")
             return
         if self.chat_app.store is None and not self._restart_asked:
             self._restart_asked = True
@@ -223,6 +228,7 @@ class Doors(TurnActions):
             return
         self._new()
 
+    @once_stopped
     def _new(self) -> None:
         if self.phase.is_writing or self.phase is Phase.WAITING:
             self.may_act()
@@ -247,6 +253,7 @@ class Doors(TurnActions):
             return None
         return self.chat_app.store if self._may_load() else None
 
+    @once_stopped
     @work
     async def action_open(self, query: str = "") -> None:
         store = self._store_to_open_from()
@@ -305,6 +312,7 @@ class Doors(TurnActions):
         else:
             self.tell(f"Written to {path}.")
 
+    @once_stopped
     @work
     async def _import(self, name: str) -> None:
         store = self._store_to_open_from()

@@ -89,7 +89,7 @@ class HelpScreen(ModalScreen[None]):
     """bindings: those of the chat. keymap: what the user has changed of them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,f1,q", "dismiss", "Close", id="help.close"),
+        Binding("escape,f1,q", "dismiss", "Close", priority=True, id="help.close"),
     ]
 
     def __init__(self, bindings: Iterable[BindingType], keymap: Mapping[str, str]) -> None:

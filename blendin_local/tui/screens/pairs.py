@@ -61,7 +61,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
     """current: the loaded pair, None if there is none. options: how models are opened, for the estimates."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Close", id="pairs.close"),
+        Binding("escape", "leave", "Close", priority=True, id="pairs.close"),
         Binding("f3", "turn", "Pairs or any two models", id="pairs.page"),
     ]
 

@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.getters import query_one
 from textual.screen import ModalScreen
-from textual.widgets import Button, Static
+from textual.widgets import Button, Select, Static
 
 from blendin_local.errors import SettingError
 from blendin_local.inert import inert
@@ -46,7 +46,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "apply", "Apply", id="settings.apply"),
         Binding("ctrl+r", "recommend", "Recommended", id="settings.recommended"),
-        Binding("escape", "dismiss", "Cancel", id="settings.cancel"),
+        Binding("escape", "dismiss", "Cancel", priority=True, id="settings.cancel"),
     ]
 
     about = query_one("#setting-about", Static)
@@ -140,6 +140,10 @@ class SettingsScreen(ModalScreen[Chosen | None]):
         self.about.update(Content("\n".join(lines)))
 
     # Keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Escape closes an open list of choices first."""
+        return action != "dismiss" or not any(choice.expanded for choice in self.query(Select))
 
     @on(Button.Pressed)
     async def _press(self, event: Button.Pressed) -> None:

@@ -17,7 +17,7 @@ from blendin_local.tui.commands import typed_for
 from blendin_local.tui.editable import editable
 from blendin_local.tui.entry import Entry, Kind, View
 from blendin_local.tui.markdown_lines import code_blocks
-from blendin_local.tui.screens.base import BaseScreen
+from blendin_local.tui.screens.base import BaseScreen, once_stopped
 from blendin_local.tui.widgets.inspector import Inspector
 from blendin_local.tui.widgets.transcript import Transcript
 
@@ -26,7 +26,7 @@ class TurnActions(BaseScreen):
     """Keys without Ctrl work while the transcript has the focus, on the selected message."""
 
     TURN_BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+r", "again", "Again", id="chat.again"),
+        Binding("ctrl+r", "again", "Again", show=False, id="chat.again"),
         Binding("f6", "toggle_views", "View", id="chat.view"),
         Binding("f7", "next_colours", "Colours", show=False, id="chat.colours"),
         Binding("f8", "weak(1)", "Weak passage", show=False, id="chat.weak"),
@@ -34,6 +34,7 @@ class TurnActions(BaseScreen):
 
     # Writing again
 
+    @once_stopped
     def action_again(self) -> None:
         """Write the last reply again, or the selected one, or one to the selected question."""
         if not self.may_act():
@@ -48,6 +49,7 @@ class TurnActions(BaseScreen):
             self.tell("The temperature is 0, so the reply will be the same.")
         self.start(ask)
 
+    @once_stopped
     def action_go_on(self) -> None:
         """Continue a reply that was cut off."""
         turn = self._selected(reply=True) or self._last_reply()
@@ -58,6 +60,7 @@ class TurnActions(BaseScreen):
         except BlendinError as error:
             self.tell(str(error))
 
+    @once_stopped
     def action_edit(self) -> None:
         """Put a message into the input, to say it differently."""
         turn = self._selected() or next(
@@ -81,6 +84,7 @@ class TurnActions(BaseScreen):
             self.prompt.text = self._draft + ahead
             self.prompt.move_cursor(self.prompt.document.end)
 
+    @once_stopped
     def action_remove(self, turn: Turn | None = None) -> None:
         """Delete a message; a question goes with its answers, a reply with all that follows it."""
         turn = turn or (self._selected() if self.transcript.has_focus else self.dialogue.last)
@@ -97,6 +101,7 @@ class TurnActions(BaseScreen):
         self.show_figures()
         self.tell("Deleted. u, or /undo, brings it back.")
 
+    @once_stopped
     def action_undo(self) -> None:
         if not self.may_act():
             return
@@ -106,6 +111,7 @@ class TurnActions(BaseScreen):
         else:
             self.tell("Nothing was deleted here.")
 
+    @once_stopped
     def action_sibling(self, direction: int) -> None:
         """Lead the conversation through the version of a message before or after this one."""
         turn = self._selected() or self._last_reply()
@@ -172,6 +178,7 @@ class TurnActions(BaseScreen):
     def _branch(self, message: Inspector.Branch) -> None:
         self.branch(message.candidate)
 
+    @once_stopped
     def branch(self, candidate: Candidate) -> None:
         """Have the reply go on from the token pointed at with another candidate in its place."""
         entry, index = self.transcript.selected, self.transcript.pointer

@@ -20,6 +20,7 @@ from textual.widgets import Static
 from blendin_local.explanation import SPEAKERS, formula
 from blendin_local.settings import GenerationSettings
 from blendin_local.steps import WEAK_BELOW, Candidate, Source, Step
+from blendin_local.tui.number_keys import number_keys
 from blendin_local.tui.rows import MUTED, UNKNOWN, Sheet, number
 from blendin_local.tui.token_text import spoken
 from blendin_local.tui.widgets.candidates_table import CandidatesTable
@@ -61,12 +62,7 @@ The chosen token is marked with ✓. Probabilities are the models' own, before t
         Binding("enter", "branch", "Branch", id="inspector.branch"),
         Binding("h,comma", "move(-1)", "Token before", show=False, id="inspector.previous"),
         Binding("l,full_stop", "move(1)", "Token after", show=False, id="inspector.next"),
-        *(
-            Binding(
-                str(n), f"branch({n})", f"Branch to candidate {n}", show=False, id=f"inspector.branch_{n}"
-            )
-            for n in range(1, 10)
-        ),
+        *number_keys("branch", "Branch to candidate", "inspector.branch"),
     ]
 
     table = query_one(CandidatesTable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,8 +11,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.css.query import NoMatches
 from textual.message import Message
 from textual.widgets import Input, Select, Static, TextArea
+from textual.widgets.select import NoSelection
 
 from blendin_local.tui.editable import editable
 
@@ -24,6 +27,11 @@ class _Choice(Select[str], inherit_bindings=False):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space", "show_overlay", "Show the choices", show=False, id="settings.choose"),
     ]
+
+    def _watch_value(self, value: str | NoSelection) -> None:
+        # Of a form that is closed while it is still being opened, the label may be gone or not there yet.
+        with suppress(NoMatches):
+            super()._watch_value(value)
 
 
 class SettingRow(Horizontal):

@@ -20,6 +20,7 @@ from textual.strip import Strip
 from blendin_local.bands import Mode, band
 from blendin_local.history.tree import Turn
 from blendin_local.tui.entry import Entry, Kind, View
+from blendin_local.tui.number_keys import number_keys
 from blendin_local.tui.reply_text import Piece
 from blendin_local.tui.tagged_text import Tag
 from blendin_local.tui.widgets.entry_list import GUTTER, EntryList
@@ -52,10 +53,7 @@ class Transcript(EntryList, can_focus=True):
         Binding("u", "screen.undo", "Undo", show=False, id="transcript.undo"),
         Binding("y", "screen.copy", "Copy", show=False, id="transcript.copy"),
         Binding("Y", "screen.copy_code", "Copy code", show=False, id="transcript.copy_code"),
-        *(
-            Binding(str(n), f"screen.branch({n})", "Branch", show=False, id=f"transcript.branch_{n}")
-            for n in range(1, 10)
-        ),
+        *number_keys("screen.branch", "Branch to candidate", "transcript.branch"),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *(f"transcript--{tag}" for tag in _TAGS),
