@@ -18,7 +18,7 @@ from types import TracebackType
 
 import pyte
 
-_PATIENCE_S = 60.0
+_PATIENCE_S = 300.0
 """A safety net, and no measure: machines that run tests are busy."""
 _LEAD = """
 import fcntl, os, sys, termios

@@ -1,14 +1,10 @@
-"""`blendin chat` as a command: line by line through pipes, and in a terminal of its own."""
+"""`blendin chat` as a command: line by line through pipes, and what it opens with."""
 
 from __future__ import annotations
 
-import os
-import re
-import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -118,7 +114,7 @@ def test_ctrl_c_in_a_pipe_ends_the_chat_with_what_was_said(pair: list[str]) -> N
         process.stdin.flush()
         process.stdout.read(1)
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait()
         assert process.returncode == 130
         assert b"Traceback" not in process.stderr.read()
 
@@ -170,80 +166,6 @@ def test_what_is_typed_wins_over_what_was_kept(kept: Setup, monkeypatch: pytest.
         kept, settings=changed, system="", formats=Formats("user-assistant", "auto")
     )
     assert dialogue.seed == 8
-
-
-# In a terminal
-
-
-class Terminal:
-    """A process with a pseudo terminal for all three of its streams."""
-
-    def __init__(self, command: list[str], columns: int = 100, rows: int = 30) -> None:
-        pty = pytest.importorskip("pty")
-        self.ours, theirs = pty.openpty()
-        environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": str(rows)}
-        self.process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
-        )
-        os.close(theirs)
-        self.said = ""
-
-    def send(self, keys: str) -> None:
-        os.write(self.ours, keys.encode())
-
-    def wait_for(self, text: str, seconds: float = 30) -> None:
-        """Read until a text has been drawn."""
-        end = time.monotonic() + seconds
-        while text not in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", self.said):
-            assert time.monotonic() < end, f"waited for {text!r} in vain: {self.said[-2000:]!r}"
-            self.read(0.1)
-
-    def read(self, seconds: float) -> bool:
-        """Take in what was drawn; False once there is nobody to draw."""
-        if not select.select([self.ours], [], [], seconds)[0]:
-            return True
-        try:
-            data = os.read(self.ours, 65536)
-        except OSError:
-            return False
-        self.said += data.decode("utf-8", "replace")
-        return bool(data)
-
-    def end(self) -> int:
-        """Drain the terminal and return the exit status."""
-        end = time.monotonic() + 30
-        while self.read(0.1) and self.process.poll() is None:
-            assert time.monotonic() < end, "it does not end"
-        return self.process.wait(10)
-
-
-@pytest.fixture
-def terminal(pair: list[str]) -> Iterator[Terminal]:
-    command = [sys.executable, "-m", "blendin_local", "chat", *pair, "-n", "100000", "--no-guide-stop"]
-    opened = Terminal(command)
-    yield opened
-    if opened.process.poll() is None:
-        opened.process.kill()
-        opened.process.wait()
-    os.close(opened.ours)
-
-
-def test_a_chat_in_a_terminal_ends_cleanly_while_a_reply_is_written(terminal: Terminal) -> None:
-    terminal.wait_for("Ready")
-    terminal.send("hello world\r")
-    terminal.wait_for("hello world")
-    terminal.send("\x11")
-    assert terminal.end() == 0
-    assert "Traceback" not in terminal.said
-    # The screen that was there before is back.
-    assert "\x1b[?1049l" in terminal.said
-
-
-def test_a_chat_in_a_terminal_ends_cleanly_while_it_loads(terminal: Terminal) -> None:
-    terminal.wait_for("oading")
-    terminal.send("\x11")
-    assert terminal.end() == 0
-    assert "Traceback" not in terminal.said
 
 
 @pytest.mark.parametrize(("typed", "preferred", "seed"), [(0, 5, 0), (None, 5, 5), (None, None, None)])

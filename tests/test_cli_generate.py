@@ -20,7 +20,7 @@ from blendin_local.cli.show import _fitted
 def pair(tmp_path: Path) -> list[str]:
     base = write_tiny(tmp_path / "base.gguf", vocabulary="spm", seed=1)
     guide = write_tiny(tmp_path / "guide.gguf", vocabulary="bpe", seed=2)
-    return ["--base", str(base), "--guide", str(guide)]
+    return ["--base", str(base), "--guide", str(guide), "--threads", "1"]
 
 
 def run(*arguments: str, stdin: str | None = None) -> Result:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process canno
 def pair(tmp_path: Path) -> list[str]:
     base = write_tiny(tmp_path / "base.gguf", vocabulary="spm", n_ctx_train=1 << 16)
     guide = write_tiny(tmp_path / "guide.gguf", vocabulary="bpe", n_ctx_train=1 << 16)
-    return ["--base", str(base), "--guide", str(guide)]
+    return ["--base", str(base), "--guide", str(guide), "--threads", "1"]
 
 
 @pytest.fixture(autouse=True)

@@ -49,6 +49,13 @@ def opens(models: tuple[str, str]) -> Opens:
 
 
 @pytest.fixture
+def in_tokens(tmp_path: Path) -> None:
+    """Finished replies stay as their tokens: Markdown would take signs of a word salad for its own."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.toml").write_text('[chat]\nview = "tokens"\n')
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> Store:
     """The database of the chats."""
     return Store(tmp_path / "data" / "conversations.db")
@@ -71,6 +78,11 @@ def words_of_the_reply(screen: str, growing: int = 1) -> str:
     """Four rows above the status line; growing: so many below them may still change."""
     rows = re.sub("[▁-█]", "", screen.partition("  ●")[0]).rstrip().splitlines()
     return squeezed("".join(rows[-4 - growing : len(rows) - growing]))
+
+
+def last_words(screen: str) -> str:
+    """Four rows above the line under a reply that was stopped."""
+    return words_of_the_reply(screen.partition("stopped ·")[0], growing=0)
 
 
 def tokens(screen: str) -> int:
@@ -116,14 +128,12 @@ def hold_a_conversation(terminal: Terminal, folder: Path) -> None:
 
     # The same question to all methods.
     terminal.send("And the moon?", F5)
-    terminal.wait(lambda screen: "4 blendin" in screen and len(re.findall(r"\d tokens", screen)) == 4)
-    terminal.send("2")
-    terminal.wait("2/4 · cut off")
-
-    terminal.send(CTRL_O)
+    terminal.wait(lambda screen: all(f"{place} goes on with it" in screen for place in range(1, 5)))
+    terminal.send("2", CTRL_O)
     terminal.wait("● Tell me about")
     terminal.send(ESC)
     terminal.wait("● Ready", gone="Search")
+    assert "2/4 · cut off" in terminal.text
 
     terminal.send(f"/export {folder}/talk.json", ENTER)
     terminal.wait("Written to")
@@ -151,6 +161,7 @@ def test_the_same_with_the_demo_pair(demo_files: PairFiles, tmp_path: Path) -> N
         hold_a_conversation(terminal, tmp_path)
 
 
+@pytest.mark.usefixtures("in_tokens")
 def test_a_reply_is_stopped_in_a_window_that_changes_and_then_continued(opens: Opens, store: Store) -> None:
     with opens("-n", ENDLESS) as terminal:
         terminal.wait("● Ready")
@@ -164,10 +175,10 @@ def test_a_reply_is_stopped_in_a_window_that_changes_and_then_continued(opens: O
         terminal.wait(f"╭{'─' * 78}╮")
         terminal.send(ESC)
         stopped = tokens(terminal.wait("stopped ·"))
+        # The last words are kept a moment after they are shown.
+        terminal.wait(lambda screen: squeezed(last(store).text).endswith(last_words(screen)))
         reply = last(store)
         assert reply.finish_reason == "cancelled"
-        whole = squeezed(reply.text)
-        terminal.wait(lambda screen: whole.endswith(words_of_the_reply(screen.partition("stopped ·")[0], 0)))
         go_to_the_conversation(terminal)
         terminal.send("c")
         terminal.wait(lambda screen: tokens(screen) > stopped + 50)
@@ -186,6 +197,54 @@ def test_other_models_are_loaded_into_the_chat(opens: Opens, models: tuple[str, 
         terminal.send("hello", ENTER)
         terminal.wait("cut off at the token limit")
         quits(terminal)
+
+
+def test_the_chat_is_left_while_a_reply_is_written(opens: Opens) -> None:
+    with opens("-n", ENDLESS) as terminal:
+        terminal.wait("● Ready")
+        terminal.send("hello", ENTER)
+        terminal.wait(lambda screen: tokens(screen) > 20)
+        quits(terminal)
+
+
+def test_the_chat_is_left_while_it_loads(opens: Opens) -> None:
+    with opens() as terminal:
+        # It may be over before a screen is seen that says so.
+        terminal.wait(lambda screen: "oading" in terminal.said)
+        quits(terminal)
+
+
+LOADS = """
+import time
+import blendin_local.tui.loading as loading
+
+def pair_loader(*given):
+    def load(progress):
+        while progress("base", 0.5):
+            time.sleep(0.01)
+        raise RuntimeError("It was given up.")
+    return load
+
+loading.pair_loader = pair_loader
+from blendin_local.cli import main
+main()
+"""
+"""A program with models that load until they are given up."""
+
+
+@pytest.mark.parametrize(
+    "told",
+    [lambda terminal: terminal.signal(signal.SIGHUP), Terminal.hang_up],
+    ids=["SIGHUP", "closed window"],
+)
+def test_a_window_is_closed_while_the_models_load(
+    models: tuple[str, str], told: Callable[[Terminal], None]
+) -> None:
+    with Terminal("-c", LOADS, "chat", "--base", models[0], "--guide", models[1]) as terminal:
+        terminal.wait("50%")
+        told(terminal)
+        assert terminal.end() == 128 + signal.SIGHUP
+        assert "Traceback" not in terminal.said
 
 
 @pytest.mark.parametrize(
@@ -213,6 +272,7 @@ def test_what_was_said_is_kept_when_the_system_ends_the_chat(
     assert squeezed(reply.text) == squeezed("".join(step.text for step in store.load_steps(reply.id)))
 
 
+@pytest.mark.usefixtures("in_tokens")
 def test_a_chat_that_is_killed_goes_on_where_it_was(opens: Opens, store: Store) -> None:
     with opens("-n", "8") as terminal:
         terminal.wait("● Ready")
@@ -220,7 +280,7 @@ def test_a_chat_that_is_killed_goes_on_where_it_was(opens: Opens, store: Store) 
             ("/gamma 0.31", "γ 0.31"),
             ("/system Be kind.", "system prompt"),
             ("hello", "cut off at the token limit"),
-            ("/again", "2/2"),
+            ("/again", "2/2 · cut off"),
             (f"/max-tokens {ENDLESS}", "From the next reply on"),
             ("and then?", "● Writing"),
         ):
@@ -248,7 +308,7 @@ def test_a_chat_that_is_killed_goes_on_where_it_was(opens: Opens, store: Store) 
         reply = after.tree.path()[-1]
         assert reply.finish_reason == "cancelled"
         assert seen in squeezed(reply.text)
-        assert words_of_the_reply(terminal.text.partition("stopped ·")[0]) in squeezed(reply.text)
+        assert squeezed(reply.text).endswith(last_words(terminal.text))
         had = tokens(terminal.text)
         go_to_the_conversation(terminal)
         terminal.send("c")
@@ -266,7 +326,9 @@ def test_two_chats_share_what_they_keep(opens: Opens, store: Store) -> None:
             terminal.wait("cut off at the token limit")
             terminal.send(CTRL_R)
         for terminal in (one, other):
-            terminal.wait("2/2")
+            terminal.wait("2/2 · cut off")
+        one.wait(lambda screen: len(store.list()) == 2)
+        for terminal in (one, other):
             terminal.send(CTRL_O)
         for terminal in (one, other):
             listed = terminal.wait("2 conversations")
@@ -293,8 +355,7 @@ def test_odd_terminals(
     with opens("-n", "8", size=size, environment=environment) as terminal:
         terminal.wait("● Rea" if "PYTHONUTF8" not in environment else "Ready")
         terminal.send("hällo wörld", ENTER)
-        while not store.list() or len(latest(store).tree.turns) < 2:
-            terminal.read()
+        terminal.wait(lambda screen: store.list() and len(latest(store).tree.turns) == 2)
         assert latest(store).tree.path()[0].text == "hällo wörld"
         assert "\\u" not in terminal.said
         quits(terminal)
