@@ -139,7 +139,7 @@ def test_two_that_complete_each_other_are_blended() -> None:
     assert chosen(result).method not in ("base", "guide")
     assert recommendation["interval"][0] > 0.2
     assert result["verdict"].startswith("Blend: on 30 held-out answers ")
-    assert "fewer bits than the base alone (95 % interval " in result["verdict"]
+    assert "fewer bits than the base alone (95% interval " in result["verdict"]
     assert "fewer than the guide alone (" in result["verdict"]
     held = recommendation["held_out_bits_per_byte"] / recommendation["held_out_single"]
     assert recommendation["gain"] == pytest.approx(1 - held)
@@ -239,8 +239,8 @@ def test_the_other_half_has_a_veto() -> None:
     assert choice.over_base == Gain(-0.5, -0.5, -0.5)
     assert verdict(choice, prices.settings) == (
         "Use the base alone: no blend is clearly better. Of the best one found: on 5 held-out answers nudge "
-        "at γ 0.1 needs 50.0 % more bits than the base alone (95 % interval 50.0 % to 50.0 %) and 25.0 % "
-        "fewer than the guide alone (25.0 % to 25.0 %)."
+        "at γ 0.1 needs 50.0% more bits than the base alone (95% interval 50.0% to 50.0%) and 25.0% "
+        "fewer than the guide alone (25.0% to 25.0%)."
     )
 
 
@@ -499,10 +499,10 @@ def test_the_hint_is_the_papers_rate() -> None:
     record = replace(record, c_base=np.array([0.1] * 2 + [0.4] * 8, np.float32))
     found = hint(record)
     assert (found["intervention_rate"], found["level"], found["above"]) == (0.2, 0.2, False)
-    assert "20.0 % of the tokens, within the hint's level of 20 %" in found["note"]
+    assert "20.0% of the tokens, within the hint's level of 20%" in found["note"]
     found = hint(record, 0.15)
     assert found["above"]
-    assert "above the hint's level of 15 %" in found["note"]
+    assert "above the hint's level of 15%" in found["note"]
 
 
 def test_the_hint_is_no_part_of_the_verdict() -> None:
@@ -533,9 +533,9 @@ def test_settings_in_words(setting: Setting, words: str) -> None:
 @pytest.mark.parametrize(
     ("bits", "words"),
     [
-        ([8.0] * 5, "20.0 % fewer bits than the base alone (95 % interval 20.0 % to 20.0 %)"),
-        ([12.0] * 5, "20.0 % more bits than the base alone (95 % interval 20.0 % to 20.0 %)"),
-        ([10.0] * 5, "as many bits as the base alone (95 % interval 0.0 % to 0.0 %)"),
+        ([8.0] * 5, "20.0% fewer bits than the base alone (95% interval 20.0% to 20.0%)"),
+        ([12.0] * 5, "20.0% more bits than the base alone (95% interval 20.0% to 20.0%)"),
+        ([10.0] * 5, "as many bits as the base alone (95% interval 0.0% to 0.0%)"),
     ],
 )
 def test_gains_in_words(bits: list[float], words: str) -> None:
@@ -549,6 +549,6 @@ def test_an_interval_across_zero_names_both_sides() -> None:
     choice = choose(prices, empty_record(), FITTING, HELD_OUT, seed=0)
     words = verdict(choice, prices.settings)
     assert words.startswith("Too little data to say: half of the answers recommend nudge at γ 0.1, but on 5 ")
-    assert "10.0 % fewer bits than the base alone (95 % interval " in words
-    low = words.split("95 % interval ")[1].split(" to ")[0]
-    assert low.endswith(" % more") and math.isfinite(float(low.split()[0]))
+    assert "10.0% fewer bits than the base alone (95% interval " in words
+    low = words.split("95% interval ")[1].split(" to ")[0]
+    assert low.endswith("% more") and math.isfinite(float(low.split("%")[0]))

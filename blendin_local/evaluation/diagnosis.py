@@ -280,7 +280,7 @@ def hint(record: Record, level: float = HINT_RATE) -> dict[str, Any]:
         "level": level,
         "above": above,
         "note": f"At γ {gamma:g} the base asks at {_percent(rate)} of the tokens, {place} the hint's "
-        f"level of {100 * level:g} %. This is a hint only; the measured gain decides.",
+        f"level of {100 * level:g}%. This is a hint only; the measured gain decides.",
     }
 
 
@@ -355,11 +355,11 @@ def _judged(choice: Choice, what: str) -> str:
 
 
 def _fewer(gain: Gain, than: str, *, again: bool = False) -> str:
-    """ "11.2 % fewer bits than the base alone (95 % interval 8.1 % to 13.9 %)"; of a loss, more bits.
+    """ "11.2% fewer bits than the base alone (95% interval 8.1% to 13.9%)"; of a loss, more bits.
 
     again: the unit and the level were said before.
     """
-    unit, level = ("", "") if again else (" bits", "95 % interval ")
+    unit, level = ("", "") if again else (" bits", "95% interval ")
     if gain.value is None:
         return f"bits that do not compare with {than}"
     amount = round(100 * gain.value, 1)
@@ -368,9 +368,9 @@ def _fewer(gain: Gain, than: str, *, again: bool = False) -> str:
         return f"{how} {than}"
     low, high = round(100 * gain.low, 1), round(100 * gain.high, 1)
     if low >= 0 < amount:
-        span = f"{abs(low):.1f} % to {high:.1f} %"
+        span = f"{abs(low):.1f}% to {high:.1f}%"
     elif high <= 0 > amount:
-        span = f"{abs(high):.1f} % to {-low:.1f} %"
+        span = f"{abs(high):.1f}% to {-low:.1f}%"
     else:
         span = f"{_more_or_fewer(low)} to {_more_or_fewer(high)}"
     return f"{how} {than} ({level}{span})"
@@ -378,8 +378,8 @@ def _fewer(gain: Gain, than: str, *, again: bool = False) -> str:
 
 def _more_or_fewer(percent: float) -> str:
     direction = " more" if percent < 0 else " fewer" if percent > 0 else ""
-    return f"{abs(percent):.1f} %{direction}"
+    return f"{abs(percent):.1f}%{direction}"
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f}%"
