@@ -500,10 +500,10 @@ REAL_REPLY = (
 
 def read_demo(files: PairFiles, base: Any, guide: Any, reply: str) -> tuple[Pair, Text]:
     asked = [Message("user", "Why do leaves change their colour in autumn?")]
-    prompts = [
-        make_prompt(model, choose_format("auto", header.chat_template), asked)
-        for model, header in ((base, files.base), (guide, files.guide))
-    ]
+    prompts = (
+        make_prompt(base, choose_format("auto", files.base.chat_template), asked),
+        make_prompt(guide, choose_format("auto", files.guide.chat_template), asked),
+    )
     return pair_models(base, guide), Text("leaves", *prompts, reply)
 
 

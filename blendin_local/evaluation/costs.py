@@ -5,8 +5,10 @@ The seconds are measured in the run that they are used for: these machines drift
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -17,6 +19,7 @@ import numpy.typing as npt
 from blendin_local.engine import Request, decode, respond
 from blendin_local.errors import EvaluationError
 from blendin_local.evaluation.places import Text
+from blendin_local.evaluation.scoring import Cancelled
 from blendin_local.model import Cancellation, LanguageModel, Status, reuse
 from blendin_local.pair import Pair
 from blendin_local.settings import BlendSettings, GenerationSettings
@@ -60,13 +63,16 @@ class Costs:
         """Raises KeyError, TypeError or ValueError where it is not what `as_dict` gave."""
         sizes = tuple((int(tokens), float(seconds)) for tokens, seconds in values["guide_s"])
         others = {name: float(values[name]) for name in ("base_s", "base_only_s", "blend_s")}
+        rising = sizes and all(a < b for (a, _), (b, _) in pairwise(((0, 0.0), *sizes)))
+        if not rising or not all(0 <= each < math.inf for each in (*others.values(), *dict(sizes).values())):
+            raise ValueError("these are no costs")
         return cls(guide_s=sizes, **others)
 
 
 def measure_costs(pair: Pair, text: Text, cancellation: Cancellation | None = None) -> Costs:
     """Measure on the prompt and the reply of one text, medians of some rounds; what sequence 0 held is lost.
 
-    Raises EvaluationError where the reply does not fit, or when cancelled.
+    Raises EvaluationError where the reply does not fit, `scoring.Cancelled` when cancelled.
     """
     reply = text.reply.encode("utf-8", "replace")
     base = [*text.base.tokens, *pair.base.tokenize(text.base.lead + reply)]
@@ -75,6 +81,8 @@ def measure_costs(pair: Pair, text: Text, cancellation: Cancellation | None = No
     # A longer batch costs no less: noise must not make catching up look free.
     rising = np.maximum.accumulate(list(seconds.values()))
     without, blending = (_engine_seconds(pair, text, method, cancellation) for method in ("base", "blendin"))
+    if cancellation and cancellation.requested:
+        raise Cancelled
     return Costs(
         base_s=_batch_seconds(pair.base, base, 1),
         guide_s=tuple(zip(seconds, map(float, rising), strict=True)),

@@ -1,7 +1,8 @@
 """The pass over reference answers, kept as it goes: begun again it goes on, asked for more it adds.
 
-A folder belongs to two model files, their formats, and answers in an order; how many of these are scored is
-not part of that. What was scored lies in parts, and `progress.json` says which of them count.
+A folder belongs to two model files, how they are opened, their formats, and answers in an order; how many of
+these are scored is not part of that. What was scored lies in parts, and `progress.json` says which of them
+count. What is damaged there, or missing, is measured again.
 """
 
 from __future__ import annotations
@@ -11,27 +12,31 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from blendin_local import __version__
 from blendin_local.atomic import write_text
-from blendin_local.errors import EvaluationError
+from blendin_local.errors import EvaluationError, PromptError
 from blendin_local.evaluation.costs import Costs, measure_costs
 from blendin_local.evaluation.examples import Example
 from blendin_local.evaluation.record import Record, join_records, load_record, save_record
 from blendin_local.evaluation.scoring import Text, score_text
 from blendin_local.model import Cancellation
 from blendin_local.pair import Pair
+from blendin_local.settings import ModelOptions
 
-__all__ = ["Kept", "MakeText", "Measured", "measured", "pass_key", "run_pass"]
+__all__ = ["Kept", "MakeText", "Measured", "measured", "pass_key", "run_pass", "speed_key"]
 
 MakeText = Callable[[Example], Text]
 Progress = Callable[[int, int], None]
 """Called with the positions scored so far and those wanted."""
 
-_FORMAT = 1
+_FORMAT = 2
 _SAVE_EVERY_S = 5.0
 
 
@@ -46,47 +51,80 @@ class Measured:
 
 
 def pass_key(
-    models: Sequence[str], formats: Sequence[str], examples: Sequence[Example], versions: str
+    models: Sequence[str],
+    formats: Sequence[str],
+    examples: Sequence[Example],
+    versions: str,
+    options: ModelOptions,
 ) -> str:
     """The name of the folder of a pass.
 
-    models: digests of both files. formats: both prompt templates, and the system prompt.
+    models: digests of both files. formats: both prompt templates, and the system prompt. options: how the
+    models are opened, of which only counts what decides probabilities, or what fits.
     """
     asked = [asdict(example) for example in examples]
-    content = json.dumps([_FORMAT, __version__, versions, [*models], [*formats], asked], ensure_ascii=True)
+    opened = [options.n_ctx, options.kv_type, options.flash_attention]
+    content = json.dumps([_FORMAT, __version__, versions, opened, [*models], [*formats], asked])
     return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def speed_key(options: ModelOptions) -> str:
+    """What the costs of decodes depend on beside the models."""
+    chosen = asdict(options)
+    return json.dumps({name: chosen[name] for name in ("n_threads", "n_gpu_layers", "kv_type")})
 
 
 @dataclass
 class Kept:
     """What is known of a pass so far.
 
-    tokens: of each example in order, the positions that it gave, 0 where it could not be scored.
+    tokens: of each example in order, the positions that it gave, 0 where it could not be scored. skipped: why
+    not, one sentence for each of these. parts: files of records, each with the number of examples that are
+    done with it. speed: what the costs depend on (`speed_key`).
     """
 
     folder: Path
+    speed: str = ""
     tokens: list[int] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
-    parts: list[str] = field(default_factory=list)
+    parts: list[tuple[str, int]] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     seconds: float = 0.0
     costs: Costs | None = None
 
     @classmethod
-    def open(cls, folder: Path) -> Kept:
-        """What a folder holds; nothing where it is missing or damaged: then the pass begins anew."""
-        kept = cls(folder)
+    def open(cls, folder: Path, speed: str = "") -> Kept:
+        """What a folder holds, up to the first part that is missing or damaged."""
+        kept = cls(folder, speed)
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             found: dict[str, Any] = json.loads((folder / "progress.json").read_text("utf-8"))
-            costs = Costs.from_dict(found["costs"]) if found["costs"] else None
-            kept = cls(
-                folder,
-                [int(count) for count in found["tokens"]],
-                [str(name) for name in found["skipped"]],
-                [str(name) for name in found["parts"]],
-                float(found["seconds"]),
-                costs,
-            )
+            tokens = [int(count) for count in found["tokens"]]
+            skipped = [str(reason) for reason in found["skipped"]]
+            if min(tokens, default=0) < 0 or len(skipped) != tokens.count(0):
+                return kept
+            parts = [(str(name), int(end)) for name, end in found["parts"]]
+            costs = Costs.from_dict(found["costs"]) if found["costs"] and found["speed"] == speed else None
+            kept = cls(folder, speed, tokens, skipped, parts, seconds=float(found["seconds"]), costs=costs)
+            kept._read_parts()
         return kept
+
+    def _read_parts(self) -> None:
+        listed, self.parts, done = self.parts, [], 0
+        for name, end in listed:
+            try:
+                record = load_record(self.folder / name)
+            except EvaluationError:
+                break
+            counts = np.bincount(record.example, minlength=record.examples).tolist()
+            if counts != [count for count in self.tokens[done:end] if count]:
+                break
+            self.parts.append((name, end))
+            self.records.append(record)
+            done = end
+        # What follows the last part could not be scored; that is known without one.
+        done += len(list(takewhile(lambda count: count == 0, self.tokens[done:])))
+        self.tokens = self.tokens[:done]
+        self.skipped = self.skipped[: self.tokens.count(0)]
 
     def enough(self, examples: int, budget: int) -> int | None:
         """How many of the examples give `budget` positions; None where more must be scored for that."""
@@ -98,17 +136,21 @@ class Kept:
         return len(self.tokens) if total >= budget or len(self.tokens) >= examples else None
 
     def record(self, examples: int) -> Record:
-        """The record of the first so many examples. Raises EvaluationError where a part is damaged."""
-        whole = join_records([load_record(self.folder / part) for part in self.parts])
+        """The record of the first so many examples."""
+        whole = join_records(self.records)
         scored = sum(count > 0 for count in self.tokens[:examples])
         return whole.select(range(scored)) if scored < whole.examples else whole
 
     def add(self, records: Sequence[Record]) -> None:
         """Keep records, one for each of the latest of `tokens` that were scored."""
         if records:
-            name = f"part-{len(self.parts):05d}.npz"
-            save_record(join_records(records), self.folder / name)
-            self.parts.append(name)
+            done = self.parts[-1][1] if self.parts else 0
+            # The name says what is in it: whoever else writes it writes the same.
+            name = f"part-{done:05d}-{len(self.tokens):05d}.npz"
+            joined = join_records(records)
+            save_record(joined, self.folder / name)
+            self.parts.append((name, len(self.tokens)))
+            self.records.append(joined)
         self.save()
 
     def save(self) -> None:
@@ -117,6 +159,7 @@ class Kept:
             "skipped": self.skipped,
             "parts": self.parts,
             "seconds": self.seconds,
+            "speed": self.speed,
             "costs": self.costs.as_dict() if self.costs else None,
         }
         write_text(self.folder / "progress.json", json.dumps(document))
@@ -174,7 +217,7 @@ def _scored(
 ) -> Record | None:
     try:
         return score_text(pair, make_text(example), cancellation)
-    except EvaluationError as error:
+    except (EvaluationError, PromptError) as error:
         kept.skipped.append(str(error))
         return None
 
@@ -182,8 +225,10 @@ def _scored(
 def measured(kept: Kept, examples: int, budget: int) -> Measured:
     """The finished pass. Raises EvaluationError where none of the examples could be scored."""
     count = kept.enough(examples, budget)
-    record = kept.record(len(kept.tokens) if count is None else count)
+    read = kept.tokens[:count]
+    record = kept.record(len(read))
+    skipped = tuple(kept.skipped[: read.count(0)])
     if not len(record) or kept.costs is None:
-        reason = f": {kept.skipped[0]}" if kept.skipped else "."
+        reason = f": {skipped[0]}" if skipped else "."
         raise EvaluationError(f"None of the reference answers could be scored{reason}")
-    return Measured(record, kept.costs, kept.seconds, tuple(kept.skipped))
+    return Measured(record, kept.costs, kept.seconds, skipped)

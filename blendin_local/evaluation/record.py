@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -168,10 +167,24 @@ def load_noted_record(path: Path) -> tuple[Record, str]:
             notes = stored["notes"].tobytes().decode("utf-8", "replace")
     except OSError as error:
         raise EvaluationError(f"The record {path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, KeyError, EOFError, BadZipFile, TypeError) as error:
+    except EvaluationError:
+        raise
+    except Exception as error:  # whatever the readers of archives and arrays make of a foreign file
         raise EvaluationError(f"{path} is not a record of `blendin tune`, or is damaged.") from error
-    n, e = len(record), record.examples
-    whole = all(getattr(record, name).shape == (n,) for name in POSITION_FIELDS)
-    if not whole or any(getattr(record, name).shape != (e,) for name in _EXAMPLE_FIELDS):
+    if not _is_whole(record):
         raise EvaluationError(f"{path} is not a record of `blendin tune`, or is damaged.")
     return record, notes
+
+
+def _is_whole(record: Record) -> bool:
+    """Whether the arrays fit each other, and are what a pass could have left."""
+    n, e = record.example.size, record.examples
+    if any(getattr(record, name).shape != (n,) for name in POSITION_FIELDS):
+        return False
+    if any(getattr(record, name).shape != (e,) for name in _EXAMPLE_FIELDS):
+        return False
+    numbers = (getattr(record, name) for name in TYPES)
+    # As many positions as there are, in the order of the examples, and each number finite and none below 0.
+    return all(bool(np.isfinite(each).all() and (each >= 0).all()) for each in numbers) and bool(
+        (np.diff(record.example) >= 0).all() and (record.example < e).all()
+    )
