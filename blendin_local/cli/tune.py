@@ -193,7 +193,9 @@ def _measured(
     }
     found = measured(kept, len(examples), values["max_tokens"])
     if found.skipped and not values["quiet"]:
-        click.secho(f"{len(found.skipped)} answers were left out. {found.skipped[0]}", err=True, fg="yellow")
+        count = len(found.skipped)
+        left_out = "1 answer was left out" if count == 1 else f"{count} answers were left out"
+        click.secho(f"{left_out}. {found.skipped[0]}", err=True, fg="yellow")
     return found, about
 
 
