@@ -21,10 +21,10 @@ chat: $(VENV)/.installed
 	@$(BIN)/blendin chat --pair demo
 
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-fast: $(VENV)/.tested
-	$(BIN)/python -m pytest -m "not real"
+	$(BIN)/python -m pytest -n auto -m "not real"
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff check .

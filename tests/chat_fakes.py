@@ -215,7 +215,9 @@ def app_with(
     """An app that opens with these models; view: how finished replies are shown."""
     settings = GenerationSettings(sampling=SamplingSettings(temperature=temperature))
     prepared = Prepared(about, Setup(about.base, about.guide, about.pair, settings=settings), load)
-    options.setdefault("preferences", Preferences(ChatPreferences(view=view)))  # type: ignore[arg-type]
+    preferences = options.pop("preferences", None) or Preferences(ChatPreferences(view=view))  # type: ignore[arg-type]
+    # Tests wait for each look at what the models said: ten in a second, as users have, are slow.
+    options["preferences"] = replace(preferences, chat=replace(preferences.chat, looks_per_second=60))
     options.setdefault("prepare", no_pairs)
     return make_app(prepared, **options)
 

@@ -36,6 +36,7 @@ from blendin_local.steps import Source
 from blendin_local.tui.about import About
 from blendin_local.tui.app import _SOURCE_COLOURS
 from blendin_local.tui.phase import Phase
+from blendin_local.tui.screens.conversations import ConversationsScreen
 from blendin_local.tui.widgets.transcript import Transcript
 
 # Sending
@@ -260,7 +261,7 @@ async def test_hostile_text_is_shown_as_it_is_and_does_nothing(tmp_path: Path) -
             await pilot.pause()
             assert_inert(visible(app) + told(app))
         await pilot.press("ctrl+o")
-        await pilot.pause(0.2)
+        await wait_until(pilot, lambda: isinstance(app.screen, ConversationsScreen) and app.screen._listed)
         assert_inert(visible(app))
 
 

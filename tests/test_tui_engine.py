@@ -21,6 +21,7 @@ from blendin_local.catalogue import PairEntry, load_catalogue
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup
 from blendin_local.loading import locate_pair
+from blendin_local.preferences import ChatPreferences, Preferences
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions, SamplingSettings
 from blendin_local.steps import Source
 from blendin_local.tui.app import make_app
@@ -41,7 +42,8 @@ async def test_a_conversation_with_two_tiny_models(tmp_path: Path) -> None:
     setup = Setup(str(base), str(guide), settings=settings, formats=formats)
     prepared = Prepared(about_pair(files, options, setup), setup, pair_loader(files, options, setup))
     with closing(Store(tmp_path / "chats.db")) as seen:
-        app = make_app(prepared, prepare=lambda *names: prepared, store=Store(seen.path))
+        quick = Preferences(ChatPreferences(looks_per_second=60))
+        app = make_app(prepared, prepare=lambda *names: prepared, preferences=quick, store=Store(seen.path))
         async with app.run_test(size=(120, 40)) as pilot:
             await ready(pilot, app)
             await ask(pilot, app, "hello world")

@@ -116,8 +116,7 @@ async def test_a_reply_that_is_stopped_can_be_continued() -> None:
     script = (FakeReply(steps_of("one two three"), hold_at=2), FakeReply(steps_of("four")))
     async with chatting(*script) as (pilot, app, _):
         await say(pilot, app, "Why?")
-        while "two" not in texts(app)[-1]:
-            await pilot.pause(0.01)
+        await wait_until(pilot, lambda: "two" in texts(app)[-1])
         await press(pilot, app, "escape")
         assert texts(app)[-1] == "one two "
         assert "stopped" in feet(app)[-1]
@@ -327,8 +326,7 @@ async def test_what_needs_the_reply_to_be_over_is_refused() -> None:
     steps = [with_choices(each, "x") for each in steps_of("one two")]
     async with chatting(FakeReply(steps, hold_at=1)) as (pilot, app, chat):
         await say(pilot, app, "Why?")
-        while "one" not in texts(app)[-1]:
-            await pilot.pause(0.01)
+        await wait_until(pilot, lambda: "one" in texts(app)[-1])
         before = texts(app)
         await pilot.press("tab", "right", "enter")
         for key in ("2", "ctrl+r", "ctrl+n", "f5", "f3", "ctrl+o"):
