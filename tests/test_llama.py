@@ -350,6 +350,282 @@ def test_a_recurrent_state_starts_anew(tiny: Write, opened: Open) -> None:
     assert_logits(model, 0, path)
 
 
+# Many rows of one decode, and sequences that share a cache
+
+SHARED: dict[str, Any] = {"n_seq": 4, "n_outputs": 32, "shared_cache": True}
+
+
+def assert_row(model: GgufModel, seq: int, place: int, path: Path, tokens: Sequence[int]) -> None:
+    np.testing.assert_allclose(model.row(seq, place), fresh(path, tokens), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("shared_cache", [False, True])
+def test_rows_are_those_of_single_decodes(tiny: Write, opened: Open, memory: str, shared_cache: bool) -> None:
+    arch, changes = MEMORIES[memory]
+    path = tiny(arch=arch)
+    model = opened(path, **{**SHARED, **changes, "shared_cache": shared_cache})
+    held = {0: some_tokens(70), 1: some_tokens(9, 1)}
+    model.advance(held)
+    work = {1: some_tokens(13, 2), 0: some_tokens(20, 3), 2: [400]}
+    wanted: dict[int, Sequence[int]] = {0: range(0, 20, 3), 1: [12, 0, 5]}
+    assert model.advance_rows(work, wanted) is Status.DONE
+    for seq, places in wanted.items():
+        for place in places:
+            assert_row(model, seq, place, path, [*held[seq], *work[seq][: place + 1]])
+    assert [list(model.cached(seq)) for seq in range(3)] == [
+        [*held[0], *work[0]],
+        [*held[1], *work[1]],
+        [400],
+    ]
+    # And one decode goes on from another.
+    assert model.advance_rows({2: [401]}, {2: [0]}) is Status.DONE
+    assert_row(model, 2, 0, path, [400, 401])
+    assert model.advance({0: [402]}) is Status.DONE
+    assert_logits(model, 0, path)
+
+
+def test_a_whole_batch_of_rows(tiny: Write, opened: Open) -> None:
+    path, tokens = tiny(), some_tokens(32)
+    model = opened(path, n_batch=32, n_outputs=32)
+    with watched_decodes() as sizes:
+        assert model.advance_rows({0: tokens}, {0: range(32)}) is Status.DONE
+    assert sizes == [32]
+    for place in (0, 17, 31):
+        assert_row(model, 0, place, path, tokens[: place + 1])
+    assert model.advance_rows({0: [400]}, {}) is Status.DONE, "no row at all"
+    assert model.advance({0: [401]}) is Status.DONE
+    assert_logits(model, 0, path)
+
+
+def test_rows_are_views_until_the_next_decode(tiny: Write, opened: Open) -> None:
+    model = opened(tiny(), n_seq=2, n_outputs=8)
+    model.advance({1: [300]})
+    model.advance_rows({0: [310, 311, 312]}, {0: [0, 2]})
+    row = model.row(0, 2)
+    assert (row.dtype, row.shape) == (np.float32, (len(model.vocabulary),))
+    assert np.shares_memory(row, model.row(0, 2)) and not np.shares_memory(row, model.row(0, 0))
+    for seq, place in ((0, 1), (1, 0), (0, 3)):
+        with pytest.raises(KeyError):
+            model.row(seq, place)
+    for seq in (0, 1):
+        with pytest.raises(KeyError):
+            model.logits(seq)
+    for decode in (lambda: model.advance({1: [301]}), lambda: model.advance_rows({1: [301]}, {1: [0]})):
+        model.advance_rows({0: [313]}, {0: [0]})
+        decode()
+        with pytest.raises(KeyError):
+            model.row(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("work", "wanted"),
+    [
+        ({0: [400] * 17}, {}),
+        ({0: [400] * 9, 1: [400] * 8}, {0: [0]}),
+        ({0: [400] * 10}, {0: range(9)}),
+        ({0: [400] * 5, 1: [400] * 5}, {0: range(4), 1: range(5)}),
+        ({0: [400] * 3}, {0: [3]}),
+        ({0: [400] * 3, 1: [401] * 3}, {1: [-1]}),
+        ({0: [400]}, {1: [0]}),
+        ({0: [400], 1: []}, {0: [0]}),
+        ({3: [400]}, {}),
+    ],
+)
+def test_more_than_one_decode_can_have_is_an_error(
+    tiny: Write, opened: Open, work: dict[int, list[int]], wanted: dict[int, Sequence[int]]
+) -> None:
+    """llama.cpp aborts the process where a batch asks for more than was agreed."""
+    path = tiny()
+    model = opened(path, n_seq=3, n_batch=16, n_outputs=8)
+    model.advance({0: [300], 1: [301]})
+    with watched_decodes() as sizes, pytest.raises(ValueError):
+        model.advance_rows(work, wanted)
+    assert sizes == []
+    assert [list(model.cached(seq)) for seq in range(3)] == [[300], [301], []]
+    assert model.advance_rows({0: [302]}, {0: [0]}) is Status.DONE
+    assert_row(model, 0, 0, path, [300, 302])
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize(("code", "status"), [(1, Status.CONTEXT_FULL), (2, Status.CANCELLED)])
+def test_rows_of_a_decode_that_failed_are_undone(
+    tiny: Write, opened: Open, memory: str, code: int, status: Status
+) -> None:
+    arch, changes = MEMORIES[memory]
+    path, held = tiny(arch=arch), some_tokens(40)
+    model = opened(path, **{**SHARED, **changes})
+    model.advance({0: held})
+    with watched_decodes(lambda call: code):
+        assert model.advance_rows({0: [400, 401], 1: [402]}, {0: [0], 1: [0]}) is status
+    assert model.cached(1) == [] and model.cached(0) in (held, [])
+    with pytest.raises(KeyError):
+        model.row(0, 0)
+    rest = reuse(model, 0, [*held, 403])
+    assert model.advance_rows({0: rest}, {0: [len(rest) - 1]}) is Status.DONE
+    assert_row(model, 0, len(rest) - 1, path, [*held, 403])
+
+
+def test_rows_cancelled_by_what_is_watched(tiny: Write, opened: Open) -> None:
+    path, model, cancellation = tiny(), opened(tiny(), **SHARED), Cancellation()
+    model.advance({0: some_tokens(20)})
+    cancellation.cancel()
+    model.watch(cancellation)
+    assert model.advance_rows({0: some_tokens(30, 1)}, {0: range(30)}) is Status.CANCELLED
+    model.watch(None)
+    assert model.cached(0) == some_tokens(20)
+    assert model.advance_rows({0: [400]}, {0: [0]}) is Status.DONE
+    assert_row(model, 0, 0, path, [*some_tokens(20), 400])
+
+
+@pytest.mark.parametrize("memory", [memory for memory in MEMORIES if memory != "mamba"])
+def test_branches_of_a_trunk(tiny: Write, opened: Open, memory: str) -> None:
+    """Nothing of the trunk is decoded for them, and neither disturbs the other, whatever is rewound."""
+    arch, changes = MEMORIES[memory]
+    path, trunk = tiny(arch=arch), some_tokens(60)
+    model = opened(path, **{**SHARED, **changes})
+    assert model.forks
+    model.advance({0: trunk})
+    with watched_decodes() as sizes:
+        assert [model.fork(0, seq, length) for seq, length in ((1, 40), (2, 60), (3, 1))] == [40, 60, 1]
+    assert sizes == []
+    tails = {1: some_tokens(5, 1), 2: [401], 3: some_tokens(2, 2)}
+    assert model.advance_rows(tails, {1: [0, 4], 2: [0], 3: [1]}) is Status.DONE
+    for seq, place in ((1, 0), (1, 4), (2, 0), (3, 1)):
+        length = len(model.cached(seq)) - len(tails[seq]) + place + 1
+        assert_row(model, seq, place, path, model.cached(seq)[:length])
+    # A branch goes, and the trunk and the other branches stay as they were.
+    model.rewind(1, 0)
+    model.rewind(2, 55)
+    assert model.advance({0: [402], 2: [403], 3: [404]}) is Status.DONE
+    for seq in (0, 2, 3):
+        assert_logits(model, seq, path)
+    # The trunk goes, and is overwritten; the branches still hold its beginning.
+    model.fork(0, 1, 50)
+    model.rewind(0, 10)
+    assert model.advance({0: some_tokens(80, 7)}) is Status.DONE
+    assert model.advance({1: [405], 2: [406]}) is Status.DONE
+    assert model.cached(1) == [*trunk[:50], 405]
+    for seq in (1, 2):
+        assert_logits(model, seq, path)
+    model.rewind(0, 0)
+    assert model.advance({0: [407], 1: [408]}) is Status.DONE
+    for seq in (0, 1):
+        assert_logits(model, seq, path)
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@settings(max_examples=8)
+@given(
+    acts=st.lists(
+        st.tuples(
+            st.sampled_from(("advance", "rewind", "fork")),
+            st.permutations(range(3)),
+            st.integers(0, 90),
+        ),
+        min_size=4,
+        max_size=10,
+    )
+)
+def test_anything_done_to_sequences_of_one_cache(
+    tiny: Write, shared: Open, memory: str, acts: list[tuple[str, list[int], int]]
+) -> None:
+    """What each sequence says it holds is what it goes on from: nothing of the others."""
+    arch, changes = MEMORIES[memory]
+    path = tiny(arch=arch)
+    model = shared(path, **{**SHARED, **changes})
+    model.forget()
+    model.advance({0: some_tokens(100)})
+    for seed, (act, (seq, other, _), number) in enumerate(acts):
+        if act == "advance" and len(model.cached(seq)) + number < 150:
+            assert model.advance({seq: some_tokens(number + 1, seed)}) is Status.DONE
+        elif act == "rewind":
+            kept = model.rewind(seq, min(number, len(model.cached(seq))))
+            assert kept == len(model.cached(seq))
+        elif act == "fork" and 0 < number <= len(model.cached(seq)):
+            expected = list(model.cached(seq)[:number])
+            kept = model.fork(seq, other, number)
+            assert (kept, model.cached(other)) in ((number, expected), (0, []))
+    for seq in range(3):
+        assert model.advance({seq: [400 + seq]}) is Status.DONE
+        assert_logits(model, seq, path)
+
+
+def test_a_recurrent_state_has_no_branches(tiny: Write, opened: Open) -> None:
+    path = tiny(arch="mamba")
+    model = opened(path, **SHARED)
+    model.advance({0: some_tokens(30), 1: some_tokens(5, 1)})
+    assert not model.forks
+    assert model.fork(0, 1, 20) == 0
+    assert (model.cached(1), model.cached(0)) == ([], some_tokens(30))
+    assert model.advance({0: [400], 1: [401]}) is Status.DONE
+    assert_logits(model, 0, path)
+    assert_logits(model, 1, path)
+
+
+def test_no_branch_where_the_sliding_window_has_moved_on(tiny: Write, opened: Open) -> None:
+    path, tokens = tiny(arch="gemma3"), some_tokens(450)
+    model = opened(path, **{**SHARED, **SMALL_WINDOW})
+    model.advance({0: tokens})
+    oldest = api.llama_memory_seq_pos_min(model._memory, 0)
+    assert oldest > 149 - WINDOW, "the trap is set"
+    model.advance({1: [300]})
+    assert model.fork(0, 1, 149) == 0 and model.cached(1) == []
+    # One inside the window keeps llama.cpp from using its cells again: there may be too few others.
+    assert model.fork(0, 1, 440) == 440
+    status = model.advance({0: [400], 1: [401]})
+    assert status in (Status.DONE, Status.CONTEXT_FULL)
+    if status is Status.CONTEXT_FULL:
+        assert model.cached(0) == tokens
+        model.rewind(1, 0)
+        assert model.advance({0: [400], 1: [401]}) is Status.DONE
+    assert_logits(model, 0, path)
+    assert_logits(model, 1, path)
+
+
+def test_all_sequences_of_a_shared_cache_have_one_context(tiny: Write, opened: Open) -> None:
+    path = tiny()
+    model = opened(path, **{**SHARED, "n_ctx": 256})
+    held = some_tokens(200)
+    assert model.n_ctx == 256
+    assert model.advance({0: held}) is Status.DONE
+    assert model.advance({1: some_tokens(60, 1)}) is Status.CONTEXT_FULL
+    assert model.advance_rows({1: some_tokens(60, 1)}, {1: [3]}) is Status.CONTEXT_FULL
+    assert (model.cached(0), model.cached(1)) == (held, [])
+    # Branches take no room but for their own tails, and give it back.
+    for _ in range(8):
+        assert [model.fork(0, seq, 190) for seq in (1, 2, 3)] == [190] * 3
+        tails = {seq: some_tokens(17, seq) for seq in (1, 2, 3)}
+        assert model.advance_rows(tails, {seq: [16] for seq in tails}) is Status.DONE
+    for seq in (1, 2, 3):
+        assert_row(model, seq, 16, path, model.cached(seq))
+    model.rewind(0, 0)
+    assert model.advance({0: some_tokens(60, 5)}) is Status.CONTEXT_FULL, "branches hold what the trunk left"
+    for seq in (1, 2, 3):
+        model.rewind(seq, 0)
+    assert model.advance({0: some_tokens(256, 5)}) is Status.DONE
+    assert_logits(model, 0, path)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "length"), [(0, 0, 5), (0, 1, 0), (0, 1, 11), (1, 0, 1), (0, 1, -2)]
+)
+def test_what_cannot_be_copied(tiny: Write, opened: Open, source: int, target: int, length: int) -> None:
+    model = opened(tiny(), **SHARED)
+    model.advance({0: some_tokens(10)})
+    with pytest.raises(ValueError, match=f"sequence {source} has no {length} tokens to copy to {target}"):
+        model.fork(source, target, length)
+    assert model.cached(0) == some_tokens(10)
+
+
+def test_sequences_of_their_own_caches_are_not_copied(tiny: Write, opened: Open) -> None:
+    model = opened(tiny(), n_seq=2)
+    model.advance({0: some_tokens(10)})
+    assert not model.forks
+    with pytest.raises(ValueError, match="only in a context with shared_cache"):
+        model.fork(0, 1, 5)
+
+
 # A full context, and calls that cannot go well
 
 
@@ -554,13 +830,15 @@ def test_closing_twice(tiny: Write) -> None:
     "use",
     [
         lambda model: model.advance({0: [301]}),
+        lambda model: model.advance_rows({0: [301]}, {0: [0]}),
+        lambda model: model.fork(0, 1, 1),
         lambda model: model.logits(0),
         lambda model: model.rewind(0, 0),
         lambda model: model.forget(),
         lambda model: model.tokenize(b"a"),
         lambda model: model.tokenize_special(b"a"),
     ],
-    ids=["advance", "logits", "rewind", "forget", "tokenize", "tokenize_special"],
+    ids=["advance", "rows", "fork", "logits", "rewind", "forget", "tokenize", "tokenize_special"],
 )
 def test_a_closed_model_says_so(tiny: Write, use: Callable[[GgufModel], object]) -> None:
     """llama.cpp follows a pointer to nothing, and the process is gone."""

@@ -347,7 +347,8 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., G
     def open_tiny(arch: Architecture, kind: Kind, seed: int, **changes: Any) -> GgufModel:
         key = (arch, kind, seed, *changes.items())
         if key not in models:
-            path = write_tiny(folder / f"{arch}-{kind}-{seed}.gguf", arch=arch, vocabulary=kind, seed=seed)
+            path = folder / f"{arch}-{kind}-{seed}.gguf"
+            write_tiny(path, arch=arch, vocabulary=kind, seed=seed, n_ctx_train=1024)
             models[key] = open_model(path, replace(EXACT, **changes))
         return models[key]
 
@@ -405,10 +406,11 @@ def test_a_window_that_has_moved_on_and_small_batches(
     `advance_rows` refuses more than a batch, so the pass ended with a ValueError there.
     """
     base = opened("llama", "spm", 1)
-    reply = TINY_REPLY * 4
-    expected_pair = pair_models(base, opened(arch, "bpe", 2))
+    reply = TINY_REPLY * 9
+    expected_pair = pair_models(base, opened(arch, "bpe", 2, n_ctx=1024))
     expected = score_text(expected_pair, tiny_text(expected_pair, reply))
-    pair = pair_models(base, opened(arch, "bpe", 2, **changes))
+    pair = pair_models(base, opened(arch, "bpe", 2, n_ctx=1024, **changes))
+    assert expected.guide_tokens[0] > 256, "more than the cells of the smallest window"
     assert_equal(score_text(pair, tiny_text(pair, reply)), expected, 1e-3)
 
 

@@ -164,16 +164,18 @@ class _GuideReader:
         if group:
             yield group
 
-    def _branch(self, group: Sequence[_Branch], row_of: Callable[[int], Logits]) -> None:
+    def _branch(
+        self, group: Sequence[_Branch], row_of: Callable[[int], Logits], *, copied: bool = True
+    ) -> None:
         """Observe places where the guide's tokens of the reply so far are not those of the whole reply."""
         model, prompt = self._model, self._text.guide.tokens
         work: dict[int, Sequence[int]] = {}
         try:
             for seq, (_, shared, tail) in enumerate(group, start=1):
-                kept = model.fork(_TRUNK, seq, len(prompt) + shared)
+                kept = model.fork(_TRUNK, seq, len(prompt) + shared) if copied else 0
                 work[seq] = [*[*prompt, *self._places.guide_tokens[:shared]][kept:], *tail]
             status = model.advance(work)
-            if status is not Status.CONTEXT_FULL or len(group) == 1:
+            if status is not Status.CONTEXT_FULL or not copied:
                 _checked(model, status, self._text.id)
                 for seq, (index, _, _) in enumerate(group, start=1):
                     read_logits(self._on_branch, model.logits(seq), model)
@@ -183,9 +185,9 @@ class _GuideReader:
             # What they hold is room that the next reply may need.
             for seq in work:
                 model.rewind(seq, 0)
-        # Together they overfill the cache, as where it cannot copy and each reads all from the beginning.
+        # Together they overfill the cache; even one does where copies pin what a sliding window would let go.
         for branch in group:
-            self._branch([branch], row_of)
+            self._branch([branch], row_of, copied=len(group) > 1)
 
 
 def _rows(model: ScoringModel) -> int:

@@ -175,6 +175,8 @@ class GgufModel:
         if tokens > self.n_batch or rows > self.n_outputs:
             most = f"{self.n_batch} tokens and {self.n_outputs} rows"
             raise ValueError(f"one decode has at most {most}, not {tokens} and {rows}")
+        if any(not 0 <= place < len(work.get(seq, ())) for seq, places in wanted.items() for place in places):
+            raise ValueError("rows can be wanted only of tokens that are decoded")
         if not self._fits(work):
             return Status.CONTEXT_FULL
         before = {seq: len(self._cached[seq]) for seq in work}
