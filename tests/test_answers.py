@@ -84,6 +84,14 @@ def test_numbers_of_a_text(text: str, values: list[object]) -> None:
     assert [number.value for number in numbers_in(text)] == [Fraction(str(value)) for value in values]
 
 
+def test_rows_of_digits_without_end_are_no_numbers() -> None:
+    """Python reads no integer of more than 4300 digits."""
+    for endless in ("9" * 5000, "1/" + "9" * 5000, "9" * 400 + ".5", ",999" * 2000):
+        assert final_number(f"It is 18, so {endless}").value in (18, 1)  # type: ignore[union-attr]
+        assert parse_number(endless) is None
+    assert plain_number(parse_number("1.5e999") or Fraction(0)).startswith("15000")
+
+
 def test_where_numbers_stand() -> None:
     text = "It is 5 % of $2,000."
     first, second = numbers_in(text)
@@ -200,6 +208,9 @@ def test_numbers_are_shown_plainly() -> None:
         (r"\boxed{\text{18 eggs}}", 18),
         (r"\boxed{18\%}", 18),
         ("To answer this we count 5 red and 7 blue: 12 in all.", 12),
+        ("To find the answer:\n1. Add 5 and 7.\nThat makes 12.", 12),
+        ("The way to the answer is to add 5 and 7, which makes 12.", 12),
+        ("The answers are 5 and 7", 5),
         ("The answer can be found by adding 5 and 7.\n5 + 7 = 12", 12),
         ("First 16 - 3 = 13.\nThen 13 - 4 = 9.", 9),
         ("- 3 boxes\n- 18 eggs", 18),
@@ -271,6 +282,15 @@ CATS = ("cats", "dogs", "cats and dogs", "no pets")
         ("They bark, so it is (B).", "B"),
         ("(A) is wrong and (B) is right", "A"),
         ("Both (A) and (B) are possible", None),
+        ("A. cats\nB. dogs\nC. cats and dogs\nD. no pets", None),
+        ("(A) cats\n(B) dogs\n\nThey bark, so B.\n(B)", "B"),
+        ("A. cats\nB. dogs\nThe answer is B.", "B"),
+        ("B. dogs\nThey bark.", "B"),
+        (
+            "The correct answer is C. Dogs bark.\n\nThe steps to choose the correct answer are:\n\nA. Look.",
+            "C",
+        ),
+        ("The correct answer is C.\nThis is how to find the correct answer:\nA. Look.", "C"),
         ("They bark.\nB", "B"),
         ("They bark.\nB.", "B"),
         ("It must be dogs", "B"),

@@ -882,3 +882,25 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(EvaluationError, match=r"hub: needs the library `datasets`: pip install"):
         load_items("svamp", "hub:")
+
+
+# The page about tasks
+
+PAGE = (Path(__file__).parent.parent / "docs/tasks.md").read_text("utf-8")
+
+
+def test_the_page_has_every_task_and_where_it_is_on_the_hub() -> None:
+    rows = [line.split("|") for line in PAGE.splitlines() if line.startswith("| `")]
+    named = {row[1].strip().strip("`"): row[-2].strip().strip("`") for row in rows if len(row) == 7}
+    assert list(named) == list(TASKS)
+    for name, where in named.items():
+        hub = TASKS[name].hub
+        assert where in ((hub[0], "the same") if hub else ("–",))
+
+
+def test_the_questions_on_the_page_can_be_asked(write: Write) -> None:
+    block = PAGE.split("```json\n")[1].split("```")[0]
+    items = load_items("custom", write("own.jsonl", block))
+    right = ["It is Paris.", "So 3 * 4 = 12 legs", "apple", "Well, hi there"]
+    assert [value("custom", item, reply) for item, reply in zip(items, right, strict=True)] == [1, 1, 1, 1]
+    assert [value("custom", item, "none") for item in items] == [0, 0, 0, 0]

@@ -30,11 +30,16 @@ _NEXT_QUESTION = re.compile(
     r"\n\s*(?:Question|Q|Instruction|User|Human|###\s*Instruction)\s*\d*:", re.IGNORECASE
 )
 _STATED = re.compile(
-    r"(?:\b(?:the|final|correct|right|best|my|our)\s+(?:answers?|option|choice)\b[^.!?,\n:=0-9]{0,40}?"
-    r"(?:\b(?:is|are|was|equals|(?:would|should|must|will)\s+be|comes\s+to)\b(?:\s*[:=])?|[:=])"
+    # "to find the answer: ..." announces steps, and states nothing.
+    r"(?:(?P<search>\b(?:find|get|choos|select|determin|calculat|reach|check|verify|explain)(?:e|ing)?\s+)?"
+    r"\b(?:(?:the|final|correct|right|best|my|our)\s+){1,4}"
+    r"(?:(?:answer|option|choice)\b[^.!?,\n:=0-9]{0,40}?"
+    r"(?:\b(?:is(?!\s+to\b)|was|equals|(?:would|should|must|will)\s+be|comes\s+to)\b(?:\s*[:=])?|[:=])"
+    r"|answers\s+(?:are|were)\b(?:\s*:)?)"
     r"|\banswer\s*[:=]|####)",
     re.IGNORECASE,
 )
+_LONGEST_STATEMENT = 400
 _BOXED = re.compile(r"\\boxed\s*\{")
 _EMPHASIS = re.compile(r"[*`]+|\b_+|_+\b")
 
@@ -58,8 +63,12 @@ def _plain(reply: str) -> str:
 def _statements(text: str) -> list[str]:
     """What follows each statement of an answer, the last one first, each up to the end of a line."""
     found = [
-        (match.end(), text[match.end() :].lstrip().partition("\n")[0].strip())
+        (
+            match.end(),
+            text[match.end() : match.end() + _LONGEST_STATEMENT].lstrip().partition("\n")[0].strip(),
+        )
         for match in _STATED.finditer(text)
+        if not match["search"]
     ]
     found += [(match.end(), _braced(text, match.end())) for match in _BOXED.finditer(text)]
     return [rest for _, rest in sorted(found, reverse=True) if rest]
@@ -67,7 +76,7 @@ def _statements(text: str) -> list[str]:
 
 def _braced(text: str, start: int) -> str:
     depth = 1
-    for at in range(start, len(text)):
+    for at in range(start, min(len(text), start + _LONGEST_STATEMENT)):
         depth += {"{": 1, "}": -1}.get(text[at], 0)
         if depth == 0:
             return text[start:at].strip()
@@ -114,13 +123,15 @@ def final_choice(reply: str, options: Sequence[str]) -> str | None:
 
     In this order: the last stated answer; a reply that is or begins with a letter, as "B", "(B)", "B. text";
     "option B"; the one letter in parentheses; a letter alone on the last line; the one option whose text
-    stands in the last sentence, or in the reply. A reply that names several has chosen none.
+    stands in the last sentence, or in the reply. A reply that names several has chosen none, and so has one
+    that repeats the list of the options.
     """
     text = _plain(reply)
     letters = LETTERS[: len(options)]
     for statement in _statements(text):
         if found := _letter_of(statement, letters) or _by_text(statement, options):
             return found
+    text = _without_list(text, options)
     if found := _leading_letter(text, letters):
         return found
     for pattern in (rf"\b(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s*\(?([{letters}])\b", rf"\(([{letters}])\)"):
@@ -129,6 +140,19 @@ def final_choice(reply: str, options: Sequence[str]) -> str | None:
     *_, last_line = text.rsplit("\n", 1)
     *_, last_sentence = re.split(r"(?<=[.!?])\s+|\n", text)
     return _leading_letter(last_line, letters) or _by_text(last_sentence, options) or _by_text(text, options)
+
+
+_ENTRY = re.compile(r"^\s*\(?([A-Z])[.):]\s+(\S.*)$", re.MULTILINE)
+
+
+def _without_list(text: str, options: Sequence[str]) -> str:
+    """The text without lines that repeat options, where it repeats more than one."""
+    listed = {normal(f"{letter}. {option}") for letter, option in zip(LETTERS, options, strict=False)}
+    repeated = [m[0] for m in _ENTRY.finditer(text) if normal(f"{m[1]}. {m[2]}") in listed]
+    if len(set(repeated)) > 1:
+        for line in repeated:
+            text = text.replace(line, "", 1)
+    return text.strip()
 
 
 _LEAD = r"(?:(?:option|choice|letter)\s*)?"

@@ -27,6 +27,9 @@ QUOTES = str.maketrans(
 )
 """Typographic quotes, minus and hyphens, to plain ones."""
 
+_LONGEST = 60
+"""Longer rows of digits are no number that anybody means: a model that loops writes them."""
+
 _SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _VULGAR_CHARACTERS = "¼½¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 _NUMBER = re.compile(
@@ -83,15 +86,17 @@ def numbers_in(text: str) -> list[Number]:
 
 def _numbers(text: str) -> Iterator[Number]:
     at = 0
-    while match := _first(_NUMBER.search(text, at), _VULGAR.search(text, at)):
-        number = _number(text, match)
-        if not _ORDINAL.match(text, number.end):
-            yield number
-        at = max(number.end, match.start() + 1)
-
-
-def _first(*matches: re.Match[str] | None) -> re.Match[str] | None:
-    return min(filter(None, matches), key=lambda match: match.start(), default=None)
+    digits, vulgar = _NUMBER.search(text), _VULGAR.search(text)
+    while match := min(filter(None, (digits, vulgar)), key=lambda found: found.start(), default=None):
+        at = match.end()
+        if len(match[0]) <= _LONGEST:
+            number = _number(text, match)
+            if not _ORDINAL.match(text, number.end):
+                yield number
+            at = max(number.end, match.start() + 1)
+        # Searched again only where behind: a text without one of them is looked through once.
+        digits = _NUMBER.search(text, at) if digits and digits.start() < at else digits
+        vulgar = _VULGAR.search(text, at) if vulgar and vulgar.start() < at else vulgar
 
 
 def _number(text: str, match: re.Match[str]) -> Number:
