@@ -138,6 +138,19 @@ def test_every_method_and_threshold(blend: BlendSettings, lead: bytes) -> None:
     assert not record.consultable.all() and record.p_outcome.max() > 0
 
 
+@pytest.mark.parametrize("leads", [(b" ", b""), (b"", b" ")])
+def test_the_first_word_after_a_space_that_only_one_model_expects(leads: tuple[bytes, bytes]) -> None:
+    specials = [(b"", CONTROL), (b"", END)]
+    vocabulary = vocabulary_of([*specials, *((piece, TEXT) for piece in (b"a", b" a", b"b", b" ", b" b"))])
+    pair = fakes(vocabulary, vocabulary, 5)
+    text = Text("it", prompt_of(1, leads[0]), prompt_of(2, leads[1]), "ab a")
+    record = score_text(pair, text)
+    assert_follows(record, forced_steps(pair, text, SETTINGS[-1]), SETTINGS[-1])
+    # Whether the guide says "a" or " a": here it is the same.
+    said = np.exp(fake(pair.guide).mind((0, 0)).astype(float))
+    assert record.p_guide[0] == pytest.approx(said[[2, 3]].sum() / said.sum(), abs=1e-6)
+
+
 def test_what_a_step_reports_is_in_the_record() -> None:
     pair, text = rich_pair()
     record = score_text(pair, text)
@@ -186,6 +199,16 @@ def test_windows_of_any_size_give_the_same_record(
     assert_equal(score_text(again, text), expected)
     longest = max(len(work.get(0, ())) for work in fake(again.guide).decodes)
     assert longest <= max(rows, len(text.guide.tokens))
+
+
+def test_a_window_that_ends_between_two_places_of_one_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the space that begins the reply, and after it, the guide has read the same."""
+    pair, text = rich_pair()
+    text = replace(text, base=prompt_of(2, b" "), reply="boo")
+    expected = score_text(pair, text)
+    assert expected.n_bytes.tolist() == [0, 1, 1, 1] and expected.guide_length.tolist() == [0, 0, 1, 2]
+    monkeypatch.setattr(scoring, "ROWS", 1)
+    assert_equal(score_text(rich_pair()[0], text), expected)
 
 
 @pytest.mark.parametrize(("n_batch", "n_outputs"), [(4, 4), (6, 32), (32, 5)])
