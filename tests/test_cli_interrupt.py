@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from tiny_gguf import write_tiny
+from tiny_gguf import never_ending, write_tiny
 
 from blendin_local import bench
 from blendin_local.cli import main
@@ -23,8 +23,10 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process canno
 
 @pytest.fixture
 def pair(tmp_path: Path) -> list[str]:
-    base = write_tiny(tmp_path / "base.gguf", vocabulary="spm", n_ctx_train=1 << 16)
-    guide = write_tiny(tmp_path / "guide.gguf", vocabulary="bpe", n_ctx_train=1 << 16)
+    base = write_tiny(tmp_path / "base.gguf", n_ctx_train=1 << 16, bias=never_ending())
+    guide = write_tiny(
+        tmp_path / "guide.gguf", vocabulary="bpe", n_ctx_train=1 << 16, bias=never_ending("bpe")
+    )
     return ["--base", str(base), "--guide", str(guide), "--threads", "1"]
 
 

@@ -15,7 +15,7 @@ if sys.platform == "win32":
     pytest.skip("there are no such terminals", allow_module_level=True)
 
 from terminal import CTRL_C, CTRL_O, CTRL_Q, CTRL_R, DOWN, ENTER, ESC, F5, F6, RIGHT, TAB, Terminal
-from tiny_gguf import write_tiny
+from tiny_gguf import never_ending, write_tiny
 
 from blendin_local.history.store import Kept, Store
 from blendin_local.history.tree import Turn
@@ -28,8 +28,8 @@ ENDLESS = "60000"
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     folder = tmp_path_factory.mktemp("models")
-    base = write_tiny(folder / "base.gguf", n_ctx_train=1 << 16)
-    guide = write_tiny(folder / "guide.gguf", vocabulary="bpe", n_ctx_train=1 << 16)
+    base = write_tiny(folder / "base.gguf", n_ctx_train=1 << 16, bias=never_ending())
+    guide = write_tiny(folder / "guide.gguf", vocabulary="bpe", n_ctx_train=1 << 16, bias=never_ending("bpe"))
     return str(base), str(guide)
 
 

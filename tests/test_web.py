@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from click.testing import CliRunner
-from tiny_gguf import write_tiny
+from tiny_gguf import never_ending, write_tiny
 
 from blendin_local.cli import main
 from blendin_local.cli.web import web
@@ -24,8 +24,8 @@ pytest.importorskip("textual_serve")
 
 @pytest.fixture
 def pair(tmp_path: Path) -> list[str]:
-    base = write_tiny(tmp_path / "base.gguf")
-    guide = write_tiny(tmp_path / "guide.gguf", vocabulary="bpe")
+    base = write_tiny(tmp_path / "base.gguf", bias=never_ending())
+    guide = write_tiny(tmp_path / "guide.gguf", vocabulary="bpe", bias=never_ending("bpe"))
     return ["--base", str(base), "--guide", str(guide)]
 
 

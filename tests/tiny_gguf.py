@@ -116,6 +116,16 @@ class TinyVocabulary:
                 return b""
 
 
+def never_ending(kind: Kind = "spm") -> dict[str, float]:
+    """A bias for models that never end a reply by themselves."""
+    ends = {
+        "spm": ("<eos>", "<end_of_turn>"),
+        "spm-prefix": ("</s>",),
+        "bpe": ("<|im_end|>", "<|endoftext|>"),
+    }
+    return dict.fromkeys(ends[kind], -100.0)
+
+
 @cache
 def tiny_vocabulary(kind: Kind = "spm") -> TinyVocabulary:
     """The vocabulary of that kind, always the same."""
