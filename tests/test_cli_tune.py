@@ -172,7 +172,7 @@ def test_tables_for_people(asked: list[str]) -> None:
 
 def test_pages_and_tables_as_files(asked: list[str], tmp_path: Path) -> None:
     page, markdown = tmp_path / "page.html", tmp_path / "page.md"
-    tuned(*asked, "--report", str(page), "--markdown", str(markdown))
+    tuned(*asked, "-n", "40", "--report", str(page), "--markdown", str(markdown))
     assert "<html" in page.read_text("utf-8")[:200].lower() and "|" in markdown.read_text("utf-8")
 
 
@@ -266,7 +266,7 @@ def test_a_record_is_analysed_without_models(
     asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "it.npz"
-    first = tuned(*asked, "--record", str(path), "--seed", "3")
+    first = tuned(*asked, "-n", "40", "--record", str(path), "--seed", "3")
     monkeypatch.setattr("blendin_local.loading.locate_pair", lambda *given: pytest.fail("looked for models"))
     again = tuned("--from", str(path), "--seed", "3")
     first.pop("seconds"), again.pop("seconds")
@@ -334,7 +334,7 @@ def test_what_is_saved_is_used(asked: list[str], models: list[str]) -> None:
 
 def test_a_record_can_be_saved_from(asked: list[str], tmp_path: Path) -> None:
     path = tmp_path / "it.npz"
-    tuned(*asked, "--record", str(path))
+    tuned(*asked, "-n", "40", "--record", str(path))
     assert "have no name as a pair yet: add --name" in refusal("--from", str(path), "--save")
     assert run("--from", str(path), "--save", "--name", "later").exit_code == 0
     assert load_catalogue().pairs["later"].calibration is not None
@@ -506,7 +506,7 @@ def test_killed_in_a_process_of_its_own(asked: list[str], read: list[str]) -> No
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         # Whether it is loading, scoring or done by then: the same command gives the same.
-        process.wait(2.0)
+        process.wait(1.0)
     except subprocess.TimeoutExpired:
         process.kill()
     _, stderr = process.communicate()

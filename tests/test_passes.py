@@ -104,7 +104,7 @@ def test_all_are_scored_in_order(tmp_path: Path, whole: Record) -> None:
     assert whole.ids == tuple(example.id for example in EXAMPLES) and len(whole) == sum(LENGTHS)
 
 
-@settings(max_examples=12)
+@settings(max_examples=7)
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=4))
 def test_any_budgets_one_after_the_other(
     tmp_path_factory: pytest.TempPathFactory, whole: Record, budgets: list[int]
@@ -155,7 +155,7 @@ def test_where_nothing_can_be_scored(tmp_path: Path) -> None:
 # Stopped
 
 
-@pytest.mark.parametrize("after", range(0, 24, 3))
+@pytest.mark.parametrize("after", range(1, 24, 5))
 def test_cancelled_at_any_decode(tmp_path: Path, whole: Record, after: int) -> None:
     pair, cancellation = make_pair(n_batch=4), Cancellation()
     guide = pair.guide
@@ -288,7 +288,7 @@ def test_damaged_progress_begins_anew(tmp_path: Path, whole: Record, content: by
     assert_same(run(tmp_path).record, whole)
 
 
-@pytest.mark.parametrize("part", [0, 4, 8])
+@pytest.mark.parametrize("part", [0, 4])
 @pytest.mark.parametrize("how", ["missing", "cut", "foreign", "of others", "shorter"])
 def test_damaged_parts_are_scored_again(tmp_path: Path, whole: Record, part: int, how: str) -> None:
     """The pass was lost to its user there: every run of the same command ended with the same complaint."""
