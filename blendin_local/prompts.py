@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -197,9 +198,15 @@ def _environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
+@lru_cache(maxsize=16)
+def _compiled(source: str) -> jinja2.Template:
+    # Compiling takes longer than tokenizing a prompt, and evaluations make thousands.
+    return _environment().from_string(source)
+
+
 def _render(prompt_format: PromptFormat, messages: Sequence[Message], bos: str, eos: str) -> str:
     try:
-        template = _environment().from_string(prompt_format.template)
+        template = _compiled(prompt_format.template)
     except Exception as error:  # not only Jinja's: Python compiles what Jinja makes of a template
         reason = _one_line(error)
         raise PromptError(
