@@ -42,6 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny(folder / "other.gguf", vocabulary="spm", seed=3, sharp=2.0)
     rows = [{"id": f"n{n}", "prompt": f"Say {n}.", "response": said} for n, said in enumerate(ANSWERS)]
     (folder / "answers.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    many = [row | {"id": f"{row['id']}-{turn}", "prompt": f"{turn}?"} for turn in range(4) for row in rows]
+    (folder / "many.jsonl").write_text("\n".join(map(json.dumps, many)), "utf-8")
     return folder
 
 
@@ -53,6 +55,12 @@ def models(folder: Path) -> list[str]:
 @pytest.fixture
 def asked(folder: Path, models: list[str]) -> list[str]:
     return [*models, *FAST, "--data", str(folder / "answers.jsonl")]
+
+
+@pytest.fixture
+def asked_more(folder: Path, models: list[str]) -> list[str]:
+    """Enough answers for a setting to be saved."""
+    return [*models, *FAST, "--data", str(folder / "many.jsonl")]
 
 
 def run(*arguments: str) -> Result:
@@ -300,7 +308,8 @@ def test_records_that_cannot_be_used(asked: list[str], tmp_path: Path) -> None:
 # Saved
 
 
-def test_what_is_saved_is_used(asked: list[str], models: list[str]) -> None:
+def test_what_is_saved_is_used(asked_more: list[str], models: list[str]) -> None:
+    asked = asked_more
     result = run(*asked, "--save", "--name", "mine", "--json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
@@ -332,9 +341,44 @@ def test_what_is_saved_is_used(asked: list[str], models: list[str]) -> None:
     assert "Measured by an earlier run" in again.stderr and "Saved as the pair mine" in again.stderr
 
 
-def test_a_record_can_be_saved_from(asked: list[str], tmp_path: Path) -> None:
+def test_too_few_answers_are_not_saved(asked: list[str]) -> None:
+    assert "too few to tune a pair by, so nothing was saved" in refusal(
+        *asked, "--save", "--name", "mine", "-q"
+    )
+    assert "mine" not in load_catalogue().pairs
+
+
+def test_a_pair_is_saved_with_whole_paths(
+    asked_more: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Saved as they were typed, the models could not be found from another folder."""
+    monkeypatch.chdir(folder)
+    result = run("--base", "base.gguf", "--guide", "guide.gguf", *asked_more[4:], "--save", "--name", "mine")
+    assert result.exit_code == 0, result.output
+    monkeypatch.chdir(tmp_path)
+    entry = load_catalogue().pairs["mine"]
+    assert (entry.base, entry.guide) == (str(folder / "base.gguf"), str(folder / "guide.gguf"))
+
+
+def test_no_result_is_written_over_what_is_read_or_over_another(asked: list[str], tmp_path: Path) -> None:
+    data = asked[-1]
+    before = Path(data).read_bytes()
+    assert "is read by this command" in refusal(*asked, "--record", data)
+    assert Path(data).read_bytes() == before
+    same = str(tmp_path / "same")
+    assert "is where --markdown goes already" in refusal(*asked, "--markdown", same, "--report", same)
+
+
+def test_what_decides_the_pass_is_refused_beside_a_record(asked: list[str], tmp_path: Path) -> None:
+    path = str(tmp_path / "it.npz")
+    tuned(*asked, "--record", path)
+    for typed in (("--max-tokens", "5"), ("--n-ctx", "77"), ("--base-format", "raw"), ("--pair", "demo")):
+        assert f"{typed[0]} has no effect with --from" in refusal("--from", path, *typed)
+
+
+def test_a_record_can_be_saved_from(asked_more: list[str], tmp_path: Path) -> None:
     path = tmp_path / "it.npz"
-    tuned(*asked, "-n", "40", "--record", str(path))
+    tuned(*asked_more, "--record", str(path))
     assert "have no name as a pair yet: add --name" in refusal("--from", str(path), "--save")
     assert run("--from", str(path), "--save", "--name", "later").exit_code == 0
     assert load_catalogue().pairs["later"].calibration is not None

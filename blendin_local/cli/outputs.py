@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from blendin_local.errors import EvaluationError
 
-__all__ = ["check_writable", "write_output"]
+__all__ = ["check_distinct", "check_writable", "write_output"]
+
+
+def check_distinct(outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Raise EvaluationError where a file would be written over one that is read, or over another result.
+
+    outputs: by flag. Either may hold None, for what was not given.
+    """
+    taken = {Path(each).resolve(): "is read by this command" for each in inputs if each is not None}
+    for flag, given in outputs.items():
+        if given is None:
+            continue
+        path = Path(given).resolve()
+        if path in taken:
+            raise EvaluationError(f"{flag} {given} {taken[path]}: name another file.")
+        taken[path] = f"is where {flag} goes already"
 
 
 def check_writable(flag: str, path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from blendin_local.cli import INTERRUPTED
 from blendin_local.cli.options import (
@@ -19,7 +20,7 @@ from blendin_local.cli.options import (
     model_options_of,
     pair_options,
 )
-from blendin_local.cli.outputs import check_writable, write_output
+from blendin_local.cli.outputs import check_distinct, check_writable, write_output
 from blendin_local.cli.terminal import is_terminal
 from blendin_local.errors import EvaluationError
 
@@ -39,6 +40,7 @@ _BRANCHES = 16
 """Sequences of the guide: one for the whole reply, the others for its short branches."""
 _PAIR = ("name", "base", "guide", "base_fingerprint", "guide_fingerprint", "same_vocabulary")
 _OUTPUTS = {"record": "--record", "markdown": "--markdown", "report": "--report"}
+_OF_ANALYSIS = ("seed", "save", "name", "as_json", "report", "markdown", "from_record", "quiet")
 _PIPED_WIDTH = 100
 _FILE = click.Path(dir_okay=False)
 
@@ -112,9 +114,7 @@ def tune(**values: Any) -> None:
 def _check(values: Mapping[str, Any]) -> None:
     """Everything that can be refused before files are read and models loaded."""
     if values["from_record"]:
-        for name in ("pair", "base", "guide", "task", "data", "system", "raw", "record", "fresh"):
-            if values[name]:
-                raise EvaluationError(f"--{name} has no effect with --from: a record is what was measured.")
+        _check_analysis_only()
     if values["task"] and not values["data"]:
         raise EvaluationError(f"--task {values['task']} needs the file of its questions: add --data FILE.")
     if values["shots"] and not values["task"]:
@@ -124,10 +124,22 @@ def _check(values: Mapping[str, Any]) -> None:
     for name, flag in _OUTPUTS.items():
         if values[name]:
             check_writable(flag, Path(values[name]))
+    outputs = {flag: values[name] for name, flag in _OUTPUTS.items()}
+    check_distinct(outputs, (values["data"], values["from_record"]))
     if values["report"]:
         from blendin_local.reports.html import check_available
 
         check_available()
+
+
+def _check_analysis_only() -> None:
+    """Refuse options that decide what is measured: a record was measured already."""
+    context = click.get_current_context()
+    for param in context.command.params:
+        typed = context.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
+        if typed and param.name not in _OF_ANALYSIS:
+            flag = max(param.opts, key=len)
+            raise EvaluationError(f"{flag} has no effect with --from: a record is what was measured.")
 
 
 def _saved_name(entry: PairEntry, values: Mapping[str, Any]) -> str:
@@ -151,7 +163,7 @@ def _measured(
     from blendin_local.compare.answers import Answers, answers_file, file_digest
     from blendin_local.evaluation.examples import shuffled
     from blendin_local.evaluation.passes import Kept, measured, pass_key, speed_key
-    from blendin_local.evaluation.tuning import machine
+    from blendin_local.evaluation.tuning import machine, portable
     from blendin_local.fit import same_vocabulary
     from blendin_local.llamacpp.library import version
     from blendin_local.loading import locate_pair
@@ -182,8 +194,8 @@ def _measured(
     about = {
         "pair": {
             "name": entry.name,
-            "base": entry.base,
-            "guide": entry.guide,
+            "base": portable(entry.base),
+            "guide": portable(entry.guide),
             "base_fingerprint": digests[0],
             "guide_fingerprint": digests[1],
             "same_vocabulary": same_vocabulary(files.base, files.guide),
@@ -257,7 +269,8 @@ def _run(
             )  # fmt: skip
     if cancellation.requested:
         done = sum(kept.tokens)
-        said = f"Stopped after {done} positions: they are kept, and the same command goes on from there."
+        command = "the same command without --fresh" if values["fresh"] else "the same command"
+        said = f"Stopped after {done} positions: they are kept, and {command} goes on from there."
         click.echo(said, err=True)
         sys.exit(INTERRUPTED)
 
@@ -283,6 +296,7 @@ def _read_record(path: Path, catalogue: Catalogue) -> tuple[PairEntry, Measured,
     from blendin_local.evaluation.costs import Costs
     from blendin_local.evaluation.passes import Measured
     from blendin_local.evaluation.record import load_noted_record
+    from blendin_local.evaluation.tuning import portable
     from blendin_local.loading import name_pair
 
     record, notes = load_noted_record(path)
@@ -296,7 +310,8 @@ def _read_record(path: Path, catalogue: Catalogue) -> tuple[PairEntry, Measured,
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationError(f"{path} is a record without its notes: write it with --record.") from error
     known = catalogue.pairs.get(name)
-    entry = known if known and (known.base, known.guide) == models else name_pair(catalogue, None, *models)
+    same = known is not None and (portable(known.base), portable(known.guide)) == models
+    entry = known if known and same else name_pair(catalogue, None, *models)
     return entry, measured, about
 
 

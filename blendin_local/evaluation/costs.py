@@ -36,14 +36,15 @@ class Costs:
     """Seconds of decodes in one run.
 
     base_s: one token of the base. guide_s: (tokens, seconds) of batches of the guide, the sizes rising,
-    the first of one token. base_only_s, blend_s: the engine's own work at a step without the guide, and
-    what a blend adds to it.
+    the first of one token. base_only_s, guide_only_s: the engine's own work at a step of either model
+    alone. blend_s: what a blend adds to the base's.
     """
 
     base_s: float
     guide_s: tuple[tuple[int, float], ...]
     base_only_s: float
     blend_s: float
+    guide_only_s: float = 0.0
 
     def guide_seconds(self, tokens: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Seconds of guide batches of so many tokens: linear between the measured sizes, and beyond them."""
@@ -62,7 +63,7 @@ class Costs:
     def from_dict(cls, values: Mapping[str, Any]) -> Costs:
         """Raises KeyError, TypeError or ValueError where it is not what `as_dict` gave."""
         sizes = tuple((int(tokens), float(seconds)) for tokens, seconds in values["guide_s"])
-        others = {name: float(values[name]) for name in ("base_s", "base_only_s", "blend_s")}
+        others = {name: float(values[name]) for name in ("base_s", "base_only_s", "blend_s", "guide_only_s")}
         rising = sizes and all(a < b for (a, _), (b, _) in pairwise(((0, 0.0), *sizes)))
         if not rising or not all(0 <= each < math.inf for each in (*others.values(), *dict(sizes).values())):
             raise ValueError("these are no costs")
@@ -80,7 +81,9 @@ def measure_costs(pair: Pair, text: Text, cancellation: Cancellation | None = No
     seconds = {size: _batch_seconds(pair.guide, guide, size) for size in _BATCHES if size < len(guide)}
     # A longer batch costs no less: noise must not make catching up look free.
     rising = np.maximum.accumulate(list(seconds.values()))
-    without, blending = (_engine_seconds(pair, text, method, cancellation) for method in ("base", "blendin"))
+    without, guiding, blending = (
+        _engine_seconds(pair, text, method, cancellation) for method in ("base", "guide", "blendin")
+    )
     if cancellation and cancellation.requested:
         raise Cancelled
     return Costs(
@@ -88,6 +91,7 @@ def measure_costs(pair: Pair, text: Text, cancellation: Cancellation | None = No
         guide_s=tuple(zip(seconds, map(float, rising), strict=True)),
         base_only_s=without,
         blend_s=max(0.0, blending - without),
+        guide_only_s=guiding,
     )
 
 
@@ -113,7 +117,7 @@ def _engine_seconds(pair: Pair, text: Text, method: str, cancellation: Cancellat
     """The engine's own seconds per step, decodes left out; the guide is asked at every step, or never."""
     blend = BlendSettings(method=method, gamma=1.0, guide_stop=False)
     settings = GenerationSettings(blend, max_tokens=_STEPS)
-    request = Request(text.base, text.guide if method != "base" else None, settings)
+    request = Request(text.base, text.guide, settings)
     response = respond(pair, request)
     times = [step.blend_s for _, step in decode(pair, [response], cancellation)]
     return median(times) if times else 0.0

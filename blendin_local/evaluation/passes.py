@@ -36,8 +36,9 @@ MakeText = Callable[[Example], Text]
 Progress = Callable[[int, int], None]
 """Called with the positions scored so far and those wanted."""
 
-_FORMAT = 2
+_FORMAT = 3
 _SAVE_EVERY_S = 5.0
+_DECISIVE = ("n_ctx", "n_batch", "n_gpu_layers", "kv_type", "flash_attention", "swa_full")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ def pass_key(
     models are opened, of which only counts what decides probabilities, or what fits.
     """
     asked = [asdict(example) for example in examples]
-    opened = [options.n_ctx, options.kv_type, options.flash_attention]
+    # How tokens are cut into batches changes the last digits, and small quantized models magnify them.
+    opened = [getattr(options, name) for name in _DECISIVE]
     content = json.dumps([_FORMAT, __version__, versions, opened, [*models], [*formats], asked])
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 

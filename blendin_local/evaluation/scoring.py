@@ -52,25 +52,33 @@ def score_texts(
 
     Replies to one prompt should follow each other: the prompt is then decoded once. Raises as `score_text`.
     """
-    records = []
+    records: list[Record] = []
+    before: tuple[Prompt, Prompt] | None = None
     for place, (base, guide, reply) in enumerate(zip(base_prompts, guide_prompts, replies, strict=True)):
-        records.append(score_text(pair, Text(str(place), base, guide, reply), cancellation))
+        text = Text(str(place), base, guide, reply)
+        records.append(score_text(pair, text, cancellation, again=before == (base, guide)))
+        before = (base, guide)
         if progress:
             progress(place + 1, len(replies))
     return join_records(records)
 
 
-def score_text(pair: Pair, text: Text, cancellation: Cancellation | None = None) -> Record:
+def score_text(
+    pair: Pair, text: Text, cancellation: Cancellation | None = None, *, again: bool = False
+) -> Record:
     """The record of one reply. Both models must be `ScoringModel`s, the guide's sequences sharing a cache.
 
-    Raises EvaluationError for a reply that cannot be scored, ModelError if a model fails, and `Cancelled`.
+    It depends on the text alone, not on what was read before: quantized models answer a little differently
+    to the same tokens in other batches. again: the text scored last, by this function, had the same prompts,
+    which are kept. Raises EvaluationError for a reply that cannot be scored, ModelError if a model fails,
+    and `Cancelled`.
     """
     places = cut(pair, text)
     base: ScoringModel = pair.base  # type: ignore[assignment]
     observer = Observer(pair.vocabulary_map, (text.base.lead, text.guide.lead), places)
-    reader = _GuideReader(pair, text, places, observer)
+    reader = _GuideReader(pair, text, places, observer, again)
     with _watched(pair, cancellation):
-        inputs = _read_prompt(base, text.base, places.tokens[:-1], text.id)
+        inputs = _read_prompt(base, text.base, places.tokens[:-1], text.id, again)
         size = _rows(base)
         for start in range(0, len(inputs), size):
             part = inputs[start : start + size]
@@ -83,8 +91,9 @@ def score_text(pair: Pair, text: Text, cancellation: Cancellation | None = None)
 class _GuideReader:
     """Decodes the guide along one reply, and has every place observed with what it says there."""
 
-    def __init__(self, pair: Pair, text: Text, places: Places, observer: Observer) -> None:
+    def __init__(self, pair: Pair, text: Text, places: Places, observer: Observer, again: bool) -> None:
         self.bits = 0.0
+        self._again = again
         self._model: ScoringModel = pair.guide  # type: ignore[assignment]
         self._text = text
         self._places = places
@@ -135,7 +144,7 @@ class _GuideReader:
         """Read the trunk until so many of its rows were."""
         if not self._inputs:
             self._inputs = _read_prompt(
-                self._model, self._text.guide, self._places.guide_tokens, self._text.id
+                self._model, self._text.guide, self._places.guide_tokens, self._text.id, self._again
             )
         while self._read < rows:
             part = self._inputs[self._read : min(rows, self._read + _rows(self._model))]
@@ -194,12 +203,17 @@ def _rows(model: ScoringModel) -> int:
     return min(ROWS, model.n_batch, model.n_outputs)
 
 
-def _read_prompt(model: ScoringModel, prompt: Prompt, tokens: Sequence[int], name: str) -> list[int]:
+def _read_prompt(
+    model: ScoringModel, prompt: Prompt, tokens: Sequence[int], name: str, again: bool
+) -> list[int]:
     """Let the trunk hold a prompt but for its last token; returns that token and those of the reply."""
     head = prompt.tokens[:-1]
-    kept = model.rewind(_TRUNK, common_prefix(model.cached(_TRUNK), head))
-    if kept < len(head):
-        _checked(model, model.advance({_TRUNK: head[kept:]}), name)
+    there = again and common_prefix(model.cached(_TRUNK), head) == len(head)
+    if (not there or model.rewind(_TRUNK, len(head)) < len(head)) and head:
+        model.rewind(_TRUNK, 0)
+        _checked(model, model.advance({_TRUNK: head}), name)
+    elif not head:
+        model.rewind(_TRUNK, 0)
     return [prompt.tokens[-1], *tokens]
 
 

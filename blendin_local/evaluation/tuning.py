@@ -10,12 +10,13 @@ from typing import Any
 from blendin_local import __version__
 from blendin_local.catalogue import PairEntry
 from blendin_local.errors import EvaluationError
-from blendin_local.evaluation.diagnosis import analyse
+from blendin_local.evaluation.diagnosis import LEAST_EXAMPLES, analyse
 from blendin_local.evaluation.passes import Measured
 from blendin_local.evaluation.pricing import halves, setting_of
+from blendin_local.sources.store import local_path
 from blendin_local.steps import HINT_RATE
 
-__all__ = ["describe", "machine", "tuned_entry"]
+__all__ = ["describe", "machine", "portable", "tuned_entry"]
 
 
 def describe(
@@ -64,8 +65,15 @@ def machine(llama_cpp_python: str) -> dict[str, str]:
 def tuned_entry(entry: PairEntry, result: dict[str, Any], name: str) -> PairEntry:
     """The pair under `name`, with the recommended setting and both calibration curves.
 
-    Whatever the grid does not vary stays as it is in `entry`. Raises EvaluationError without curves.
+    Whatever the grid does not vary stays as it is in `entry`. Raises EvaluationError where there were too few
+    answers to choose or to calibrate by.
     """
+    references = result["references"]
+    if references["held_out_examples"] < LEAST_EXAMPLES:
+        raise EvaluationError(
+            f"{references['examples']} answers are too few to tune a pair by, so nothing was saved: "
+            f"score at least {2 * LEAST_EXAMPLES} (--data, --max-tokens)."
+        )
     chosen = setting_of(result["recommendation"]["setting"])
     changes = {key: value for key, value in chosen.as_dict().items() if value is not None}
     curves = {}
@@ -76,4 +84,17 @@ def tuned_entry(entry: PairEntry, result: dict[str, Any], name: str) -> PairEntr
                 f"There is too little data for a calibration curve of the {role}: use more."
             )
         curves[role] = (tuple(curve["confidences"]), tuple(curve["reliabilities"]))
-    return replace(entry, name=name, blend=replace(entry.blend, **changes), calibration=curves)
+    return replace(
+        entry,
+        name=name,
+        base=portable(entry.base),
+        guide=portable(entry.guide),
+        blend=replace(entry.blend, **changes),
+        calibration=curves,
+    )
+
+
+def portable(model: str) -> str:
+    """A model as it is written down: the path of a file is made absolute, for commands run elsewhere."""
+    path = local_path(model)
+    return str(path.absolute()) if path.is_file() else model
