@@ -84,10 +84,17 @@ def changed(settings: Any, name: str) -> Any:
 
 @pytest.mark.parametrize("cls", [BlendSettings, SamplingSettings, GenerationSettings, ModelOptions])
 def test_every_setting_changes_the_key(cls: type) -> None:
-    keys = {key_of()}
+    # A seed counts where it draws something, a setting under the method to which it belongs.
+    sampling = SamplingSettings(temperature=0.5)
+    usual = replace(PAIR.settings, sampling=sampling)
+    methods = {"alpha": "fixed", "prior": "tuned", "compete_k": "compete", "tau": "tiered"}
     names = [field.name for field in fields(cls)]
+    keys = set()
     for name in names:
-        settings, options = PAIR.settings, ModelOptions()
+        settings, options = usual, ModelOptions()
+        if cls is BlendSettings and name in methods:
+            settings = replace(settings, blend=replace(settings.blend, method=methods[name]))
+        plain = key_of(settings=settings, options=options)
         if cls is BlendSettings:
             settings = replace(settings, blend=changed(settings.blend, name))
         elif cls is SamplingSettings:
@@ -96,8 +103,24 @@ def test_every_setting_changes_the_key(cls: type) -> None:
             settings = changed(settings, name)
         else:
             options = changed(options, name)
-        keys.add(key_of(settings=settings, options=options))
-    assert len(keys) == len(names) + 1
+        key = key_of(settings=settings, options=options)
+        assert key != plain, name
+        keys.add(key)
+    assert len(keys) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("method", "other"),
+    [
+        ("blendin", {"alpha": 0.9, "prior": -1.0, "compete_k": 3, "tau": 0.1}),
+        ("ensemble", {"gamma": 0.1, "capability_gap": 0.2, "alpha": 0.9}),
+        ("base", {"gamma": 0.1, "unit": UNITS[1], "guide_stop": False}),
+    ],
+)
+def test_settings_without_effect_do_not_change_the_key(method: str, other: Any) -> None:
+    settings = replace(PAIR.settings, blend=BlendSettings(method=method))
+    same = replace(settings, blend=replace(settings.blend, **other), seed=77)
+    assert key_of(settings=settings) == key_of(settings=same)
 
 
 def test_models_formats_messages_and_versions_change_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +153,8 @@ def test_names_of_arms_models_and_items_do_not() -> None:
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 1 << 40), st.integers(0, 1 << 40))
 def test_keys_are_equal_exactly_where_settings_are(a: float, b: float, seed: int, other: int) -> None:
     def key(gamma: float, seed: int) -> str:
-        return key_of(settings=replace(PAIR.settings, blend=BlendSettings(gamma=gamma), seed=seed))
+        drawn = SamplingSettings(temperature=1.0)
+        return key_of(settings=GenerationSettings(BlendSettings(gamma=gamma), drawn, seed=seed))
 
     assert (key(a, seed) == key(b, other)) == (a == b and seed == other)
 

@@ -18,6 +18,8 @@ from blendin_local.compare.answers import Answers
 from blendin_local.compare.choices import choose, own_bits, reading_options
 from blendin_local.compare.loading import load_models
 from blendin_local.errors import EvaluationError
+from blendin_local.evaluation.record import empty_record
+from blendin_local.evaluation.scoring import ROWS
 from blendin_local.llamacpp.gguf import read_header
 from blendin_local.prompts import Prompt
 from blendin_local.settings import ModelOptions
@@ -58,13 +60,57 @@ def plain_bits(model: FakeModel, prompt: list[int], said: list[int]) -> float:
 def test_own_bits_against_plain_decodes(n_outputs: int) -> None:
     model = FakeModel(VOCABULARY, MINDS["base"], n_outputs=n_outputs, n_batch=max(2, n_outputs))
     prompt = Prompt(tokens_of("Question: is the sky blue\nAnswer:"), b" ")
-    for text in (*OPTIONS, "é"):
-        said = model.tokenize(b" " + text.encode())
-        assert own_bits(model, prompt, text) == pytest.approx(
-            plain_bits(model, prompt.tokens, said), rel=1e-5
-        )
+    texts = (*OPTIONS, "é")
+    said = [model.tokenize(b" " + text.encode()) for text in texts]
+    expected = [plain_bits(model, prompt.tokens, tokens) for tokens in said]
+    np.testing.assert_allclose(own_bits(model, prompt, texts), expected, rtol=1e-5)
     # The prompt was read once; options only differ at their ends.
     assert model.decoded < len(prompt.tokens) + 5 * 12
+
+
+def test_bits_depend_on_nothing_that_was_read_before() -> None:
+    """llama.cpp's answers to the same tokens depend on how they are cut into batches (a tenth of a bit)."""
+    prompt = Prompt(tokens_of("Question: is the sky blue\nAnswer:"), b" ")
+    alone, after = (FakeModel(VOCABULARY, MINDS["base"]) for _ in range(2))
+    own_bits(alone, prompt, OPTIONS)
+    for other in ("Question: is the sky", "Question: is the sky blue\nAnswer:", "?"):
+        own_bits(after, Prompt(tokens_of(other), b" "), ("no", "the sky"))
+        before = len(after.decodes)
+        own_bits(after, prompt, OPTIONS)
+        assert after.decodes[before:] == alone.decodes, other
+    one = FakeModel(VOCABULARY, MINDS["base"])
+    own_bits(one, prompt, OPTIONS[-1:])
+    assert one.decodes == [alone.decodes[0], alone.decodes[-1]], "nor on the options before"
+
+
+def test_a_prompt_of_one_token() -> None:
+    model = FakeModel(VOCABULARY, MINDS["base"])
+    first, _, again = own_bits(model, Prompt([0], b" "), ("yes", "the sky", "yes"))
+    assert first == again == pytest.approx(plain_bits(model, [0], model.tokenize(b" yes")), rel=1e-5)
+
+
+def test_a_model_alone_and_a_pair_read_in_the_same_decodes(answers: Answers) -> None:
+    """Else a pair that never asks could choose otherwise than its base alone."""
+    long = " ".join(["the sky is blue and"] * 20)
+    item = item_of("long", options=("yes", long, "no"), gold=0)
+    load = Loader(MINDS)
+    choose((BASE, SURE), [run_of([ITEMS[0], item])], answers, load, ModelOptions())
+    alone, with_guide = (pair.base.decodes for pair in load.opened)  # type: ignore[attr-defined]
+    assert alone == with_guide and max(len(decode[0]) for decode in alone) == ROWS
+
+
+def test_what_has_another_shape_is_read_again(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = chosen(answers, Loader(MINDS))
+    monkeypatch.setattr(answers, "measurement", lambda key: {"bits": [1.0, "x"]})
+    monkeypatch.setattr(answers, "record", lambda key: empty_record())
+    load = Loader(MINDS)
+    again = chosen(answers, load, (BASE, GUIDE))
+    assert load.loads == [("base",), ("guide",)]
+    np.testing.assert_array_equal(first["base", "made"], again["base", "made"])
+    for odd in ({}, {"bits": 3}, {"bits": [1.0]}):
+        monkeypatch.setattr(answers, "measurement", lambda key, odd=odd: odd)
+        chosen(answers, load, (BASE,))
+    assert load.loads[2:] == [("base",)] * 3
 
 
 def tokens_of(text: str) -> list[int]:
@@ -74,7 +120,7 @@ def tokens_of(text: str) -> list[int]:
 def test_a_text_that_does_not_fit() -> None:
     model = FakeModel(VOCABULARY, MINDS["base"], n_ctx=8)
     with pytest.raises(EvaluationError, match="does not fit the context of fake"):
-        own_bits(model, Prompt([0] * 6, b" "), "the sky is blue")
+        own_bits(model, Prompt([0] * 6, b" "), ["the sky is blue"])
 
 
 def test_every_arm_chooses_and_open_questions_have_no_choice(answers: Answers) -> None:
@@ -138,10 +184,10 @@ def test_in_llama_cpp_a_model_alone_and_the_record_of_a_pair_agree(answers: Answ
     items = [item_of(str(n), f"hello {n}", options=("the world", "Paris", "no"), gold=0) for n in range(3)]
     found = choose(arms, [run_of(items)], answers, load_models, ModelOptions(n_ctx=256, n_threads=1))
     np.testing.assert_array_equal(found["base", "made"], found["never asks", "made"])
-    options = reading_options(ModelOptions(n_ctx=256, n_threads=1), 600)
+    options = reading_options(ModelOptions(n_ctx=256, n_threads=1))
     with closing(load_models((base,), options)) as pair:
         tokens = pair.base.tokenize(b"hello")
-        whole = own_bits(pair.base, Prompt(tokens, b" "), "world")  # type: ignore[arg-type]
+        (whole,) = own_bits(pair.base, Prompt(tokens, b" "), ["world"])  # type: ignore[arg-type]
         said = pair.base.tokenize(b" world")
         pair.base.rewind(0, 0)
         expected = 0.0

@@ -14,7 +14,7 @@ from fakes import dreaming, reciting
 from blendin_local.compare.answers import Answer, Answers
 from blendin_local.compare.run import TOO_LONG, ArmProgress, write_answers
 from blendin_local.prompts import Message
-from blendin_local.settings import ModelOptions
+from blendin_local.settings import ModelOptions, SamplingSettings
 
 BASE, GUIDE = single("base"), single("guide", "guide")
 NUDGE = blend(BASE, GUIDE, method="nudge", gamma=0.6)
@@ -142,6 +142,20 @@ def test_an_answer_depends_on_nothing_but_its_key(answers: Answers, tmp_path: Pa
             assert all_of_them.count(beginning) == 1
 
 
+def test_settings_without_effect_ask_nothing_again(answers: Answers) -> None:
+    """Methods with every threshold were asked for at 0.4, then at 0.3 and 0.4; then with another seed."""
+    ensemble = blend(BASE, GUIDE, "ensemble", method="ensemble", gamma=0.4)
+    first = written(answers, arms=(BASE, ensemble, BLENDIN))
+    load = Loader(MINDS)
+    lower = replace(ensemble, settings=blend(BASE, GUIDE, method="ensemble", gamma=0.3, tau=0.1).settings)
+    again = written(answers, load, arms=(BASE, lower, BLENDIN), seed=5)
+    assert load.loads == [] and again == first
+    drawn = replace(BASE, settings=replace(BASE.settings, sampling=SamplingSettings(temperature=1.0)))
+    written(answers, load, arms=(drawn,))
+    written(answers, load, arms=(drawn,), seed=5)
+    assert load.loads == [("base",)] * 2
+
+
 def test_models_that_cannot_go_back_begin_anew(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = written(answers)
 
@@ -203,8 +217,12 @@ def test_figures_of_uncertain_positions(answers: Answers) -> None:
         assert all(0 <= mass <= 1.0001 for mass in answer.masses)
         assert all((rank == 0) == (mass == 0) for rank, mass in zip(answer.ranks, answer.masses, strict=True))
     ensemble = blend(BASE, GUIDE, method="ensemble", gamma=0.0)
-    every = written(answers, arms=(ensemble,))[ensemble.name, "second", "0"]
-    assert every.summary["interventions"] == every.summary["steps"] > 0 == len(every.ranks)
+    every = written(answers, arms=(ensemble,))
+    one = every[ensemble.name, "second", "0"]
+    assert one.summary["interventions"] == one.summary["steps"] > 0
+    # A threshold that does not act decides no figure either: the usual one does.
+    ranks = sum(len(answer.ranks) for answer in every.values())
+    assert 0 < ranks < sum(answer.summary["steps"] for answer in every.values())
 
 
 def test_the_guide_alone_answers_as_itself(answers: Answers) -> None:

@@ -65,11 +65,21 @@ def test_scores_from_one_to_five_are_bootstrapped() -> None:
         task=task_of(scale=(1.0, 5.0)),
     )
     against = cells[PAIR.name]["against"]["base"]
-    assert (against["test"], against["difference"]) == ("paired bootstrap", pytest.approx(1.25))
+    assert (against["test"], against["difference"]) == ("sign flips", pytest.approx(1.25))
     assert cells[PAIR.name]["value"] == 4.0
+    assert against["p"] == 0.125, "4 differences of one sign: 2 of 16 choices of signs"
     low, high = cells[PAIR.name]["interval"]
-    assert 3 <= low < 4 < high <= 5
-    assert cells["guide"]["interval"] == [3.0, 3.0]
+    assert 1 <= low < 4 < high <= 5
+    assert cells["guide"]["value"] == 3.0
+
+
+def test_a_judge_that_always_gives_one_point_is_not_counted_as_right() -> None:
+    """1 of 1 to 5 is the worst score, not a success: no Wilson interval up to 1, no McNemar."""
+    ones = {"base": [1.0] * 4, "guide": [1.0] * 4, PAIR.name: [1.0] * 4}
+    pair = cells_of(ones, task=task_of(scale=(1.0, 5.0)))[PAIR.name]
+    assert (pair["value"], pair["interval"]) == mean_and_interval([1.0] * 4, (1.0, 5.0))
+    assert pair["interval"] != mean_and_interval([1.0] * 4)[1]
+    assert pair["against"]["base"]["test"] != "McNemar"
 
 
 def test_what_could_not_be_scored_is_left_out_of_both_sides() -> None:

@@ -6,7 +6,7 @@ alone reads them alone, in its own tokens. Records and likelihoods are kept with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 
@@ -19,8 +19,8 @@ from blendin_local.compare.run import Load, TaskRun, described, versions
 from blendin_local.compare.summary import Choices
 from blendin_local.errors import EvaluationError, PromptError
 from blendin_local.evaluation.record import Record, empty_record
-from blendin_local.evaluation.scoring import score_texts
-from blendin_local.model import ScoringModel, Status, common_prefix
+from blendin_local.evaluation.scoring import ROWS, score_texts
+from blendin_local.model import ScoringModel, Status
 from blendin_local.pair import Pair
 from blendin_local.prompts import Prompt, make_prompt
 from blendin_local.settings import ModelOptions
@@ -28,19 +28,20 @@ from blendin_local.tasks.base import Item
 
 __all__ = ["choose", "own_bits", "reading_options"]
 
-_FORMAT = 1
-_LOGIT_BYTES = 1 << 26
-"""Logits of one decode."""
-_MOST_ROWS, _BRANCHES = 64, 8
+_FORMAT = 2
+_BRANCHES = 8
 
 Doubles = npt.NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 """Called with what is read ("demo", a model's name), the questions done, and how many there are."""
 
 
-def reading_options(options: ModelOptions, n_vocab: int) -> ModelOptions:
-    """How models are opened to read texts: with many rows of logits, and branches of one cache."""
-    rows = max(1 + _BRANCHES, min(_MOST_ROWS, options.n_batch, _LOGIT_BYTES // (4 * max(1, n_vocab))))
+def reading_options(options: ModelOptions) -> ModelOptions:
+    """How models are opened to read texts: with many rows of logits, and branches of one cache.
+
+    The same for a model alone and for a pair, so that both read a text in the same decodes.
+    """
+    rows = max(1 + _BRANCHES, min(ROWS, options.n_batch))
     return replace(options, n_seq=1 + _BRANCHES, n_outputs=rows, shared_cache=True)
 
 
@@ -67,8 +68,7 @@ def choose(
         read = _Reading(models, answers, options)
         missing = [item for _, item in asked if not read.knows(item)]
         if missing:
-            n_vocab = max(model.header.n_vocab for model in models)
-            with closing(load(models, reading_options(options, n_vocab))) as pair:
+            with closing(load(models, reading_options(options))) as pair:
                 for done, item in enumerate(missing):
                     if progress:
                         progress(" + ".join(model.name for model in models), done, len(missing))
@@ -116,7 +116,7 @@ class _Reading:
 
     def knows(self, item: Item) -> bool:
         key = self._key(item)
-        if key not in self._known and (kept := self._kept(key)) is not None:
+        if key not in self._known and (kept := self._kept(key, len(item.options))) is not None:
             self._known[key] = kept
         return key in self._known
 
@@ -139,8 +139,8 @@ class _Reading:
                 for model, each in zip((pair.base, pair.guide), self._models, strict=False)
             ]
             if len(self._models) == 1:
-                bits = [own_bits(pair.base, prompts[0], option) for option in item.options]  # type: ignore[arg-type]
-                self._known[key] = _Known(bits=np.array(bits))
+                bits = own_bits(pair.base, prompts[0], item.options)  # type: ignore[arg-type]
+                self._known[key] = _Known(bits=bits)
             else:
                 copies = [[prompt] * len(item.options) for prompt in prompts]
                 self._known[key] = _Known(score_texts(pair, copies[0], copies[1], item.options))
@@ -149,14 +149,17 @@ class _Reading:
             self._known[key] = _Known(empty_record()) if len(self._models) > 1 else _Known()
         self._keep(key, self._known[key])
 
-    def _kept(self, key: str) -> _Known | None:
+    def _kept(self, key: str, n_options: int) -> _Known | None:
+        """None, too, for what has another shape than is kept today: it is read again."""
         if len(self._models) > 1:
             record = self._answers.record(key)
-            return _Known(record) if record is not None else None
-        found = self._answers.measurement(key)
-        if found is None:
-            return None
-        return _Known(bits=None if found["bits"] is None else np.array(found["bits"]))
+            return _Known(record) if record is not None and record.examples in (0, n_options) else None
+        found = self._answers.measurement(key) or {}
+        bits = found.get("bits", ())
+        if bits is None:
+            return _Known()
+        known = isinstance(bits, list) and all(isinstance(each, float) for each in bits)
+        return _Known(bits=np.array(bits)) if known and len(bits) == n_options else None
 
     def _keep(self, key: str, known: _Known) -> None:
         if known.record is not None:
@@ -179,34 +182,42 @@ class _Reading:
         )
 
 
-def own_bits(model: ScoringModel, prompt: Prompt, text: str) -> float:
-    """-log2 of a model's probability of a text after a prompt, in its own tokens.
+def own_bits(model: ScoringModel, prompt: Prompt, texts: Sequence[str]) -> Doubles:
+    """float64[texts]: -log2 of a model's probability of each text after a prompt, in its own tokens.
 
-    The model's first sequence is used. Raises EvaluationError where both do not fit the context.
+    The prompt is read once, in an empty sequence whatever that held before, and each text in the decodes in
+    which `score_text` reads it: what a decode gives depends a little on how tokens are cut into batches. The
+    model's first sequence is used. Raises EvaluationError where prompt and text do not fit the context.
     """
+    model.rewind(0, 0)
+    return np.array([_bits_after(model, prompt, text) for text in texts])
+
+
+def _bits_after(model: ScoringModel, prompt: Prompt, text: str) -> float:
+    """The same for one text, where the sequence is empty or begins with this prompt as it is read here."""
     said = model.tokenize(prompt.lead + text.encode("utf-8", "replace"))
-    tokens = [*prompt.tokens, *said]
-    if not said or len(tokens) > model.n_ctx:
-        raise EvaluationError(f"A text of {len(tokens)} tokens does not fit the context of {model.name}.")
-    # As far as all options share it, the prompt is read once.
-    kept = min(common_prefix(model.cached(0), prompt.tokens), len(prompt.tokens) - 1)
-    kept = model.rewind(0, kept)
-    place, bits = kept, 0.0
-    for chunk in _chunks(len(tokens) - 1 - kept, min(model.n_batch, model.n_outputs)):
-        part = tokens[place : place + chunk]
-        wanted = [i for i in range(chunk) if place + i >= len(prompt.tokens) - 1]
-        if model.advance_rows({0: part}, {0: wanted}) is not Status.DONE:
-            raise EvaluationError(f"A text of {len(tokens)} tokens does not fit the context of {model.name}.")
-        for i in wanted:
-            logits = model.row(0, i).astype(np.float64)
-            top = float(logits.max())
-            total = top + float(np.log(np.exp(logits - top).sum()))
-            bits += (total - float(logits[tokens[place + i + 1]])) / np.log(2)
-        place += chunk
-    return float(bits)
+    length = len(prompt.tokens) + len(said)
+    too_long = EvaluationError(f"A text of {length} tokens does not fit the context of {model.name}.")
+    if not said or length > model.n_ctx:
+        raise too_long
+    head = prompt.tokens[:-1]
+    if model.rewind(0, len(head)) < len(head):
+        model.rewind(0, 0)
+        if model.advance({0: head}) is not Status.DONE:
+            raise too_long
+    inputs, bits = [prompt.tokens[-1], *said[:-1]], 0.0
+    size = min(ROWS, model.n_batch, model.n_outputs)
+    for start in range(0, len(inputs), size):
+        part = inputs[start : start + size]
+        if model.advance_rows({0: part}, {0: range(len(part))}) is not Status.DONE:
+            raise too_long
+        for place in range(len(part)):
+            bits += _bits(model.row(0, place), said[start + place])
+    return bits
 
 
-def _chunks(total: int, size: int) -> Iterable[int]:
-    while total > 0:
-        yield min(size, total)
-        total -= size
+def _bits(logits: npt.NDArray[np.float32], token: int) -> float:
+    wide = logits.astype(np.float64)
+    top = float(wide.max())
+    total = top + float(np.log(np.exp(wide - top).sum()))
+    return (total - float(wide[token])) / float(np.log(2))

@@ -13,16 +13,16 @@ from time import perf_counter
 from typing import Any
 
 from blendin_local import __version__
-from blendin_local.blending import may_consult, threshold
+from blendin_local.blending import METHODS, may_consult, threshold
 from blendin_local.compare.answers import Answer, Answers, digest
-from blendin_local.compare.arms import Arm, ArmModel
+from blendin_local.compare.arms import Arm, ArmModel, effective
 from blendin_local.compare.peak import PeakMemory
 from blendin_local.conversation import Conversation, Reply
 from blendin_local.errors import PromptError
 from blendin_local.model import LanguageModel, common_prefix
 from blendin_local.pair import Pair
 from blendin_local.prompts import Message, PromptFormat, make_prompt
-from blendin_local.settings import GenerationSettings, ModelOptions
+from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions
 from blendin_local.steps import Summary
 from blendin_local.tasks.base import Item, Task
 
@@ -106,7 +106,11 @@ def versions() -> dict[str, str]:
 
 
 def answer_key(arm: Arm, item: Item, settings: GenerationSettings, options: ModelOptions) -> str:
-    """The name under which an answer is kept: all that decides it."""
+    """The name under which an answer is kept: all that decides it, and nothing that does not.
+
+    Settings that have no effect under the arm's method are left out, and so is the seed where no random
+    number is drawn: a comparison that is extended must not ask again what it knows.
+    """
     return digest(
         {
             "format": _FORMAT,
@@ -114,7 +118,11 @@ def answer_key(arm: Arm, item: Item, settings: GenerationSettings, options: Mode
             "alone": not arm.is_pair,
             "models": described(arm.models),
             "messages": _plain(item.messages),
-            "settings": asdict(settings),
+            "blend": dict(effective(settings.blend)),
+            "sampling": asdict(settings.sampling),
+            "max_tokens": settings.max_tokens,
+            "stop": settings.stop,
+            "seed": settings.seed if settings.sampling.temperature > 0 else None,
             "options": asdict(options),
         }
     )
@@ -238,7 +246,7 @@ class _Writer:
 
     def _followed(self, reply: Reply, settings: GenerationSettings) -> Answer:
         ranks, masses = [], []
-        unsure_below = threshold(settings.blend)
+        unsure_below = _unsure_below(settings.blend)
         with self._interruptible(reply.cancel):
             for step in reply:
                 if step.guide_rank is not None and step.c_b is not None and step.c_b < unsure_below:
@@ -262,6 +270,13 @@ class _Writer:
             masses=tuple(masses),
             peak_memory=self.peak.read() if self._tell_peak else None,
         )
+
+
+def _unsure_below(blend: BlendSettings) -> float:
+    """The confidence under which ranks count. Where no threshold acts it is the usual one, not the settings'
+    own, on which an answer must not depend.
+    """
+    return threshold(blend if METHODS[blend.method].trigger == "uncertain" else BlendSettings())
 
 
 class _Beginning:

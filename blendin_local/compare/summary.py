@@ -33,6 +33,9 @@ __all__ = ["LOOP_WORDS", "Choices", "Results", "loop_counts", "mean_and_interval
 LOOP_WORDS = 4
 """Words of a run that counts as a loop where it occurred before in the same answer."""
 
+RIGHT_OR_WRONG = (0.0, 1.0)
+"""The scale of tasks whose answers can be counted."""
+
 _NUCLEUS = 0.9
 _TOPS = (10, 50, 100)
 
@@ -71,7 +74,7 @@ def summarise(arms: Sequence[Arm], runs: Sequence[TaskRun], results: Results) ->
 def _cell(arm: Arm, arms: Sequence[Arm], run: TaskRun, results: Results) -> dict[str, Any]:
     values = results.values_of(arm, run)
     known = [value for value in values if value is not None]
-    value, interval = mean_and_interval(known)
+    value, interval = mean_and_interval(known, run.task.scale)
     return {
         "n": len(values),
         "scored": len(known),
@@ -84,16 +87,21 @@ def _cell(arm: Arm, arms: Sequence[Arm], run: TaskRun, results: Results) -> dict
     }
 
 
-def mean_and_interval(values: Sequence[float]) -> tuple[float | None, list[float] | None]:
-    """Mean, and its 95 % interval: Wilson's where all values are 0 or 1, else bootstrapped."""
+def mean_and_interval(
+    values: Sequence[float], scale: tuple[float, float] = RIGHT_OR_WRONG
+) -> tuple[float | None, list[float] | None]:
+    """Mean, and its 95 % interval within the scale: Wilson's where answers are right or wrong, else
+    bootstrapped; None where it cannot be known.
+    """
     if not values:
         return None, None
-    found = wilson(sum(values), len(values)) if _binary(values) else bootstrap_interval(values)
-    return fmean(values), list(found) if found else None
+    found = wilson(sum(values), len(values)) if _binary(values, scale) else bootstrap_interval(values)
+    return fmean(values), [min(max(end, scale[0]), scale[1]) for end in found] if found else None
 
 
-def _binary(values: Iterable[float]) -> bool:
-    return all(value in (0.0, 1.0) for value in values)
+def _binary(values: Iterable[float], scale: tuple[float, float]) -> bool:
+    """Whether values are successes and failures; a judge's 1 of 1 to 5 is none, even if all are 1."""
+    return tuple(scale) == RIGHT_OR_WRONG and all(value in RIGHT_OR_WRONG for value in values)
 
 
 # Against the models alone
@@ -125,14 +133,15 @@ def _tested(arm: Arm, other: Arm, run: TaskRun, results: Results) -> dict[str, A
         return None
     mine, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     found = paired_bootstrap(mine, theirs)
-    test, p = "paired bootstrap", found.p
-    if _binary([*mine, *theirs]):
+    test, p = "sign flips", found.p
+    widest = run.task.scale[1] - run.task.scale[0]
+    if _binary([*mine, *theirs], run.task.scale):
         test = "McNemar"
         p = mcnemar(sum(a > b for a, b in pairs), sum(a < b for a, b in pairs))
     return {
         "arm": other.name,
         "difference": found.difference,
-        "interval": list(found.interval) if found.interval else None,
+        "interval": [min(max(end, -widest), widest) for end in found.interval] if found.interval else None,
         "p": p,
         "p_holm": None,
         "test": test,
