@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blendin_local.evaluation.statistics import (
+    FEW,
     Correlation,
     Difference,
     bootstrap_interval,
@@ -24,6 +25,8 @@ from blendin_local.evaluation.statistics import (
     pearson,
     ratios,
     resample_counts,
+    sign_flip_p,
+    wide_intervals,
     wilson,
 )
 
@@ -98,13 +101,29 @@ def test_intervals_are_percentiles_of_what_is_known() -> None:
     assert low.shape == high.shape == (3,) and np.isnan(low).all() and np.isnan(high).all()
 
 
+def student(n: int) -> float:
+    """By how much an interval of n examples is wider than the percentiles of its bootstrap."""
+    return float(scipy.stats.t.ppf(0.975, n - 1)) / 1.959963985 * math.sqrt(n / (n - 1))
+
+
+def test_intervals_are_widened_about_what_was_found() -> None:
+    drawn = np.array([np.arange(101.0), np.arange(101.0) * 2])
+    low, high = wide_intervals([50.0, 60.0], drawn, 10)
+    assert student(10) == pytest.approx(1.217, abs=0.001)
+    assert low == pytest.approx([50 - 47.5 * student(10), 60 - 55 * student(10)])
+    assert high == pytest.approx([50 + 47.5 * student(10), 60 + 135 * student(10)])
+    for n in (0, 1):
+        assert all(np.isnan(end).all() for end in wide_intervals([50.0, 60.0], drawn, n))
+
+
 def test_bootstrap_interval_of_a_mean_equals_scipy() -> None:
     sample = np.random.default_rng(1).gamma(2.0, size=60)
     expected = scipy.stats.bootstrap(
         (sample,), np.mean, n_resamples=20_000, method="percentile", random_state=np.random.default_rng(2)
     ).confidence_interval
     found = bootstrap_interval(sample, resamples=20_000)
-    assert found == pytest.approx((expected.low, expected.high), rel=0.01)
+    ends = [sample.mean() + student(60) * (end - sample.mean()) for end in (expected.low, expected.high)]
+    assert found == pytest.approx(ends, rel=0.01)
 
 
 def test_bootstrap_interval_of_a_ratio_equals_scipy() -> None:
@@ -120,16 +139,35 @@ def test_bootstrap_interval_of_a_ratio_equals_scipy() -> None:
         random_state=np.random.default_rng(2),
     ).confidence_interval
     found = bootstrap_interval(bits, sizes, resamples=20_000)
-    assert found == pytest.approx((expected.low, expected.high), rel=0.005)
+    ratio = bits.sum() / sizes.sum()
+    ends = [ratio + student(50) * (end - ratio) for end in (expected.low, expected.high)]
+    assert found == pytest.approx(ends, rel=0.005)
 
 
 def test_bootstrap_interval_without_enough_to_resample() -> None:
     assert bootstrap_interval([]) is None
     assert bootstrap_interval([1.0]) is None
     assert bootstrap_interval([1.0, 2.0], [0.0, 0.0]) is None
-    assert bootstrap_interval([3.0] * 5) == (3.0, 3.0)
+    # A few that are all the same do not say that others would be.
+    assert bootstrap_interval([3.0] * (FEW - 1)) is None
+    assert bootstrap_interval([3.0] * FEW) == (3.0, 3.0)
     # Resamples of the empty example alone have no ratio: the others count.
-    assert bootstrap_interval([0.0, 4.0], [0.0, 2.0]) == (2.0, 2.0)
+    assert bootstrap_interval([0.0] + [4.0] * 7, [0.0] + [2.0] * 7) == (2.0, 2.0)
+    assert bootstrap_interval([1.0, 5.0, 4.0], within=(1.0, 5.0)) == (1.0, 5.0)
+
+
+@pytest.mark.parametrize("n", [3, 5, 10, 25])
+def test_intervals_of_few_examples_hold_the_truth(n: int) -> None:
+    """A percentile bootstrap of 3 holds it in two thirds of the cases."""
+    random = np.random.default_rng(n)
+    inside = [0, 0]
+    for seed in range(200):
+        sample = random.normal(size=n)
+        single = bootstrap_interval(sample, resamples=500, seed=seed) or (math.nan, math.nan)
+        paired = paired_bootstrap(sample, np.zeros(n), resamples=500, seed=seed).interval or (1, 0)
+        inside[0] += single[0] <= 0 <= single[1]
+        inside[1] += paired[0] <= 0 <= paired[1]
+    assert min(inside) >= 200 * 0.9
 
 
 def test_paired_bootstrap() -> None:
@@ -141,7 +179,7 @@ def test_paired_bootstrap() -> None:
         (first - second,), np.mean, n_resamples=10_000, method="percentile", random_state=random
     ).confidence_interval
     assert found.difference == pytest.approx(np.mean(first - second))
-    assert found.interval == pytest.approx((expected.low, expected.high), abs=0.004)
+    assert found.interval == pytest.approx((expected.low, expected.high), abs=0.005)
     assert found.p is not None and found.p < 0.01
     swapped = paired_bootstrap(second, first)
     assert swapped.difference == pytest.approx(-(found.difference or 0))
@@ -151,31 +189,69 @@ def test_paired_bootstrap() -> None:
     assert paired_bootstrap(weak, second).p == pytest.approx(expected_p, abs=0.03)
 
 
+def test_the_interval_of_few_pairs_is_students() -> None:
+    apart = [0.3, -0.1, 0.4, 0.2, 0.25]
+    expected = scipy.stats.ttest_1samp(apart, 0).confidence_interval()
+    assert paired_bootstrap(apart, [0.0] * 5).interval == pytest.approx((expected.low, expected.high))
+
+
 def test_paired_bootstrap_of_right_and_wrong() -> None:
-    """16 against 4 discordant items: McNemar's exact p is .012, the bootstrap's of that order."""
+    """16 against 4 discordant items: choosing their signs is McNemar's exact test, whose p is .012."""
     first = [1.0] * 16 + [0.0] * 4 + [1.0] * 30
     second = [0.0] * 16 + [1.0] * 4 + [1.0] * 30
     found = paired_bootstrap(first, second)
     assert found.difference == pytest.approx(12 / 50)
     assert found.interval is not None and 0 < found.interval[0] < 12 / 50 < found.interval[1]
-    assert found.p is not None and 0.0005 < found.p < 0.02
+    assert found.p == pytest.approx(mcnemar(16, 4), abs=0.003)
 
 
 def test_paired_bootstrap_of_little() -> None:
     assert paired_bootstrap([], []) == Difference(None, None, None)
     assert paired_bootstrap([1.0], [0.25]) == Difference(0.75, None, None)
-    assert paired_bootstrap([0.1, 0.7], [0.1, 0.7]) == Difference(0.0, (0.0, 0.0), 1.0)
-    # A difference in all of them is as certain as so many resamples can say, never more.
-    assert paired_bootstrap([1.0, 1.0], [0.0, 0.0], resamples=999).p == pytest.approx(2 / 1000)
+    # Few that differ by the same do not say that others would: no interval, and a p of chance.
+    assert paired_bootstrap([0.1, 0.7], [0.1, 0.7]) == Difference(0.0, None, 1.0)
+    assert paired_bootstrap([1.0, 1.0], [0.0, 0.0]) == Difference(1.0, None, 0.5)
+    assert paired_bootstrap([1.0] * 6, [0.0] * 6) == Difference(1.0, None, 2 / 64)
+    assert paired_bootstrap([0.5] * 20, [0.5] * 20) == Difference(0.0, (0.0, 0.0), 1.0)
     with pytest.raises(ValueError):
         paired_bootstrap([1.0], [1.0, 2.0])
 
 
+def test_signs_by_hand() -> None:
+    # Sums of 1, 2, 4: 7, 5, 3, 1 and their negatives; as far as 5 are four of eight.
+    assert sign_flip_p([-1.0, 2.0, 4.0]) == 0.5
+    assert sign_flip_p([1.0, 2.0, 4.0]) == 0.25
+    # What does not differ has no sign to choose.
+    assert sign_flip_p([1.0, 0.0, 2.0, 4.0, 0.0]) == 0.25
+    assert sign_flip_p([0.0, 0.0]) == sign_flip_p([]) == 1.0
+
+
+@pytest.mark.parametrize("n", [9, 14, 15, 40])
+def test_signs_equal_scipy(n: int) -> None:
+    apart = np.random.default_rng(n).normal(0.4, size=n)
+    expected = scipy.stats.permutation_test(
+        (apart,),
+        np.sum,
+        permutation_type="samples",
+        n_resamples=50_000,
+        random_state=np.random.default_rng(1),
+    ).pvalue
+    assert sign_flip_p(apart) == pytest.approx(expected, abs=1e-12 if n <= 14 else 0.01)
+
+
+@pytest.mark.parametrize("n", [2, 3, 6, 10, 20])
+def test_nothing_is_called_clear_more_often_than_one_time_in_twenty(n: int) -> None:
+    """The share of resamples beyond zero called it clear 50, 26 and 12 times of 100 at n of 2, 3 and 10."""
+    random = np.random.default_rng(n)
+    clear = sum(sign_flip_p(random.normal(size=n), resamples=500) <= 0.05 for _ in range(400))
+    assert clear <= 400 * 0.08
+
+
 def test_differences_that_cancel_out_are_zero() -> None:
-    """.1 + .2 - .3 is 5.6e-17: such resamples counted as a difference, in tenths but not in whole numbers."""
+    """.1 + .2 - .3 is 5.6e-17: such sums counted as a difference, in tenths but not in whole numbers."""
     tenths = paired_bootstrap([0.1, 0.2, 0.0], [0.0, 0.0, 0.3])
     whole = paired_bootstrap([1.0, 2.0, 0.0], [0.0, 0.0, 3.0])
-    assert tenths.p == whole.p
+    assert tenths.p == whole.p == 1.0
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=12))
@@ -184,9 +260,10 @@ def test_the_bootstrap_is_blind_to_which_comes_first(rows: list[tuple[float, flo
     one, other = (paired_bootstrap(a, b, resamples=200) for a, b in ((first, second), (second, first)))
     assert one.difference == pytest.approx(-(other.difference or 0), abs=1e-12)
     assert one.p is not None and 0 < one.p <= 1
-    low, high = one.interval or (0, 0)
-    spread = max(abs(a - b) for a, b in rows)
-    assert -spread - 1e-9 <= low <= high <= spread + 1e-9
+    assert one.p == other.p
+    if one.interval and other.interval:
+        assert one.interval == pytest.approx([-end for end in reversed(other.interval)], abs=1e-9)
+        assert one.interval[0] <= (one.difference or 0) <= one.interval[1]
 
 
 # Tests
