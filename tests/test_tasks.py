@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from blendin_local.errors import EvaluationError
 from blendin_local.prompts import Message
-from blendin_local.tasks import TASKS, Item, chance, load_items, task_named
+from blendin_local.tasks import TASKS, Item, chance, left_out, load_items, task_named
 from blendin_local.tasks.base import SYSTEM_INSTRUCT, SYSTEM_REASONING
 from blendin_local.tasks.choices import shuffled
 from blendin_local.tasks.numbers import without_marks
@@ -214,8 +215,16 @@ def test_questions_that_lost_their_options_are_left_out(write: Write) -> None:
     """A collected copy of ARC has empty options where the labels were numbers."""
     lost = dict.fromkeys("ABCD", "") | {"question": "Which?", "answer": "2"}
     three = FIELDS | {"D": "", "answer": "C"}
-    (item,) = load_items("arc_challenge", write("arc.jsonl", [lost, three]))
+    path = write("arc.jsonl", [lost, three, lost])
+    (item,) = load_items("arc_challenge", path)
     assert item.options == ("one", "two", "three")
+    assert left_out("arc_challenge", path) == (
+        f"2 of 3 questions in {path} have lost their options and are left out."
+    )
+    path = write("arc.jsonl", [lost, three])
+    assert left_out("arc_challenge", path).endswith("has lost its options and is left out.")
+    assert left_out("arc_challenge", write("fine.jsonl", [three])) == ""
+    assert left_out("gsm8k", path) == ""
     with pytest.raises(EvaluationError, match=r"arc\.jsonl, line 1: this row has no options, as `choices`"):
         load_items("arc_challenge", write("arc.jsonl", [lost]))
 
@@ -519,6 +528,20 @@ def test_custom_questions(write: Write) -> None:
     assert [value("custom", regex, reply) for reply in ("so hae", "xyz")] == [1, 0]
 
 
+@pytest.mark.parametrize("match", ["exact", "contains", "regex"])
+def test_what_a_reply_says_to_its_own_next_question_is_not_its_answer(write: Write, match: str) -> None:
+    (item,) = load_items("custom", write("own.jsonl", [{"prompt": "?", "answer": "Paris", "match": match}]))
+    run_on = "\n\nQuestion: What is the capital of France?\nAnswer: Paris"
+    assert value("custom", item, f"I do not know.{run_on}") == 0
+    assert value("custom", item, f"Paris{run_on}") == 1
+
+
+def test_an_expression_sees_a_reply_as_it_was_written(write: Write) -> None:
+    row = {"prompt": "?", "answer": "^It\u2019s", "match": "regex"}
+    (item,) = load_items("custom", write("own.jsonl", [row]))
+    assert value("custom", item, " It\u2019s Paris\r\nQ: and?") == 1
+
+
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
@@ -604,7 +627,7 @@ SVAMP = '{"Body": "b", "Question": "q", "Answer": 1}'
             "line 2: the answer must be a number, not 'two'",
         ),
         ("svamp", "a.json", "[", "line 1: this is not valid JSON"),
-        ("svamp", "a.json", "[]", " holds no questions"),
+        ("svamp", "a.json", "[]", " holds no rows"),
         (
             "multiarith",
             "a.json",
@@ -685,8 +708,8 @@ SVAMP = '{"Body": "b", "Question": "q", "Answer": 1}'
             "prompt,type,label\np,homonyms,maybe\n",
             "line 2: `label` must be safe or unsafe, not 'maybe'",
         ),
-        ("custom", "a.jsonl", "", " holds no questions"),
-        ("custom", "a.jsonl", "\n \n", " holds no questions"),
+        ("custom", "a.jsonl", "", " holds no rows"),
+        ("custom", "a.jsonl", "\n \n", " holds no rows"),
         ("custom", "a.jsonl", "prompt: x", "line 1: this is not valid JSON"),
         ("custom", "a.jsonl", "[" * 100000, "line 1: this is not valid JSON (nested too deeply)"),
         ("custom", "a.jsonl", '{"prompt": ' + "1" * 5000 + "}", "line 1: this is not valid JSON"),
@@ -872,6 +895,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_dataset(*args: Any, **kwargs: Any) -> None:
         raise ConnectionError("Couldn't reach the hub.\nTraceback ...")
 
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_: [])
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
     with pytest.raises(EvaluationError) as caught:
         load_items("svamp", "hub:")
@@ -882,6 +906,42 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(EvaluationError, match=r"hub: needs the library `datasets`: pip install"):
         load_items("svamp", "hub:")
+
+
+OFFLINE = """
+import logging, os
+
+switch = os.environ.get("HF_HUB_OFFLINE")
+
+def load_dataset(*args, **kwargs):
+    logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 8s [Retry 5/5].")
+    raise ConnectionError("Couldn't reach the hub")
+"""
+
+
+def test_a_hub_without_a_network_is_told_at_once_and_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The library asked for 25 seconds and wrote twelve lines on its retries before the one sentence."""
+
+    def no_host(*args: Any, **kwargs: Any) -> None:
+        raise OSError("Name or service not known")
+
+    (tmp_path / "datasets.py").write_text(OFFLINE, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "datasets", None)  # so that what is imported now is gone afterwards
+    monkeypatch.delitem(sys.modules, "datasets")
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HF_HUB_OFFLINE", "HF_ENDPOINT"):
+        for spelt in (name, name.upper()):
+            monkeypatch.setenv(spelt, "")
+            monkeypatch.delenv(spelt)
+    monkeypatch.setattr("socket.getaddrinfo", no_host)
+    with pytest.raises(EvaluationError, match=r"from the hub \(there is no way to huggingface\.co\): try"):
+        load_items("svamp", "hub:")
+    assert sys.modules["datasets"].switch == "1"
+    assert not caplog.records
+    logging.getLogger("huggingface_hub.utils._http").warning("heard again")
+    assert [record.message for record in caplog.records] == ["heard again"]
 
 
 # The page about tasks

@@ -16,6 +16,7 @@ from blendin_local.tasks.base import LETTERS
 from blendin_local.tasks.numerals import QUOTES, Number, numbers_in, spelled, without_latex
 
 __all__ = [
+    "before_next_question",
     "final_choice",
     "final_date",
     "final_letters",
@@ -27,8 +28,14 @@ __all__ = [
 ]
 
 _NEXT_QUESTION = re.compile(
-    r"\n\s*(?:Question|Q|Instruction|User|Human|###\s*Instruction)\s*\d*:", re.IGNORECASE
+    r"\n[\s#*_>]*(?:(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|instruction)"
+    r"|Q|user|human|riddle|puzzle|example(?=\s*\d))\s*\d*[*_]*\s*:"
+    r"|\n\s*(?:<\|?(?:im_start|user|start_of_turn|start_header_id|endoftext)|\[INST\])",
+    re.IGNORECASE,
 )
+_NEXT_ANSWER = re.compile(r"(?<!:)\n\s*A:(?!.*\n+\s*B\s*[:.)])")
+"""An "A:" that no question of the reply's own and no list of options has."""
+_BEGINS_WITH_QUESTION = re.compile(r"[\s#*_>]*(?:question|problem|Q)\s*\d*[*_]*\s*:", re.IGNORECASE)
 _STATED = re.compile(
     # "to find the answer: ..." announces steps, and states nothing.
     r"(?:(?P<search>\b(?:find|get|choos|select|determin|calculat|reach|check|verify|explain)(?:e|ing)?\s+)?"
@@ -44,10 +51,19 @@ _BOXED = re.compile(r"\\boxed\s*\{")
 _EMPHASIS = re.compile(r"[*`]+|\b_+|_+\b")
 
 
+def before_next_question(reply: str) -> str:
+    """The reply up to where it asks, or answers, the next question itself, as it was written."""
+    text = _NEXT_QUESTION.split(reply.strip(), maxsplit=1)[0]
+    if not _BEGINS_WITH_QUESTION.match(text):
+        text = _NEXT_ANSWER.split(text, maxsplit=1)[0]
+    return text.strip()
+
+
 def own_part(reply: str) -> str:
-    """The reply up to where it asks the next question itself, with plain quotes, minus and hyphens."""
-    text = unicodedata.normalize("NFC", reply).translate(QUOTES).replace("\r\n", "\n").strip()
-    return _NEXT_QUESTION.split(text, maxsplit=1)[0]
+    """The reply before the next question, with plain quotes, minus and hyphens."""
+    return (
+        unicodedata.normalize("NFC", before_next_question(reply)).translate(QUOTES).replace("\r\n", "\n")
+    )
 
 
 def normal(text: str) -> str:

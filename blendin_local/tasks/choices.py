@@ -174,11 +174,11 @@ def _mc1(row: Row) -> tuple[tuple[str, ...], int]:
     return tuple(str(text).strip() for text in texts), marks.index(1)
 
 
-def _has_options(row: Row) -> bool:
-    """Whether a row with fields A, B, C ... has anything in them. Collected copies of ARC lost the options of
+def _lost_options(row: Row) -> bool:
+    """Whether a row has fields A, B, C ... and nothing in them. Collected copies of ARC lost the options of
     questions whose labels were numbers; those cannot be asked, and are left out."""
     fields = [letter for letter in LETTERS if letter in row.data]
-    return row.has("choices") or not fields or any(row.optional(letter) for letter in fields)
+    return bool(fields) and not row.has("choices") and not any(row.optional(letter) for letter in fields)
 
 
 def _task(
@@ -189,12 +189,22 @@ def _task(
     columns: Sequence[str] = (),
 ) -> Task:
     def of_rows(rows: Sequence[Row]) -> list[Item]:
-        return items_of([row for row in rows if _has_options(row)] or rows, make)
+        return items_of([row for row in rows if not _lost_options(row)] or rows, make)
 
     def load(path: Path) -> list[Item]:
         return of_rows(read_rows(path, columns=columns))
 
-    return Task(name, summary, "accuracy", load, score_choice, of_rows, hub=hub)
+    return Task(
+        name,
+        summary,
+        "accuracy",
+        load,
+        score_choice,
+        of_rows,
+        hub=hub,
+        lost=_lost_options,
+        columns=columns,
+    )
 
 
 CHOICE_TASKS = (

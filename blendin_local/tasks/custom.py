@@ -1,8 +1,8 @@
 """A user's own questions: JSON lines with `prompt` or `messages`, `answer`, and how the two are compared.
 
 match: `exact` (the whole reply, but for case, white space and surrounding punctuation), `contains`, `regex`
-(anywhere in the reply), `number`, or `choice` (needs `options`). Optional: `id`, `options`, `reference`,
-`system`.
+(anywhere in the reply), `number`, or `choice` (needs `options`). All of them look at the reply's own part, up
+to where it asks the next question itself. Optional: `id`, `options`, `reference`, `system`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from blendin_local.prompts import Message, Role
-from blendin_local.tasks.answers import normal, own_part
+from blendin_local.tasks.answers import before_next_question, normal, own_part
 from blendin_local.tasks.base import LETTERS, Item, Score, Task, lettered, right_or_wrong
 from blendin_local.tasks.choices import score_choice
 from blendin_local.tasks.numbers import score_number
@@ -125,10 +125,10 @@ def _score(item: Item, reply: str) -> Score:
         case "choice":
             return score_choice(item, reply)
         case "regex":
-            found = re.search(item.answer, reply)
+            found = re.search(item.answer, before_next_question(reply))
             return Score(1.0 if found else 0.0, found[0] if found else "")
         case "contains":
-            right = normal(item.answer) in normal(reply)
+            right = normal(item.answer) in normal(own_part(reply))
             return Score(1.0 if right else 0.0, item.answer if right else "")
         case _:
             said = own_part(reply)

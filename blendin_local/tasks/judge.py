@@ -28,7 +28,7 @@ JUDGE_TOKENS = 800
 
 
 class Judge(Protocol):
-    """Whoever answers a judge's question. name: how reports call it, and what its answers are cached by."""
+    """Whoever answers a judge's question. name: how reports call it."""
 
     @property
     def name(self) -> str: ...

@@ -119,7 +119,7 @@ def read_rows(path: Path, *, columns: Sequence[str] = ()) -> list[Row]:
         else:
             rows = list(_documents(path, text))
     if not rows:
-        raise EvaluationError(f"{path} holds no questions.")
+        raise EvaluationError(f"{path} holds no rows.")
     return rows
 
 

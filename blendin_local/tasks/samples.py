@@ -12,9 +12,10 @@ from blendin_local.errors import EvaluationError
 from blendin_local.prompts import Message
 from blendin_local.tasks.base import Item, Task
 from blendin_local.tasks.datasets_source import HUB, hub_rows
+from blendin_local.tasks.reading import read_rows
 from blendin_local.tasks.registry import task_named
 
-__all__ = ["load_items"]
+__all__ = ["left_out", "load_items"]
 
 
 def load_items(
@@ -50,6 +51,23 @@ def load_items(
     rest, shown = order[: len(order) - shots], order[len(order) - shots :]
     sample = [items[place] for place in sorted(rest[:limit])]
     return _with_shots(sample, [items[place] for place in shown])
+
+
+def left_out(task: Task | str, path: Path | str) -> str:
+    """A sentence on rows that `load_items` leaves out because they have lost their options; "" if none has.
+
+    Reads the rows again. Raises EvaluationError as `load_items` does.
+    """
+    task = task_named(task) if isinstance(task, str) else task
+    if task.lost is None:
+        return ""
+    where = str(path)
+    rows = hub_rows(task, where) if where.startswith(HUB) else read_rows(Path(path), columns=task.columns)
+    lost = sum(map(task.lost, rows))
+    if not lost:
+        return ""
+    have = "has lost its options and is" if lost == 1 else "have lost their options and are"
+    return f"{lost} of {len(rows)} questions in {where} {have} left out."
 
 
 def _permutation(n: int, seed: int) -> list[int]:
