@@ -59,12 +59,20 @@ def test_a_row_for_each_model(
         )  # fmt: skip
 
     first, second, third = found = rows()
-    assert loads == [("first",), ("first",), ("second",), ("first", "second"), ("third",), ("third",)]
+    assert loads == [
+        ("first",),
+        ("first",),
+        ("second",),
+        ("first", "second"),
+        *[("third",), ("first",), ("third",)],
+    ]
     assert [row["model"] for row in found] == ["first", "second", "third"]
     assert {row["reference"] for row in found} == {"first"}
     assert first["kld"] is None and third["kld"] is None
     assert second["kld"]["mean"] > 0 and 0 <= second["same_top"] <= 1
     assert second["ppl_ratio"] == pytest.approx(second["perplexity"] / first["perplexity"], rel=1e-6)
+    # Bits per byte are over the same bytes, which the reference's chunks have.
+    assert first["bytes"] == second["bytes"] == third["bytes"] > 0
     for row in found:
         assert row["perplexity"] > 1 and row["bits_per_byte"] > 0 and row["tokens_per_second"] > 0
         assert row["size_bytes"] > 0 and (row["chunks"], row["n_ctx"]) == (2, 32)
@@ -78,6 +86,30 @@ def test_a_row_for_each_model(
         models[:1], models[0], TEXT + b"!", answers, load, ModelOptions(n_threads=1), n_ctx=32, chunks=2
     )
     assert loads == [("first",)]
+
+
+@pytest.mark.parametrize("kept", [{}, {"perplexity": 1.0}, {"kld": 3}, "one figure more", "figures of text"])
+def test_what_was_kept_in_another_shape_is_measured_again(
+    answers: Answers, models: list[ArmModel], monkeypatch: pytest.MonkeyPatch, kept: Any
+) -> None:
+    monkeypatch.setattr(quantizations, "SPEED_TOKENS", 2)
+
+    def rows() -> list[dict[str, Any]]:
+        return compare_quantizations(
+            models, models[0], TEXT, answers, load_models, ModelOptions(n_threads=1), n_ctx=32, chunks=2
+        )
+
+    whole, read = rows(), answers.measurement
+
+    def other(key: str) -> Any:
+        found = read(key)
+        if kept == "one figure more":
+            return found and found | {"more": 1.0}
+        return found and dict.fromkeys(found, "x") if kept == "figures of text" else kept
+
+    monkeypatch.setattr(answers, "measurement", other)
+    speed = {"tokens_per_second": 0, "peak_memory": 0}
+    assert [row | speed for row in rows()] == [row | speed for row in whole]
 
 
 def test_a_text_that_is_too_short(answers: Answers, models: list[ArmModel]) -> None:

@@ -212,6 +212,10 @@ def test_quantiles_lie_on_the_line_between_two_values() -> None:
             "p99": 3.96,
             "p999": 3.996,
             "max": 4,
+            "p10": 0.4,
+            "p5": 0.2,
+            "p1": 0.04,
+            "p01": 0.004,
             "min": 0,
         }
     )
@@ -228,6 +232,7 @@ def test_quantiles_of_delta_p() -> None:
     for percent in (99, 95, 90, 75, 25, 10, 5, 1):
         assert found[f"p{percent}"] == pytest.approx(percent / 100 - 0.5)
     assert found["median"] == pytest.approx(0, abs=1e-12)
+    assert (found["p999"], found["p01"]) == (pytest.approx(0.499), pytest.approx(-0.499))
 
 
 def test_errors_against_scipy() -> None:
@@ -247,6 +252,14 @@ def test_errors_against_scipy() -> None:
     together = np.cov(taken.nll, taken.reference_nll) / len(difference)
     written_out = together[0, 0] + together[1, 1] - 2 * together[0, 1]
     assert found.ppl_ratio_se == pytest.approx(found.ppl_ratio * math.sqrt(written_out))
+    # The same for the difference of the perplexities.
+    own, reference = found.own.perplexity, found.reference.perplexity
+    written_out = (
+        own**2 * together[0, 0] + reference**2 * together[1, 1] - 2 * own * reference * together[0, 1]
+    )
+    assert found.ppl_difference == pytest.approx(own - reference)
+    assert found.ppl_difference_se == pytest.approx(math.sqrt(written_out))
+    assert found.own.n_bytes == taken.n_bytes.sum()
 
 
 def test_the_error_of_bits_per_byte_is_that_of_resampled_texts() -> None:
@@ -274,11 +287,13 @@ def test_figures_are_plain_json_by_their_agreed_names() -> None:
     found = fidelity_of(some_positions(), chunks=2, n_ctx=402).as_dict()
     assert set(json.loads(json.dumps(found, allow_nan=False))) == {
         *("perplexity", "perplexity_se", "bits_per_byte", "bits_per_byte_se", "ppl_ratio", "ppl_ratio_se"),
-        *("correlation", "kld", "delta_p", "same_top", "same_top_se", "positions", "chunks", "n_ctx"),
+        *("ppl_difference", "ppl_difference_se", "reference_perplexity", "reference_perplexity_se"),
+        *("correlation", "kld", "delta_p", "same_top", "same_top_se"),
+        *("positions", "bytes", "chunks", "n_ctx"),
     }
     assert set(found["delta_p"]) == {
-        *("mean", "mean_se", "rms", "rms_se", "max", "p99", "p95", "p90", "p75", "median"),
-        *("p25", "p10", "p5", "p1", "min"),
+        *("mean", "mean_se", "rms", "rms_se", "max", "p999", "p99", "p95", "p90", "p75", "median"),
+        *("p25", "p10", "p5", "p1", "p01", "min"),
     }
 
 

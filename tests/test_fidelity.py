@@ -17,7 +17,13 @@ from tiny_gguf import Kind, write_tiny
 
 from blendin_local.errors import BlendinError, EvaluationError, ModelError, SettingError
 from blendin_local.evaluation import fidelity
-from blendin_local.evaluation.fidelity import measure_fidelity, measure_perplexity, scoring_options
+from blendin_local.evaluation.fidelity import (
+    measure_fidelity,
+    measure_perplexity,
+    measure_stretches,
+    scoring_options,
+    stretches_of,
+)
 from blendin_local.llamacpp.model import GgufModel, open_model
 from blendin_local.loading import PairFiles
 from blendin_local.model import Cancellation, Logits
@@ -150,6 +156,59 @@ def test_what_sequences_held_before_does_not_matter() -> None:
     model.advance({0: [5, 6, 7]})
     expected = measure_fidelity(fake(seed=1), fake(seed=2), TEXT, n_ctx=16)
     assert measure_fidelity(fake(seed=1), model, TEXT, n_ctx=16) == expected
+
+
+# Two vocabularies
+
+FRENCH = "L’été est là où l’eau a été. ".encode() * 8
+
+
+@pytest.mark.parametrize("text", [TEXT, FRENCH], ids=["ascii", "french"])
+@pytest.mark.parametrize("vocabulary", [PLAIN, WITH_BOS], ids=["plain", "bos"])
+def test_another_vocabulary_reads_the_same_bytes(vocabulary: Vocabulary, text: bytes) -> None:
+    """Bits per byte of two models are comparable only over the same bytes of one text."""
+    reference = fake(vocabulary)
+    cut = measure_perplexity(reference, text, n_ctx=16)
+    stretches = stretches_of(reference, text, n_ctx=16)
+    assert len(stretches) == cut.chunks
+    other = words_and_bytes([b"he", b"er", " à".encode(), "été".encode(), b"e d", b"ok"])
+    found = measure_stretches(fake(other, seed=3), stretches, n_ctx=16)
+    scored = b"".join(stretch.scored for stretch in stretches)
+    assert found.n_bytes == len(scored)
+    if text is TEXT:
+        assert found.n_bytes == cut.n_bytes
+    else:
+        assert 0 <= cut.n_bytes - found.n_bytes <= 3 * cut.chunks, "but for characters that a chunk cuts"
+    for stretch in stretches:
+        assert stretch.before + stretch.scored in text
+    # Each piece in its own tokens, predicted from what stands before it in its chunk alone.
+    model, bits, positions = fake(other, seed=3), 0.0, 0
+    for stretch in stretches:
+        context, said = model.tokenize(stretch.before), model.tokenize(stretch.scored)
+        for place, token in enumerate(said):
+            row = model.mind((*context, *said[:place])).astype(np.float64)
+            bits += (np.logaddexp.reduce(row) - row[token]) / math.log(2)
+        positions += len(said)
+    assert (found.positions, found.n_ctx) == (positions, 16)
+    assert found.bits_per_byte == pytest.approx(bits / len(scored), rel=1e-6)
+
+
+def test_the_reference_itself_reads_stretches_as_it_reads_chunks() -> None:
+    letters = words_and_bytes()
+    model = FakeModel(letters, dreaming(letters, 1))
+    whole = measure_perplexity(model, TEXT, n_ctx=16)
+    assert measure_stretches(model, stretches_of(model, TEXT, n_ctx=16), n_ctx=16) == whole
+
+
+def test_a_stretch_that_is_too_long_loses_its_beginning() -> None:
+    stretch = fidelity.Stretch(b"abcdef", b"xyz")
+    for n_ctx, known in ((100, b"abcdef"), (5, b"def"), (3, b"f")):
+        model = fake(words_and_bytes(), n_ctx=n_ctx)
+        measure_stretches(model, [stretch])
+        assert model.vocabulary.decode(model.cached(0)) == known + b"xy"
+    with pytest.raises(EvaluationError, match="does not fit fake-0, whose context holds 2") as caught:
+        measure_stretches(fake(words_and_bytes(), n_ctx=2), [stretch])
+    assert is_one_sentence(caught.value)
 
 
 # What cannot be done

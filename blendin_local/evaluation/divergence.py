@@ -29,14 +29,11 @@ __all__ = [
     "row_statistics",
 ]
 
-_KLD_QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999, "max": 1.0, "min": 0.0}
-_DELTA_QUANTILES = {
-    "max": 1.0,
-    **{f"p{percent}": percent / 100 for percent in (99, 95, 90, 75)},
-    "median": 0.5,
-    **{f"p{percent}": percent / 100 for percent in (25, 10, 5, 1)},
-    "min": 0.0,
-}
+# What the tool prints, in its order.
+_HIGH = {"max": 1.0, "p999": 0.999, "p99": 0.99, "p95": 0.95, "p90": 0.9}
+_LOW = {"p10": 0.1, "p5": 0.05, "p1": 0.01, "p01": 0.001, "min": 0.0}
+_KLD_QUANTILES = {**_HIGH, "median": 0.5, **_LOW}
+_DELTA_QUANTILES = {**_HIGH, "p75": 0.75, "median": 0.5, "p25": 0.25, **_LOW}
 
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -143,6 +140,7 @@ class Perplexity:
     perplexity: exp of the mean negative log-likelihood of a token. bits_per_byte: -log2 of the probability
     of the scored tokens over their bytes; None where they have none. Standard errors take tokens as
     independent, as llama.cpp does; None where there are fewer than two. positions: predictions scored.
+    n_bytes: those of the scored tokens.
     """
 
     perplexity: float
@@ -150,6 +148,7 @@ class Perplexity:
     bits_per_byte: float | None
     bits_per_byte_se: float | None
     positions: int
+    n_bytes: int
     chunks: int
     n_ctx: int
 
@@ -162,6 +161,7 @@ class Perplexity:
                 "bits_per_byte": self.bits_per_byte,
                 "bits_per_byte_se": self.bits_per_byte_se,
                 "positions": self.positions,
+                "bytes": self.n_bytes,
                 "chunks": self.chunks,
                 "n_ctx": self.n_ctx,
             }
@@ -174,14 +174,16 @@ class Fidelity:
 
     ppl_ratio: the model's perplexity over the reference's; its error allows for how closely the two go
     together, which is `correlation` (Pearson, of the negative log-likelihoods; None where one never varies).
-    kld: mean, mean_se, median, p90, p95, p99, p999, max and min, in nats. delta_p: mean, mean_se, rms, rms_se
-    and quantiles from max to min, as parts of 1. same_top: share of positions, with its binomial error.
+    ppl_difference: the same as a difference. kld: mean, mean_se and quantiles from max to min, in nats.
+    delta_p: the same with rms, rms_se, as parts of 1. same_top: share of positions, with its binomial error.
     """
 
     own: Perplexity
     reference: Perplexity
     ppl_ratio: float
     ppl_ratio_se: float | None
+    ppl_difference: float
+    ppl_difference_se: float | None
     correlation: float | None
     kld: Mapping[str, float | None]
     delta_p: Mapping[str, float | None]
@@ -194,6 +196,10 @@ class Fidelity:
             {
                 "ppl_ratio": self.ppl_ratio,
                 "ppl_ratio_se": self.ppl_ratio_se,
+                "ppl_difference": self.ppl_difference,
+                "ppl_difference_se": self.ppl_difference_se,
+                "reference_perplexity": self.reference.perplexity,
+                "reference_perplexity_se": self.reference.perplexity_se,
                 "correlation": self.correlation,
                 "kld": _finite(self.kld),
                 "delta_p": _finite(self.delta_p),
@@ -215,7 +221,7 @@ def perplexity_of(nll: Doubles, n_bytes: Integers, *, chunks: int, n_ctx: int) -
         # The error of a ratio of two sums: that of what is left when the ratio has explained each term.
         left = mean_and_error(nll / math.log(2) - bits * n_bytes)[1]
         bits_error = None if left is None else left * len(nll) / total
-    return Perplexity(perplexity, _times(perplexity, error), bits, bits_error, len(nll), chunks, n_ctx)
+    return Perplexity(perplexity, _times(perplexity, error), bits, bits_error, len(nll), total, chunks, n_ctx)
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -231,11 +237,15 @@ def fidelity_of(positions: Positions, *, chunks: int, n_ctx: int) -> Fidelity:
         perplexity_of(nll, positions.n_bytes, chunks=chunks, n_ctx=n_ctx)
         for nll in (positions.nll, positions.reference_nll)
     )
+    # To first order; of the difference itself, too, so that nothing cancels.
+    apart = own.perplexity * positions.nll - reference.perplexity * positions.reference_nll
     return Fidelity(
         own=own,
         reference=reference,
         ppl_ratio=ratio,
         ppl_ratio_se=_times(ratio, log_ratio_error),
+        ppl_difference=own.perplexity - reference.perplexity,
+        ppl_difference_se=mean_and_error(apart)[1],
         correlation=_correlation(positions.nll, positions.reference_nll),
         kld=_spread(positions.kld, _KLD_QUANTILES),
         delta_p=_deltas(positions.delta_p),

@@ -10,13 +10,17 @@ largest logit, and leaves out those not above -16. Here both models run side by 
 summed over the whole vocabulary. So the tool's figure for one token is off by 1e-4 or so, which is why it
 prints small negative ones, and its mean by about a thousandth of itself where models are far apart.
 
+A model of another vocabulary reads the same chunks as bytes: in its own tokens, beginning anew where a
+chunk's scored half begins. So bits per byte are over the same bytes for all, but for a character that a
+chunk of the reference ends inside of.
+
 Nothing here knows llama.cpp, tasks or methods; the arithmetic is in `blendin_local.evaluation.divergence`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,7 +40,17 @@ from blendin_local.model import Logits, ScoringModel, Status
 from blendin_local.settings import ModelOptions
 from blendin_local.vocabulary import Vocabulary
 
-__all__ = ["N_CTX", "Fidelity", "Perplexity", "measure_fidelity", "measure_perplexity", "scoring_options"]
+__all__ = [
+    "N_CTX",
+    "Fidelity",
+    "Perplexity",
+    "Stretch",
+    "measure_fidelity",
+    "measure_perplexity",
+    "measure_stretches",
+    "scoring_options",
+    "stretches_of",
+]
 
 N_CTX = 512
 """Tokens of a chunk: what published figures are made with."""
@@ -71,9 +85,8 @@ def measure_perplexity(
     """
     cut = _cut(model, text, n_ctx, chunks)
     rows = Rows(len(model.vocabulary))
-    nll = np.empty(cut.positions)
-    for place, (token, (logits,)) in enumerate(_predictions([model], cut, progress)):
-        nll[place] = _known(rows.nll(logits, token), model)
+    predictions = _predictions([model], cut.pieces(), cut.positions, progress)
+    nll = np.array([_known(rows.nll(logits, token), model) for token, (logits,) in predictions])
     return perplexity_of(nll, cut.scored_bytes(model.vocabulary), chunks=len(cut.chunks), n_ctx=n_ctx)
 
 
@@ -102,7 +115,7 @@ def measure_fidelity(
     _check_context(model, n_ctx)
     rows = Rows(len(model.vocabulary))
     found: list[RowStatistics] = []
-    for token, logits in _predictions(models, cut, progress):
+    for token, logits in _predictions(models, cut.pieces(), cut.positions, progress):
         statistics = rows.statistics(logits[0], logits[-1], token)
         _known(statistics.reference_nll, reference)
         _known(statistics.nll, model)
@@ -110,6 +123,82 @@ def measure_fidelity(
     reference_nll, nll, kld, same_top = (np.array(column) for column in zip(*found, strict=True))
     positions = Positions(reference_nll, nll, kld, same_top, cut.scored_bytes(model.vocabulary))
     return fidelity_of(positions, chunks=len(cut.chunks), n_ctx=n_ctx)
+
+
+# Another vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """One chunk as UTF-8 text: what a model may know, and what it must foresee."""
+
+    before: bytes
+    scored: bytes
+
+
+def stretches_of(
+    reference: ScoringModel, text: bytes, *, n_ctx: int = N_CTX, chunks: int | None = None
+) -> list[Stretch]:
+    """The text as `measure_perplexity` would cut it for the reference; no model runs. Raises like that."""
+    cut = _cut(reference, text, n_ctx, chunks)
+    decode, found = reference.vocabulary.decode, []
+    for chunk in cut.chunks:
+        before = decode(chunk[0 if cut.bos is None else 1 : cut.first + 1].tolist())
+        scored = decode(chunk[cut.first + 1 :].tolist())
+        # A character belongs to the half in which it begins; what is not whole in the chunk is left out.
+        inside = next((place for place, byte in enumerate(scored) if byte & 0xC0 != 0x80), len(scored))
+        before, scored = before + scored[:inside], scored[inside:]
+        found.append(Stretch(*(part.decode("utf-8", "ignore").encode() for part in (before, scored))))
+    return found
+
+
+def measure_stretches(
+    model: ScoringModel,
+    stretches: Sequence[Stretch],
+    *,
+    n_ctx: int = N_CTX,
+    progress: Progress | None = None,
+) -> Perplexity:
+    """Figures of a model on stretches that another model's tokens have cut; n_ctx: what they were cut by.
+
+    Where a stretch has more tokens than the context, what may be known loses its beginning. Raises
+    EvaluationError where the scored part alone does not fit; else as `measure_perplexity`.
+    """
+    pieces = [_piece(model, stretch) for stretch in stretches if stretch.scored]
+    sizes: list[int] = []
+    lengths = np.diff(model.vocabulary.offsets)
+    for stretch, (_, _, expected) in zip((each for each in stretches if each.scored), pieces, strict=True):
+        each = lengths[expected]
+        # What no token spells counts all the same: the bytes are those of the text.
+        each[-1] += len(stretch.scored) - int(each.sum())
+        sizes += each.tolist()
+    rows = Rows(len(model.vocabulary))
+    nll = np.empty(len(sizes))
+    for place, (token, (logits,)) in enumerate(_predictions([model], pieces, len(sizes), progress)):
+        nll[place] = _known(rows.nll(logits, token), model)
+    return perplexity_of(nll, np.array(sizes), chunks=len(pieces), n_ctx=n_ctx)
+
+
+def _piece(model: ScoringModel, stretch: Stretch) -> _Piece:
+    vocabulary = model.vocabulary
+    expected = model.tokenize(stretch.scored)
+    start = [vocabulary.bos] if vocabulary.bos is not None and vocabulary.adds_bos else []
+    before = model.tokenize(stretch.before)
+    # The last token predicts nothing.
+    room = model.n_ctx + 1 - len(expected) - len(start)
+    if room < 1 or not expected or not (start or before):
+        raise EvaluationError(
+            f"A chunk of the text does not fit {model.name}, whose context holds {model.n_ctx} tokens: "
+            "choose a smaller n_ctx."
+        )
+    before = [*start, *before[-room:]]
+    return [*before, *expected[:-1]], len(before) - 1, expected
+
+
+# How a text is read
+
+_Piece = tuple[list[int], int, list[int]]
+"""Tokens to decode, the first place that predicts something scored, and what comes after each from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +220,12 @@ class _Cut:
     def scored_bytes(self, vocabulary: Vocabulary) -> Integers:
         return np.diff(vocabulary.offsets)[self.chunks[:, self.first + 1 :].ravel()]
 
-    def decoded(self, chunk: Integers) -> list[int]:
-        """What the models are given: the last token predicts nothing that is scored."""
-        start = chunk[:1] if self.bos is None else [self.bos]
-        return [*map(int, start), *chunk[1:-1].tolist()]
+    def pieces(self) -> Iterator[_Piece]:
+        """The last token of a chunk predicts nothing that is scored."""
+        for chunk in self.chunks:
+            start = chunk[:1] if self.bos is None else [self.bos]
+            tokens = [*map(int, start), *chunk[1:-1].tolist()]
+            yield tokens, self.first, chunk[self.first + 1 :].tolist()
 
 
 def _cut(model: ScoringModel, text: bytes, n_ctx: int, chunks: int | None) -> _Cut:
@@ -169,28 +260,27 @@ def _check_context(model: ScoringModel, n_ctx: int) -> None:
 
 
 def _predictions(
-    models: Sequence[ScoringModel], cut: _Cut, progress: Progress | None
+    models: Sequence[ScoringModel], pieces: Iterable[_Piece], total: int, progress: Progress | None
 ) -> Iterator[tuple[int, list[Logits]]]:
     """Each scored token, and what each model predicted in its place: views, valid until the next one."""
     most = min(model.n_batch for model in models)
     most_rows = max(1, _LOGIT_BYTES // (4 * len(models[0].vocabulary)))
     rows = min(most, most_rows, *(model.n_outputs for model in models))
     done = 0
-    for chunk in cut.chunks:
-        tokens = cut.decoded(chunk)
+    for tokens, first, expected in pieces:
         for model in models:
             model.rewind(0, 0)
-            for start in range(0, cut.first, most):
-                _advance(model, tokens[start : min(start + most, cut.first)], range(0))
-        for start in range(cut.first, len(tokens), rows):
+            for start in range(0, first, most):
+                _advance(model, tokens[start : min(start + most, first)], range(0))
+        for start in range(first, len(tokens), rows):
             block = tokens[start : start + rows]
             for model in models:
                 _advance(model, block, range(len(block)))
             for place in range(len(block)):
-                yield int(chunk[start + place + 1]), [model.row(0, place) for model in models]
+                yield expected[start - first + place], [model.row(0, place) for model in models]
             done += len(block)
             if progress:
-                progress(done, cut.positions)
+                progress(done, total)
 
 
 def _advance(model: ScoringModel, tokens: Sequence[int], wanted: Sequence[int]) -> None:
