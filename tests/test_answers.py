@@ -14,11 +14,10 @@ from blendin_local.tasks.answers import (
     final_letters,
     final_number,
     final_yes_no,
-    normal,
-    own_part,
     parse_date,
 )
 from blendin_local.tasks.numerals import numbers_equal, numbers_in, parse_number, plain_number, spelled
+from blendin_local.tasks.statements import normal, own_part
 
 # Numbers in a text
 

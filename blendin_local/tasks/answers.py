@@ -8,125 +8,72 @@ last one if there are several; without one, the end of the reply decides.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from datetime import date
 
 from blendin_local.tasks.base import LETTERS
 from blendin_local.tasks.numerals import QUOTES, Number, numbers_in, spelled, without_latex
+from blendin_local.tasks.statements import Statement, normal, own_part, plain, statements
 
 __all__ = [
-    "before_next_question",
     "final_choice",
     "final_date",
     "final_letters",
     "final_number",
     "final_yes_no",
-    "normal",
-    "own_part",
     "parse_date",
 ]
 
-_NEXT_QUESTION = re.compile(
-    r"\n[\s#*_>]*(?:(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|instruction)"
-    r"|Q|user|human|riddle|puzzle|example(?=\s*\d))\s*\d*[*_]*\s*:"
-    r"|\n\s*(?:<\|?(?:im_start|user|start_of_turn|start_header_id|endoftext)|\[INST\])",
-    re.IGNORECASE,
-)
-_NEXT_ANSWER = re.compile(r"(?<!:)\n\s*A:(?!.*\n+\s*B\s*[:.)])")
-"""An "A:" that no question of the reply's own and no list of options has."""
-_BEGINS_WITH_QUESTION = re.compile(r"[\s#*_>]*(?:question|problem|Q)\s*\d*[*_]*\s*:", re.IGNORECASE)
-_STATED = re.compile(
-    # "to find the answer: ..." announces steps, and states nothing.
-    r"(?:(?P<search>\b(?:find|get|choos|select|determin|calculat|reach|check|verify|explain)(?:e|ing)?\s+)?"
-    r"\b(?:(?:the|final|correct|right|best|my|our)\s+){1,4}"
-    r"(?:(?:answer|option|choice)\b[^.!?,\n:=0-9]{0,40}?"
-    r"(?:\b(?:is(?!\s+to\b)|was|equals|(?:would|should|must|will)\s+be|comes\s+to)\b(?:\s*[:=])?|[:=])"
-    r"|answers\s+(?:are|were)\b(?:\s*:)?)"
-    r"|\banswer\s*[:=]|####)",
-    re.IGNORECASE,
-)
-_LONGEST_STATEMENT = 400
-_BOXED = re.compile(r"\\boxed\s*\{")
-_EMPHASIS = re.compile(r"[*`]+|\b_+|_+\b")
-
-
-def before_next_question(reply: str) -> str:
-    """The reply up to where it asks, or answers, the next question itself, as it was written."""
-    text = _NEXT_QUESTION.split(reply.strip(), maxsplit=1)[0]
-    if not _BEGINS_WITH_QUESTION.match(text):
-        text = _NEXT_ANSWER.split(text, maxsplit=1)[0]
-    return text.strip()
-
-
-def own_part(reply: str) -> str:
-    """The reply before the next question, with plain quotes, minus and hyphens."""
-    return (
-        unicodedata.normalize("NFC", before_next_question(reply)).translate(QUOTES).replace("\r\n", "\n")
-    )
-
-
-def normal(text: str) -> str:
-    """Text for comparison: folded case, single spaces, no quotes, stops or emphasis around it."""
-    folded = unicodedata.normalize("NFKC", text.translate(QUOTES)).casefold()
-    return " ".join(folded.split()).strip(" \"'`*_.,;:!?")
-
-
-def _plain(reply: str) -> str:
-    return _EMPHASIS.sub("", without_latex(own_part(reply))).strip()
-
-
-def _statements(text: str) -> list[str]:
-    """What follows each statement of an answer, the last one first, each up to the end of a line."""
-    found = [
-        (
-            match.end(),
-            text[match.end() : match.end() + _LONGEST_STATEMENT].lstrip().partition("\n")[0].strip(),
-        )
-        for match in _STATED.finditer(text)
-        if not match["search"]
-    ]
-    found += [(match.end(), _braced(text, match.end())) for match in _BOXED.finditer(text)]
-    return [rest for _, rest in sorted(found, reverse=True) if rest]
-
-
-def _braced(text: str, start: int) -> str:
-    depth = 1
-    for at in range(start, min(len(text), start + _LONGEST_STATEMENT)):
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
-        if depth == 0:
-            return text[start:at].strip()
-    return ""
-
-
 # Numbers
 
-_GOES_ON = re.compile(r"\s*[^\W\d_]{0,12}\s*[-+*/×÷x=]\s*[($€£]*\s*-?\d")
+_GOES_ON = re.compile(r"(?:\s*[^\W\d_]{1,12}){0,3}\s*[-+*/×÷x=]\s*[($€£]*\s*-?\d")
+_REASON = re.compile(r"\b(?:because|since|as|where|if|when|given|check|verify|from)\b", re.IGNORECASE)
+_LONGEST_UNIT = 3
 
 
 def final_number(reply: str) -> Number | None:
     """The number that a reply ends in.
 
     Of the last stated answer the first number, or what its sum comes to ("the answer is 5 + 3 = 8"), or a
-    number in words. Without a stated answer the last number of the reply.
+    number in words. Without a stated answer the last number of the reply; a heading "Answer:" is none where
+    the whole solution stands below it.
     """
     text = without_latex(own_part(reply))
-    for statement in _statements(text):
-        if found := numbers_in(statement):
-            return _result(statement, found)
-        if in_words := spelled(statement):
+    for statement in statements(text):
+        found = numbers_in(statement.text)
+        if statement.heading and not _is_answer(statement, found):
+            continue
+        if found:
+            return _result(statement.text, found)
+        if in_words := spelled(statement.text):
             return in_words
     found = numbers_in(text)
     return found[-1] if found else None
 
 
+def _is_answer(heading: Statement, found: list[Number]) -> bool:
+    """Whether what follows "Answer:" is the answer: a number and its unit; or it begins with a number, or is
+    a short clause that has no other, and nothing but an explanation with numbers goes on below."""
+    if not found:
+        return len(heading.text.split()) <= _LONGEST_UNIT + 1
+    begins = not re.search(r"\w", heading.text[: found[0].start])
+    unit = heading.text[found[0].end :]
+    if begins and len(found) == 1 and len(unit.split()) <= _LONGEST_UNIT:
+        return True
+    if numbers_in(heading.prose):
+        return False
+    return begins or len(numbers_in(heading.clause)) == 1
+
+
 def _result(statement: str, found: list[Number]) -> Number:
-    """The first number, or the right side of the last equation of the sum that it begins."""
+    """The first number, or the right side of the last equation where it begins with one."""
     chosen = 0
     for place, number in enumerate(found[:-1]):
-        if not _GOES_ON.match(statement, number.end):
+        between = statement[number.end : found[place + 1].start]
+        goes_on = _GOES_ON.match(statement, number.end)
+        if _REASON.search(between) or not (goes_on or chosen):
             break
-        if "=" in statement[number.end : found[place + 1].start]:
+        if goes_on and "=" in between:
             chosen = place + 1
     return found[chosen]
 
@@ -138,24 +85,87 @@ def final_choice(reply: str, options: Sequence[str]) -> str | None:
     """The letter of the option that a reply chooses, or None.
 
     In this order: the last stated answer; a reply that is or begins with a letter, as "B", "(B)", "B. text";
-    "option B"; the one letter in parentheses; a letter alone on the last line; the one option whose text
-    stands in the last sentence, or in the reply. A reply that names several has chosen none, and so has one
-    that repeats the list of the options.
+    the last claim, as "I think it's B" or "B is correct"; "option B"; the one letter in parentheses; a letter
+    alone on the last line; the one option whose text stands in the last sentence, or in the reply. One that
+    names several has chosen none, and so has one that repeats the list of the options. What it denies does
+    not count.
     """
-    text = _plain(reply)
+    text = plain(reply)
     letters = LETTERS[: len(options)]
-    for statement in _statements(text):
-        if found := _letter_of(statement, letters) or _by_text(statement, options):
+    for statement in statements(text):
+        if found := _stated_option(statement.text, letters, options):
             return found
     text = _without_list(text, options)
-    if found := _leading_letter(text, letters):
+    if found := _leading_letter(text, letters) or _claimed(text, letters):
         return found
+    affirmed = _affirmed(text)
     for pattern in (rf"\b(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s*\(?([{letters}])\b", rf"\(([{letters}])\)"):
-        if len(named := set(re.findall(pattern, text))) == 1:
+        named = set(re.findall(pattern, text))
+        if len(named) == 1 and named == set(re.findall(pattern, affirmed)):
             return str(named.pop())
     *_, last_line = text.rsplit("\n", 1)
     *_, last_sentence = re.split(r"(?<=[.!?])\s+|\n", text)
-    return _leading_letter(last_line, letters) or _by_text(last_sentence, options) or _by_text(text, options)
+    return (
+        _leading_letter(last_line, letters)
+        or _affirmed_text(last_sentence, options)
+        or _affirmed_text(text, options)
+    )
+
+
+def _stated_option(statement: str, letters: str, options: Sequence[str]) -> str | None:
+    """The option of a stated answer, of what it does not deny: of "not A. It is B." it is B."""
+    affirmed = _affirmed(statement).strip(" .,;:")
+    return (
+        _letter_of(statement, letters)
+        or _letter_of(_HEDGE.sub("", affirmed), letters)
+        or _claimed(statement, letters)
+        or _affirmed_text(statement, options)
+    )
+
+
+_DENIED = re.compile(
+    r"(?:\b(?:not|never|neither|nor|cannot|rather than|instead of)\b|n't\b)"
+    r"[^.;,:!?\n]*?(?=[.;,:!?\n]|\bbut\b|$)",
+    re.IGNORECASE,
+)
+_HEDGE = re.compile(
+    r"(?:(?:therefore|thus|so|indeed|likely|most|probably|clearly|definitely|actually|still|simply|then|but)"
+    r"\b[,\s]*)+",
+    re.IGNORECASE,
+)
+_CLAIM = (
+    r"\b(?:(?:it|that|this|answer|option|choice|letter)(?:\s+is|'s|\s+(?:must|would|should|has\s+to|'d)\s+be)"
+    r"|therefore|thus|so|hence|then|answer|(?:go|going|went)\s+(?:with|for)|choos(?:e|ing)|chose"
+    r"|(?:pick|select|say|guess|think|believe|prefer|conclude)(?:ed|ing)?)"
+    r"\s*[,:]?\s+(?:(?:that|it\s+is|it's|the|likely|probably|correct|most|option|choice|letter|answer)\s+)*"
+)
+_RIGHT = (
+    r"\s+(?:is|seems|appears|looks|must\s+be|would\s+be)\s+(?:(?:to\s+be|also|most|likely|probably|clearly|indeed"
+    r"|definitely|the|only)\s+)*(?:correct|right|best|true|accurate|appropriate|answer)\b"
+)
+_CLAUSE_ENDS = r"(?=\s*(?:[.,;:!?)\n]|$|\s[-(\u2013\u2014]|because\b|since\b|as\b))"
+
+
+def _affirmed(text: str) -> str:
+    """The text without its clauses of "not"."""
+    return _DENIED.sub("", text)
+
+
+def _claimed(text: str, letters: str) -> str | None:
+    """The letter of the last claim, as "I think it's D", "So D." or "D is correct"; not "so A cat"."""
+    letter = rf"[(\[]?([{letters}])[)\]]?"
+    claims = re.finditer(
+        rf"(?i:{_CLAIM}){letter}{_CLAUSE_ENDS}|(?<![\w'(-]){letter}(?i:{_RIGHT})", _affirmed(text)
+    )
+    found = [match[1] or match[2] for match in claims]
+    return found[-1] if found else None
+
+
+def _affirmed_text(text: str, options: Sequence[str]) -> str | None:
+    """The option whose text stands in what a text does not deny; in all of it where options deny things."""
+    if any(_DENIED.search(option.translate(QUOTES)) for option in options):
+        return _by_text(text, options)
+    return _by_text(_affirmed(text), options)
 
 
 _ENTRY = re.compile(r"^\s*\(?([A-Z])[.):]\s+(\S.*)$", re.MULTILINE)
@@ -226,8 +236,13 @@ def _words(text: str) -> str:
 # Yes or no
 
 _POSITIVE = ("yes", "true", "plausible")
+# "isn't really plausible", "I don't think that this is true", "not yes"; not "it is not odd, so it is true"
 _VERDICT = re.compile(
-    r"\b(not\s+(?:plausible|true)|implausible|plausible|yes|no|true|false)\b", re.IGNORECASE
+    r"(?P<denied>(?:\b(?:not|never|cannot|unlikely)|n't)\s+"
+    r"(?:(?!(?:so|but|and|or|because|since|therefore|thus|hence|then|that's)\b)[\w'-]+\s+){0,5}?"
+    r"(?=(?:im)?plausible|true|false|untrue)|\bnot\s+(?:an?\s+)?(?=(?:yes|no)\b))?"
+    r"\b(?P<word>implausible|plausible|yes|no|untrue|true|false)\b",
+    re.IGNORECASE,
 )
 _DENIAL = re.compile(
     r"no(?=\s*(?:[,.!;:)\n-]|$|(?:it|he|she|they|the|this|that|there|you|we|i)\b))", re.IGNORECASE
@@ -239,9 +254,10 @@ def final_yes_no(reply: str) -> bool | None:
 
     The last stated answer; else the word with which the reply begins; else the last of these words in it.
     """
-    text = _plain(reply)
-    for statement in _statements(text):
-        if match := _VERDICT.search(statement):
+    text = plain(reply)
+    for statement in statements(text):
+        said = statement.clause if statement.heading else statement.text
+        if match := _VERDICT.match(statement.text) or _VERDICT.search(said):
             return _is_positive(match)
     if re.match(r"yes\b", text, re.IGNORECASE):
         return True
@@ -249,13 +265,13 @@ def final_yes_no(reply: str) -> bool | None:
         return False
     for match in reversed(list(_VERDICT.finditer(text))):
         # "no" before a noun denies that noun only.
-        if match[1].lower() != "no" or _DENIAL.match(text, match.start()):
+        if match["denied"] or match["word"].lower() != "no" or _DENIAL.match(text, match.start("word")):
             return _is_positive(match)
     return None
 
 
 def _is_positive(match: re.Match[str]) -> bool:
-    return match[1].lower() in _POSITIVE
+    return (match["word"].lower() in _POSITIVE) != bool(match["denied"])
 
 
 # Dates
@@ -278,9 +294,9 @@ def final_date(reply: str) -> date | None:
 
     Read are MM/DD/YYYY, YYYY-MM-DD, "May 1, 2021" and "1 May 2021".
     """
-    text = _plain(reply)
-    for statement in _statements(text):
-        if found := _dates(statement):
+    text = plain(reply)
+    for statement in statements(text):
+        if found := _dates(statement.text):
             return found[0]
     found = _dates(text)
     return found[-1] if found else None
@@ -328,9 +344,9 @@ _FILLERS = {
 
 def final_letters(reply: str) -> str | None:
     """The string of letters that a reply comes to, in lower case: of "the answer is y-a-j-o" it is yajo."""
-    text = _plain(reply)
-    statements = _statements(text)
-    clause = statements[0] if statements else text.rpartition("\n")[2]
+    text = plain(reply)
+    stated = statements(text)
+    clause = stated[0].text if stated else text.rpartition("\n")[2]
     clause = clause.rpartition("=")[2]
     if quoted := [match[1] or match[2] for match in _QUOTED.finditer(clause)]:
         return _joined(quoted if all(len(part) == 1 for part in quoted) else quoted[-1:])
@@ -339,7 +355,7 @@ def final_letters(reply: str) -> str | None:
     words = [word for word in re.findall(r"[a-z]+", clause.lower()) if word not in _FILLERS]
     if not words:
         return None
-    return str(words[0] if statements else words[-1])
+    return str(words[0] if stated else words[-1])
 
 
 def _joined(parts: Sequence[str]) -> str | None:

@@ -75,7 +75,7 @@ class Task:
     score: what a reply is worth; a pure function. of_rows: the items of rows that were read elsewhere.
     needs_judge: replies are scored by a judge (`judge.judged`), on `aspects`. max_tokens: room for a reply.
     scale: the lowest and the highest score. hub: data set, configuration and split on the Hugging Face hub.
-    shots: whether the answers can be shown as worked examples. lost: whether a row has lost what it asks with,
+    shots: whether the answers can be shown as worked examples. lost: whether a row lost what it asks with,
     and is left out (`samples.left_out` counts them). columns: those of a CSV file without a header.
     """
 

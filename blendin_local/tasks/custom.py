@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from blendin_local.prompts import Message, Role
-from blendin_local.tasks.answers import before_next_question, normal, own_part
 from blendin_local.tasks.base import LETTERS, Item, Score, Task, lettered, right_or_wrong
 from blendin_local.tasks.choices import score_choice
 from blendin_local.tasks.numbers import score_number
 from blendin_local.tasks.numerals import parse_number, plain_number
 from blendin_local.tasks.reading import Row, items_of, read_rows
+from blendin_local.tasks.statements import before_next_question, normal, own_part
 
 __all__ = ["CUSTOM_TASKS", "MATCHES"]
 

@@ -11,12 +11,12 @@ from blendin_local.tasks.answers import (
     final_date,
     final_letters,
     final_yes_no,
-    own_part,
     parse_date,
 )
 from blendin_local.tasks.base import LETTERS, Item, Score, Task, asked, right_or_wrong
 from blendin_local.tasks.choices import shuffled
 from blendin_local.tasks.reading import Row, items_of, read_rows
+from blendin_local.tasks.statements import own_part
 
 __all__ = ["SHORT_TASKS"]
 

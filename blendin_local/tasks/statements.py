@@ -1,0 +1,118 @@
+"""The reply's own part, and where it states an answer.
+
+Pure functions of text, for all kinds of answers (`answers.py`). The own part ends where a pretrained model
+begins to ask itself the next question. A statement is "The answer is 18", "#### 18", "\\boxed{18}" or a
+heading, "Answer: 18"; below a heading there may be a whole solution, so what it is worth depends on that.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from blendin_local.tasks.numerals import QUOTES, without_latex
+
+__all__ = ["Statement", "before_next_question", "normal", "own_part", "plain", "statements"]
+
+_NEXT_QUESTION = re.compile(
+    r"\n[\s#*_>]*(?:(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|instruction)"
+    r"|Q|user|human|riddle|puzzle|example(?=\s*\d))\s*\d*[*_]*\s*:"
+    r"|\n\s*(?:<\|?(?:im_start|user|start_of_turn|start_header_id|endoftext)|\[INST\])",
+    re.IGNORECASE,
+)
+_NEXT_ANSWER = re.compile(r"(?<!:)\n\s*A:(?!.*\n+\s*B\s*[:.)])")
+"""An "A:" that no question of the reply's own and no list of options has."""
+_BEGINS_WITH_QUESTION = re.compile(r"[\s#*_>]*(?:question|problem|Q)\s*\d*[*_]*\s*:", re.IGNORECASE)
+_STATED = re.compile(
+    # "to find the answer: ..." announces steps, and states nothing.
+    r"(?:(?P<search>\b(?:find|get|choos|select|determin|calculat|reach|check|verify|explain)(?:e|ing)?\s+)?"
+    r"\b(?:(?:the|final|correct|right|best|my|our)\s+){1,4}"
+    r"(?:(?:answer|option|choice)\b[^.!?,\n:=0-9]{0,40}?"
+    r"(?:\b(?:is(?!\s+to\b)|was|equals|(?:would|should|must|will)\s+be|comes\s+to)\b(?:\s*[:=])?"
+    r"|(?P<colon>[:=]))"
+    r"|answers\s+(?:are|were)\b(?:\s*:)?)"
+    r"|(?P<heading>\bans(?:wer)?\s*(?:[:=]|[-\u2013\u2014](?=\s))|####))",
+    re.IGNORECASE,
+)
+_LONGEST_STATEMENT = 400
+_BOXED = re.compile(r"\\boxed\s*\{")
+_EMPHASIS = re.compile(r"[*`]+|\b_+|_+\b")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_LONGEST_CLAUSE = 14
+_EXPLANATION = re.compile(
+    r"\W*(?:explanation|explain|reason|because|justification|rationale|here'?s (?:how|why)|this is because"
+    r"|check|verification|verify|note|working|calculations?)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """text: what is stated, to the end of its line. after: all that follows it. heading: after "Answer:"."""
+
+    text: str
+    after: str = ""
+    heading: bool = False
+
+    @property
+    def clause(self) -> str:
+        """The first sentence, "" if it is too long to be an answer and no more."""
+        first = _SENTENCE.split(self.text, maxsplit=1)[0]
+        return first if len(first.split()) <= _LONGEST_CLAUSE else ""
+
+    @property
+    def prose(self) -> str:
+        """What follows the first sentence, but for an explanation of the answer."""
+        rest = "\n".join([*_SENTENCE.split(self.text, maxsplit=1)[1:], self.after])
+        return "" if _EXPLANATION.match(rest) else rest
+
+
+def before_next_question(reply: str) -> str:
+    """The reply up to where it asks, or answers, the next question itself, as it was written."""
+    text = _NEXT_QUESTION.split(reply.strip(), maxsplit=1)[0]
+    if not _BEGINS_WITH_QUESTION.match(text):
+        text = _NEXT_ANSWER.split(text, maxsplit=1)[0]
+    return text.strip()
+
+
+def own_part(reply: str) -> str:
+    """The reply before the next question, with plain quotes, minus and hyphens."""
+    return unicodedata.normalize("NFC", before_next_question(reply)).translate(QUOTES).replace("\r\n", "\n")
+
+
+def normal(text: str) -> str:
+    """Text for comparison: folded case, single spaces, no quotes, stops or emphasis around it."""
+    folded = unicodedata.normalize("NFKC", text.translate(QUOTES)).casefold()
+    return " ".join(folded.split()).strip(" \"'`*_.,;:!?")
+
+
+def plain(reply: str) -> str:
+    """The reply's own part without LaTeX and marks of emphasis."""
+    return _EMPHASIS.sub("", without_latex(own_part(reply))).strip()
+
+
+def statements(text: str) -> list[Statement]:
+    """What follows each statement of an answer, the last one first, each up to the end of a line."""
+    found = [
+        (match.end(), _line(text, match.end(), heading=bool(match["heading"] or match["colon"])))
+        for match in _STATED.finditer(text)
+        if not match["search"]
+    ]
+    found += [(match.end(), Statement(_braced(text, match.end()))) for match in _BOXED.finditer(text)]
+    return [stated for _, stated in sorted(found, key=lambda each: -each[0]) if stated.text]
+
+
+def _line(text: str, start: int, *, heading: bool) -> Statement:
+    line, _, after = text[start:].lstrip().partition("\n")
+    rest = line[_LONGEST_STATEMENT:]
+    return Statement(line[:_LONGEST_STATEMENT].strip(), f"{rest}\n{after}" if rest else after, heading)
+
+
+def _braced(text: str, start: int) -> str:
+    depth = 1
+    for at in range(start, min(len(text), start + _LONGEST_STATEMENT)):
+        depth += {"{": 1, "}": -1}.get(text[at], 0)
+        if depth == 0:
+            return text[start:at].strip()
+    return ""
