@@ -356,6 +356,7 @@ def compare_document() -> Document:
         "seed": 0,
         "limit": 50,
         "max_tokens": 512,
+        "hint_level": 0.25,
         "versions": {"blendin_local": "0.1.0", "llama_cpp_python": "0.3.36"},
         "seconds": 4211.5,
     }
@@ -377,25 +378,31 @@ def fidelity_entries() -> list[Document]:
             "bits_per_byte_se": 0.0042,
             "ppl_ratio": None if is_reference else math.exp(kld),
             "ppl_ratio_se": None if is_reference else 0.0031,
+            "ppl_difference": None if is_reference else 21.5 * (math.exp(kld) - 1),
+            "ppl_difference_se": None if is_reference else 0.0723,
+            "reference_perplexity": None if is_reference else 21.5,
+            "reference_perplexity_se": None if is_reference else 0.4,
             "correlation": None if is_reference else 0.987,
             "kld": None,
             "delta_p": None,
             "same_top": None,
             "same_top_se": None,
             "positions": 10200,
+            "bytes": 40800,
             "chunks": 40,
             "n_ctx": 512,
         }
         if not is_reference:
             entry["kld"] = {
                 "mean": kld, "mean_se": kld / 90, "median": kld / 2, "p90": kld * 2.1, "p95": kld * 3,
-                "p99": kld * 7, "p999": kld * 20, "max": kld * 51, "min": -0.00001,
+                "p99": kld * 7, "p999": kld * 20, "max": kld * 51, "min": -0.00001, "p01": 0.0, "p1": 0.0001,
+                "p5": 0.0003, "p10": 0.0005,
             }  # fmt: skip
             entry["delta_p"] = {
                 "mean": -kld / 30, "mean_se": 0.0003, "rms": 0.031 + kld / 5, "rms_se": 0.0007, "max": 0.61,
                 "p99": 0.11, "p95": 0.04, "p90": 0.02, "p75": 0.004, "median": -0.0001, "p25": -0.005,
                 "p10": -0.03, "p5": -0.05,
-                "p1": -0.14, "min": -0.72,
+                "p1": -0.14, "min": -0.72, "p01": -0.4, "p999": 0.3,
             }  # fmt: skip
             entry["same_top"], entry["same_top_se"] = 0.951 - kld / 2, 0.0021
         found.append(entry)

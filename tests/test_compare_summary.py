@@ -209,8 +209,13 @@ def many_pairs() -> tuple[Any, Any, list[dict[str, Any]]]:
     for arm in arms:
         kind, number = arm.name.split()
         rate = rates[kind][int(number)] if kind in rates else None
+        value = values[kind][int(number)]
+        against = {
+            role: {"difference": value - values[role][int(number)]} if arm.is_pair else None
+            for role in ("base", "guide")
+        }
         cells.append(
-            {"arm": arm.name, "task": "made", "value": values[kind][int(number)], "intervention_rate": rate}
+            {"arm": arm.name, "task": "made", "value": value, "intervention_rate": rate, "against": against}
         )
     return arms, [run_of([item_of("0")])], cells
 
@@ -251,10 +256,24 @@ def test_gains_are_shares_of_the_scale_where_tasks_are_averaged() -> None:
 def test_what_has_no_value_says_nothing_across() -> None:
     arms, runs, cells = many_pairs()
     for cell in cells:
-        cell["value"] = None
+        cell |= {"value": None, "against": {"base": None, "guide": None}}
     found = across_pairs(arms, runs, cells)
     assert found and found["intervention_vs_metric"] == [] and found["family"] is None
     assert found["capability_gap"] == []
+
+
+def test_gains_across_pairs_are_the_paired_differences_of_the_table() -> None:
+    """What only one of two arms could be scored on counts in neither."""
+    arms = (*ARMS, other := single("other"), blend(other, GUIDE))
+    run = run_of([item_of(str(place)) for place in range(4)])
+    table: Any = {arm.name: {"made": [1.0, 0.0, 1.0, None]} for arm in arms}
+    table[PAIR.name]["made"] = [None, 1.0, 1.0, 1.0]
+    cells = summarise(arms, [run], results_of(table))
+    found = across_pairs(arms, [run], cells)
+    gains = {gain["arm"]: gain for gain in found["gain"]} if found else {}
+    assert gains[PAIR.name]["over_base"] == gains[PAIR.name]["over_guide"] == 0.5
+    by_name = {cell["arm"]: cell for cell in cells}
+    assert by_name[PAIR.name]["against"]["base"]["difference"] == 0.5
 
 
 def test_a_model_alone_is_its_own_family() -> None:

@@ -1,7 +1,8 @@
 """Over several pairs: the paper's figures, from the user's own runs.
 
-Differences are of the metric, on its own scale; means over tasks are of differences as shares of a task's
-scale. Of each pair one arm counts at a time, so that no pair is counted twice as evidence.
+Differences are of the metric, on its own scale; those to a model alone are of the questions that both could
+be scored on, as in the cells. Means over tasks are of differences as shares of a task's scale. Of each pair
+one arm counts at a time, so that no pair is counted twice as evidence.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def _gain(
     arm: Arm, run: TaskRun, arms: Sequence[Arm], cells: Mapping[tuple[str, str], Cell]
 ) -> dict[str, Any]:
     """What an arm gains over each of its models alone, and the guide's lead over the base (the gap)."""
-    value = cells[arm.name, run.name]["value"]
+    against = cells[arm.name, run.name]["against"]
     alone = {}
     for role in ("base", "guide"):
         other = arm.alone(role, arms)
@@ -95,8 +96,8 @@ def _gain(
     return {
         "arm": arm.name,
         "task": run.name,
-        "over_base": _difference(value, alone["base"]),
-        "over_guide": _difference(value, alone["guide"]),
+        "over_base": (against.get("base") or {}).get("difference"),
+        "over_guide": (against.get("guide") or {}).get("difference"),
         "gap": _difference(alone["guide"], alone["base"]),
     }
 

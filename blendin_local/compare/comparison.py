@@ -28,6 +28,7 @@ from blendin_local.compare.summary import Choices, Results, summarise
 from blendin_local.errors import EvaluationError
 from blendin_local.prompts import Message
 from blendin_local.settings import ModelOptions
+from blendin_local.steps import HINT_RATE
 from blendin_local.tasks import chance, load_items, task_named
 from blendin_local.tasks.base import Item, Score, Task
 
@@ -51,7 +52,7 @@ class Watcher:
 class Comparison:
     """What is to be compared, all of it checked. text: for the fidelity of models, b"" for none.
 
-    reference: of these; None where there is no text.
+    reference: of these; None where there is no text. hint_level: the intervention rate that is remarked on.
     """
 
     arms: tuple[Arm, ...]
@@ -60,6 +61,7 @@ class Comparison:
     options: ModelOptions = field(default_factory=ModelOptions)
     text: bytes = b""
     reference: ArmModel | None = None
+    hint_level: float = HINT_RATE
 
     @classmethod
     def of(
@@ -69,6 +71,7 @@ class Comparison:
         settings: RunSettings,
         options: ModelOptions,
         text: bytes = b"",
+        hint_level: float = HINT_RATE,
     ) -> Comparison:
         """Raises EvaluationError where nothing is asked for, or the reference is not among the models."""
         if not runs and not text:
@@ -76,7 +79,7 @@ class Comparison:
                 "There is nothing to compare by: give a task (--task NAME --data FILE), or a --text."
             )
         reference = reference_of(singles(arms), settings.reference) if text else None
-        return cls(arms, runs, settings, options, text, reference)
+        return cls(arms, runs, settings, options, text, reference, hint_level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +209,7 @@ def _document(comparison: Comparison, results: Results) -> dict[str, Any]:
         "seed": settings.seed,
         "limit": settings.limit or None,
         "max_tokens": settings.max_tokens,
+        "hint_level": comparison.hint_level,
         "versions": versions(),
     }
 

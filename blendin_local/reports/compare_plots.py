@@ -27,7 +27,6 @@ __all__ = ["across_plots", "fidelity_plots", "task_plots"]
 
 _ROW = 30
 _KIND_COLOURS = {"base": ROLE_COLOURS["base"], "guide": ROLE_COLOURS["guide"], "pair": ROLE_COLOURS["blend"]}
-_HINT = 0.2
 
 
 def task_plots(result: Document) -> Iterator[Plot]:
@@ -208,12 +207,14 @@ def _interventions(result: Document) -> Plot | None:
             traces.append(_points(shown(task.get("name"), LABEL), rates, heights, hovers, place))
     if sum(len(trace["x"]) for trace in traces) < 2:
         return None
-    layout = {
+    layout: dict[str, Any] = {
         "xaxis": {"title": {"text": "intervention rate"}, "tickformat": ".0%", "rangemode": "tozero"},
         "yaxis": {"title": {"text": "score, in parts of its scale"}, "tickformat": ".0%", "automargin": True},
-        "shapes": [_line_at(_HINT)],
     }
-    caption = "The dotted line is the paper's 20%: a hint, no verdict."
+    caption = "Each point is a blend on a task."
+    if (level := result.get("hint_level")) is not None:
+        layout["shapes"] = [_line_at(level)]
+        caption += f" The dotted line is the hint level, {percent(level, 0)}: a hint, no verdict."
     title = "Intervention rate against score"
     return plot(title, caption, traces, layout, explained=("intervention rate", "hint", "r"), narrow=True)
 

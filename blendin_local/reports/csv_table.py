@@ -21,7 +21,10 @@ _CELL = (
     "against_base_p_holm", "against_base_test",
     "against_guide_difference", "against_guide_low", "against_guide_high", "against_guide_p",
     "against_guide_p_holm", "against_guide_test",
+    "against_reference_difference", "against_reference_low", "against_reference_high", "against_reference_p",
+    "against_reference_p_holm", "against_reference_test",
     "options_value", "options_low", "options_high",
+    "options_normalised", "options_normalised_low", "options_normalised_high", "shortened",
     "intervention_rate", "changed_rate", "guide_word_rate", "mean_alpha", "loop_share",
     "mean_tokens", "mean_bytes", "tokens_per_second",
     "rank_mean", "rank_median", "rank_top_10", "rank_top_50", "rank_top_100", "rank_top_90_mass",
@@ -30,7 +33,9 @@ _ARM = ("kind", "base", "guide", "method", "size_bytes", "peak_memory")
 
 
 def compare_csv(result: Document) -> str:
-    """One row for each arm and task; where there are no tasks, one for each model's fidelity."""
+    """One row for each arm and task; where there are no tasks, one for each model's fidelity, which else is
+    a table of its own.
+    """
     cells = result.get("cells") or []
     if not cells and result.get("fidelity"):
         return fidelity_csv(result)
@@ -66,7 +71,7 @@ def fidelity_csv(result: Document) -> str:
 def _flat(cell: Document) -> dict[str, Any]:
     flat = {name: cell.get(name) for name in _CELL}
     flat["interval_low"], flat["interval_high"] = _bounds(cell)
-    for role in ("base", "guide"):
+    for role in ("base", "guide", "reference"):
         found = (cell.get("against") or {}).get(role) or {}
         low, high = _bounds(found)
         flat |= {f"against_{role}_{name}": found.get(name) for name in ("difference", "p", "p_holm", "test")}
@@ -74,6 +79,9 @@ def _flat(cell: Document) -> dict[str, Any]:
     options = cell.get("options") or {}
     flat["options_value"] = options.get("value")
     flat["options_low"], flat["options_high"] = _bounds(options)
+    by_bytes = options.get("normalised") or {}
+    flat["options_normalised"] = by_bytes.get("value")
+    flat["options_normalised_low"], flat["options_normalised_high"] = _bounds(by_bytes)
     flat |= {name: (cell.get("length") or {}).get(name) for name in ("mean_tokens", "mean_bytes")}
     flat |= {f"rank_{name}": value for name, value in (cell.get("guide_rank") or {}).items()}
     return {name: flat.get(name) for name in _CELL}

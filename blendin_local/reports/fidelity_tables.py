@@ -77,8 +77,18 @@ def overview_table(result: Document) -> Table | None:
         Column("same top"),
     )
     explained = ("bits per byte", "PPL", "KLD", "Δp", "same top", "peak memory")
-    table = Table("Fidelity of quantizations", columns, tuple(rows), explained=explained)
+    table = Table("Fidelity of quantizations", columns, tuple(rows), _bytes(models), explained)
     return table.without_empty(NOTHING)
+
+
+def _bytes(models: list[Document]) -> str:
+    """Over what text bits per byte are: the same for all models, but for characters cut in two."""
+    sizes = [each["bytes"] for each in models if each.get("bytes") is not None]
+    if not sizes:
+        return ""
+    least, most = min(sizes), max(sizes)
+    said = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    return f"Bits per byte are over the same {said} bytes of the text."
 
 
 def fidelity_table(result: Document) -> Table | None:
@@ -101,13 +111,19 @@ def _lines(models: list[Document]) -> Iterator[tuple[str, ...]]:
         return (label, *(cell(each) for each in models))
 
     yield row("Mean PPL(Q)", lambda m: _with_error(m.get("perplexity"), m.get("perplexity_se"), 4))
-    yield row("Mean PPL(reference)", _reference_perplexity)
+    yield row(
+        "Mean PPL(reference)",
+        lambda m: _with_error(m.get("reference_perplexity"), m.get("reference_perplexity_se"), 4),
+    )
     yield row("Cor(ln PPL(Q), ln PPL(reference))", lambda m: _percents(m.get("correlation"), None, 2))
     yield row("Mean ln(PPL(Q)/PPL(reference))", _log_ratio)
     yield row(
         "Mean PPL(Q)/PPL(reference)", lambda m: _with_error(m.get("ppl_ratio"), m.get("ppl_ratio_se"), 4)
     )
-    yield row("Mean PPL(Q)-PPL(reference)", lambda m: number(_difference(m), 4))
+    yield row(
+        "Mean PPL(Q)-PPL(reference)",
+        lambda m: _with_error(m.get("ppl_difference"), m.get("ppl_difference_se"), 4),
+    )
     yield row(
         "Bits per byte (Q)", lambda m: _with_error(m.get("bits_per_byte"), m.get("bits_per_byte_se"), 4)
     )
@@ -116,16 +132,6 @@ def _lines(models: list[Document]) -> Iterator[tuple[str, ...]]:
     for label, key in _DELTA:
         yield row(label, lambda m, key=key: _of(m.get("delta_p"), key, _percents))
     yield row("Same top p", lambda m: _percents(m.get("same_top"), m.get("same_top_se")))
-
-
-def _reference_perplexity(model: Document) -> str:
-    difference = _difference(model)
-    return NOTHING if difference is None else number(model["perplexity"] - difference, 4)
-
-
-def _difference(model: Document) -> float | None:
-    ratio, perplexity = model.get("ppl_ratio"), model.get("perplexity")
-    return perplexity - perplexity / ratio if ratio and perplexity is not None else None
 
 
 def _log_ratio(model: Document) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from blendin_local.reports.compare_tables import arm_of, around_of, cells_of, clearly, tasks_of
-from blendin_local.reports.words import NOTHING, Document, line, measured
+from blendin_local.reports.words import NOTHING, Document, line, measured, number, percent
 
 __all__ = ["verdicts"]
 
 
 def verdicts(result: Document) -> Iterator[str]:
-    """For every task one sentence: the best arm, and whether a blend is clearly better than one model."""
+    """For every task the best arm, and whether a blend is clearly better than its models; for a text the
+    model nearest to the reference, and the one that foresees it best.
+    """
     for task in tasks_of(result):
         cells = [cell for cell in cells_of(result, task) if cell.get("value") is not None]
         name, scale = line(task.get("name")), task.get("scale")
@@ -26,6 +28,8 @@ def verdicts(result: Document) -> Iterator[str]:
         around = around_of(best, scale)
         said += "" if around == NOTHING else f" (95% interval {around})"
         yield " ".join([f"{said}.", *_blends(result, cells), *_quantizations(cells)])
+    if said_of := " ".join(_on_text(result.get("fidelity") or [])):
+        yield said_of
 
 
 def _blends(result: Document, cells: Sequence[Document]) -> Iterator[str]:
@@ -56,6 +60,25 @@ def _quantizations(cells: Sequence[Document]) -> Iterator[str]:
             yield f"Clearly {word} than {reference}: {', '.join(clear)}."
     if not any(clearly(found, better=better) for _, found in tested for better in (False, True)):
         yield f"No model differs clearly from {reference}."
+
+
+def _on_text(models: Sequence[Document]) -> Iterator[str]:
+    near = [each for each in models if (each.get("kld") or {}).get("mean") is not None]
+    if near:
+        best = min(near, key=lambda each: each["kld"]["mean"])
+        nearest = "is nearest to" if len(near) > 1 else "against"
+        same = percent(best.get("same_top"))
+        yield (
+            f"On the text: {line(best.get('model'))} {nearest} {line(best.get('reference'))}, mean KLD "
+            f"{number(best['kld']['mean'], 4)}, the same top token at {same}."
+        )
+    known = [each for each in models if each.get("bits_per_byte") is not None]
+    if not known or len(near) == len(models) - 1 > 0:
+        return
+    # One model alone, or some of another vocabulary, which only bits per byte tell apart.
+    best = min(known, key=lambda each: each["bits_per_byte"])
+    verb = "foresees the text best," if len(known) > 1 else "has on the text"
+    yield f"{line(best.get('model'))} {verb} {number(best['bits_per_byte'], 3)} bits per byte."
 
 
 def _against(cell: Document) -> list[Document]:
