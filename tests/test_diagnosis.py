@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,25 +14,17 @@ from hypothesis import strategies as st
 from records import records
 
 from blendin_local.errors import EvaluationError
+from blendin_local.evaluation.choice import LEAST_EXAMPLES, gain
 from blendin_local.evaluation.costs import Costs
-from blendin_local.evaluation.diagnosis import (
-    LEAST_EXAMPLES,
-    LEAST_GAIN,
-    Gain,
-    analyse,
-    choose,
-    described,
-    gain,
-    hint,
-    uncertain_figures,
-    verdict,
-)
-from blendin_local.evaluation.pricing import Prices, Setting, halves, price, setting_of
+from blendin_local.evaluation.diagnosis import analyse, hint, uncertain_figures
+from blendin_local.evaluation.pricing import Setting, halves, price, setting_of
 from blendin_local.evaluation.record import Record, empty_record, join_records
 from blendin_local.evaluation.statistics import resample_counts
 from blendin_local.steps import Calibration
 
-COSTS = Costs(base_s=0.020, guide_s=((1, 0.010), (3, 0.014)), base_only_s=0.001, blend_s=0.002)
+COSTS = Costs(
+    base_s=0.020, guide_s=((1, 0.010), (3, 0.014)), base_only_s=0.001, blend_s=0.002, guide_only_s=0.001
+)
 WORDS = 8
 """Outcomes of the made-up vocabularies, which both models share."""
 
@@ -173,7 +164,7 @@ def test_one_model_twice_is_not_worth_a_second() -> None:
     result = analyse(replace(folded, p_guide=folded.p_outcome), COSTS, seed=0)
     assert setting_of(result["best"]) != Setting("base")
     assert chosen(result) == Setting("base")
-    assert " is hardly better: " in result["recommendation"]["reason"]
+    assert " is hardly better; " in result["recommendation"]["reason"]
     assert result["verdict"].startswith("Use the base alone: ")
 
 
@@ -186,24 +177,24 @@ def test_a_few_answers_are_too_few(examples: int) -> None:
 
 
 def test_enough_answers_are_enough() -> None:
-    result = analyse(complementary(n=500, examples=2 * LEAST_EXAMPLES), COSTS, seed=0)
-    assert result["verdict"].startswith("Blend: ")
+    result = analyse(complementary(n=1000, examples=2 * LEAST_EXAMPLES), COSTS, seed=0)
+    assert result["verdict"].startswith("Blend: on 10 held-out answers ")
 
 
 def test_what_may_be_chance_is_said_to_be() -> None:
-    """Ten short answers of two models that are nearly one: nothing is clear, and much is possible."""
+    """A few short answers of two models that are nearly one: nothing is clear, and much is possible."""
     random = np.random.default_rng(3)
-    truth = sharp(random, 60)
-    base, guide = (0.6 * truth + 0.4 * vague(random, 60) for _ in range(2))
+    truth = sharp(random, 120)
+    base, guide = (0.6 * truth + 0.4 * vague(random, 120) for _ in range(2))
     verdicts = {
-        analyse(recorded(truth, base, guide, 12, seed), COSTS, seed=0)["verdict"] for seed in range(8)
+        analyse(recorded(truth, base, guide, 24, seed), COSTS, seed=0)["verdict"] for seed in range(8)
     }
     assert any("Too little data to say" in words and "may be chance" in words for words in verdicts)
 
 
 @pytest.mark.parametrize("make", [complementary, harmful, equal, superior_guide])
 @pytest.mark.parametrize("seed", range(4))
-def test_nothing_that_the_other_half_shows_to_be_worse_is_recommended(make: Any, seed: int) -> None:
+def test_no_blend_that_the_other_half_refutes_is_recommended(make: Any, seed: int) -> None:
     record = make(n=600, examples=24, seed=seed)
     result = analyse(record, COSTS, seed=seed)
     fitting, held_out = halves(record.examples, seed)
@@ -212,87 +203,7 @@ def test_nothing_that_the_other_half_shows_to_be_worse_is_recommended(make: Any,
     counts = resample_counts(len(held_out), seed=99)
     for single in (0, 1):
         high = gain(prices, place, single, held_out, counts).high
-        assert high is not None and high > -0.005
-
-
-def hand_made(*bits: list[float], consultations: tuple[float, ...] = ()) -> Prices:
-    """Prices of base, guide and blends, over the examples of a half that chooses and one that judges."""
-    settings = (
-        Setting("base"),
-        Setting("guide"),
-        *(Setting("nudge", k / 10) for k in range(1, len(bits) - 1)),
-    )
-    ones = np.ones(len(bits))
-    asked = np.array(consultations or (0.0, 0.0, *[9.0] * (len(bits) - 2)))
-    return Prices(settings, np.array(bits), asked, ones, ones, (0.0,) * 11)
-
-
-FITTING, HELD_OUT = np.arange(5), np.arange(5, 10)
-
-
-def test_the_other_half_has_a_veto() -> None:
-    """The blend is best where it is chosen, and clearly worse where it is judged."""
-    prices = hand_made([10.0] * 10, [20.0] * 10, [5.0] * 5 + [15.0] * 5)
-    choice = choose(prices, empty_record(), FITTING, HELD_OUT, seed=0)
-    assert (choice.best, choice.single, choice.chosen) == (2, 0, 0)
-    assert choice.clear == Gain(0.5, 0.5, 0.5)
-    assert choice.over_base == Gain(-0.5, -0.5, -0.5)
-    assert verdict(choice, prices.settings) == (
-        "Use the base alone: no blend is clearly better. Of the best one found: on 5 held-out answers nudge "
-        "at γ 0.1 needs 50.0% more bits than the base alone (95% interval 50.0% to 50.0%) and 25.0% "
-        "fewer than the guide alone (25.0% to 25.0%)."
-    )
-
-
-def test_the_veto_counts_for_a_single_model_as_well() -> None:
-    prices = hand_made([10.0] * 5 + [30.0] * 5, [20.0] * 10, [25.0] * 10)
-    choice = choose(prices, empty_record(), FITTING, HELD_OUT, seed=0)
-    assert (choice.best, choice.single, choice.chosen) == (0, 0, 1)
-
-
-def test_a_gain_must_be_clear_and_worth_it() -> None:
-    base, guide = [10.0] * 10, [20.0] * 10
-    unclear = [2.0, 11.0, 11.0, 11.0, 11.0] * 2
-    choice = choose(hand_made(base, guide, unclear), empty_record(), FITTING, HELD_OUT, seed=0)
-    assert (choice.best, choice.blend, choice.chosen) == (2, 2, 0)
-    assert (choice.clear.low or 0) < 0 < (choice.clear.high or 0)
-    for share, expected in ((LEAST_GAIN / 2, 0), (LEAST_GAIN * 2, 2)):
-        better = [10.0 * (1 - share)] * 10
-        choice = choose(hand_made(base, guide, better), empty_record(), FITTING, HELD_OUT, seed=0)
-        assert choice.chosen == expected
-
-
-def test_of_equal_settings_the_simplest_is_best() -> None:
-    same = [10.0] * 10
-    choice = choose(hand_made(same, same, same, same), empty_record(), FITTING, HELD_OUT, seed=0)
-    assert (choice.best, choice.single, choice.chosen, choice.blend) == (0, 0, 0, 2)
-
-
-def test_the_last_digits_of_float32_make_no_setting_better() -> None:
-    noise = [10.0 * (1 - 1e-8)] * 10
-    choice = choose(hand_made([10.0] * 10, noise, noise), empty_record(), FITTING, HELD_OUT, seed=0)
-    assert (choice.best, choice.single) == (0, 0)
-
-
-def test_a_base_that_never_asks() -> None:
-    prices = hand_made([10.0] * 10, [20.0] * 10, [10.0] * 10, consultations=(0.0, 0.0, 0.0))
-    choice = choose(prices, empty_record(), FITTING, HELD_OUT, seed=0)
-    assert choice.blend is None
-    assert verdict(choice, prices.settings) == (
-        "Use the base alone: the base is sure everywhere and never asks the guide."
-    )
-
-
-def test_gains_by_hand() -> None:
-    prices = hand_made([10.0, 30.0], [4.0, 6.0], [0.0, 0.0])
-    counts = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
-    found = gain(prices, 1, 0, np.arange(2), counts)
-    # 1 - 10/40; resamples 1 - 8/20, .75, 1 - 12/60, at 2.5 % and 97.5 % between the outer ones and .75.
-    assert found.value == pytest.approx(0.75)
-    assert (found.low, found.high) == pytest.approx((0.6 + 0.05 * 0.15, 0.8 - 0.05 * 0.05))
-    assert gain(prices, 1, 0, np.array([0]), np.ones((3, 1))) == Gain(0.6, None, None)
-    assert gain(prices, 1, 2, np.arange(2), counts) == Gain(None, None, None)
-    assert gain(prices, 1, 0, np.array([], np.intp), np.zeros((3, 0))) == Gain(None, None, None)
+        assert high is not None and (place < 2 or high > -0.005)
 
 
 # The whole result
@@ -309,10 +220,15 @@ KEYS = {
         "prior",
         "bits_per_byte",
         "interval",
+        "fitting_bits_per_byte",
         "held_out_bits_per_byte",
+        "held_out_interval",
         "intervention_rate",
+        "intervention_rate_interval",
         "tokens_per_second",
+        "tokens_per_second_interval",
         "bytes_per_second",
+        "floored",
         "pareto",
     ),
     "recommendation": (
@@ -510,45 +426,3 @@ def test_the_hint_is_no_part_of_the_verdict() -> None:
     low, high = (analyse(record, COSTS, seed=0, hint_level=level) for level in (0.0, 1.0))
     assert (low["hint"]["above"], high["hint"]["above"]) == (True, False)
     assert low["verdict"] == high["verdict"]
-
-
-# In words
-
-
-@pytest.mark.parametrize(
-    ("setting", "words"),
-    [
-        (Setting("base"), "the base alone"),
-        (Setting("guide"), "the guide alone"),
-        (Setting("ensemble"), "ensemble"),
-        (Setting("blendin", 0.4), "blendin at γ 0.4"),
-        (Setting("fixed", 1.0, 0.3), "fixed at γ 1 with α 0.3"),
-        (Setting("tuned", 0.9, prior=-1.75), "tuned at γ 0.9 with prior -1.75"),
-    ],
-)
-def test_settings_in_words(setting: Setting, words: str) -> None:
-    assert described(setting) == words
-
-
-@pytest.mark.parametrize(
-    ("bits", "words"),
-    [
-        ([8.0] * 5, "20.0% fewer bits than the base alone (95% interval 20.0% to 20.0%)"),
-        ([12.0] * 5, "20.0% more bits than the base alone (95% interval 20.0% to 20.0%)"),
-        ([10.0] * 5, "as many bits as the base alone (95% interval 0.0% to 0.0%)"),
-    ],
-)
-def test_gains_in_words(bits: list[float], words: str) -> None:
-    prices = hand_made([9.0] * 5 + [10.0] * 5, [20.0] * 10, [8.0] * 5 + bits)
-    choice = choose(prices, empty_record(), FITTING, HELD_OUT, seed=0)
-    assert words in verdict(choice, prices.settings)
-
-
-def test_an_interval_across_zero_names_both_sides() -> None:
-    prices = hand_made([10.0] * 10, [20.0] * 10, [5.0] * 5 + [4.0, 12.0, 12.0, 8.0, 9.0])
-    choice = choose(prices, empty_record(), FITTING, HELD_OUT, seed=0)
-    words = verdict(choice, prices.settings)
-    assert words.startswith("Too little data to say: half of the answers recommend nudge at γ 0.1, but on 5 ")
-    assert "10.0% fewer bits than the base alone (95% interval " in words
-    low = words.split("95% interval ")[1].split(" to ")[0]
-    assert low.endswith("% more") and math.isfinite(float(low.split("%")[0]))

@@ -1,4 +1,7 @@
-"""Prices: records of a few positions by hand, the laws of the methods, and the grid against plain loops."""
+"""Prices: records of a few positions by hand, the laws of the methods, and the grid against plain loops.
+
+The figures of the grid are tested here too: they are the prices in other words.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from records import COLUMNS, Row, record_of, records
 
 from blendin_local.blending import METHODS
 from blendin_local.evaluation.costs import Costs
+from blendin_local.evaluation.grid import pareto_front, rows
 from blendin_local.evaluation.pricing import (
     FIXED_ALPHAS,
     GAMMAS,
@@ -25,16 +29,16 @@ from blendin_local.evaluation.pricing import (
     fit_priors,
     halves,
     log2_probabilities,
-    pareto_front,
     price,
-    rows,
     setting_of,
 )
 from blendin_local.evaluation.record import Record, empty_record, join_records
-from blendin_local.evaluation.statistics import bootstrap_interval, resample_counts
+from blendin_local.evaluation.statistics import bootstrap_interval
 from blendin_local.settings import BlendSettings
 
-COSTS = Costs(base_s=0.020, guide_s=((1, 0.010), (3, 0.014)), base_only_s=0.001, blend_s=0.002)
+COSTS = Costs(
+    base_s=0.020, guide_s=((1, 0.010), (3, 0.014)), base_only_s=0.001, blend_s=0.002, guide_only_s=0.003
+)
 RULES = tuple(name for name, method in METHODS.items() if method.trigger == "uncertain")
 
 # Bytes, p_base, p_outcome, p_guide, guide_mass, c_base, c_guide, agreement, rank, consultable, guide tokens.
@@ -127,23 +131,44 @@ def test_compete_by_hand() -> None:
 
 def test_seconds_by_hand() -> None:
     prices = price(BY_HAND, COSTS, np.array([0, 1]))
-    found = dict(zip(prices.settings, zip(prices.seconds, prices.consultations, strict=True), strict=True))
+    work = prices.seconds.sum(axis=1), prices.consultations.sum(axis=1)
+    found = dict(zip(prices.settings, zip(*work, strict=True), strict=True))
     alone = 5 * 0.021
     assert found[Setting("base")] == pytest.approx((alone, 0))
-    # 10 tokens of its own.
-    assert found[Setting("guide")] == pytest.approx((10 * 0.011, 0))
+    # 10 tokens of its own, with what the engine does at each of those.
+    assert found[Setting("guide")] == pytest.approx((10 * 0.013, 0))
     # Asked at 0, 4 and, anew, 5 guide tokens: batches of 1, 4 and 5, the last two beyond what was measured.
     assert found[Setting("blendin", 0.4)] == pytest.approx((alone + 0.010 + 0.016 + 0.018 + 3 * 0.002, 3))
     # At every position that may be asked: batches of 1, 1, 3 and 5.
     always = alone + 0.010 + 0.010 + 0.014 + 0.018 + 4 * 0.002
     assert found[Setting("ensemble")] == pytest.approx((always, 4))
     assert found[Setting("nudge", 1.0)] == pytest.approx((always, 4))
+    # By example: the second begins anew.
+    blendin = prices.settings.index(Setting("blendin", 0.4))
+    assert prices.seconds[blendin] == pytest.approx([3 * 0.021 + 0.026 + 0.004, 2 * 0.021 + 0.018 + 0.002])
+    assert prices.consultations[blendin].tolist() == [2, 1]
+    assert prices.tokens[blendin].tolist() == [3, 2]
+
+
+def test_positions_at_the_floor_are_counted() -> None:
+    """What `nudge` holds impossible is its third position, asked from a threshold of .3 on."""
+    prices = price(BY_HAND, COSTS, np.array([0, 1]))
+    found = dict(zip(prices.settings, prices.floored.tolist(), strict=True))
+    assert [found[Setting("nudge", k / 10)] for k in (0, 2, 3, 4, 10)] == [0, 0, 1 / 5, 1 / 5, 1 / 5]
+    assert found[Setting("fixed", 1.0, 0.9)] == found[Setting("base")] == found[Setting("ensemble")] == 0
+    assert math.isnan(found[Setting("guide")])
+    # Where the base itself holds it impossible, being asked mends it.
+    never = replace(BY_HAND, p_base=np.array([0.25, 0, 0.125, 0.5, 0.0625], np.float32))
+    prices = price(never, COSTS, np.array([0, 1]))
+    found = dict(zip(prices.settings, prices.floored.tolist(), strict=True))
+    assert [found[Setting("nudge", k / 10)] for k in (0, 5, 6)] == [1 / 5, 2 / 5, 1 / 5]
+    assert found[Setting("base")] == 1 / 5
 
 
 def test_rows_by_hand() -> None:
     fitting, held_out = np.array([0]), np.array([1])
     prices = price(BY_HAND, COSTS, fitting)
-    found = rows(prices, BY_HAND, held_out, resample_counts(2))
+    found = rows(prices, BY_HAND, fitting, held_out, seed=0)
     assert [setting_of(row) for row in found] == list(prices.settings)
     base, guide = found[:2]
     assert base == {
@@ -152,16 +177,25 @@ def test_rows_by_hand() -> None:
         "alpha": None,
         "prior": None,
         "bits_per_byte": 11 / 16,
-        "interval": [5 / 9, 6 / 7],
+        # Of two examples nearly nothing is known: .556 and .857 widened, and no less than 0.
+        "interval": [0.0, pytest.approx(11 / 16 + (6 / 7 - 11 / 16) * 9.168, rel=1e-3)],
+        "fitting_bits_per_byte": 6 / 7,
         "held_out_bits_per_byte": 5 / 9,
+        "held_out_interval": [None, None],
         "intervention_rate": 0.0,
+        "intervention_rate_interval": [None, None],
         "tokens_per_second": pytest.approx(1 / 0.021),
+        "tokens_per_second_interval": [None, None],
         "bytes_per_second": pytest.approx(16 / 5 / 0.021),
+        "floored": 0.0,
         "pareto": True,
     }
     assert guide["bits_per_byte"] == 1.0
-    assert guide["tokens_per_second"] == pytest.approx(1 / 0.011)
-    assert guide["bytes_per_second"] == pytest.approx(16 / 10 / 0.011)
+    assert guide["tokens_per_second"] == pytest.approx(1 / 0.013)
+    assert guide["bytes_per_second"] == pytest.approx(16 / 10 / 0.013)
+    # Alone it asks nobody, and has no positions of the base.
+    assert guide["intervention_rate"] is guide["floored"] is None
+    assert guide["intervention_rate_interval"] == [None, None]
     # The base saves bits and time: the guide is off the front.
     assert not guide["pareto"]
     blendin = next(row for row in found if (row["method"], row["gamma"]) == ("blendin", 0.4))
@@ -217,7 +251,7 @@ def naive_bits(record: Record, row: Setting) -> list[float]:
 
 def naive_seconds(record: Record, row: Setting) -> tuple[float, int]:
     if row.method == "guide":
-        return float(record.guide_tokens.sum()) * 0.011, 0
+        return float(record.guide_tokens.sum()) * 0.013, 0
     seconds, times = 0.0, 0
     held: dict[int, int] = {}
     for i in range(len(record)):
@@ -237,12 +271,12 @@ def naive_seconds(record: Record, row: Setting) -> tuple[float, int]:
 def test_the_grid_equals_plain_loops(record: Record, seed: int) -> None:
     fitting, held_out = halves(record.examples, seed)
     prices = price(record, COSTS, fitting)
-    table = rows(prices, record, held_out, resample_counts(record.examples, 50))
+    table = rows(prices, record, fitting, held_out, seed=seed)
     for k, row in enumerate(prices.settings):
         expected = naive_bits(record, row)
         assert np.allclose(prices.bits[k], expected, 1e-9, 1e-9), row
         assert np.allclose(prices.bits[k], bits_by_example(record, row.blend_settings()), 1e-9, 1e-9), row
-        found = prices.seconds[k], prices.consultations[k]
+        found = prices.seconds[k].sum(), prices.consultations[k].sum()
         assert np.allclose(found, naive_seconds(record, row)), row
         size, held = record.bytes.sum(), record.bytes[held_out].sum()
         per_byte = sum(expected) / size if size else None
@@ -256,7 +290,7 @@ def test_the_grid_equals_plain_loops(record: Record, seed: int) -> None:
 def test_laws_of_the_grid(record: Record) -> None:
     prices = price(record, COSTS, np.arange(record.examples))
     bits = dict(zip(prices.settings, prices.bits.tolist(), strict=True))
-    asked = dict(zip(prices.settings, prices.consultations.tolist(), strict=True))
+    asked = dict(zip(prices.settings, prices.consultations.sum(axis=1).tolist(), strict=True))
     base = bits[Setting("base")]
     by_rule: dict[tuple[str, float | None], list[Setting]] = {}
     for each in prices.settings[2:]:
@@ -382,16 +416,24 @@ def test_the_front_is_what_none_beats(points: list[tuple[int, int]]) -> None:
 def test_intervals_are_those_of_a_single_bootstrap() -> None:
     record = pair_record(120, guide_right=0.6, claims=0.6, examples=12)
     prices = price(record, COSTS, np.arange(12))
-    table = rows(prices, record, np.arange(12), resample_counts(12, seed=0))
+    held_out = np.array([0, 2, 3, 5, 6, 7, 8, 9, 11])
+    table = rows(prices, record, np.array([1, 4, 10]), held_out, seed=3)
+    positions = np.bincount(record.example)
     for k in (0, 20, 77, len(table) - 1):
-        expected = bootstrap_interval(prices.bits[k], record.bytes)
+        expected = bootstrap_interval(prices.bits[k], record.bytes, seed=3)
         assert tuple(table[k]["interval"]) == pytest.approx(expected)
+        expected = bootstrap_interval(prices.bits[k][held_out], record.bytes[held_out], seed=4)
+        assert tuple(table[k]["held_out_interval"]) == pytest.approx(expected)
+        expected = bootstrap_interval(prices.consultations[k], positions, seed=3)
+        assert tuple(table[k]["intervention_rate_interval"]) == pytest.approx(expected)
+        expected = bootstrap_interval(prices.tokens[k], prices.seconds[k], seed=3)
+        assert tuple(table[k]["tokens_per_second_interval"]) == pytest.approx(expected)
 
 
 def test_nothing_at_all() -> None:
     nothing = np.array([], np.intp)
     prices = price(empty_record(), COSTS, nothing)
-    table = rows(prices, empty_record(), nothing, resample_counts(0))
+    table = rows(prices, empty_record(), nothing, nothing, seed=0)
     for row in table:
         assert row["bits_per_byte"] is row["held_out_bits_per_byte"] is row["tokens_per_second"] is None
         assert row["interval"] == [None, None]
@@ -400,7 +442,9 @@ def test_nothing_at_all() -> None:
 
 def test_one_example_has_no_interval() -> None:
     one = BY_HAND.select([0])
-    table = rows(price(one, COSTS, np.array([0])), one, np.array([], np.intp), resample_counts(1))
-    assert all(row["interval"] == [None, None] for row in table)
+    first, nothing = np.array([0]), np.array([], np.intp)
+    table = rows(price(one, COSTS, first), one, first, nothing, seed=0)
+    for name in ("interval", "held_out_interval", "intervention_rate_interval", "tokens_per_second_interval"):
+        assert all(row[name] == [None, None] for row in table)
     assert table[0]["bits_per_byte"] == 6 / 7
     assert table[0]["held_out_bits_per_byte"] is None

@@ -20,7 +20,6 @@ from scipy.optimize import minimize_scalar
 from blendin_local.blending import METHODS, Evidence, is_capped, threshold
 from blendin_local.evaluation.costs import Costs
 from blendin_local.evaluation.record import Record
-from blendin_local.evaluation.statistics import intervals, ratios
 from blendin_local.settings import BlendSettings
 
 __all__ = [
@@ -34,9 +33,7 @@ __all__ = [
     "fit_priors",
     "halves",
     "log2_probabilities",
-    "pareto_front",
     "price",
-    "rows",
     "setting_of",
 ]
 
@@ -51,8 +48,11 @@ LEAST_PROBABILITY = 2.0**-40
 """No probability is priced below this: 40 bits for what a method holds impossible.
 
 A guide that weighs 1 and has no token for the reference makes it impossible. One such position in a
-thousand would make every figure of the method infinite, and all such methods alike.
+thousand would make every figure of the method infinite, and all such methods alike. `Prices.floored` says
+how often that was so: a method that is there often is worse than its bits.
 """
+
+_FLOOR_BITS = -math.log2(LEAST_PROBABILITY)
 
 PRIOR_LIMIT = 8.0
 """The pair prior is sought within this of 0: the odds of the guide's weight times 3 000, or by it."""
@@ -181,9 +181,11 @@ def setting_of(row: Mapping[str, Any]) -> Setting:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """s settings over e examples: bits float64[s, e]; consultations, tokens written, seconds: float64[s].
+    """s settings over e examples: bits, consultations, tokens written and seconds, float64[s, e].
 
-    priors: the fitted pair prior at each of `GAMMAS`. The first two settings are base and guide.
+    floored: float64[s], the share of positions that are priced at `LEAST_PROBABILITY`; NaN for the guide
+    alone, which has no such positions. priors: the fitted pair prior at each of `GAMMAS`. The first two
+    settings are base and guide.
     """
 
     settings: tuple[Setting, ...]
@@ -191,6 +193,7 @@ class Prices:
     consultations: Floats
     tokens: Floats
     seconds: Floats
+    floored: Floats
     priors: tuple[float, ...]
 
 
@@ -206,40 +209,59 @@ def price(record: Record, costs: Costs, fitting: Integers) -> Prices:
     first = _first_gamma(record)
     table = _Table(record, first)
     priors = fit_priors(record, fitting)
-    priced: list[tuple[Setting, Floats]] = [
-        (Setting("base"), _by_example(record, _base_bits(record))),
-        (Setting("guide"), np.array(record.guide_bits, np.float64)),
+    base_bits = _base_bits(record)
+    priced: list[_Priced] = [
+        (Setting("base"), _by_example(record, base_bits), _floored(base_bits)),
+        (Setting("guide"), np.array(record.guide_bits, np.float64), math.nan),
     ]
     for name, method in METHODS.items():
         if method.trigger == "uncertain":
             priced += _priced_rule(name, table, priors)
         elif method.trigger == "always":
-            priced.append((Setting(name), bits_by_example(record, BlendSettings(method=name))))
-    settings = tuple(setting for setting, _ in priced)
-    consultations, tokens, seconds = _work(record, costs, settings, first)
-    return Prices(settings, np.array([bits for _, bits in priced]), consultations, tokens, seconds, priors)
+            bits = -log2_probabilities(record, BlendSettings(method=name))
+            priced.append((Setting(name), _by_example(record, bits), _floored(bits)))
+    settings, bits_of, floored = zip(*priced, strict=True)
+    work = _work(record, costs, settings, first)
+    return Prices(settings, np.array(bits_of), *work, np.array(floored, np.float64), priors)
+
+
+_Priced = tuple[Setting, Floats, float]
+"""A setting, its bits, float64[e], and the share of its positions at the floor."""
+
+
+def _floored(bits: Floats) -> float:
+    return float((bits >= _FLOOR_BITS).mean()) if len(bits) else 0.0
 
 
 def _work(
     record: Record, costs: Costs, settings: tuple[Setting, ...], first: Integers
 ) -> tuple[Floats, Floats, Floats]:
-    """Consultations, tokens written and seconds, float64[s] each. All three depend on the trigger alone."""
-    asked = {gamma: np.flatnonzero(first <= k) for k, gamma in enumerate(GAMMAS)}
-    ever = np.flatnonzero(record.consultable)
-    n, guide_tokens = len(record), float(record.guide_tokens.sum())
+    """Consultations, tokens written and seconds, float64[s, e]. All three depend on the trigger alone."""
+    n, nothing = _counted(record, record.example), np.zeros(record.examples)
+    guide_tokens = record.guide_tokens.astype(np.float64)
     step_s = n * (costs.base_s + costs.base_only_s)
-    guide_s = guide_tokens * (float(costs.guide_seconds(1)) + costs.base_only_s)
-    by_trigger: dict[tuple[str, float | None], tuple[float, float, float]] = {
-        ("base", None): (0.0, n, step_s),
-        ("guide", None): (0.0, guide_tokens, guide_s),
-        ("", None): (len(ever), n, step_s + _consultation_seconds(record, costs, ever)),
+    guide_s = guide_tokens * (float(costs.guide_seconds(1)) + costs.guide_only_s)
+
+    def blended(places: Integers) -> tuple[Floats, Floats, Floats]:
+        asked = _counted(record, record.example[places])
+        return asked, n, step_s + _consultation_seconds(record, costs, places)
+
+    by_trigger: dict[tuple[str, float | None], tuple[Floats, Floats, Floats]] = {
+        ("base", None): (nothing, n, step_s),
+        ("guide", None): (nothing, guide_tokens, guide_s),
+        ("", None): blended(np.flatnonzero(record.consultable)),
     }
-    for gamma, where in asked.items():
-        by_trigger["", gamma] = (len(where), n, step_s + _consultation_seconds(record, costs, where))
+    for k, gamma in enumerate(GAMMAS):
+        by_trigger["", gamma] = blended(np.flatnonzero(first <= k))
     work = np.array(
         [by_trigger[s.method if s.method in ("base", "guide") else "", s.gamma] for s in settings], np.float64
     )
     return work[:, 0], work[:, 1], work[:, 2]
+
+
+def _counted(record: Record, examples: npt.NDArray[np.int32]) -> Floats:
+    """float64[e]: how often each example is among these."""
+    return np.bincount(examples, minlength=record.examples).astype(np.float64)
 
 
 def _first_gamma(record: Record) -> Integers:
@@ -249,51 +271,57 @@ def _first_gamma(record: Record) -> Integers:
 
 
 class _Table:
-    """Bits per example at every threshold, for any rule."""
+    """Bits per example and floored positions at every threshold, for any rule."""
 
     def __init__(self, record: Record, first: Integers) -> None:
         places = np.flatnonzero(first < len(GAMMAS))
         self._evidence = _Evidence.of(record, places)
         self._cell = record.example[places] * len(GAMMAS) + first[places]
         self._shape = (record.examples, len(GAMMAS))
+        self._first = first[places]
         bits = _base_bits(record)
         self._without = bits[places]
         self._base = _by_example(record, bits)
+        self._positions = max(1, len(bits))
+        self._base_floored = float((bits >= _FLOOR_BITS).sum())
 
-    def bits(self, settings: BlendSettings) -> Floats:
-        """float64[gammas, e], whatever `settings.gamma` says."""
-        saved = self._evidence.bits(settings) - self._without
-        cells = np.bincount(self._cell, saved, minlength=self._shape[0] * self._shape[1])
-        return np.asarray(self._base + cells.reshape(self._shape).cumsum(axis=1).T)
+    def priced(self, settings: BlendSettings) -> tuple[Floats, Floats]:
+        """Bits float64[gammas, e] and floored shares float64[gammas], whatever `settings.gamma` says."""
+        bits = self._evidence.bits(settings)
+        cells = np.bincount(self._cell, bits - self._without, minlength=self._shape[0] * self._shape[1])
+        more = (bits >= _FLOOR_BITS).astype(np.float64) - (self._without >= _FLOOR_BITS)
+        floored = self._base_floored + np.bincount(self._first, more, minlength=len(GAMMAS)).cumsum()
+        by_gamma = np.asarray(self._base + cells.reshape(self._shape).cumsum(axis=1).T)
+        return by_gamma, floored / self._positions
 
 
-def _priced_rule(name: str, table: _Table, priors: tuple[float, ...]) -> list[tuple[Setting, Floats]]:
-    """The settings of one rule, each with its bits, float64[e]."""
+def _priced_rule(name: str, table: _Table, priors: tuple[float, ...]) -> list[_Priced]:
+    """The settings of one rule, each with its figures."""
     if name == "tuned":
-        tables = {b: table.bits(BlendSettings(method=name, prior=b)) for b in set(priors)}
+        tables = {b: table.priced(BlendSettings(method=name, prior=b)) for b in set(priors)}
         return [
-            (Setting(name, gamma, prior=b), tables[b][k])
+            (Setting(name, gamma, prior=b), tables[b][0][k], float(tables[b][1][k]))
             for k, (gamma, b) in enumerate(zip(GAMMAS, priors, strict=True))
         ]
     found = []
     for alpha in FIXED_ALPHAS if name == "fixed" else (None,):
-        bits = table.bits(Setting(name, alpha=alpha).blend_settings())
-        found += [(Setting(name, gamma, alpha), bits[k]) for k, gamma in enumerate(GAMMAS)]
+        bits, floored = table.priced(Setting(name, alpha=alpha).blend_settings())
+        found += [(Setting(name, gamma, alpha), bits[k], float(floored[k])) for k, gamma in enumerate(GAMMAS)]
     return found
 
 
-def _consultation_seconds(record: Record, costs: Costs, places: Integers) -> float:
-    """Seconds of consulting the guide at these positions, in rising order.
+def _consultation_seconds(record: Record, costs: Costs, places: Integers) -> Floats:
+    """float64[e]: seconds of consulting the guide at these positions, in rising order.
 
     Each time it catches up on its tokens since the last time in that response, and decodes at least one.
     """
     if not len(places):
-        return 0.0
-    lengths = record.guide_length[places].astype(np.float64)
-    same = record.example[places[1:]] == record.example[places[:-1]]
+        return np.zeros(record.examples)
+    examples, lengths = record.example[places], record.guide_length[places].astype(np.float64)
     new = np.diff(lengths, prepend=0.0)
-    new[1:] = np.where(same, new[1:], lengths[1:])
-    return float(costs.guide_seconds(np.maximum(new, 1.0)).sum()) + len(places) * costs.blend_s
+    new[1:] = np.where(examples[1:] == examples[:-1], new[1:], lengths[1:])
+    seconds = costs.guide_seconds(np.maximum(new, 1.0)) + costs.blend_s
+    return np.asarray(np.bincount(examples, seconds, minlength=record.examples))
 
 
 # The pair prior
@@ -337,59 +365,3 @@ def _refined(evidence: _Evidence, grid: Floats, spent: Floats, rest: float) -> f
     b = round(float(found.x if found.fun < spent[best] else grid[best]), 2)
     unshifted = float(spent[np.flatnonzero(grid == 0)[0]])
     return 0.0 if unshifted <= bits(b) * (1 + PRIOR_WORTH) else b
-
-
-# Figures of the grid
-
-
-def rows(prices: Prices, record: Record, held_out: Integers, counts: Floats) -> list[dict[str, Any]]:
-    """A dictionary for each setting, ready for JSON: what it is, what it costs, and whether none beats it.
-
-    counts: float64[r, e] of `resample_counts` over all examples, for the intervals of bits per byte. What is
-    undefined is None: an interval over fewer than two examples is [None, None].
-    """
-    sizes = record.bytes.astype(np.float64)
-    per_byte = _over(prices.bits.sum(axis=1), sizes.sum())
-    held = _over(prices.bits[:, held_out].sum(axis=1), sizes[held_out].sum())
-    low, high = intervals(ratios(prices.bits, sizes, counts))
-    if record.examples < 2:
-        low, high = np.full_like(low, np.nan), np.full_like(high, np.nan)
-    tokens_s = _over(prices.tokens, prices.seconds)
-    bytes_s = _over(np.full_like(prices.seconds, sizes.sum()), prices.seconds)
-    rates = _over(prices.consultations, float(len(record)))
-    front = pareto_front(per_byte, bytes_s)
-    return [
-        each.as_dict()
-        | {
-            "bits_per_byte": _known(per_byte[k]),
-            "interval": [_known(low[k]), _known(high[k])],
-            "held_out_bits_per_byte": _known(held[k]),
-            "intervention_rate": _known(rates[k]),
-            "tokens_per_second": _known(tokens_s[k]),
-            "bytes_per_second": _known(bytes_s[k]),
-            "pareto": bool(front[k]),
-        }
-        for k, each in enumerate(prices.settings)
-    ]
-
-
-def pareto_front(bits_per_byte: Floats, bytes_per_second: Floats) -> Truths:
-    """bool[s]: settings that no other beats in bits and in speed; of equal ones the first. NaN never is."""
-    bits, speed = np.asarray(bits_per_byte, np.float64), np.asarray(bytes_per_second, np.float64)
-    front = np.zeros(len(bits), np.bool_)
-    known = np.flatnonzero(np.isfinite(bits) & np.isfinite(speed))
-    order = known[np.lexsort((known, -speed[known], bits[known]))]
-    fastest = np.maximum.accumulate(np.concatenate([[-math.inf], speed[order]]))
-    front[order] = speed[order] > fastest[:-1]
-    return front
-
-
-def _over(above: Floats, below: float | Floats) -> Floats:
-    """NaN where there is nothing to divide by."""
-    return np.asarray(
-        np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
-    )
-
-
-def _known(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
