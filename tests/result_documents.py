@@ -17,8 +17,8 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>`|*{{7*
 """A name that tries everything: HTML, Markdown, Jinja, Plotly, terminals, direction."""
 
 
-def setting(method: str, gamma: float | None, bits: float, rate: float, **more: Any) -> Document:
-    speed = 44.0 / (1 + 0.9 * rate)
+def setting(method: str, gamma: float | None, bits: float, rate: float | None, **more: Any) -> Document:
+    speed = 44.0 / (1 + 0.9 * (rate or 0.0))
     return {
         "method": method,
         "gamma": gamma,
@@ -26,10 +26,15 @@ def setting(method: str, gamma: float | None, bits: float, rate: float, **more: 
         "prior": None,
         "bits_per_byte": round(bits, 6),
         "interval": [round(bits - 0.021, 6), round(bits + 0.021, 6)],
+        "fitting_bits_per_byte": round(bits - 0.003, 6),
         "held_out_bits_per_byte": round(bits + 0.004, 6),
-        "intervention_rate": round(rate, 6),
+        "held_out_interval": [round(bits - 0.026, 6), round(bits + 0.034, 6)],
+        "intervention_rate": None if rate is None else round(rate, 6),
+        "intervention_rate_interval": [None, None] if rate is None else [rate * 0.9, rate * 1.1],
         "tokens_per_second": round(speed, 4),
+        "tokens_per_second_interval": [round(speed - 0.6, 4), round(speed + 0.7, 4)],
         "bytes_per_second": round(speed * 4.2, 4),
+        "floored": None if rate is None else 0.0123 if method == "nudge" else 0.0,
         "pareto": False,
     } | more
 
@@ -43,7 +48,7 @@ _DEPTH = {
 def _settings() -> list[Document]:
     found = [
         setting("base", None, 0.859, 0.0),
-        setting("guide", None, 0.869, 1.0, tokens_per_second=71.0, bytes_per_second=241.0),
+        setting("guide", None, 0.869, None, tokens_per_second=71.0, bytes_per_second=241.0),
     ]
     for method in METHODS:
         depth = _DEPTH.get(method)

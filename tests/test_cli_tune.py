@@ -95,7 +95,7 @@ def steady(document: dict[str, Any]) -> dict[str, Any]:
         kept["recommendation"]["setting"],
         *kept["settings"],
     ):
-        for name in ("tokens_per_second", "bytes_per_second", "pareto"):
+        for name in ("tokens_per_second", "tokens_per_second_interval", "bytes_per_second", "pareto"):
             row.pop(name, None)
     return dict(kept)
 
@@ -114,8 +114,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 SETTING = {
-    "method", "gamma", "alpha", "prior", "bits_per_byte", "interval", "held_out_bits_per_byte",
-    "intervention_rate", "tokens_per_second", "bytes_per_second", "pareto",
+    "method", "gamma", "alpha", "prior", "bits_per_byte", "interval", "fitting_bits_per_byte",
+    "held_out_bits_per_byte", "held_out_interval", "intervention_rate", "intervention_rate_interval",
+    "tokens_per_second", "tokens_per_second_interval", "bytes_per_second", "floored", "pareto",
 }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from blendin_local.reports.markdown import compare_markdown, tune_markdown
 from blendin_local.reports.plots import colour_of, script
 from blendin_local.reports.terminal import print_compare, print_tune
 from blendin_local.reports.terminal_plot import round_ticks
+from blendin_local.reports.tune_tables import all_settings, interesting
 from blendin_local.reports.verdicts import verdicts
 from blendin_local.reports.words import (
     EXPLAINED,
@@ -229,6 +230,37 @@ def test_a_tune_page_draws_every_setting() -> None:
     first = next(each for each in document["settings"] if each["method"] == "blendin")
     assert bars["array"][0] == pytest.approx(first["interval"][1] - first["bits_per_byte"])
     assert bars["arrayminus"][0] == pytest.approx(first["bits_per_byte"] - first["interval"][0])
+
+
+def test_the_best_of_a_method_is_that_of_the_fitting_half() -> None:
+    """Its held-out figure would flatter it, had the other half a part in picking the row."""
+
+    def disagree(document: Document) -> None:
+        for each in document["settings"]:
+            if each["method"] == "nudge":
+                each["fitting_bits_per_byte"] = 0.5 + abs(each["gamma"] - 0.2)
+                each["bits_per_byte"] = 0.5 + abs(each["gamma"] - 0.9)
+
+    rows = [row.cells[0] for row in interesting(tuned(disagree)).rows]
+    assert [name for name in rows if name.startswith("nudge")] == ["nudge γ 0.20"]
+
+
+def test_every_setting_has_its_intervals_and_its_floor() -> None:
+    table = all_settings(tune_document())
+    titles = [column.title for column in table.columns]
+    shown = {row.cells[0]: dict(zip(titles, row.cells, strict=True)) for row in table.rows}
+    nudge = shown["nudge γ 1.00"]
+    assert (nudge["held-out 95%"], nudge["at the floor"]) == ("0.823 to 0.883", "1.23%")
+    assert (nudge["interventions"], nudge["interventions 95%"]) == ("100.0%", "90.0% to 110.0%")
+    assert nudge["tokens/s 95%"] == "22.6 to 23.9"
+    assert EXPLAINED["at the floor"] in Page(tune_page(tune_document())).text
+    # The guide alone asks nobody, and has no positions of the base.
+    assert [shown["guide"][name] for name in ("interventions", "interventions 95%", "at the floor")] == [
+        "–"
+    ] * 3
+    plotted = Page(tune_page(tune_document())).data("figures")[0]["data"]
+    hovers = {trace["name"]: trace["hovertext"][0] for trace in plotted if "hovertext" in trace}
+    assert "intervention rate" not in hovers["guide"] and "intervention rate" in hovers["base"]
 
 
 def test_the_fitted_points_lie_where_the_curve_puts_them() -> None:

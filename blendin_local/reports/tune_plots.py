@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from blendin_local.reports.plots import ROLE_COLOURS, Plot, colour_of, errors, hover, plot, shown
-from blendin_local.reports.tune_tables import recommended, settings_of
+from blendin_local.reports.tune_tables import fitting_bits, recommended, settings_of
 from blendin_local.reports.words import Document, interval, number, percent, same_setting, setting_name
 
 __all__ = ["tune_plots"]
@@ -42,12 +42,24 @@ def _hover(setting: Document) -> str:
         setting_name(setting),
         bits_per_byte=number(setting.get("bits_per_byte")),
         interval=interval(setting.get("interval")),
-        intervention_rate=percent(setting.get("intervention_rate")),
+        **_rate(setting),
         **{
             "tokens/s": number(setting.get("tokens_per_second"), 1),
             "bytes/s": number(setting.get("bytes_per_second"), 0),
         },
     )
+
+
+def _rate(setting: Document) -> dict[str, str]:
+    """How often the guide is asked; the guide alone has nobody to ask."""
+    rate = setting.get("intervention_rate")
+    return {} if rate is None else {"intervention_rate": percent(rate)}
+
+
+def _axes(across: str) -> dict[str, Any]:
+    """The layout of a plot of bits per byte over something."""
+    titles = {"xaxis": across, "yaxis": "bits per byte (lower is better)"}
+    return {axis: {"title": {"text": title}, "automargin": True} for axis, title in titles.items()}
 
 
 # Quality against speed
@@ -83,15 +95,12 @@ def _speed(result: Document) -> Plot | None:
     chosen = recommended(result)
     listed = [each for found in methods.values() for each in found if same_setting(each, chosen)]
     traces += [_ring(each) for each in listed[:1]]
-    layout = {
-        "xaxis": {"title": {"text": "bytes per second (higher is better)"}, "automargin": True},
-        "yaxis": {"title": {"text": "bits per byte (lower is better)"}, "automargin": True},
-    }
     caption = (
         "Every setting: the lower and the further right, the better. The line joins those that none beats in "
         "both. The ring is the recommended one. Names in the legend switch methods on and off."
     )
     explained = ("bits per byte", "bytes/s", "Pareto front")
+    layout = _axes("bytes per second (higher is better)")
     return plot("Quality against speed", caption, traces, layout, height=520, explained=explained)
 
 
@@ -146,7 +155,7 @@ def _over_gamma(result: Document) -> Plot | None:
     traces = [_level(method, setting, lines) for method, setting in across.items()]
     best_alpha = min(
         (key for key in lines if key[1] is not None),
-        key=lambda key: min(each["bits_per_byte"] for each in lines[key]),
+        key=lambda key: min(fitting_bits(each) for each in lines[key]),
         default=None,
     )
     alphas = [key for key in lines if key[1] is not None]
@@ -155,16 +164,12 @@ def _over_gamma(result: Document) -> Plot | None:
         hidden = key in alphas and key != best_alpha
         bold = chosen is not None and (chosen.get("method"), chosen.get("alpha")) == key
         traces.append(_line(key, listed, colour_of(key[0], place), dash=dash, hidden=hidden, bold=bold))
-    layout = {
-        "xaxis": {"title": {"text": "threshold γ"}, "automargin": True},
-        "yaxis": {"title": {"text": "bits per byte (lower is better)"}, "automargin": True},
-    }
     caption = (
         "How each method fares as the guide is asked more often: at γ = 0 never, at γ = 1 at every step. "
         "Bars are 95% intervals. Lines of other α of the method fixed can be switched on in the legend."
     )
     more: dict[str, Any] = {"height": 540, "explained": ("bits per byte", "95% interval"), "intervals": True}
-    return plot("Bits per byte over the threshold", caption, traces, layout, **more)
+    return plot("Bits per byte over the threshold", caption, traces, _axes("threshold γ"), **more)
 
 
 def _level(method: str, setting: Document, lines: dict[tuple[str, Any], list[Document]]) -> dict[str, Any]:

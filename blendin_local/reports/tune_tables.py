@@ -23,6 +23,7 @@ __all__ = [
     "calibration_line",
     "calibration_table",
     "facts",
+    "fitting_bits",
     "interesting",
     "settings_of",
     "uncertain_lines",
@@ -34,15 +35,19 @@ _COLUMNS = (
     Column("bits per byte"),
     Column("95% interval", rank=3),
     Column("held-out", rank=2),
+    Column("held-out 95%", rank=7),
     Column("against best single", rank=4),
     Column("interventions"),
+    Column("interventions 95%", rank=9),
     Column("tokens/s"),
+    Column("tokens/s 95%", rank=8),
     Column("bytes/s", rank=5),
+    Column("at the floor", rank=10),
     Column("front", right=False, rank=6),
 )
 _EXPLAINED = (
     "bits per byte", "95% interval", "held-out", "intervention rate", "tokens/s", "bytes/s", "Pareto front",
-    "pair prior",
+    "pair prior", "at the floor",
 )  # fmt: skip
 
 
@@ -50,6 +55,7 @@ def settings_of(result: Document) -> list[Document]:
     """Every priced setting; base and guide alone come first, made from their own figures if need be."""
     listed: list[Document] = list(result.get("settings") or [])
     named = {setting.get("method") for setting in listed}
+    # The guide alone asks nobody: a rate of interventions has no meaning there.
     for role, rate in (("base", 0.0), ("guide", None)):
         figures = result.get(role)
         if role not in named and figures:
@@ -66,12 +72,15 @@ def recommended(result: Document) -> Document | None:
 
 
 def interesting(result: Document) -> Table:
-    """Base and guide alone, and of every method its best setting; the recommended one is among them."""
+    """Base and guide alone, and of every method its best setting; the recommended one is among them.
+
+    Best by the fitting half: its figures on the other half are then no better than they are.
+    """
     chosen, wanted = recommended(result), result.get("best")
     best: dict[str, Document] = {}
     for setting in settings_of(result):
         method = setting.get("method", "")
-        if method not in best or _bits(setting) < _bits(best[method]):
+        if method not in best or fitting_bits(setting) < fitting_bits(best[method]):
             best[method] = setting
     for special in (wanted, chosen):
         if special:
@@ -87,6 +96,12 @@ def interesting(result: Document) -> Table:
 
 def all_settings(result: Document) -> Table:
     return _table("Every setting", result, settings_of(result))
+
+
+def fitting_bits(setting: Document) -> float:
+    """What a setting is chosen by: its bits per byte on the half of the examples that chooses."""
+    value = setting.get("fitting_bits_per_byte")
+    return _bits(setting) if value is None else float(value)
 
 
 def _bits(setting: Document) -> float:
@@ -105,10 +120,14 @@ def _table(title: str, result: Document, settings: list[Document]) -> Table:
             number(bits),
             interval(setting.get("interval")),
             number(setting.get("held_out_bits_per_byte")),
+            interval(setting.get("held_out_interval")),
             NOTHING if setting.get("method") in _ALONE else signed_percent(gain),
             percent(setting.get("intervention_rate")),
+            interval(setting.get("intervention_rate_interval"), 1, as_percent=True),
             number(setting.get("tokens_per_second"), 1),
+            interval(setting.get("tokens_per_second_interval"), 1),
             number(setting.get("bytes_per_second"), 0),
+            percent(setting.get("floored") or None, 2),
             "●" if setting.get("pareto") else "",
         )
         rows.append(Row(cells, _mark(setting, result)))

@@ -40,9 +40,15 @@ _MINUS = "−"
 EXPLAINED = {
     "bits per byte": "How badly a model foresaw the reference answers: −log2 of the probability that it gave "
     "to them, over their bytes. Lower is better, and models of different vocabularies can be compared by it.",
-    "95% interval": "Drawn from the same examples over and over (bootstrap): were others taken, the figure "
-    "would lie in here 19 times of 20. Where two intervals overlap much, the order may be chance.",
-    "held-out": "Measured on the half of the examples that had no part in choosing or fitting anything.",
+    "95% interval": "Drawn from the same examples over and over (bootstrap), and widened for few of them: "
+    "were others taken, the figure would lie in here about 19 times of 20. Where two intervals overlap much, "
+    "the order may be chance.",
+    "held-out": "Measured on the half of the examples that had no part in fitting or choosing. One check "
+    "does use it: a blend that it shows to be worse than a single model, beyond chance, is not recommended. "
+    "The held-out figure of the single model in its place then flatters it a little.",
+    "at the floor": "Share of positions at which the setting holds the reference's token all but impossible. "
+    "Such a position is counted with 40 bits, where infinitely many would be due: of two settings with like "
+    "bits the one with fewer is better. Of the guide alone it is not known.",
     "gain": "Relative: how many fewer bits per byte than the better single model need, on held-out examples.",
     "intervention rate": FIGURES["intervention rate"],
     "changed-token rate": FIGURES["changed-token rate"],
