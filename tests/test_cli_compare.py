@@ -94,7 +94,7 @@ def test_the_document_has_what_is_promised(pair: list[str], made: list[str], fol
     )
     assert found.keys() == {
         "arms", "tasks", "cells", "fidelity", "across", "disagreements", "seed", "limit", "max_tokens",
-        "versions", "seconds",
+        "hint_level", "versions", "seconds",
     }  # fmt: skip
     assert [arm["name"] for arm in found["arms"]] == ["base", "guide", "base+guide nudge γ=0.4"]
     assert [arm["kind"] for arm in found["arms"]] == ["base", "guide", "pair"]
@@ -163,10 +163,53 @@ def test_files_are_written(pair: list[str], made: list[str], tmp_path: Path) -> 
     assert len(answers) == 15 and {"task", "item", "arm", "prompt", "reply", "value"} <= answers[0].keys()
 
 
-def test_two_quantizations_on_a_text(folder: Path) -> None:
+def test_figures_on_a_text_stand_beside_the_table_of_tasks(
+    folder: Path, made: list[str], tmp_path: Path
+) -> None:
+    models = ["--model", str(folder / "base.gguf"), "--model", str(folder / "guide.gguf")]
+    text = ["--text", str(folder / "text.txt"), "--text-ctx", "32", "--chunks", "2"]
+    assert run(*models, *text, *made, "--csv", str(tmp_path / "t.csv")).exit_code == 0
+    rows, figures = (
+        list(csv.DictReader((tmp_path / name).read_text("utf-8").splitlines()))
+        for name in ("t.csv", "t.fidelity.csv")
+    )
+    assert [row["arm"] for row in rows] == ["base", "guide"] and rows[1][
+        "against_reference_test"
+    ] == "McNemar"
+    assert [row["model"] for row in figures] == ["base", "guide"]
+    # Of two vocabularies over the same bytes.
+    assert figures[0]["bytes"] == figures[1]["bytes"] != ""
+
+
+def test_no_result_is_written_over_what_is_read_or_another_result(
+    folder: Path, made: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blendin_local.compare.loading.load_models", lambda *given: pytest.fail("loaded"))
+    for name in ("base.gguf", "text.txt", "made.jsonl"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "plan.toml").write_text(
+        "[run]\ntext = 'text.txt'\n[[tasks]]\nname = 'custom'\ndata = 'made.jsonl'\n"
+        "[[arms]]\nmodel = 'base.gguf'\n".replace("base.gguf", str(tmp_path / "base.gguf"))
+    )
+    plan = str(tmp_path / "plan.toml")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "base.gguf")
+    for name in ("plan.toml", "text.txt", "made.jsonl", "base.gguf", "link.csv"):
+        with pytest.raises(EvaluationError, match="is read by this command: name another file"):
+            run(plan, "--csv", str(tmp_path / name))
+    twice = ["--markdown", str(tmp_path / "t.x"), "--answers", str(tmp_path / "." / "t.x")]
+    with pytest.raises(EvaluationError, match=r"--answers .* is where --markdown goes already"):
+        run(plan, *twice)
+    beside = ["--csv", str(tmp_path / "t.csv"), "--markdown", str(tmp_path / "t.fidelity.csv")]
+    with pytest.raises(EvaluationError, match=r"--csv, for the text, .* is where --markdown goes already"):
+        run(plan, *beside)
+
+
+def test_two_quantizations_on_a_text(folder: Path, tmp_path: Path) -> None:
     models = ["--model", str(folder / "base.gguf"), "--model", str(folder / "other.gguf")]
     text = ["--text", str(folder / "text.txt"), "--text-ctx", "32", "--chunks", "2", "--threads", "1"]
-    found = document(*models, *text)
+    found = document(*models, *text, "--csv", str(tmp_path / "t.csv"))
+    rows = list(csv.DictReader((tmp_path / "t.csv").read_text("utf-8").splitlines()))
+    assert [row["model"] for row in rows] == ["base", "other"] and not (tmp_path / "t.fidelity.csv").exists()
     assert [row["model"] for row in found["fidelity"]] == ["base", "other"]
     assert found["fidelity"][1]["kld"]["mean"] > 0 and found["cells"] == []
     other = document(*models, *text, "--reference", "other")
@@ -258,6 +301,11 @@ def test_a_system_prompt_in_place_of_the_tasks(folder: Path, pair: list[str]) ->
         (["MADE", "--csv", "none/t.csv"], "there is no folder none"),
         (["MADE", "--json", "--read"], "--read prints answers to be read"),
         (["--text", "none.txt"], "The text none.txt cannot be read"),
+        (["MADE", "--reference", "x"], "--reference belongs to a text, and there is none"),
+        (["MADE", "--chunks", "2"], "--chunks belongs to a text"),
+        (["MADE", "--text-ctx", "64"], "--text-ctx belongs to a text"),
+        (["MADE", "--model", ""], "--model is empty"),
+        (["MADE", "--pair", ""], "--pair is empty"),
         (["plan.toml"], "The plan plan.toml cannot be read"),
     ],
 )
@@ -339,6 +387,9 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
     signal.signal(signal.SIGINT, before)
     assert result.exit_code == 130 and result.stdout == ""
     assert "the same command goes on from there" in result.stderr
+    with monkeypatch.context() as patch:
+        patch.setattr("blendin_local.compare.comparison.compare", interrupted)
+        assert "the same command without --fresh goes on" in run(*pair, *made, "--fresh").stderr
     again: list[str] = []
     monkeypatch.setattr(
         running.Answers, "keep_answer", lambda self, key, answer: again.append(key) or keep(self, key, answer)
@@ -371,6 +422,10 @@ def test_killed_twice_and_resumed_gives_the_same_table(
     assert 4 <= kept_answers(cache) < 15
     monkeypatch.setenv("BLENDIN_CACHE_DIR", str(cache))
     assert steady(document(*arguments)) == steady(undisturbed)
+
+
+def interrupted(*given: Any, **more: Any) -> Any:
+    raise KeyboardInterrupt
 
 
 def kept_answers(cache: Path) -> int:

@@ -205,7 +205,7 @@ def test_what_cannot_be_read_counts_as_missing(answers: Answers) -> None:
 
 def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "answers.db").write_bytes(b"no database " * 100)
-    with pytest.raises(EvaluationError, match=r"answers\.db, cannot be used .*: move it away"):
+    with pytest.raises(EvaluationError, match=r"results, .*answers\.db, cannot be used .*: move it away"):
         Answers(tmp_path / "answers.db")
     (tmp_path / "file").write_text("x")
     with pytest.raises(EvaluationError, match="cannot be kept in"):

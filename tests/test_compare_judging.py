@@ -73,6 +73,21 @@ def test_an_unreadable_judgement_is_no_score(answers: Answers) -> None:
     assert (score.value, score.note) == (None, "the judgement could not be read")
 
 
+def test_an_unreadable_judgement_is_asked_again(answers: Answers) -> None:
+    judge = Told("I would rather not say.", JUDGED)
+    score = kept(answers, judge).score
+    assert [score(RUN, RUN.items[0], answer_of("no")).value for _ in range(3)] == [None, 5, 5]
+    assert len(judge.asked) == 2
+
+
+@pytest.mark.parametrize("found", [{"reply": "I would rather not say."}, {"reply": 3}, {"said": JUDGED}])
+def test_what_cannot_be_read_any_more_is_asked_again(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch, found: Any
+) -> None:
+    monkeypatch.setattr(answers, "judgement", lambda key: found)
+    assert kept(answers, Told(JUDGED)).score(RUN, RUN.items[0], answer_of("no")).value == 5
+
+
 def test_a_failing_judge_is_not_kept(answers: Answers) -> None:
     with pytest.raises(EvaluationError):
         kept(answers, Told(EvaluationError("gone"))).score(RUN, RUN.items[0], answer_of("no"))

@@ -27,7 +27,7 @@ from blendin_local.cli.options import (
     model_options_of,
     sampling_options,
 )
-from blendin_local.cli.outputs import check_writable, write_output
+from blendin_local.cli.outputs import check_distinct, check_writable, write_output
 from blendin_local.errors import EvaluationError
 from blendin_local.inert import encodable
 
@@ -75,9 +75,8 @@ def compare(**values: Any) -> None:
             with CompareProgress(quiet=values["quiet"] or False) as progress:
                 found = _found(values, answers, progress)
         except KeyboardInterrupt:
-            click.echo(
-                "Stopped: what was finished is kept, and the same command goes on from there.", err=True
-            )
+            again = "the same command without --fresh" if values["fresh"] else "the same command"
+            click.echo(f"Stopped: what was finished is kept, and {again} goes on from there.", err=True)
             sys.exit(INTERRUPTED)
     for warning in _warnings(found):
         click.secho(warning, err=True, fg="yellow")
@@ -110,7 +109,7 @@ def _checked(
     """Everything that was typed or planned, read and checked; what takes longest comes last."""
     from blendin_local.catalogue import load_catalogue
     from blendin_local.cli.compare_wishes import arm_wishes, run_settings, task_wishes
-    from blendin_local.compare.answers import file_digest
+    from blendin_local.compare.answers import file_digest, model_files
     from blendin_local.compare.arms import find_model, make_arms
     from blendin_local.compare.comparison import Comparison, draw_tasks
     from blendin_local.compare.judging import make_judge
@@ -125,6 +124,8 @@ def _checked(
     usual = "" if plan.arms else preferences.chat.pair
     wishes = [*plan.arms, *arm_wishes(values, formats, usual)]
     tasks = [*plan.tasks, *task_wishes(values["tasks"], values["data"], values["datasets"])]
+    outputs = _outputs(values, several=bool(tasks and settings.text))
+    check_distinct(outputs, [values["plan"], settings.text, answers.path, *(task.data for task in tasks)])
     runs = draw_tasks(tasks, settings)
     text = _read_text(settings.text) if settings.text else b""
 
@@ -134,7 +135,9 @@ def _checked(
     judge = make_judge(settings, runs, answers, load, options, partial(find_model, catalogue, identify))
     with flags_named():
         arms = make_arms(wishes, catalogue, identify)
-    return Comparison.of(arms, runs, settings, options, text), judge
+    models = (model.header.path for arm in arms for model in arm.models)
+    check_distinct(outputs, [part for path in models for part in model_files(path)])
+    return Comparison.of(arms, runs, settings, options, text, preferences.chat.hint_rate), judge
 
 
 def _loader(progress: CompareProgress) -> Load:
@@ -189,6 +192,20 @@ def _check_outputs(values: Mapping[str, Any]) -> None:
         check_available()
 
 
+def _outputs(values: Mapping[str, Any], *, several: bool) -> dict[str, Path]:
+    """What will be written, by flag; several: answers to tasks as well as figures on a text."""
+    outputs = {flag: Path(values[name]) for name, flag in _OUTPUTS.items() if values[name] is not None}
+    if several and "--csv" in outputs:
+        outputs["--csv, for the text,"] = _beside(outputs["--csv"])
+        check_writable("--csv, for the text,", _beside(outputs["--csv"]))
+    return outputs
+
+
+def _beside(table: Path) -> Path:
+    """Where figures on a text go, which would not fit into the table of tasks."""
+    return table.with_name(f"{table.stem}.fidelity.csv")
+
+
 def _write(found: Found, values: Mapping[str, Any]) -> None:
     """The files that were asked for."""
     from blendin_local.report import to_json
@@ -215,6 +232,10 @@ def _write(found: Found, values: Mapping[str, Any]) -> None:
     for name, make in made.items():
         if values[name] is not None:
             write_output(Path(values[name]), make())
+    if values["csv_file"] is not None and found.document["cells"] and found.document["fidelity"]:
+        from blendin_local.reports.csv_table import fidelity_csv
+
+        write_output(_beside(Path(values["csv_file"])), fidelity_csv(found.document))
 
 
 def _warnings(found: Found) -> Iterator[str]:

@@ -106,7 +106,8 @@ _FILE = click.Path(dir_okay=False)
 
 output_options = _decorate(
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables."),
-    click.option("--csv", "csv_file", type=_FILE, metavar="FILE", help="Write the table as CSV too."),
+    click.option("--csv", "csv_file", type=_FILE, metavar="FILE", help="Write the table as CSV too; "
+                 "with tasks and a --text the figures on the text go beside it (FILE's name.fidelity.csv)."),
     click.option("--markdown", "markdown_file", type=_FILE, metavar="FILE", help="Write tables as Markdown."),
     click.option("--report", "report_file", type=_FILE, metavar="FILE",
                  help="Write a page with plots that needs no network (needs the extra 'report')."),

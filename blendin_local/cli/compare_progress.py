@@ -1,10 +1,11 @@
-"""How far a comparison is, on stderr: a bar where that is a terminal, else a line for each arm."""
+"""How far a comparison is, on stderr: a bar where that is a terminal, else lines, not many of them."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 
 import click
@@ -20,6 +21,8 @@ __all__ = ["CompareProgress", "duration"]
 
 _LARGE = 1 << 28
 """Files smaller than this are hashed before anybody could read a message about it."""
+_EVERY_S = 15.0
+"""Where there is no bar, what takes long is heard of so often."""
 
 
 class CompareProgress(Watcher):
@@ -38,7 +41,11 @@ class CompareProgress(Watcher):
             disable=not self._seen,
         )
         self._line: TaskID | None = None
+        # For logs: when something was said last, and of what the beginning was.
+        self._said_s = monotonic()
         self._said = ""
+        # The step under way: its name, when it began, and how much of it was done then.
+        self._step, self._began_s, self._first = "", 0.0, 0
 
     def __enter__(self) -> CompareProgress:
         self._bar.start()
@@ -51,18 +58,27 @@ class CompareProgress(Watcher):
 
     def arm(self, progress: ArmProgress) -> None:
         eta = "" if progress.eta_s is None else f"{duration(progress.eta_s)} left for this arm"
-        self._show(f"{progress.arm} · {progress.task}", progress.done, progress.total, eta)
         if progress.done == progress.total and progress.eta_s is not None:
             self._say(f"{progress.arm}: {progress.total} questions answered")
+        self._show(f"{progress.arm} · {progress.task}", progress.done, progress.total, eta)
 
     def step(self, what: str, done: int, total: int) -> None:
-        self._show(what, done, total, "")
         self._say(what)
+        self._show(what, done, total, self._left(what, done, total))
+
+    def _left(self, what: str, done: int, total: int) -> str:
+        """How long the rest of a step will take at its pace so far."""
+        now = monotonic()
+        if what != self._step or done < self._first:
+            self._step, self._began_s, self._first = what, now, done
+        if done == self._first:
+            return ""
+        return f"{duration((now - self._began_s) / (done - self._first) * (total - done))} left"
 
     def hashing(self, path: Path, done: int, size: int) -> None:
         """A model file is read through to know it again."""
         if size >= _LARGE:
-            self._show(f"reading {path.name} through", done >> 20, size >> 20, "MB; once for each file")
+            self._show(f"reading {path.name} through (MB)", done >> 20, size >> 20, "once for each file")
 
     def loading(self, name: str) -> Callable[[str, float], None]:
         """What is told how far a load is."""
@@ -70,6 +86,8 @@ class CompareProgress(Watcher):
 
     def _show(self, text: str, done: int, total: int, eta: str) -> None:
         if not self._seen:
+            if monotonic() - self._said_s >= _EVERY_S:
+                self._write(f"{text}: {done} of {total}{', ' if eta else ''}{eta}")
             return
         description = inert(text).replace("\n", " ")
         if self._line is None:
@@ -79,9 +97,14 @@ class CompareProgress(Watcher):
 
     def _say(self, text: str) -> None:
         """A line for logs, which cannot show a bar; once for each thing."""
-        if not self._quiet and not self._seen and text != self._said:
+        if not self._seen and text != self._said:
             self._said = text
-            click.echo(inert(text), err=True)
+            self._write(text)
+
+    def _write(self, text: str) -> None:
+        self._said_s = monotonic()
+        if not self._quiet:
+            click.echo(inert(text).replace("\n", " "), err=True)
 
 
 def duration(seconds: float) -> str:

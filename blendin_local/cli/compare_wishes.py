@@ -30,6 +30,9 @@ def arm_wishes(values: Mapping[str, Any], formats: Formats, usual: str = "") -> 
     if bool(values["base"]) != bool(values["guide"]):
         given, other = ("base", "guide") if values["base"] else ("guide", "base")
         raise EvaluationError(f"--{given} needs --{other}; a model alone is --model {values[given]}.")
+    flags = {"pairs": "--pair", "models": "--model"}
+    if empty := [flag for name, flag in flags.items() if "" in values[name]]:
+        raise EvaluationError(f"{empty[0]} is empty: name one, or leave it out.")
     blend = _blend(values)
     sampling = {name: (value,) for name, value in _given(SamplingSettings, values).items()}
     common: dict[str, Any] = {
@@ -101,7 +104,9 @@ def task_wishes(names: Sequence[str], files: Sequence[str], datasets: bool) -> l
 
 
 def run_settings(planned: Mapping[str, Any], values: Mapping[str, Any]) -> RunSettings:
-    """What the plan says of the run, changed by what was typed."""
+    """What the plan says of the run, changed by what was typed. Raises EvaluationError where settings of a
+    text come without one.
+    """
     context = click.get_current_context()
     typed = {
         name: values[name]
@@ -110,4 +115,12 @@ def run_settings(planned: Mapping[str, Any], values: Mapping[str, Any]) -> RunSe
     }
     if isinstance(typed.get("text"), str):
         typed["text"] = Path(typed["text"])
-    return replace(RunSettings(), **{**planned, **typed})
+    settings = replace(RunSettings(), **{**planned, **typed})
+    if settings.text is None:
+        for name in ("reference", "chunks", "text_ctx"):
+            if getattr(settings, name) != getattr(RunSettings(), name):
+                flag = f"--{name.replace('_', '-')}"
+                raise EvaluationError(
+                    f"{flag} belongs to a text, and there is none: give one with --text FILE."
+                )
+    return settings

@@ -49,8 +49,9 @@ class Answer:
 
     finish_reason: as the engine names it, or "prompt too long" where the prompt alone overflows a context.
     summary, timings: figures of the reply (`Summary.as_dict`, `Timings`). counts: words, guide_words,
-    changed, uncertain. ranks, masses: of each uncertain position the rank of the guide's top token in the
-    base's distribution, and the base's probability above it. peak_memory: bytes, see `peak.PeakMemory`.
+    changed, dropped_messages (worked examples that a prompt lost to fit the context). ranks, masses: of each
+    uncertain position the rank of the guide's top token in the base's distribution, and the base's
+    probability above it. peak_memory: bytes, see `peak.PeakMemory`.
     """
 
     text: str
@@ -216,11 +217,11 @@ class Answers:
             yield
         except (sqlite3.OperationalError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise EvaluationError(f"Answers cannot be kept in {self.path}: {reason}.") from error
+            raise EvaluationError(f"Results cannot be kept in {self.path}: {reason}.") from error
         except sqlite3.Error as error:
             raise EvaluationError(
-                f"The file of kept answers, {self.path}, cannot be used ({error}): move it away, and the "
-                "comparison begins anew."
+                f"The file of kept results, {self.path}, cannot be used ({error}): move it away, and "
+                "what it kept is worked out again."
             ) from error
 
 

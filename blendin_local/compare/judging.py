@@ -1,12 +1,12 @@
 """Judgements, kept by what a judge was asked: the same question is asked once.
 
-What is kept is the judge's own reply; how it is read can be mended without asking again.
+What is kept is the judge's own reply, where it can be read: a judge that rambled may do better next time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from blendin_local.compare.answers import Answer, Answers, digest
@@ -19,10 +19,22 @@ from blendin_local.settings import ModelOptions
 from blendin_local.tasks.base import Item, Score
 from blendin_local.tasks.endpoint import OpenAiJudge
 from blendin_local.tasks.judge import GgufJudge, Judge, judged
+from blendin_local.tasks.judge_questions import question_for
 
 __all__ = ["KeptJudge", "make_judge"]
 
 _FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A judge that has spoken already."""
+
+    reply: str
+    name: str = ""
+
+    def ask(self, question: str) -> str:
+        return self.reply
 
 
 class KeptJudge:
@@ -45,22 +57,25 @@ class KeptJudge:
         self._judge: Judge | None = None
         self._pair: Pair | None = None
 
-    def ask(self, question: str) -> str:
-        """The reply to a question, kept or new. Raises EvaluationError where the judge cannot be had."""
+    def score(self, run: TaskRun, item: Item, answer: Answer) -> Score:
+        """By a reply that is kept, or a new one. Raises EvaluationError where the judge cannot be had."""
+        question = question_for(run.task, item, answer.text)
         key = digest({"format": _FORMAT, "judge": self._identity, "question": question})
-        if kept := self._answers.judgement(key):
-            return str(kept["reply"])
+        kept = (self._answers.judgement(key) or {}).get("reply")
+        if isinstance(kept, str):
+            score = judged(_Said(kept), run.task, item, answer.text)
+            if score.value is not None:
+                return score
         if self._judge is None:
             self._judge, self._pair = self._open()
-        reply = self._judge.ask(question)
-        self._answers.keep_judgement(key, {"reply": reply})
-        return reply
-
-    def score(self, run: TaskRun, item: Item, answer: Answer) -> Score:
         try:
-            return judged(self, run.task, item, answer.text)
+            reply = self._judge.ask(question)
         except PromptError:
             return Score(None, "", "the question does not fit the judge's context")
+        score = judged(_Said(reply), run.task, item, answer.text)
+        if score.value is not None:
+            self._answers.keep_judgement(key, {"reply": reply})
+        return score
 
     def close(self) -> None:
         if self._pair is not None:

@@ -86,6 +86,10 @@ class _Reader:
     def arm(self, table: dict[str, Any], where: str) -> ArmWish:
         self.known(table, ARM_KEYS, where)
         texts = {key: self.value(table, key, str, where) for key in _ARM_TEXTS if key in table}
+        if empty := [key for key in ("pair", "base", "guide", "model") if texts.get(key) == ""]:
+            raise self.wrong(where, f"{empty[0]} is empty: name one, or leave the line out")
+        if "pair" in texts and texts.keys() & {"base", "guide"}:
+            raise self.wrong(where, "pair names base and guide already: give the pair, or the two models")
         if "model" in texts and texts.keys() & {"pair", "base", "guide"}:
             raise self.wrong(where, "model is one alone, so pair, base and guide do not go with it")
         if "model" in texts and (blend := [key for key in _BLEND if key in table]):
