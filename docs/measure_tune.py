@@ -114,7 +114,7 @@ def one_by_one(pair: Pair, texts: Sequence[Text]) -> None:
     """The same record from one decode of each model for every position, both caches reused."""
     base: ScoringModel = pair.base  # type: ignore[assignment]
     guide: ScoringModel = pair.guide  # type: ignore[assignment]
-    said = Distribution(len(guide.vocabulary))
+    base_says, said = Distribution(len(base.vocabulary)), Distribution(len(guide.vocabulary))
     for text in texts:
         places = cut(pair, text)
         observer = Observer(pair.vocabulary_map, (text.base.lead, text.guide.lead), places)
@@ -124,7 +124,8 @@ def one_by_one(pair: Pair, texts: Sequence[Text]) -> None:
             shared, tail = place.branch or (place.guide_length, ())
             guide.advance({0: reuse(guide, 0, [*text.guide.tokens, *places.guide_tokens[:shared], *tail])})
             said.update(guide.logits(0))
-            observer.observe(index, base.logits(0), said)
+            base_says.update(base.logits(0))
+            observer.observe(index, base_says, said)
             read.append(token)
 
 
