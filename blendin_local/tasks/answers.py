@@ -47,6 +47,10 @@ def final_number(reply: str) -> Number | None:
             return _result(statement.text, found)
         if in_words := spelled(statement.text):
             return in_words
+    first, _, after = text.partition("\n")
+    opening = Statement(first, after, heading=True)
+    if opening.explained and (found := numbers_in(first)) and _is_answer(opening, found):
+        return found[0]
     found = numbers_in(text)
     return found[-1] if found else None
 
@@ -90,14 +94,18 @@ def final_choice(reply: str, options: Sequence[str]) -> str | None:
     names several has chosen none, and so has one that repeats the list of the options. What it denies does
     not count.
     """
-    text = plain(reply)
+    text = _QUOTED_LETTER.sub(r"\1", plain(reply))
     letters = LETTERS[: len(options)]
     for statement in statements(text):
         if found := _stated_option(statement.text, letters, options):
             return found
     text = _without_list(text, options)
-    if found := _leading_letter(text, letters) or _claimed(text, letters):
+    entries = list(_ENTRY.finditer(text))
+    walks = [entry[1] for entry in entries[:2]] == ["A", "B"]
+    if found := (None if walks else _leading_letter(text, letters)) or _claimed(text, letters):
         return found
+    if walks and entries[-1].end() == len(text):
+        return _called_right(entries)
     affirmed = _affirmed(text)
     for pattern in (rf"\b(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s*\(?([{letters}])\b", rf"\(([{letters}])\)"):
         named = set(re.findall(pattern, text))
@@ -110,6 +118,12 @@ def final_choice(reply: str, options: Sequence[str]) -> str | None:
         or _affirmed_text(last_sentence, options)
         or _affirmed_text(text, options)
     )
+
+
+def _called_right(entries: Sequence[re.Match[str]]) -> str | None:
+    """The letter of the only option that is called right where all are gone through."""
+    right = {entry[1] for entry in entries if _CALLED_RIGHT.search(_affirmed(entry[2]))}
+    return right.pop() if len(right) == 1 else None
 
 
 def _stated_option(statement: str, letters: str, options: Sequence[str]) -> str | None:
@@ -128,6 +142,7 @@ _DENIED = re.compile(
     r"[^.;,:!?\n]*?(?=[.;,:!?\n]|\bbut\b|$)",
     re.IGNORECASE,
 )
+_CALLED_RIGHT = re.compile(r"\b(?:yes|correct|right|true)\b", re.IGNORECASE)
 _HEDGE = re.compile(
     r"(?:(?:therefore|thus|so|indeed|likely|most|probably|clearly|definitely|actually|still|simply|then|but)"
     r"\b[,\s]*)+",
@@ -135,9 +150,9 @@ _HEDGE = re.compile(
 )
 _CLAIM = (
     r"\b(?:(?:it|that|this|answer|option|choice|letter)(?:\s+is|'s|\s+(?:must|would|should|has\s+to|'d)\s+be)"
-    r"|therefore|thus|so|hence|then|answer|(?:go|going|went)\s+(?:with|for)|choos(?:e|ing)|chose"
+    r"|(?:option|choice|answer|one)\b[^.!?\n]{1,60}\sis|therefore|thus|so|hence|then|answer|(?:go|going|went)\s+(?:with|for)|choos(?:e|ing)|chose"
     r"|(?:pick|select|say|guess|think|believe|prefer|conclude)(?:ed|ing)?)"
-    r"\s*[,:]?\s+(?:(?:that|it\s+is|it's|the|likely|probably|correct|most|option|choice|letter|answer)\s+)*"
+    r"\s*[,:]?\s+(?:(?:that|it\s+is|it's|the|definitely|clearly|certainly|likely|probably|correct|most|option|choice|letter|answer)\s+){0,4}"
 )
 _RIGHT = (
     r"\s+(?:is|seems|appears|looks|must\s+be|would\s+be)\s+(?:(?:to\s+be|also|most|likely|probably|clearly|indeed"
@@ -168,6 +183,7 @@ def _affirmed_text(text: str, options: Sequence[str]) -> str | None:
     return _by_text(_affirmed(text), options)
 
 
+_QUOTED_LETTER = re.compile(r"[\"']([A-Z])[\"']")
 _ENTRY = re.compile(r"^\s*\(?([A-Z])[.):]\s+(\S.*)$", re.MULTILINE)
 
 
@@ -200,7 +216,9 @@ def _leading_letter(text: str, letters: str) -> str | None:
     """The letter that is the whole text, or that it begins with as "(B)", "B." or "B)"."""
     if found := _bracketed(text, letters):
         return found
-    if match := re.match(rf"(?i:{_LEAD})([{letters}])(?:\s*[.):,]|\s*\n|\s*$)", text):
+    if match := re.match(
+        rf"(?i:{_LEAD})([{letters}])(?:\s*[.):]|\s*,(?!\s*(?:and\s|or\s)?[{letters}]\b)|\s*\n|\s*$)", text
+    ):
         return match[1]
     match = re.fullmatch(rf"([{letters.lower()}])[.):]?", text)
     return match[1].upper() if match else None
@@ -238,7 +256,7 @@ def _words(text: str) -> str:
 _POSITIVE = ("yes", "true", "plausible")
 # "isn't really plausible", "I don't think that this is true", "not yes"; not "it is not odd, so it is true"
 _VERDICT = re.compile(
-    r"(?P<denied>(?:\b(?:not|never|cannot|unlikely)|n't)\s+"
+    r"(?P<denied>(?:\b(?:not|never|cannot|unlikely|no\s+(?:evidence|proof|way|reason))|n't)\s+"
     r"(?:(?!(?:so|but|and|or|because|since|therefore|thus|hence|then|that's)\b)[\w'-]+\s+){0,5}?"
     r"(?=(?:im)?plausible|true|false|untrue)|\bnot\s+(?:an?\s+)?(?=(?:yes|no)\b))?"
     r"\b(?P<word>implausible|plausible|yes|no|untrue|true|false)\b",

@@ -16,14 +16,20 @@ from blendin_local.tasks.numerals import QUOTES, without_latex
 __all__ = ["Statement", "before_next_question", "normal", "own_part", "plain", "statements"]
 
 _NEXT_QUESTION = re.compile(
-    r"\n[\s#*_>]*(?:(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|instruction)"
+    r"\n[ \t#*_>]{0,12}(?:(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|instruction)"
     r"|Q|user|human|riddle|puzzle|example(?=\s*\d))\s*\d*[*_]*\s*:"
-    r"|\n\s*(?:<\|?(?:im_start|user|start_of_turn|start_header_id|endoftext)|\[INST\])",
+    r"|\n[ \t]{0,12}(?:<\|?(?:im_start|user|start_of_turn|start_header_id|endoftext)|\[INST\])",
     re.IGNORECASE,
 )
-_NEXT_ANSWER = re.compile(r"(?<!:)\n\s*A:(?!.*\n+\s*B\s*[:.)])")
+_NEXT_ANSWER = re.compile(r"(?<!:)\n[ \t]{0,12}A:(?!.*\n+\s*B\s*[:.)])")
 """An "A:" that no question of the reply's own and no list of options has."""
-_BEGINS_WITH_QUESTION = re.compile(r"[\s#*_>]*(?:question|problem|Q)\s*\d*[*_]*\s*:", re.IGNORECASE)
+_QUESTION = re.compile(r"[#*_>\s]{0,12}(?:question|problem|Q)\s*\d*[*_]*\s*:", re.IGNORECASE)
+_OPENING = re.compile(
+    r"(?:let['\u2019]?s|let\s+(?:us|me)|to\s+(?:solve|answer)|sure|here)\b[^\n\d.!?:]{0,100}[.!?:]*"
+    r"\n[\s#*_>]{0,12}(?=(?:question|problem)\s*\d*[*_]*\s*:)",
+    re.IGNORECASE,
+)
+"""A line such as "Let's solve the problem:", before the question of the reply itself."""
 _STATED = re.compile(
     # "to find the answer: ..." announces steps, and states nothing.
     r"(?:(?P<search>\b(?:find|get|choos|select|determin|calculat|reach|check|verify|explain)(?:e|ing)?\s+)?"
@@ -39,17 +45,21 @@ _LONGEST_STATEMENT = 400
 _BOXED = re.compile(r"\\boxed\s*\{")
 _EMPHASIS = re.compile(r"[*`]+|\b_+|_+\b")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_REASON = re.compile(r"[\s,]+(?=(?:because|since|by\s+\w+ing)\b)", re.IGNORECASE)
 _LONGEST_CLAUSE = 14
 _EXPLANATION = re.compile(
     r"\W*(?:explanation|explain|reason|because|justification|rationale|here'?s (?:how|why)|this is because"
-    r"|check|verification|verify|note|working|calculations?)\b",
+    r"|check|verification|verify|note|working|calculations?)",
     re.IGNORECASE,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """text: what is stated, to the end of its line. after: all that follows it. heading: after "Answer:"."""
+    """text: what is stated, to the end of its line. after: all that follows it.
+
+    heading: whether it stands below "Answer:", or after "is that", where more may follow than the answer.
+    """
 
     text: str
     after: str = ""
@@ -57,22 +67,36 @@ class Statement:
 
     @property
     def clause(self) -> str:
-        """The first sentence, "" if it is too long to be an answer and no more."""
-        first = _SENTENCE.split(self.text, maxsplit=1)[0]
+        """The first sentence without its reason, "" if it is too long to be an answer and no more."""
+        first = _REASON.split(self._sentences[0], maxsplit=1)[0]
         return first if len(first.split()) <= _LONGEST_CLAUSE else ""
 
     @property
     def prose(self) -> str:
         """What follows the first sentence, but for an explanation of the answer."""
-        rest = "\n".join([*_SENTENCE.split(self.text, maxsplit=1)[1:], self.after])
+        rest = "\n".join([*self._sentences[1:], self.after])
         return "" if _EXPLANATION.match(rest) else rest
+
+    @property
+    def explained(self) -> bool:
+        """Whether an explanation of the answer is all that follows."""
+        return bool(_EXPLANATION.match(self.after))
+
+    @property
+    def _sentences(self) -> list[str]:
+        return _SENTENCE.split(self.text, maxsplit=1)
 
 
 def before_next_question(reply: str) -> str:
     """The reply up to where it asks, or answers, the next question itself, as it was written."""
-    text = _NEXT_QUESTION.split(reply.strip(), maxsplit=1)[0]
-    if not _BEGINS_WITH_QUESTION.match(text):
-        text = _NEXT_ANSWER.split(text, maxsplit=1)[0]
+    text = reply.strip()
+    opening = _OPENING.match(text)
+    begin = opening.end() if opening else 0
+    if following := _NEXT_QUESTION.search(text, begin):
+        text = text[: following.start()]
+    repeats = _QUESTION.match(text, begin)
+    if not repeats and (following := _NEXT_ANSWER.search(text)):
+        text = text[: following.start()]
     return text.strip()
 
 
@@ -105,6 +129,7 @@ def statements(text: str) -> list[Statement]:
 
 def _line(text: str, start: int, *, heading: bool) -> Statement:
     line, _, after = text[start:].lstrip().partition("\n")
+    heading = heading or line.startswith("that ")
     rest = line[_LONGEST_STATEMENT:]
     return Statement(line[:_LONGEST_STATEMENT].strip(), f"{rest}\n{after}" if rest else after, heading)
 
