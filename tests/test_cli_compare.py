@@ -256,6 +256,15 @@ def test_several_files_of_one_task(folder: Path, pair: list[str]) -> None:
     assert [task["name"] for task in found["tasks"]] == ["custom made (1)", "custom made (2)"]
 
 
+def test_questions_that_lost_their_options_are_counted(folder: Path, tmp_path: Path) -> None:
+    whole = {"question": "which", "A": "the", "B": "world", "C": "no", "answer": "B"}
+    rows = [whole, dict.fromkeys("ABC", "") | {"question": "which", "answer": "2"}]
+    (tmp_path / "arc.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    asked = ["--task", "arc_challenge", "--data", str(tmp_path / "arc.jsonl"), "-n", "2", "--no-options"]
+    result = run("--model", str(folder / "base.gguf"), *asked, "--quiet", "--threads", "1")
+    assert "1 of 2 questions" in result.stderr and "left out" in result.stderr
+
+
 def test_a_system_prompt_in_place_of_the_tasks(folder: Path, pair: list[str]) -> None:
     asked: list[Any] = []
     key = running.answer_key

@@ -115,6 +115,7 @@ def _checked(
     from blendin_local.compare.judging import make_judge
     from blendin_local.compare.plan import Plan, read_plan
     from blendin_local.preferences import load_preferences
+    from blendin_local.tasks import left_out
 
     catalogue, preferences = load_catalogue(), load_preferences()
     formats = formats_of(values, preferences.formats)
@@ -127,6 +128,9 @@ def _checked(
     outputs = _outputs(values, several=bool(tasks and settings.text))
     check_distinct(outputs, [values["plan"], settings.text, answers.path, *(task.data for task in tasks)])
     runs = draw_tasks(tasks, settings)
+    for each in runs:
+        if lost := left_out(each.task, each.source):
+            click.secho(lost, err=True, fg="yellow")
     text = _read_text(settings.text) if settings.text else b""
 
     def identify(path: Path) -> str:
