@@ -165,12 +165,11 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
-    within: Interval | None = None,
 ) -> Interval | None:
     """Bootstrap interval of sum(numerators) / sum(denominators) over examples, widened for few of them.
 
-    Without denominators: of the mean. within: the least and the largest value there can be. None for fewer
-    than two examples, for fewer than `FEW` that are all the same, or where the denominators sum to 0.
+    Without denominators: of the mean. It may reach beyond what a scale allows. None for fewer than two
+    examples, for fewer than `FEW` that are all the same, or where the denominators sum to 0.
     """
     above = np.asarray(numerators, np.float64)
     below = np.ones_like(above) if denominators is None else np.asarray(denominators, np.float64)
@@ -180,8 +179,7 @@ def bootstrap_interval(
     low, high = wide_intervals(above.sum() / below.sum(), drawn, len(above), level)
     if np.isnan(low) or np.isnan(high):
         return None
-    least, most = within or (-math.inf, math.inf)
-    return max(least, float(low)), min(most, float(high))
+    return float(low), float(high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +224,20 @@ def _interval_of_mean(values: Floats, resamples: int, level: float, seed: int) -
             return None
         half = _student(n - 1, level) * float(values.std(ddof=1)) / math.sqrt(n)
         return float(values.mean()) - half, float(values.mean()) + half
-    # Few distinct differences (right or wrong, say) are resampled by how often each comes.
-    distinct, times = np.unique(values, return_counts=True)
-    random = np.random.default_rng(seed)
-    drawn = random.multinomial(n, times / n, resamples) @ distinct / n
-    low, high = wide_intervals(values.mean(), drawn, n, level)
+    low, high = wide_intervals(values.mean(), _resampled_means(values, resamples, seed), n, level)
     return float(low), float(high)
+
+
+def _resampled_means(values: Floats, resamples: int, seed: int) -> Floats:
+    """float64[resamples]: means of as many values, drawn with replacement."""
+    n, random = len(values), np.random.default_rng(seed)
+    # Few distinct ones (right or wrong, say) are drawn by how often each comes.
+    distinct, times = np.unique(values, return_counts=True)
+    if len(distinct) * 8 <= n:
+        return np.asarray(random.multinomial(n, times / n, resamples) @ distinct / n)
+    rows = max(1, _BLOCK // n)
+    sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
+    return np.concatenate([values[random.integers(0, n, (size, n))].mean(axis=1) for size in sizes])
 
 
 def sign_flip_p(differences: npt.ArrayLike, *, resamples: int = 10_000, seed: int = 0) -> float:
