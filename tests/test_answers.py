@@ -443,6 +443,18 @@ def test_the_letters_of_a_reply(reply: str, letters: str | None) -> None:
         ("18\nQ: next?", "18"),
         ("18\r\nUser: next?", "18"),
         ("18\n### Instruction: next", "18"),
+        ("18\n\nProblem 2: next?", "18"),
+        ("18\n\n**Example 2:** next?", "18"),
+        ("18\n\nFor Example: 5", "18\n\nFor Example: 5"),
+        ("18\n\nExample: 5", "18\n\nExample: 5"),
+        ("18\nA: 5", "18"),
+        ("Choose:\nA: 5\nB: 6", "Choose:\nA: 5\nB: 6"),
+        ("It is one of\nA: 5\n\nB: 6", "It is one of\nA: 5\n\nB: 6"),
+        ("Q: How many?\nA: 18\nQ: next?", "Q: How many?\nA: 18"),
+        (
+            "Let's solve it:\n\nProblem: How many?\nA: 18\nProblem: next?",
+            "Let's solve it:\n\nProblem: How many?\nA: 18",
+        ),
         ("Q: I am asked", "Q: I am asked"),
         ("The question: is it 18?", "The question: is it 18?"),
         ("It\u2019s \u201c\u22125\u201d", 'It\'s "-5"'),
@@ -450,6 +462,12 @@ def test_the_letters_of_a_reply(reply: str, letters: str | None) -> None:
 )
 def test_a_reply_ends_where_the_next_question_begins(reply: str, own: str) -> None:
     assert own_part(reply) == own
+
+
+def test_an_endless_reply_is_read_at_once() -> None:
+    """Lines of nothing but marks took a pattern time that grew with their cube."""
+    for loop in ("\n#", "\n", "\nA:", "Answer: ", "not "):
+        assert final_number("It is 18.\n" + loop * 5000) is not None
 
 
 @pytest.mark.parametrize(
