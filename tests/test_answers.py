@@ -318,6 +318,8 @@ def test_the_option_that_a_reply_chooses(reply: str, letter: str | None) -> None
         ("True, False", ("True, True", "True, False", "False, True", "False, False"), "B"),
         ("\u2018The Times\u2019", ("'The Times'", "'The Sun'"), "A"),
         ("It is the one", ("", "one"), "B"),
+        ("The answer is A and D.", ("up", "down", "left", "A and D"), "D"),
+        ("The answer is D.", ("D", "E", "F", "G"), "D"),
         ("The answer is I think none", tuple(f"option{n}" for n in range(9)), None),
         ("The answer is I.", tuple(f"option{n}" for n in range(9)), "I"),
     ],

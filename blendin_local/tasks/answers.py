@@ -128,6 +128,9 @@ def _called_right(entries: Sequence[re.Match[str]]) -> str | None:
 
 def _stated_option(statement: str, letters: str, options: Sequence[str]) -> str | None:
     """The option of a stated answer, of what it does not deny: of "not A. It is B." it is B."""
+    whole = [place for place, option in enumerate(options) if normal(option) == normal(statement)]
+    if len(whole) == 1 and len(normal(statement)) > 1:  # "A and D" is a text, "D" a letter
+        return LETTERS[whole[0]]
     affirmed = _affirmed(statement).strip(" .,;:")
     return (
         _letter_of(statement, letters)
