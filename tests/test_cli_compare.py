@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from blendin_local.compare import run as running
 from blendin_local.compare.plan import ARM_KEYS, RUN_KEYS, TASK_KEYS
 from blendin_local.compare.settings import TaskWish
 from blendin_local.errors import BlendinError, EvaluationError
+from blendin_local.preferences import load_preferences
 
 FOLDER_OF_TESTS = Path(__file__).parent
 
@@ -120,6 +122,16 @@ def test_the_document_has_what_is_promised(pair: list[str], made: list[str], fol
     assert 0 <= pair_cell["intervention_rate"] <= 1
     assert (found["seed"], found["limit"], found["max_tokens"], found["across"]) == (0, 50, 6, None)
     assert set(found["disagreements"]) == {"custom", "mmlu"}
+
+
+def test_the_hint_level_is_that_of_the_preferences(
+    pair: list[str], made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = load_preferences()
+    assert document(*pair, *made, "--limit", "1")["hint_level"] == usual.chat.hint_rate
+    other = replace(usual, chat=replace(usual.chat, hint_rate=0.33))
+    monkeypatch.setattr("blendin_local.preferences.load_preferences", lambda: other)
+    assert document(*pair, *made, "--limit", "1")["hint_level"] == 0.33
 
 
 def test_tables_go_to_stdout_and_the_rest_to_stderr(pair: list[str], made: list[str]) -> None:

@@ -73,11 +73,14 @@ def test_an_unreadable_judgement_is_no_score(answers: Answers) -> None:
     assert (score.value, score.note) == (None, "the judgement could not be read")
 
 
-def test_an_unreadable_judgement_is_asked_again(answers: Answers) -> None:
+def test_an_unreadable_judgement_is_asked_again(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     judge = Told("I would rather not say.", JUDGED)
     score = kept(answers, judge).score
+    stored: list[Any] = []
+    keep = answers.keep_judgement
+    monkeypatch.setattr(answers, "keep_judgement", lambda *both: stored.append(both) or keep(*both))
     assert [score(RUN, RUN.items[0], answer_of("no")).value for _ in range(3)] == [None, 5, 5]
-    assert len(judge.asked) == 2
+    assert len(judge.asked) == 2 and [said for _, said in stored] == [{"reply": JUDGED}]
 
 
 @pytest.mark.parametrize("found", [{"reply": "I would rather not say."}, {"reply": 3}, {"said": JUDGED}])

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import FakeModel, dreaming, words_and_bytes
+from fakes import CONTROL, FakeModel, dreaming, vocabulary_of, words_and_bytes
+from fakes import TEXT as NORMAL
 from requantized import requantized
 from tiny_gguf import Kind, write_tiny
 
@@ -198,6 +199,14 @@ def test_the_reference_itself_reads_stretches_as_it_reads_chunks() -> None:
     model = FakeModel(letters, dreaming(letters, 1))
     whole = measure_perplexity(model, TEXT, n_ctx=16)
     assert measure_stretches(model, stretches_of(model, TEXT, n_ctx=16), n_ctx=16) == whole
+
+
+def test_bytes_that_no_token_spells_count() -> None:
+    vocabulary = vocabulary_of([(b"", CONTROL), (b"a", NORMAL), (b"b", NORMAL)])
+    model = FakeModel(vocabulary, lambda tokens: np.zeros(3, np.float32))
+    found = measure_stretches(model, [fidelity.Stretch(b"ab", b"abxxa"), fidelity.Stretch(b"a", b"bxx")])
+    assert (found.positions, found.n_bytes) == (4, 8)
+    assert found.bits_per_byte == pytest.approx(4 * math.log2(3) / 8)
 
 
 def test_a_stretch_that_is_too_long_loses_its_beginning() -> None:
