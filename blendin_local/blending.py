@@ -76,12 +76,14 @@ class Distribution:
 
 def jensen_shannon(p: Masses, q: Masses) -> float:
     """Jensen-Shannon divergence in bits, in [0, 1], of two float32[n] distributions that sum to 1."""
-    both = (p > 0) & (q > 0)
-    p_both, q_both = p[both].astype(np.float64), q[both].astype(np.float64)
-    middle = (p_both + q_both) / 2
+    both = np.flatnonzero((p > 0) & (q > 0))
+    p_both, q_both = p[both], q[both]
+    middle = (p_both + q_both) * np.float32(0.5)
     # Where only one of them has mass, its term is that mass times log2(p / (p / 2)) = 1 bit.
-    alone = (1.0 - p_both.sum()) + (1.0 - q_both.sum())
-    shared = (p_both * np.log2(p_both / middle)).sum() + (q_both * np.log2(q_both / middle)).sum()
+    alone = (1.0 - p_both.sum(dtype=np.float64)) + (1.0 - q_both.sum(dtype=np.float64))
+    # float32 logarithms are many at a time, and each term's error is its mass times 1e-7.
+    terms = p_both * np.log(p_both / middle) + q_both * np.log(q_both / middle)
+    shared = float(terms.sum(dtype=np.float64)) * LOG2_E
     return float(np.clip((shared + alone) / 2, 0.0, 1.0))
 
 

@@ -216,12 +216,13 @@ def _examples(values: Mapping[str, Any]) -> tuple[list[Example], str]:
     from blendin_local.evaluation.examples import built_in_examples, examples_of, read_examples
 
     if values["task"]:
-        from blendin_local.tasks import load_items, task_named
+        from blendin_local.tasks import left_out, load_items, task_named
 
-        task = task_named(values["task"])
-        return examples_of(
-            load_items(task, values["data"], shots=values["shots"], seed=values["seed"]), task.name
-        ), f"{task.name}: {values['data']}"
+        task, data = task_named(values["task"]), values["data"]
+        items = load_items(task, data, shots=values["shots"], seed=values["seed"])
+        if not values["quiet"] and (lost := left_out(task, data)):
+            click.secho(lost, err=True, fg="yellow")
+        return examples_of(items, task.name), f"{task.name}: {data}"
     if values["data"]:
         return read_examples(Path(values["data"])), values["data"]
     return built_in_examples(), "the built-in answers"
