@@ -91,6 +91,16 @@ def test_a_large_file_that_is_read_through(clock: Clock, capsys: pytest.CaptureF
     assert capsys.readouterr().err == "reading large.gguf through (MB): 512 of 1024, once for each file\n"
 
 
+def test_a_load_after_something_long(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    told = CompareProgress().loading("demo")
+    clock.now += 20
+    told("base", 0.0)
+    clock.now += 20
+    told("base", 0.4)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["loading demo (base)", "loading demo (base): 40 of 100"]
+
+
 def test_durations() -> None:
     assert [duration(s) for s in (0.4, 89, 95, 5400, 7800)] == [
         "0 s",

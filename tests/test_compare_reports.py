@@ -43,6 +43,12 @@ def of_text(**changes: Any) -> Any:
 def test_a_comparison_on_a_text_alone_ends_with_a_sentence() -> None:
     text = " ".join(printed(of_text()).split())
     assert text.endswith("mean KLD 0.0312, the same top token at 93.5%.")
+    two = of_text()
+    two["fidelity"] = two["fidelity"][:2]
+    assert list(verdicts(two)) == [
+        "On the text SmolLM2-135M-Instruct Q4_1 is 0.0312 from SmolLM2-135M-Instruct Q8_0 (mean KLD), the "
+        "same top token at 93.5%."
+    ]
     alone = of_text()
     alone["fidelity"] = alone["fidelity"][:1]
     assert list(verdicts(alone)) == ["SmolLM2-135M-Instruct Q8_0 has on the text 1.020 bits per byte."]

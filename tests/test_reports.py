@@ -595,7 +595,7 @@ def test_verdicts_of_a_comparison() -> None:
     assert "No blend is clearly better than both of its models alone" in second
     assert third.startswith("xstest: SmolLM2-135M-Instruct Q8_0 and 1 more score highest, 70.0%")
     assert text == (
-        "On the text: SmolLM2-135M-Instruct Q4_1 is nearest to SmolLM2-135M-Instruct Q8_0, mean KLD 0.0312, "
+        "On the text SmolLM2-135M-Instruct Q4_1 is nearest to SmolLM2-135M-Instruct Q8_0: mean KLD 0.0312, "
         "the same top token at 93.5%."
     )
 

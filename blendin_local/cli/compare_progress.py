@@ -87,7 +87,8 @@ class CompareProgress(Watcher):
     def _show(self, text: str, done: int, total: int, eta: str) -> None:
         if not self._seen:
             if monotonic() - self._said_s >= _EVERY_S:
-                self._write(f"{text}: {done} of {total}{', ' if eta else ''}{eta}")
+                far = f": {done} of {total}{', ' if eta else ''}{eta}" if done else ""
+                self._write(f"{text}{far}")
             return
         description = inert(text).replace("\n", " ")
         if self._line is None:

@@ -66,12 +66,12 @@ def _on_text(models: Sequence[Document]) -> Iterator[str]:
     near = [each for each in models if (each.get("kld") or {}).get("mean") is not None]
     if near:
         best = min(near, key=lambda each: each["kld"]["mean"])
-        nearest = "is nearest to" if len(near) > 1 else "against"
-        same = percent(best.get("same_top"))
-        yield (
-            f"On the text: {line(best.get('model'))} {nearest} {line(best.get('reference'))}, mean KLD "
-            f"{number(best['kld']['mean'], 4)}, the same top token at {same}."
-        )
+        name, reference = line(best.get("model")), line(best.get("reference"))
+        kld, same = number(best["kld"]["mean"], 4), f"the same top token at {percent(best.get('same_top'))}."
+        if len(near) > 1:
+            yield f"On the text {name} is nearest to {reference}: mean KLD {kld}, {same}"
+        else:
+            yield f"On the text {name} is {kld} from {reference} (mean KLD), {same}"
     known = [each for each in models if each.get("bits_per_byte") is not None]
     if not known or len(near) == len(models) - 1 > 0:
         return
