@@ -14,6 +14,7 @@ from compare_fakes import VOCABULARY, Loader, blend, item_of, run_of, single
 from fakes import FakeModel, dreaming
 from tiny_gguf import write_tiny
 
+from blendin_local.compare import choices
 from blendin_local.compare.answers import Answers
 from blendin_local.compare.choices import choose, own_bits, reading_options
 from blendin_local.compare.loading import load_models
@@ -99,6 +100,16 @@ def test_a_model_alone_and_a_pair_read_in_the_same_decodes(answers: Answers) -> 
     assert alone == with_guide and max(len(decode[0]) for decode in alone) == ROWS
 
 
+def test_decodes_of_another_size_are_another_reading(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen(answers, Loader(MINDS), (BASE,))
+    monkeypatch.setattr(choices, "ROWS", ROWS // 2)
+    load = Loader(MINDS)
+    chosen(answers, load, (BASE,))
+    assert load.loads == [("base",)]
+
+
 def test_what_has_another_shape_is_read_again(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     first = chosen(answers, Loader(MINDS))
     monkeypatch.setattr(answers, "measurement", lambda key: {"bits": [1.0, "x"]})
@@ -151,8 +162,8 @@ def test_what_was_read_is_kept_by_question(answers: Answers) -> None:
     load = Loader(MINDS)
     again = chosen(answers, load, run=run_of(ITEMS[:3]))
     assert load.loads == []
-    for key, choices in first.items():
-        np.testing.assert_array_equal(choices, again[key])
+    for key, found in first.items():
+        np.testing.assert_array_equal(found, again[key])
     longer = Loader(MINDS)
     chosen(answers, longer)
     assert longer.loads and longer.decodes < 300

@@ -177,7 +177,8 @@ class _Reading:
                 "models": described(self._models),
                 "messages": [[message.role, message.content] for message in item.messages],
                 "texts": list(item.options),
-                "options": asdict(self._options),
+                "options": asdict(reading_options(self._options)),
+                "rows": ROWS,
             }
         )
 
