@@ -24,7 +24,7 @@ test: $(VENV)/.tested
 	$(BIN)/python -m pytest -n auto
 
 test-fast: $(VENV)/.tested
-	$(BIN)/python -m pytest -n auto -m "not real"
+	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -n auto -m "not real and not slow"
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff check .

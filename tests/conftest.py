@@ -21,7 +21,8 @@ from blendin_local.sources import pull
 
 # Machines that run the tests are shared: no test may fail for being slow.
 settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
+settings.register_profile("quick", deadline=None, max_examples=10)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "patient"))
 
 _REAL_CACHE = cache_dir()
 

@@ -16,6 +16,8 @@ from blendin_local.errors import CatalogueError
 from blendin_local.sources import pull, pypi
 from blendin_local.sources.store import entry_folder
 
+pytestmark = pytest.mark.slow
+
 
 def wheel(folder: Path, name: str, files: dict[str, bytes], version: str = "1.0.0") -> Path:
     """A wheel that pip accepts, with the given files in it."""

@@ -21,6 +21,8 @@ from blendin_local.history.store import Kept, Store
 from blendin_local.history.tree import Turn
 from blendin_local.loading import PairFiles
 
+pytestmark = pytest.mark.slow
+
 ENDLESS = "60000"
 """Steps; it takes tiny models a minute, and no test waits for it."""
 

@@ -52,6 +52,8 @@ from blendin_local.tui.screens.compare import CompareScreen
 from blendin_local.tui.screens.conversations import ConversationsScreen
 from blendin_local.tui.screens.pairs import PairsScreen
 
+pytestmark = pytest.mark.slow
+
 EACH_LOOK = pytest.mark.parametrize("look", ["80x24-dark", "80x24-light", "120x40-dark", "120x40-light"])
 QUESTION = "Why do leaves change their colour in autumn?"
 REPLY = (

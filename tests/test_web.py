@@ -19,6 +19,8 @@ from tiny_gguf import never_ending, write_tiny
 from blendin_local.cli import main
 from blendin_local.cli.web import web
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("textual_serve")
 
 
