@@ -379,5 +379,6 @@ def _told_apart(names: list[str]) -> list[str]:
         return names
     alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     shared = "".join(letters[0] for letters in alike)
-    cut = max(shared.rfind(mark) for mark in " -_.") + 1
+    # Not at "_": quantizations have one inside their names.
+    cut = max(shared.rfind(mark) for mark in " -.") + 1
     return [name[cut:] or name for name in names]
