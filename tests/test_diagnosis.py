@@ -66,8 +66,8 @@ def recorded(truth: Table, base: Table, guide: Table, examples: int, seed: int =
         p_outcome=base[at, drawn],
         p_guide=guide[at, drawn],
         guide_mass=ones,
-        c_base=base.max(axis=1),
-        c_guide=guide.max(axis=1),
+        c_b=base.max(axis=1),
+        c_g=guide.max(axis=1),
         agreement=agreement,
         guide_rank=above.sum(axis=1).astype(np.int32),
         mass_above=np.where(above, base, 0).sum(axis=1).astype(np.float32),
@@ -376,7 +376,7 @@ def test_who_is_right_where_the_base_is_unsure() -> None:
     record = recorded(*(np.full((n, WORDS), 1 / WORDS) for _ in range(3)), 1)
     record = replace(
         record,
-        c_base=np.array([0.1, 0.39, 0.2, 0.4, 0.3], np.float32),
+        c_b=np.array([0.1, 0.39, 0.2, 0.4, 0.3], np.float32),
         consultable=np.array([True, True, True, True, False]),
         base_right=np.array([True, False, False, True, True]),
         guide_right=np.array([True, True, False, True, True]),
@@ -412,7 +412,7 @@ def test_who_is_right_where_the_base_is_unsure() -> None:
 
 def test_the_hint_is_the_papers_rate() -> None:
     record = recorded(*(np.full((10, WORDS), 1 / WORDS) for _ in range(3)), 1)
-    record = replace(record, c_base=np.array([0.1] * 2 + [0.4] * 8, np.float32))
+    record = replace(record, c_b=np.array([0.1] * 2 + [0.4] * 8, np.float32))
     found = hint(record)
     assert (found["intervention_rate"], found["level"], found["above"]) == (0.2, 0.2, False)
     assert "20.0% of the tokens, within the hint's level of 20%" in found["note"]

@@ -41,7 +41,7 @@ COSTS = Costs(
 )
 RULES = tuple(name for name, method in METHODS.items() if method.trigger == "uncertain")
 
-# Bytes, p_base, p_outcome, p_guide, guide_mass, c_base, c_guide, agreement, rank, consultable, guide tokens.
+# Bytes, p_base, p_outcome, p_guide, guide_mass, c_b, c_g, agreement, rank, consultable, guide tokens.
 BY_HAND = record_of(
     [
         [
@@ -235,11 +235,11 @@ def naive_bits(record: Record, row: Setting) -> list[float]:
         value = {name: getattr(record, name)[i].item() for name in COLUMNS}
         p = value["p_base"]
         trigger = METHODS[row.method].trigger
-        below = trigger == "always" or (trigger == "uncertain" and value["c_base"] < (row.gamma or 0))
+        below = trigger == "always" or (trigger == "uncertain" and value["c_b"] < (row.gamma or 0))
         if below and value["consultable"]:
             rules = reference.Rules(row.method, alpha=row.alpha or 0.0, prior=row.prior or 0.0)
             alpha = reference.weight(
-                rules, value["c_base"], value["c_guide"], value["agreement"], value["guide_rank"] < 5
+                rules, value["c_b"], value["c_g"], value["agreement"], value["guide_rank"] < 5
             )
             mass = value["guide_mass"]
             if mass == 0:
@@ -256,7 +256,7 @@ def naive_seconds(record: Record, row: Setting) -> tuple[float, int]:
     held: dict[int, int] = {}
     for i in range(len(record)):
         seconds += 0.021
-        below = row.method == "ensemble" or (row.gamma is not None and record.c_base[i].item() < row.gamma)
+        below = row.method == "ensemble" or (row.gamma is not None and record.c_b[i].item() < row.gamma)
         if below and record.consultable[i]:
             example, length = int(record.example[i]), int(record.guide_length[i])
             tokens = max(1, length - held.get(example, 0))
@@ -300,7 +300,7 @@ def test_laws_of_the_grid(record: Record) -> None:
             assert bits[each] == base
             assert asked[each] == 0
         if each.gamma == 1.0:
-            assert asked[each] == int((record.consultable & (record.c_base < 1)).sum())
+            assert asked[each] == int((record.consultable & (record.c_b < 1)).sum())
         if each.method == "tuned" and each.prior == 0:
             assert bits[each] == bits[Setting("blendin", each.gamma)]
     for row in by_rule.values():

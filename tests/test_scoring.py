@@ -157,12 +157,12 @@ def test_what_a_step_reports_is_in_the_record() -> None:
     steps = forced_steps(pair, text, BlendSettings("fixed", gamma=1.0, guide_stop=False))
     for place, step in enumerate(steps):
         assert record.n_bytes[place] == len(step.data)
-        assert record.c_base[place] == pytest.approx(step.c_b)
+        assert record.c_b[place] == pytest.approx(step.c_b)
         assert record.base_entropy[place] == pytest.approx(step.base_entropy, abs=1e-5)
         assert record.consultable[place] == step.intervened
         if step.intervened:
             found = {
-                "c_guide": step.c_g, "agreement": step.agreement, "mass_above": step.mass_above,
+                "c_g": step.c_g, "agreement": step.agreement, "mass_above": step.mass_above,
                 "guide_entropy": step.guide_entropy, "divergence": step.divergence,
             }  # fmt: skip
             for name, value in found.items():
@@ -425,7 +425,7 @@ def test_probabilities_are_the_engine_s_on_tiny_files(
         BlendSettings("ensemble", guide_stop=False),
     ):
         # A confidence that is nearly the threshold falls on either side of it.
-        assert np.abs(record.c_base - blend.gamma).min() > 1e-4 or blend.gamma == 1
+        assert np.abs(record.c_b - blend.gamma).min() > 1e-4 or blend.gamma == 1
         assert_follows(record, written_steps(pair, text, blend), blend, NEAR)
     own = forced_steps(pair, text, BlendSettings("guide"))
     assert record.guide_bits[0] == pytest.approx(-sum(math.log2(step.probability) for step in own), abs=1e-3)

@@ -56,8 +56,8 @@ def analyse(record: Record, costs: Costs, *, seed: int, hint_level: float = HINT
         },
         "prior": _priors(prices, fitting),
         "calibration": {
-            "base": _calibrated(record, fitting, record.c_base, record.base_right),
-            "guide": _calibrated(record, fitting, record.c_guide, record.guide_right),
+            "base": _calibrated(record, fitting, record.c_b, record.base_right),
+            "guide": _calibrated(record, fitting, record.c_g, record.guide_right),
         },
         "uncertain": uncertain_figures(record),
         "hint": hint(record, hint_level),

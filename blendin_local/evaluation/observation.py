@@ -43,7 +43,7 @@ class Observer:
             index,
             p_base=base.probability(token),
             p_outcome=base.probability(token),
-            c_base=base.confidence,
+            c_b=base.confidence,
             base_entropy=base.entropy,
             base_right=int(self._map.base_outcome[base.top]) == outcome,
         )
@@ -67,7 +67,7 @@ class Observer:
             p_outcome=float(mixed[outcome]),
             p_guide=float(from_guide[at]) if reached else 0.0,
             guide_mass=float(from_guide.sum()),
-            c_guide=guide.confidence,
+            c_g=guide.confidence,
             guide_entropy=guide.entropy,
             agreement=agreement,
             guide_rank=len(above),

@@ -36,7 +36,7 @@ MakeText = Callable[[Example], Text]
 Progress = Callable[[int, int], None]
 """Called with the positions scored so far and those wanted."""
 
-_FORMAT = 3
+_FORMAT = 4
 _SAVE_EVERY_S = 5.0
 _DECISIVE = ("n_ctx", "n_batch", "n_gpu_layers", "kv_type", "flash_attention", "swa_full")
 

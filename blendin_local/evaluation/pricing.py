@@ -71,7 +71,7 @@ def consulted(record: Record, settings: BlendSettings) -> Truths:
         return np.zeros(len(record), np.bool_)
     asked = np.array(record.consultable, np.bool_)
     if trigger == "uncertain":
-        asked &= record.c_base.astype(np.float64) < threshold(settings)
+        asked &= record.c_b.astype(np.float64) < threshold(settings)
     return asked if settings.max_intervention_rate >= 1 else _capped(record.example, asked, settings)
 
 
@@ -134,7 +134,7 @@ class _Evidence:
         def taken(name: str) -> Floats:
             return np.asarray(getattr(record, name)[places], np.float64)
 
-        rule = Evidence(taken("c_base"), taken("c_guide"), taken("agreement"), taken("guide_rank"))
+        rule = Evidence(taken("c_b"), taken("c_g"), taken("agreement"), taken("guide_rank"))
         return cls(rule, taken("p_outcome"), taken("p_guide"), taken("guide_mass"))
 
     def upto(self, m: int) -> _Evidence:
@@ -266,7 +266,7 @@ def _counted(record: Record, examples: npt.NDArray[np.int32]) -> Floats:
 
 def _first_gamma(record: Record) -> Integers:
     """int[n]: place in GAMMAS of the lowest threshold that consults here; their number if none does."""
-    first = np.searchsorted(GAMMAS, record.c_base.astype(np.float64), side="right")
+    first = np.searchsorted(GAMMAS, record.c_b.astype(np.float64), side="right")
     return np.where(record.consultable, first, len(GAMMAS))
 
 

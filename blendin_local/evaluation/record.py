@@ -31,7 +31,7 @@ __all__ = [
     "save_record",
 ]
 
-_FORMAT = 1
+_FORMAT = 2
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -47,7 +47,7 @@ class Record:
     reference token adds. p_base: the base's probability of that token; p_outcome: of all tokens with its
     bytes, which is the base's share in a blend; p_guide: the guide's probability of the same outcome, 0
     where the guide cannot say it in one token. guide_mass: share of the guide's distribution that reaches any
-    outcome. c_base, c_guide: confidences. agreement: the base's probability of the guide's top token.
+    outcome. c_b, c_g: confidences. agreement: the base's probability of the guide's top token.
     guide_rank: int32[n], outcomes that the base holds more probable than it, and mass_above: their
     probability. base_entropy, guide_entropy, divergence (Jensen-Shannon): bits. base_right, guide_right:
     bool[n], whether each model's top token was the reference's, for the guide also in its own tokens.
@@ -64,8 +64,8 @@ class Record:
     p_outcome: Floats
     p_guide: Floats
     guide_mass: Floats
-    c_base: Floats
-    c_guide: Floats
+    c_b: Floats
+    c_g: Floats
     agreement: Floats
     guide_rank: Integers
     mass_above: Floats
