@@ -13,11 +13,11 @@ of change and inode, so a file is read through once.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
 import sqlite3
-import tempfile
 import threading
 import time
 import zlib
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from blendin_local.errors import EvaluationError
-from blendin_local.evaluation.record import Record, load_record, save_record
+from blendin_local.evaluation.record import Record, pack_record, unpack_record
 from blendin_local.locations import cache_dir
 
 __all__ = ["Answer", "Answers", "answers_file", "digest", "file_digest", "model_files"]
@@ -156,15 +156,12 @@ class Answers:
         body = self._get("record", key)
         if body is None:
             return None
-        with suppress(EvaluationError), _scratch_file(body) as path:
-            return load_record(path)
+        with suppress(EvaluationError, OSError):
+            return unpack_record(io.BytesIO(body), "a kept record")[0]
         return None
 
     def keep_record(self, key: str, record: Record) -> None:
-        with _scratch_file() as path:
-            save_record(record, path)
-            body = path.read_bytes()
-        self._put("record", key, body)
+        self._put("record", key, pack_record(record))
 
     def _plain(self, kind: str, key: str) -> dict[str, Any] | None:
         body = self._get(kind, key)
@@ -223,16 +220,6 @@ class Answers:
                 f"The file of kept results, {self.path}, cannot be used ({error}): move it away, and "
                 "what it kept is worked out again."
             ) from error
-
-
-@contextmanager
-def _scratch_file(body: bytes = b"") -> Iterator[Path]:
-    """A file of its own for code that reads and writes paths, gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="blendin-") as folder:
-        path = Path(folder) / "record.npz"
-        if body:
-            path.write_bytes(body)
-        yield path
 
 
 def model_files(path: Path) -> list[Path]:

@@ -8,16 +8,15 @@ knows a model.
 from __future__ import annotations
 
 import io
-import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from blendin_local.atomic import write_bytes
 from blendin_local.errors import EvaluationError
 
 __all__ = [
@@ -28,7 +27,9 @@ __all__ = [
     "join_records",
     "load_noted_record",
     "load_record",
+    "pack_record",
     "save_record",
+    "unpack_record",
 ]
 
 _FORMAT = 2
@@ -127,26 +128,19 @@ def join_records(records: Sequence[Record]) -> Record:
 
 
 def save_record(record: Record, path: Path, notes: str = "") -> None:
-    """Write a compressed npz in one step: whoever reads it meets a whole file or none. Raises OSError.
+    """Write a record in one step: whoever reads the file meets a whole one or none. Raises OSError."""
+    write_bytes(path, pack_record(record, notes))
 
-    notes: any text that is to lie with the record.
-    """
+
+def pack_record(record: Record, notes: str = "") -> bytes:
+    """A record as a compressed npz. notes: any text that is to lie with it."""
     arrays: dict[str, Any] = {name: getattr(record, name) for name in TYPES}
     ids = "\n".join(name.replace("\n", " ") for name in record.ids)
     buffer = io.BytesIO()
     texts = {"ids": ids, "notes": notes}
     arrays |= {name: np.frombuffer(text.encode("utf-8", "replace"), np.uint8) for name, text in texts.items()}
     np.savez_compressed(buffer, format=np.int64(_FORMAT), **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with unfinished.open("wb") as stream:
-            stream.write(buffer.getbuffer())
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    return buffer.getvalue()
 
 
 def load_record(path: Path) -> Record:
@@ -157,22 +151,32 @@ def load_record(path: Path) -> Record:
 def load_noted_record(path: Path) -> tuple[Record, str]:
     """The record of a file and the notes that lie with it; raises as `load_record`."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        with path.open("rb") as stream:
+            return unpack_record(stream, str(path))
+    except OSError as error:
+        raise EvaluationError(f"The record {path} cannot be read: {error.strerror or error}.") from error
+
+
+def unpack_record(stream: BinaryIO, name: str) -> tuple[Record, str]:
+    """What `pack_record` was given. name: what messages call the stream.
+
+    Raises EvaluationError for anything else, and OSError where the stream cannot be read.
+    """
+    try:
+        with np.load(stream, allow_pickle=False) as stored:
             if int(stored["format"]) != _FORMAT:
-                raise EvaluationError(f"{path} is a record of another version: run `blendin tune` again.")
-            arrays = {name: stored[name].astype(kind, copy=False) for name, kind in TYPES.items()}
+                raise EvaluationError(f"{name} is a record of another version: run `blendin tune` again.")
+            arrays = {each: stored[each].astype(kind, copy=False) for each, kind in TYPES.items()}
             text = stored["ids"].tobytes().decode("utf-8", "replace")
             ids = tuple(text.split("\n")) if len(arrays["bytes"]) else ()
             record = Record(**arrays, ids=ids)
             notes = stored["notes"].tobytes().decode("utf-8", "replace")
-    except OSError as error:
-        raise EvaluationError(f"The record {path} cannot be read: {error.strerror or error}.") from error
-    except EvaluationError:
+    except (EvaluationError, OSError):
         raise
     except Exception as error:  # whatever the readers of archives and arrays make of a foreign file
-        raise EvaluationError(f"{path} is not a record of `blendin tune`, or is damaged.") from error
+        raise EvaluationError(f"{name} is not a record of `blendin tune`, or is damaged.") from error
     if not _is_whole(record):
-        raise EvaluationError(f"{path} is not a record of `blendin tune`, or is damaged.")
+        raise EvaluationError(f"{name} is not a record of `blendin tune`, or is damaged.")
     return record, notes
 
 
