@@ -32,9 +32,7 @@ def decode(
     started = perf_counter()
     responses = list(responses)
     active = [response for response in responses if not response.finish_reason]
-    pair.base.watch(cancellation)
-    pair.guide.watch(cancellation)
-    try:
+    with pair.watched(cancellation):
         while active:
             if cancellation and cancellation.requested:
                 for response in active:
@@ -66,9 +64,6 @@ def decode(
                 response.summary.add(step)
                 yield response, step
             active = [response for response in active if not response.finish_reason]
-    finally:
-        pair.base.watch(None)
-        pair.guide.watch(None)
 
 
 def _unread(writer: LanguageModel, response: Response) -> Sequence[int]:

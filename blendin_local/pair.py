@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
-from blendin_local.model import LanguageModel
+from blendin_local.model import Cancellation, LanguageModel
 from blendin_local.steps import Calibration, uncalibrated
 from blendin_local.vocabulary import VocabularyMap, map_vocabularies
 
@@ -42,6 +42,17 @@ class Pair:
     @property
     def guide_reliability(self) -> Callable[[float], float]:
         return self.guide_calibration or uncalibrated
+
+    @contextmanager
+    def watched(self, cancellation: Cancellation | None) -> Iterator[None]:
+        """Decodes of both models stop when this is cancelled, for as long as the block runs."""
+        self.base.watch(cancellation)
+        self.guide.watch(cancellation)
+        try:
+            yield
+        finally:
+            self.base.watch(None)
+            self.guide.watch(None)
 
     def close(self) -> None:
         self.base.close()

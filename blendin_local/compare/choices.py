@@ -6,6 +6,7 @@ alone reads them alone, in its own tokens. Records and likelihoods are kept with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -18,9 +19,10 @@ from blendin_local.compare.arms import Arm, ArmModel
 from blendin_local.compare.run import Load, TaskRun, described, versions
 from blendin_local.compare.summary import Choices
 from blendin_local.errors import EvaluationError, PromptError
+from blendin_local.evaluation.divergence import Rows
 from blendin_local.evaluation.record import Record, empty_record
-from blendin_local.evaluation.scoring import ROWS, score_texts
-from blendin_local.model import ScoringModel, Status
+from blendin_local.evaluation.scoring import ROWS, read_rows, score_texts
+from blendin_local.model import ScoringModel
 from blendin_local.pair import Pair
 from blendin_local.prompts import Prompt, make_prompt
 from blendin_local.settings import ModelOptions
@@ -190,35 +192,13 @@ def own_bits(model: ScoringModel, prompt: Prompt, texts: Sequence[str]) -> Doubl
     which `score_text` reads it: what a decode gives depends a little on how tokens are cut into batches. The
     model's first sequence is used. Raises EvaluationError where prompt and text do not fit the context.
     """
-    model.rewind(0, 0)
-    return np.array([_bits_after(model, prompt, text) for text in texts])
-
-
-def _bits_after(model: ScoringModel, prompt: Prompt, text: str) -> float:
-    """The same for one text, where the sequence is empty or begins with this prompt as it is read here."""
-    said = model.tokenize(prompt.lead + text.encode("utf-8", "replace"))
-    length = len(prompt.tokens) + len(said)
-    too_long = EvaluationError(f"A text of {length} tokens does not fit the context of {model.name}.")
-    if not said or length > model.n_ctx:
-        raise too_long
-    head = prompt.tokens[:-1]
-    if model.rewind(0, len(head)) < len(head):
-        model.rewind(0, 0)
-        if model.advance({0: head}) is not Status.DONE:
-            raise too_long
-    inputs, bits = [prompt.tokens[-1], *said[:-1]], 0.0
-    size = min(ROWS, model.n_batch, model.n_outputs)
-    for start in range(0, len(inputs), size):
-        part = inputs[start : start + size]
-        if model.advance_rows({0: part}, {0: range(len(part))}) is not Status.DONE:
-            raise too_long
-        for place in range(len(part)):
-            bits += _bits(model.row(0, place), said[start + place])
-    return bits
-
-
-def _bits(logits: npt.NDArray[np.float32], token: int) -> float:
-    wide = logits.astype(np.float64)
-    top = float(wide.max())
-    total = top + float(np.log(np.exp(wide - top).sum()))
-    return (total - float(wide[token])) / float(np.log(2))
+    nll = Rows(len(model.vocabulary)).nll
+    bits = np.zeros(len(texts))
+    for place, text in enumerate(texts):
+        said = model.tokenize(prompt.lead + text.encode("utf-8", "replace"))
+        length = len(prompt.tokens) + len(said)
+        if not said or length > model.n_ctx:
+            raise EvaluationError(f"A text of {length} tokens does not fit the context of {model.name}.")
+        for start, rows in read_rows(model, prompt, said, f"Option {place + 1}", again=place > 0):
+            bits[place] += sum(map(nll, rows, said[start : start + len(rows)]))
+    return bits / math.log(2)

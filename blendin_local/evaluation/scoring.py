@@ -9,8 +9,7 @@ Nothing here knows llama.cpp, a method or a threshold.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 
 from blendin_local.blending import Distribution
 from blendin_local.errors import EvaluationError
@@ -22,7 +21,7 @@ from blendin_local.pair import Pair
 from blendin_local.prompts import Prompt
 from blendin_local.writing import read_logits
 
-__all__ = ["ROWS", "Cancelled", "Text", "score_text", "score_texts"]
+__all__ = ["ROWS", "Cancelled", "Text", "read_rows", "score_text", "score_texts"]
 
 ROWS = 64
 """Rows of logits of one decode: enough for decodes to be as fast as they get (measured: 32 are up to 17 %
@@ -77,15 +76,27 @@ def score_text(
     base: ScoringModel = pair.base  # type: ignore[assignment]
     observer = Observer(pair.vocabulary_map, (text.base.lead, text.guide.lead), places)
     reader = _GuideReader(pair, text, places, observer, again)
-    with _watched(pair, cancellation):
-        inputs = _read_prompt(base, text.base, places.tokens[:-1], text.id, again)
-        size = _rows(base)
-        for start in range(0, len(inputs), size):
-            part = inputs[start : start + size]
-            _decode(base, {_TRUNK: part}, {_TRUNK: range(len(part))}, text.id)
-            reader.read(start, [base.row(_TRUNK, place) for place in range(len(part))])
+    with pair.watched(cancellation):
+        for start, rows in read_rows(base, text.base, places.tokens, text.id, again):
+            reader.read(start, rows)
         reader.finish()
     return observer.record(text.id, reader.bits)
+
+
+def read_rows(
+    model: ScoringModel, prompt: Prompt, tokens: Sequence[int], name: str, again: bool
+) -> Iterator[tuple[int, list[Logits]]]:
+    """What a model says before each of the known tokens of a reply, read many to a decode.
+
+    Yields the place of the first, and a row for each, valid until the next are asked for. name, again: as of
+    the text in `score_text`, which raises the same.
+    """
+    inputs = _read_prompt(model, prompt, tokens[:-1], name, again)
+    size = _rows(model)
+    for start in range(0, len(inputs), size):
+        part = inputs[start : start + size]
+        _decode(model, part, name)
+        yield start, [model.row(_TRUNK, place) for place in range(len(part))]
 
 
 class _GuideReader:
@@ -148,7 +159,7 @@ class _GuideReader:
             )
         while self._read < rows:
             part = self._inputs[self._read : min(rows, self._read + _rows(self._model))]
-            _decode(self._model, {_TRUNK: part}, {_TRUNK: range(len(part))}, self._text.id)
+            _decode(self._model, part, self._text.id)
             for place in range(len(part)):
                 read_logits(self._on_trunk, self._model.row(_TRUNK, place), self._model)
                 own = self._own(self._read)
@@ -209,18 +220,15 @@ def _read_prompt(
     """Let the trunk hold a prompt but for its last token; returns that token and those of the reply."""
     head = prompt.tokens[:-1]
     there = again and common_prefix(model.cached(_TRUNK), head) == len(head)
-    if (not there or model.rewind(_TRUNK, len(head)) < len(head)) and head:
+    if model.rewind(_TRUNK, len(head) if there else 0) < len(head):
         model.rewind(_TRUNK, 0)
         _checked(model, model.advance({_TRUNK: head}), name)
-    elif not head:
-        model.rewind(_TRUNK, 0)
     return [prompt.tokens[-1], *tokens]
 
 
-def _decode(
-    model: ScoringModel, work: Mapping[int, Sequence[int]], wanted: Mapping[int, Sequence[int]], name: str
-) -> None:
-    _checked(model, model.advance_rows(work, wanted), name)
+def _decode(model: ScoringModel, tokens: Sequence[int], name: str) -> None:
+    """Read on along the trunk, with a row for every token."""
+    _checked(model, model.advance_rows({_TRUNK: tokens}, {_TRUNK: range(len(tokens))}), name)
 
 
 def _checked(model: ScoringModel, status: Status, name: str) -> None:
@@ -231,14 +239,3 @@ def _checked(model: ScoringModel, status: Status, name: str) -> None:
             f"{name} is too long for {model.name}, whose context holds {model.n_ctx} tokens: load the models "
             "with a longer context, or leave it out."
         )
-
-
-@contextmanager
-def _watched(pair: Pair, cancellation: Cancellation | None) -> Iterator[None]:
-    pair.base.watch(cancellation)
-    pair.guide.watch(cancellation)
-    try:
-        yield
-    finally:
-        pair.base.watch(None)
-        pair.guide.watch(None)
