@@ -6,15 +6,10 @@ probabilities as whole ten-thousandths, -1 for what was not measured, tokens by 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from operator import attrgetter
 from typing import Any
-
-import jinja2
 
 from blendin_local.attribution import Attribution
 from blendin_local.bands import BAND_COLOURS, MEANINGS, MODES, band, quantity, ranges
@@ -23,6 +18,7 @@ from blendin_local.history.account import account, asked_with, described
 from blendin_local.history.rendered import rendered
 from blendin_local.history.tree import Setup, StepsOf, Tree, Turn
 from blendin_local.inert import inert
+from blendin_local.pages import page_template
 from blendin_local.steps import Candidate, Candidates, Source, Step
 
 __all__ = ["as_page"]
@@ -95,7 +91,7 @@ def as_page(title: str, setup: Setup, tree: Tree, steps_of: StepsOf = attrgetter
         "steps": steps,
         "tokens": tokens.shown,
     }
-    return _template().render(
+    return page_template("history").render(
         title=inert(title) or "Conversation",
         models=inert(f"{setup.base} + {setup.guide}"),
         settings=inert(described(setup.settings)),
@@ -121,22 +117,6 @@ def _depth_first(tree: Tree) -> list[Turn]:
         found.append(turn := waiting.pop())
         waiting += children.get(turn.id, [])[::-1]
     return found
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("blendin_local", "history"),
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
-    environment.filters["hash"] = _hash
-    return environment.get_template("page.html.jinja")
-
-
-def _hash(source: str) -> str:
-    """What a Content-Security-Policy calls an inline script or style of that text."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
 
 
 # A turn

@@ -7,16 +7,12 @@ script, and Plotly gets it without its own markup.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
-import jinja2
-
 from blendin_local.inert import encodable, inert
+from blendin_local.pages import page_template
 from blendin_local.reports import across_tables, compare_tables, tune_tables
 from blendin_local.reports.compare_plots import across_plots, fidelity_plots, task_plots
 from blendin_local.reports.fidelity_tables import fidelity_table, overview_table
@@ -88,23 +84,7 @@ class _Page:
                 | {"tables": tables}
             )
         values = {name: getattr(self, name) for name in self.__slots__} | {"sections": numbered}
-        return encodable(_template().render(plotly=script(), help=EXPLAINED, **values))
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("blendin_local", "reports"),
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
-    environment.filters["hash"] = _hash
-    return environment.get_template("page.html.jinja")
-
-
-def _hash(source: str) -> str:
-    """What a Content-Security-Policy calls an inline script of that text."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+        return encodable(page_template("reports").render(plotly=script(), help=EXPLAINED, **values))
 
 
 # Tune
