@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import click
 
 from blendin_local.cli.complete_names import complete_model, complete_pair
+from blendin_local.cli.options import decorate
 from blendin_local.compare.settings import RunSettings
 from blendin_local.settings import UNITS
 
@@ -16,22 +14,12 @@ __all__ = ["arm_options", "output_options", "run_options", "task_options", "text
 READ = 5
 """Questions of each task that --read shows unless it is told how many."""
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 _DEFAULTS = RunSettings()
-
-
-def _decorate(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
 
 
 _SEVERAL = "one, or several separated by commas"
 
-arm_options = _decorate(
+arm_options = decorate([
     click.option("--pair", "-p", "pairs", multiple=True, shell_complete=complete_pair,
                  help="A pair of the catalogue (repeatable). Its base alone and its guide alone are always "
                  "among the arms."),
@@ -53,10 +41,10 @@ arm_options = _decorate(
     click.option("--capability-gap", type=float, help="Guide's minus base's benchmark score."),
     click.option("--guide-stop/--no-guide-stop", default=None, help="Ask the guide when to stop."),
     click.option("--paper", is_flag=True, help="The paper to the letter: no guide stop."),
-)  # fmt: skip
+])  # fmt: skip
 """Which arms there are, and how pairs are blended; several values mean every combination."""
 
-task_options = _decorate(
+task_options = decorate([
     click.option("--task", "-T", "tasks", multiple=True, metavar="NAME",
                  help="A task (repeatable): gsm8k, svamp, multiarith, mmlu, arc_challenge, truthfulqa, csqa, "
                  "strategyqa, date, sports, coin_flip, last_letter_concat, xstest, justeval, justeval_safe, "
@@ -71,10 +59,10 @@ task_options = _decorate(
                  help="Questions of each task, a sample that --seed fixes before the run; 0: all."),
     click.option("--shots", type=click.IntRange(0), default=_DEFAULTS.shots, show_default=True,
                  help="Worked examples before each question, from the same file, never of the sample."),
-)  # fmt: skip
+])  # fmt: skip
 """What is asked."""
 
-run_options = _decorate(
+run_options = decorate([
     click.option("--seed", type=click.IntRange(0), default=_DEFAULTS.seed, show_default=True,
                  help="Fixes the sample, the worked examples, and the random numbers of a temperature."),
     click.option("--max-tokens", "-n", type=click.IntRange(1), help="Longest reply, in steps.  "
@@ -87,10 +75,10 @@ run_options = _decorate(
                  "OPENAI_API_KEY), or a model as for --model."),
     click.option("--judge-model", default="", metavar="NAME", help="The model to ask that server for."),
     click.option("--fresh", is_flag=True, help="Work everything out again; kept answers are replaced."),
-)  # fmt: skip
+])  # fmt: skip
 """How the run goes."""
 
-text_options = _decorate(
+text_options = decorate([
     click.option("--text", type=click.Path(dir_okay=False), metavar="FILE",
                  help="A text (at least two chunks) on which the models alone are held against --reference: "
                  "perplexity, bits per byte, KL divergence, as llama.cpp's perplexity tool has them."),
@@ -99,12 +87,12 @@ text_options = _decorate(
     click.option("--text-ctx", type=click.IntRange(8), default=_DEFAULTS.text_ctx, show_default=True,
                  help="Tokens of a chunk; published figures have 512."),
     click.option("--chunks", type=click.IntRange(1), help="Read so many chunks.  [default: all]"),
-)  # fmt: skip
+])  # fmt: skip
 """Fidelity on a text."""
 
 _FILE = click.Path(dir_okay=False)
 
-output_options = _decorate(
+output_options = decorate([
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables."),
     click.option("--csv", "csv_file", type=_FILE, metavar="FILE", help="Write the table as CSV too; "
                  "with tasks and a --text the figures on the text go beside it (FILE's name.fidelity.csv)."),
@@ -117,5 +105,5 @@ output_options = _decorate(
                  help=f"Print the answers to N questions of each task side by side ({READ} unless given), "
                  "those first on which the arms disagree."),
     click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
-)  # fmt: skip
+])  # fmt: skip
 """What comes out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -43,7 +43,9 @@ def _default(cls: type, name: str) -> Any:
     return default
 
 
-def _decorate(options: list[Callable[[Any], Any]]) -> Callable[[Command], Command]:
+def decorate(options: Sequence[Callable[[Any], Any]]) -> Callable[[Command], Command]:
+    """One decorator for several options; help lists them in this order."""
+
     def decorate(command: Command) -> Command:
         for option in reversed(options):
             command = option(command)
@@ -54,7 +56,7 @@ def _decorate(options: list[Callable[[Any], Any]]) -> Callable[[Command], Comman
 
 def pair_options(command: Command) -> Command:
     """--pair, --base, --guide."""
-    return _decorate(
+    return decorate(
         [
             click.option(
                 "--pair",
@@ -80,7 +82,7 @@ def model_options(command: Command) -> Command:
             flag, name, type=kind, default=_default(ModelOptions, name), show_default=True, help=text
         )
 
-    return _decorate(
+    return decorate(
         [
             option("n_ctx", "--n-ctx", int, "Context length in tokens; 0: what the model was trained for."),
             option("n_threads", "--threads", int, "CPU threads; 0: the number of physical cores."),
@@ -100,7 +102,7 @@ def model_options(command: Command) -> Command:
 def method_options(command: Command) -> Command:
     """How the two models are blended. Unset options are the pair's recommended settings."""
     methods = click.Choice(list(METHODS))
-    return _decorate(
+    return decorate(
         [
             click.option("--method", "-m", type=methods, help="How to blend (docs/method.md)."),
             click.option(
@@ -127,7 +129,7 @@ def method_options(command: Command) -> Command:
 
 def sampling_options(command: Command) -> Command:
     """How an outcome is chosen. Unset options are the pair's recommended settings."""
-    return _decorate(
+    return decorate(
         [
             click.option("--temperature", "-t", type=float, help="0: greedy, without the pair's penalties."),
             click.option("--top-k", type=int, help="Keep the k most probable; 0: all."),
@@ -147,7 +149,7 @@ def sampling_options(command: Command) -> Command:
 def format_options(command: Command) -> Command:
     """--system, --base-format, --guide-format, --raw."""
     formats = "auto, chat, question-answer, user-assistant, raw, or a Jinja file."
-    return _decorate(
+    return decorate(
         [
             click.option("--system", "-s", help="System prompt."),
             click.option(
@@ -161,7 +163,7 @@ def format_options(command: Command) -> Command:
 
 def length_options(command: Command) -> Command:
     """--max-tokens, --stop."""
-    return _decorate(
+    return decorate(
         [
             click.option(
                 "--max-tokens",
