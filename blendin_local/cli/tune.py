@@ -88,12 +88,13 @@ def tune(**values: Any) -> None:
     catalogue, preferences = load_catalogue(), load_preferences()
     if values["from_record"]:
         entry, measured, about = _read_record(Path(values["from_record"]), catalogue)
+        name = _saved_name(entry, values)
     else:
         from blendin_local.loading import name_pair
 
         entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
+        name = _saved_name(entry, values)
         measured, about = _measured(catalogue, entry, preferences, values)
-    name = _saved_name(entry, values) if values["save"] else ""
 
     from blendin_local.evaluation.tuning import describe, tuned_entry
 
@@ -143,6 +144,10 @@ def _check_analysis_only() -> None:
 
 
 def _saved_name(entry: PairEntry, values: Mapping[str, Any]) -> str:
+    """What --save will call the pair; nothing without it."""
+    if not values["save"]:
+        return ""
+
     from blendin_local.catalogue import is_name
 
     name = values["name"] or entry.name
@@ -170,8 +175,6 @@ def _measured(
     from blendin_local.locations import cache_dir
     from blendin_local.prompts import choose_format
 
-    if values["save"]:
-        _saved_name(entry, values)
     options = model_options_of(values, preferences.models)
     examples, source = _examples(values)
     examples = shuffled(examples, values["seed"])
