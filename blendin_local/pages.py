@@ -1,4 +1,4 @@
-"""What every page of HTML is made with: templates that escape all text, a policy that trusts known scripts."""
+"""What pages of HTML are made with: templates that escape all text, a policy that trusts known scripts."""
 
 from __future__ import annotations
 

@@ -263,6 +263,16 @@ def test_a_text_is_read_alike_whatever_was_read_before() -> None:
     assert decodes[0] == decodes[1] == decodes[2]
 
 
+def test_a_prompt_is_kept_only_for_replies_to_the_same_prompt() -> None:
+    """One that begins like the prompt before it is read anew, as it would be alone."""
+    alone, after = rich_pair()[0], rich_pair()[0]
+    score_texts(alone, [prompt_of(5)], [prompt_of(5)], ["ab o."])
+    score_texts(after, [prompt_of(9), prompt_of(5)], [prompt_of(9), prompt_of(5)], ["ab", "ab o."])
+    for first, second in ((alone.base, after.base), (alone.guide, after.guide)):
+        expected = fake(first).decodes
+        assert fake(second).decodes[-len(expected) :] == expected
+
+
 def test_a_prompt_is_decoded_once() -> None:
     pair, text = rich_pair()
     long = replace(text, base=prompt_of(50), guide=prompt_of(60))
