@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from records import records
 
 from blendin_local.errors import EvaluationError
-from blendin_local.evaluation.choice import LEAST_EXAMPLES, gain
 from blendin_local.evaluation.costs import Costs
 from blendin_local.evaluation.diagnosis import analyse, hint, uncertain_figures
 from blendin_local.evaluation.pricing import Setting, halves, price, setting_of
+from blendin_local.evaluation.recommendation import LEAST_EXAMPLES, gain
 from blendin_local.evaluation.record import Record, empty_record, join_records
 from blendin_local.evaluation.statistics import resample_counts
 from blendin_local.steps import Calibration

@@ -10,7 +10,7 @@ from typing import Any
 from blendin_local.compare.across import across_pairs, families
 from blendin_local.compare.answers import Answer, Answers
 from blendin_local.compare.arms import Arm, ArmModel
-from blendin_local.compare.choices import choose
+from blendin_local.compare.likelihoods import choose
 from blendin_local.compare.quantizations import compare_quantizations, reference_of, singles
 from blendin_local.compare.reading import answer_rows, disagreements
 from blendin_local.compare.run import (

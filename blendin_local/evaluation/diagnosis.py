@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from blendin_local.errors import EvaluationError
 from blendin_local.evaluation.calibration import calibrate
-from blendin_local.evaluation.choice import LEAST_EXAMPLES, SINGLES, choose, fewest
 from blendin_local.evaluation.costs import Costs
 from blendin_local.evaluation.grid import rows
 from blendin_local.evaluation.pricing import GAMMAS, Prices, consulted, halves, price
+from blendin_local.evaluation.recommendation import LEAST_EXAMPLES, SINGLES, choose, fewest
 from blendin_local.evaluation.record import Record
 from blendin_local.evaluation.verdict import reason, verdict
 from blendin_local.settings import BlendSettings

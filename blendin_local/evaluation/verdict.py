@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from blendin_local.evaluation.choice import LEAST_EXAMPLES, SINGLES, WORTHWHILE, Choice, Gain
 from blendin_local.evaluation.pricing import Setting
+from blendin_local.evaluation.recommendation import LEAST_EXAMPLES, SINGLES, WORTHWHILE, Choice, Gain
 
 __all__ = ["described", "reason", "verdict"]
 

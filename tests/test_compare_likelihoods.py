@@ -14,9 +14,9 @@ from compare_fakes import VOCABULARY, Loader, blend, item_of, run_of, single
 from fakes import FakeModel, dreaming
 from tiny_gguf import write_tiny
 
-from blendin_local.compare import choices
+from blendin_local.compare import likelihoods
 from blendin_local.compare.answers import Answers
-from blendin_local.compare.choices import choose, own_bits, reading_options
+from blendin_local.compare.likelihoods import choose, own_bits, reading_options
 from blendin_local.compare.loading import load_models
 from blendin_local.errors import EvaluationError
 from blendin_local.evaluation.record import empty_record
@@ -104,7 +104,7 @@ def test_decodes_of_another_size_are_another_reading(
     answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen(answers, Loader(MINDS), (BASE,))
-    monkeypatch.setattr(choices, "ROWS", ROWS // 2)
+    monkeypatch.setattr(likelihoods, "ROWS", ROWS // 2)
     load = Loader(MINDS)
     chosen(answers, load, (BASE,))
     assert load.loads == [("base",)]

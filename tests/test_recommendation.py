@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from blendin_local.evaluation.choice import (
+from blendin_local.evaluation.pricing import Prices, Setting
+from blendin_local.evaluation.recommendation import (
     LEAST_EXAMPLES,
     LEAST_GAIN,
     Choice,
@@ -17,7 +18,6 @@ from blendin_local.evaluation.choice import (
     gain,
     gain_of_choosing,
 )
-from blendin_local.evaluation.pricing import Prices, Setting
 from blendin_local.evaluation.statistics import resample_counts
 from blendin_local.evaluation.verdict import described, reason, verdict
 
