@@ -6,7 +6,8 @@ BlendinError                    one sentence for the user; command lines exit wi
 ├── PromptError                 a prompt or template that cannot be turned into tokens, or is too long
 ├── CatalogueError              a model or pair that is unknown, cannot be pulled, or fails its checksum
 ├── HistoryError                kept conversations that cannot be read or written
-└── EvaluationError             references, tasks, records or arms that cannot be read or used
+├── EvaluationError             references, tasks, records or arms that cannot be read or used
+└── BatchError                  input, output or workers of offline generation that cannot be used
 
 Messages say what is wrong, where, and what to do about it. They are shown as they are.
 """
@@ -40,3 +41,7 @@ class HistoryError(BlendinError):
 
 class EvaluationError(BlendinError):
     """References, tasks, records or arms of a comparison cannot be read or used."""
+
+
+class BatchError(BlendinError):
+    """Input, output or workers of offline generation cannot be used."""

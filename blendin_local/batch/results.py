@@ -1,0 +1,78 @@
+"""What became of a row, as plain data: one line of the output.
+
+Keys of a result: id, index (place in the input, from 0), text, finish_reason, usage (of each model: tokens of
+the prompt, generated, decoded), summary (the reliability figures, `Summary.as_dict` and calibrated),
+timings, tokens_per_second, settings (the run's), row_settings (the row's own, if any), models (name, SHA-256
+and prompt format of each), run (fingerprint of all that the rows share), row (fingerprint of what was
+asked), steps (if wanted), error (None, or kind and message; text is then empty or missing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
+
+from blendin_local.report import step_as_dict
+from blendin_local.steps import Step
+
+if TYPE_CHECKING:
+    from blendin_local.batch.identity import Run
+    from blendin_local.batch.rows import BadRow, Row
+    from blendin_local.writing import Response
+
+__all__ = ["ErrorKind", "Result", "answered", "failed"]
+
+Result = dict[str, Any]
+
+ErrorKind = Literal["bad row", "duplicate id", "too long", "model", "worker lost"]
+
+
+def answered(row: Row, response: Response, run: Run, steps: Sequence[Step] | None = None) -> Result:
+    """The result of a finished response; with `steps`, a record of each."""
+    request, summary = response.request, response.summary
+    usage = {}
+    for role, prompt in (("base", request.base), ("guide", request.guide)):
+        usage[role] = {
+            "prompt_tokens": len(prompt.tokens) if prompt else 0,
+            "generated_tokens": getattr(summary, f"{role}_tokens"),
+            "decoded_tokens": getattr(summary, f"{role}_decoded"),
+        }
+    result = {
+        **_beginning(row),
+        "text": response.text,
+        "finish_reason": response.finish_reason,
+        "usage": usage,
+        "summary": summary.as_dict() | {"calibrated": run.calibrated},
+        "timings": asdict(summary.timings),
+        "tokens_per_second": summary.tokens_per_second,
+        **_shared(run),
+        "row": row.digest,
+        "error": None,
+    }
+    if row.own:
+        result["row_settings"] = dict(row.own)
+    if steps is not None:
+        result["steps"] = [step_as_dict(step) for step in steps]
+    return result
+
+
+def failed(row: Row | BadRow, kind: ErrorKind, message: str, run: Run) -> Result:
+    """The result of a row without an answer; message is one sentence."""
+    digest = getattr(row, "digest", None)
+    return {
+        **_beginning(row),
+        "text": None,
+        "finish_reason": None,
+        **_shared(run),
+        "row": digest,
+        "error": {"kind": kind, "message": message, "where": row.where},
+    }
+
+
+def _beginning(row: Row | BadRow) -> Result:
+    return {"id": row.id, "index": row.index}
+
+
+def _shared(run: Run) -> Result:
+    return {"settings": run.settings, "models": run.models, "run": run.fingerprint}
