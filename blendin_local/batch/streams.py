@@ -1,0 +1,337 @@
+"""Files, standard streams and pipes of bytes, compressed or not: lines come in, whole lines go out.
+
+Nothing here knows what a line means. What is held never grows with a stream.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import stat
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, Literal, Protocol, cast
+
+import zstandard
+
+from blendin_local.cli.terminal import standard_input
+from blendin_local.errors import BatchError
+
+__all__ = [
+    "LONGEST_LINE",
+    "Compression",
+    "DamagedError",
+    "Sink",
+    "compression_of",
+    "is_standard_output",
+    "lines_of",
+    "open_input",
+    "open_sink",
+]
+
+Compression = Literal["none", "gzip", "zstd"]
+
+LONGEST_LINE = 64 << 20
+"""Bytes of the longest line of an input that is taken in."""
+
+_CHUNK = 1 << 10
+"""Compressed bytes that are taken at once: gzip makes at most 1 MiB of them, Zstandard 32 MiB."""
+_MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_GZIP = 16 + zlib.MAX_WBITS
+"""zlib's name for deflated data in gzip's wrapping."""
+
+
+class DamagedError(BatchError):
+    """Compressed data is cut off or wrong. What came before has been read."""
+
+
+def compression_of(path: str) -> Compression:
+    """How a file of this name is compressed."""
+    name = path.lower()
+    return "gzip" if name.endswith(".gz") else "zstd" if name.endswith((".zst", ".zstd")) else "none"
+
+
+def is_standard_output(path: str) -> bool:
+    return path in ("-", "/dev/stdout")
+
+
+# Reading
+
+
+@contextmanager
+def open_input(path: str) -> Iterator[BinaryIO]:
+    """The bytes of a file, a pipe, or standard input ("-"), decompressed.
+
+    Compression is told by the name, or by the first bytes under any other name. Raises BatchError where
+    nothing can be opened. Reading raises DamagedError for damaged compressed data.
+    """
+    if path == "-":
+        stdin = standard_input()
+        # Only what stands in for a standard input, such as a file in memory, cannot be peeked at.
+        stream = stdin if hasattr(stdin, "peek") else io.BufferedReader(cast(io.RawIOBase, stdin))
+        try:
+            yield _decompressed(cast(io.BufferedReader, stream), "Standard input", "none")
+        finally:
+            if stream is not stdin:
+                cast(io.BufferedReader, stream).detach()
+        return
+    with _opened(path) as file:
+        yield _decompressed(file, path, compression_of(path))
+
+
+def _opened(path: str) -> io.BufferedReader:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise BatchError(f"There is no file {path}.") from None
+    except IsADirectoryError:
+        raise BatchError(f"{path} is a folder: name one file of it.") from None
+    except (OSError, ValueError) as error:
+        raise BatchError(f"{path} cannot be read: {_reason(error)}.") from error
+
+
+def lines_of(stream: BinaryIO, limit: int | None = LONGEST_LINE) -> Iterator[bytes | None]:
+    """The lines of a stream, each with the newline that ends it; the last one may have none.
+
+    None stands for a line of more than `limit` bytes, which is not held. Raises BatchError where the stream
+    cannot be read on.
+    """
+    size = -1 if limit is None else limit + 1
+    try:
+        while line := stream.readline(size):
+            if limit is None or len(line) <= limit:
+                yield line
+                continue
+            del line
+            while (part := stream.readline(_CHUNK)) and not part.endswith(b"\n"):
+                pass
+            yield None
+    except OSError as error:
+        name = getattr(stream, "name", "The input")
+        raise BatchError(f"{name} cannot be read any further: {_reason(error)}.") from error
+
+
+class _Decoder(Protocol):
+    def decompress(self, data: bytes, /) -> bytes: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+
+
+class _Decompressed(io.RawIOBase):
+    """What members of gzip or frames of Zstandard hold, one after another."""
+
+    def __init__(self, stream: io.BufferedReader, name: str, compression: Compression) -> None:
+        self.name = name
+        self._stream = stream
+        self._compression = compression
+        self._decoder: _Decoder | None = None
+        self._n_read = 0
+        self._rest = b""
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: bytearray | memoryview, /) -> int:  # type: ignore[override]
+        while not self._ready:
+            chunk = self._rest or self._stream.read1(_CHUNK)
+            if not self._rest:
+                self._n_read += len(chunk)
+            self._rest = b""
+            if not chunk:
+                if self._decoder:
+                    raise DamagedError(
+                        f"{self.name} ends in the middle of its {self._compression} data, after "
+                        f"{self._n_read} bytes: it was cut off."
+                    )
+                return 0
+            self._decode(chunk)
+        taken = self._ready[: len(target)]
+        target[: len(taken)] = taken
+        self._ready = self._ready[len(taken) :]
+        return len(taken)
+
+    def _decode(self, chunk: bytes) -> None:
+        if not self._decoder:
+            if self._compression == "gzip":
+                chunk = chunk.lstrip(b"\0")  # tapes and some servers fill up the last block
+                self._decoder = zlib.decompressobj(_GZIP) if chunk else None
+            else:
+                self._decoder = zstandard.ZstdDecompressor().decompressobj()
+        if not self._decoder:
+            return
+        try:
+            self._ready = memoryview(self._decoder.decompress(chunk))
+        except (zlib.error, zstandard.ZstdError) as error:
+            raise DamagedError(
+                f"{self.name} is damaged, or no {self._compression} data, within the {len(chunk)} bytes "
+                f"before byte {self._n_read} ({_reason(error)})."
+            ) from error
+        if self._decoder.eof:
+            self._rest, self._decoder = self._decoder.unused_data, None
+
+
+def _decompressed(stream: io.BufferedReader, name: str, compression: Compression) -> BinaryIO:
+    if compression == "none":
+        start = stream.peek(4)
+        compression = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), "none")
+    if compression == "none":
+        return cast(BinaryIO, stream)
+    return cast(BinaryIO, io.BufferedReader(_Decompressed(stream, name, compression)))
+
+
+def _reason(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()).rstrip(".")
+
+
+# Writing
+
+
+class _Coder:
+    """Compression of one gzip member or Zstandard frame; for `none` bytes pass as they are."""
+
+    def __init__(self, compression: Compression) -> None:
+        self._gzip = zlib.compressobj(wbits=_GZIP) if compression == "gzip" else None
+        self._zstd = zstandard.ZstdCompressor().compressobj() if compression == "zstd" else None
+
+    def encode(self, data: bytes) -> bytes:
+        coder = self._gzip or self._zstd
+        return coder.compress(data) if coder else data
+
+    def flush(self) -> bytes:
+        """What a reader lacks to decode all that was encoded so far."""
+        if self._gzip:
+            return self._gzip.flush(zlib.Z_SYNC_FLUSH)
+        return self._zstd.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK) if self._zstd else b""
+
+    def finish(self) -> bytes:
+        coder = self._gzip or self._zstd
+        return coder.flush() if coder else b""
+
+
+class Sink:
+    """Where lines go: `write` takes whole lines in, `flush` brings all of them to whoever reads the file.
+
+    offset: size in bytes of the regular file after the last `flush` that succeeded; None for anything else
+    (a pipe, a terminal, standard output), which cannot be cut. compression: of what is written.
+
+    A `flush` that raises may have written half a line: `cut` then restores the last good state. Nothing that
+    a failed flush held is written again. Appending to a compressed file begins a new member or frame.
+    """
+
+    def __init__(
+        self, raw: io.RawIOBase | BinaryIO, compression: Compression, offset: int | None, *, owned: bool
+    ) -> None:
+        self.compression = compression
+        self.offset = offset
+        self._raw = raw
+        self._owned = owned
+        self._coder = _Coder(compression)
+        self._held: list[bytes] = []
+        # Also a file of no lines is whole: it holds one empty member.
+        self._begun = not offset
+        self._torn = False
+
+    def fileno(self) -> int:
+        """Of the open file, for locks. Raises OSError where there is none (a stream in memory)."""
+        return self._raw.fileno()
+
+    def write(self, line: bytes) -> None:
+        """Take in one line with its newline. Nothing is written before `flush`."""
+        self._begun = True
+        self._held.append(self._coder.encode(line))
+
+    def flush(self) -> None:
+        """Write what is held, so that every line so far can be read. Raises OSError."""
+        if self._held:
+            self._held.append(self._coder.flush())
+            self._put()
+
+    def sync(self) -> None:
+        """Wait until what was flushed is on the disk; elsewhere nothing is done. Raises OSError."""
+        if self.offset is not None:
+            os.fsync(self._raw.fileno())
+
+    def cut(self, offset: int | None = None) -> None:
+        """Drop what is held and cut the file to its first `offset` bytes, by default to `self.offset`.
+
+        A compressed file can be written on only if it was cut where a member or frame ended; else close it,
+        and rewrite it from its whole lines. Raises OSError.
+        """
+        self._held.clear()
+        self._coder, self._begun = _Coder(self.compression), False
+        if self.offset is not None:
+            self.offset = self.offset if offset is None else offset
+            os.ftruncate(self._raw.fileno(), self.offset)
+            self._torn = False
+
+    def close(self) -> None:
+        """Write the rest, end the compressed data and close the file. Raises OSError; it is closed then too.
+
+        After a failed flush nothing more is written. Standard output stays open.
+        """
+        if self._raw.closed:
+            return
+        try:
+            if self._begun and not self._torn:
+                self._held.append(self._coder.finish())
+                self._put()
+        finally:
+            if self._owned:
+                self._raw.close()
+            self._begun = False
+
+    def _put(self) -> None:
+        data = b"".join(self._held)
+        self._held.clear()
+        self._torn = True
+        rest = memoryview(data)
+        while rest:
+            n_written = self._raw.write(rest)
+            if n_written is None:  # somebody set the pipe to non-blocking
+                select.select([], [self._raw], [])
+            else:
+                rest = rest[n_written:]
+        self._torn = False
+        if self.offset is not None:
+            self.offset += len(data)
+
+
+def open_sink(path: str, *, append: bool) -> Sink:
+    """A sink at the end of a file, which is made if it is missing and emptied unless `append`.
+
+    "-" is standard output. Pipes and devices are written as they are. Compression is told by the name.
+    Raises BatchError where nothing can be opened.
+    """
+    if is_standard_output(path):
+        if sys.stdout is None:
+            raise BatchError("Standard output is closed: name an output file.")
+        sys.stdout.flush()
+        # Past the buffer, which would try a failed write again when the program ends.
+        buffer = sys.stdout.buffer
+        return Sink(getattr(buffer, "raw", buffer), "none", None, owned=False)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except FileNotFoundError:
+        raise BatchError(f"There is no folder {os.path.dirname(path)} for {path}: make it first.") from None
+    except IsADirectoryError:
+        raise BatchError(f"{path} is a folder: name a file in it.") from None
+    except (OSError, ValueError) as error:
+        raise BatchError(f"{path} cannot be written: {_reason(error)}.") from error
+    file = io.FileIO(descriptor, "ab")
+    try:
+        offset = None
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            if not append:
+                os.ftruncate(descriptor, 0)
+            offset = os.fstat(descriptor).st_size
+        return Sink(file, compression_of(path), offset, owned=True)
+    except OSError as error:
+        file.close()
+        raise BatchError(f"{path} cannot be written: {_reason(error)}.") from error
