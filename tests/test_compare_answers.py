@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blendin_local.compare import run
-from blendin_local.compare.answers import Answers, digest, file_digest, model_files
+from blendin_local.compare.answers import Answers, digest
 from blendin_local.compare.arms import Arm
 from blendin_local.errors import EvaluationError
 from blendin_local.evaluation.record import empty_record
@@ -229,43 +228,6 @@ def test_two_programs_write_at_once(tmp_path: Path) -> None:
     assert [writer.wait() for writer in writers] == [0, 0]
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT count(*) FROM kept").fetchone() == (40,)
-
-
-def test_files_are_known_by_their_bytes(answers: Answers, tmp_path: Path) -> None:
-    first, second = tmp_path / "a.gguf", tmp_path / "b.gguf"
-    first.write_bytes(b"x" * 1000)
-    second.write_bytes(b"x" * 1000)
-    assert file_digest(answers, first) == file_digest(answers, second)
-    status = second.stat()
-    second.write_bytes(b"x" * 999 + b"y")
-    os.utime(second, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    assert file_digest(answers, first) != file_digest(answers, second)
-
-
-def test_a_file_is_read_through_once(answers: Answers, tmp_path: Path) -> None:
-    path = tmp_path / "a.gguf"
-    path.write_bytes(b"x" * 1000)
-    told: list[int] = []
-    found = file_digest(answers, path, lambda path, done, size: told.append(done))
-    assert told == [1000]
-    assert file_digest(answers, path, lambda path, done, size: told.append(done)) == found
-    assert told == [1000]
-
-
-def test_a_split_model_is_all_of_its_parts(answers: Answers, tmp_path: Path) -> None:
-    parts = [tmp_path / f"m-0000{number}-of-00002.gguf" for number in (1, 2)]
-    assert model_files(parts[0]) == parts
-    assert model_files(tmp_path / "m.gguf") == [tmp_path / "m.gguf"]
-    for part in parts:
-        part.write_bytes(part.name.encode())
-    before = file_digest(answers, parts[0])
-    parts[1].write_bytes(b"another second part")
-    assert file_digest(answers, parts[0]) != before
-
-
-def test_a_missing_file_is_one_sentence(answers: Answers, tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match=r"none\.gguf cannot be read: No such file"):
-        file_digest(answers, tmp_path / "none.gguf")
 
 
 def test_random_numbers_are_the_questions_own() -> None:

@@ -79,7 +79,8 @@ class Run:
 
     def differences(self, earlier: Result) -> list[str]:
         """In what the run that wrote this line was another one: each "--gamma is 0.6 and was 0.4"."""
-        now, was = _leaves(self.settings), _leaves(earlier.get("settings"))
+        written = earlier.get("settings")
+        now, was = _leaves(self.settings), _leaves(written if isinstance(written, Mapping) else {})
         found = [
             f"{_named(path)} is {_shown(path, now)} and was {_shown(path, was)}"
             for path in {**now, **was}
@@ -170,7 +171,7 @@ def _named(path: Keys) -> str:
             return f"the version of {inert(program)}"
         case ("output", "format"):
             return "the format of the output"
-    return "--" + inert(path[-1]).replace("_", "-") if path else "what is said of the settings"
+    return "--" + inert(path[-1]).replace("_", "-")
 
 
 def _shown(path: Keys, values: Mapping[Keys, Any]) -> str:

@@ -109,11 +109,11 @@ def _checked(
     """Everything that was typed or planned, read and checked; what takes longest comes last."""
     from blendin_local.catalogue import load_catalogue
     from blendin_local.cli.compare_wishes import arm_wishes, run_settings, task_wishes
-    from blendin_local.compare.answers import file_digest, model_files
     from blendin_local.compare.arms import find_model, make_arms
     from blendin_local.compare.comparison import Comparison, draw_tasks
     from blendin_local.compare.judging import make_judge
     from blendin_local.compare.plan import Plan, read_plan
+    from blendin_local.fingerprints import file_digest, model_files
     from blendin_local.preferences import load_preferences
     from blendin_local.tasks import left_out
 
@@ -134,7 +134,7 @@ def _checked(
     text = _read_text(settings.text) if settings.text else b""
 
     def identify(path: Path) -> str:
-        return file_digest(answers, path, progress.hashing)
+        return file_digest(path, progress.hashing)
 
     judge = make_judge(settings, runs, answers, load, options, partial(find_model, catalogue, identify))
     with flags_named():

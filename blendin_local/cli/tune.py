@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,10 +165,10 @@ def _measured(
     catalogue: Catalogue, entry: PairEntry, preferences: Preferences, values: Mapping[str, Any]
 ) -> tuple[Measured, dict[str, Any]]:
     """The pass over the reference answers, as far as it is not kept from before, and what it was made of."""
-    from blendin_local.compare.answers import Answers, answers_file, file_digest
     from blendin_local.evaluation.examples import shuffled
     from blendin_local.evaluation.passes import Kept, measured, pass_key, speed_key
     from blendin_local.evaluation.tuning import machine, portable
+    from blendin_local.fingerprints import file_digest
     from blendin_local.fit import same_vocabulary
     from blendin_local.llamacpp.library import version
     from blendin_local.loading import locate_pair
@@ -179,8 +179,7 @@ def _measured(
     examples, source = _examples(values)
     examples = shuffled(examples, values["seed"])
     files = locate_pair(catalogue, entry)
-    with closing(Answers(answers_file())) as answers:
-        digests = [file_digest(answers, header.path) for header in (files.base, files.guide)]
+    digests = [file_digest(header.path) for header in (files.base, files.guide)]
     names = formats_of(values, preferences.formats)
     formats = [
         choose_format(names.base, files.base.chat_template),

@@ -4,10 +4,6 @@ The key of an answer is a digest of everything that decides it: the contents of 
 formats, the messages, every setting, how the models are opened, and the versions of the program and of
 llama.cpp. So nothing is ever reused under another setting, and nothing is worked out twice. Scores are not
 kept: they are worked out again, and a better scorer needs no model.
-
-Files are known by the SHA-256 of all their bytes: two quantizations of one model can have equal headers and
-sizes, and an answer of the wrong one would be worse than the wait. The digest is kept by path, size, time
-of change and inode, so a file is read through once.
 """
 
 from __future__ import annotations
@@ -15,13 +11,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import re
 import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -31,16 +25,10 @@ from blendin_local.errors import EvaluationError
 from blendin_local.evaluation.record import Record, pack_record, unpack_record
 from blendin_local.locations import cache_dir
 
-__all__ = ["Answer", "Answers", "answers_file", "digest", "file_digest", "model_files"]
+__all__ = ["Answer", "Answers", "answers_file", "digest"]
 
 _PATIENCE_S = 30.0
 """How long one program waits for another one that is writing."""
-_FORMAT = 1
-_CHUNK = 1 << 22
-_PART = re.compile(r"(.+-)00001(-of-(\d{5})\.gguf)")
-
-HashProgress = Callable[[Path, int, int], None]
-"""Called with a file that is read through, the bytes read so far, and its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +105,6 @@ class Answers:
             "CREATE TABLE IF NOT EXISTS kept (kind TEXT, key TEXT, created REAL NOT NULL, "
             "body BLOB NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID"
         )
-        self._database.execute(
-            "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, status TEXT NOT NULL, "
-            "sha256 TEXT NOT NULL) WITHOUT ROWID"
-        )
 
     def close(self) -> None:
         with self._lock, self._explained():
@@ -193,21 +177,6 @@ class Answers:
                 "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", (kind, key, time.time(), body)
             )
 
-    # Files
-
-    def known_digest(self, path: Path, status: str) -> str | None:
-        with self._lock, self._explained():
-            row = self._database.execute(
-                "SELECT sha256 FROM files WHERE path = ? AND status = ?", (str(path), status)
-            ).fetchone()
-        return str(row[0]) if row else None
-
-    def keep_digest(self, path: Path, status: str, sha256: str) -> None:
-        with self._lock, self._explained():
-            self._database.execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (str(path), status, sha256)
-            )
-
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
@@ -220,38 +189,3 @@ class Answers:
                 f"The file of kept results, {self.path}, cannot be used ({error}): move it away, and "
                 "what it kept is worked out again."
             ) from error
-
-
-def model_files(path: Path) -> list[Path]:
-    """The files of a model: of a split one all parts, which its header has checked to be there."""
-    if name := _PART.fullmatch(path.name):
-        return [path.with_name(f"{name[1]}{number:05d}{name[2]}") for number in range(1, int(name[3]) + 1)]
-    return [path]
-
-
-def file_digest(answers: Answers, path: Path, progress: HashProgress | None = None) -> str:
-    """SHA-256 of a model's bytes, of all parts in order. Raises EvaluationError where it cannot be read."""
-    parts = [_one_digest(answers, part, progress) for part in model_files(path)]
-    return parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _one_digest(answers: Answers, path: Path, progress: HashProgress | None) -> str:
-    try:
-        path = path.resolve()
-        found = path.stat()
-        status = f"{_FORMAT} {found.st_size} {found.st_mtime_ns} {found.st_ino}"
-        if known := answers.known_digest(path, status):
-            return known
-        total, done = hashlib.sha256(), 0
-        with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                total.update(chunk)
-                done += len(chunk)
-                if progress:
-                    progress(path, done, found.st_size)
-            # What was changed while it was read is known by no status.
-            if os.fstat(stream.fileno()).st_mtime_ns == found.st_mtime_ns:
-                answers.keep_digest(path, status, total.hexdigest())
-    except OSError as error:
-        raise EvaluationError(f"{path} cannot be read: {error.strerror or error}.") from error
-    return total.hexdigest()
