@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from typing import Any
 
 from blendin_local.errors import SettingError
@@ -17,9 +18,24 @@ from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSe
 
 __all__ = ["BadRow", "Row", "own_settings", "seed_of"]
 
+_TYPES = {
+    field.name: str(field.type)
+    for owner in (BlendSettings, SamplingSettings, GenerationSettings)
+    for field in fields(owner)
+    if field.name not in ("blend", "sampling")
+}
+_EXPECTED = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "Unit": "text",
+    "tuple[str, ...]": "a list of texts",
+}
+_FAR = 1 << 63
+"""Beyond the range of every setting; a number may have thousands of digits."""
 _BLEND = setting_names(BlendSettings)
 _SAMPLING = setting_names(SamplingSettings)
-_REPLY = ("max_tokens", "seed", "stop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +79,36 @@ def seed_of(seed: int, id: str) -> int:
 def own_settings(run: GenerationSettings, own: Mapping[str, Any], id: str) -> GenerationSettings:
     """The run's settings changed by a row's own, each under its name in `blendin_local.settings`.
 
-    Raises SettingError for a setting that is unknown or outside its range.
+    Raises SettingError for a setting that is unknown, of the wrong type or outside its range.
     """
-    for name in own:
-        if name not in (*_BLEND, *_SAMPLING, *_REPLY):
-            raise SettingError(f"there is no setting {name!r}.")
-    try:
-        return replace(
-            run,
-            blend=replace(run.blend, **{name: own[name] for name in _BLEND if name in own}),
-            sampling=replace(run.sampling, **{name: own[name] for name in _SAMPLING if name in own}),
-            seed=own.get("seed", seed_of(run.seed, id)),
-            max_tokens=own.get("max_tokens", run.max_tokens),
-            stop=tuple(own.get("stop", run.stop)),
+    typed = {name: _typed(name, value) for name, value in own.items()}
+    return replace(
+        run,
+        blend=replace(run.blend, **{name: typed[name] for name in _BLEND if name in own}),
+        sampling=replace(run.sampling, **{name: typed[name] for name in _SAMPLING if name in own}),
+        seed=typed.get("seed", seed_of(run.seed, id)),
+        max_tokens=typed.get("max_tokens", run.max_tokens),
+        stop=typed.get("stop", run.stop),
+    )
+
+
+def _typed(name: str, value: Any) -> Any:
+    """A value as the type that its setting is declared with; a whole number may come as 64.0."""
+    if name not in _TYPES:
+        near = get_close_matches(name, _TYPES, 1)
+        raise SettingError(
+            f"There is no setting {name[:40]!r}: {f'did you mean {near[0]}?' if near else 'leave it out.'}"
         )
-    except TypeError as error:
-        raise SettingError(f"a setting is of the wrong type ({error}).") from error
+    match _TYPES[name], value:
+        case "bool", bool():
+            return value
+        case "int" | "float", int() | float() if not isinstance(value, bool):
+            if abs(value) > _FAR:
+                raise SettingError(f"{name} is far outside its range.")
+            if _TYPES[name] == "float" or value == value // 1:
+                return float(value) if _TYPES[name] == "float" else int(value)
+        case "str" | "Unit", str():
+            return value
+        case "tuple[str, ...]", list() | tuple() if all(isinstance(each, str) for each in value):
+            return tuple(value)
+    raise SettingError(f"{name} must be {_EXPECTED[_TYPES[name]]}.")

@@ -17,7 +17,6 @@ from typing import BinaryIO, Literal, Protocol, cast
 
 import zstandard
 
-from blendin_local.cli.terminal import standard_input
 from blendin_local.errors import BatchError
 
 __all__ = [
@@ -69,7 +68,7 @@ def open_input(path: str) -> Iterator[BinaryIO]:
     nothing can be opened. Reading raises DamagedError for damaged compressed data.
     """
     if path == "-":
-        stdin = standard_input()
+        stdin = io.BytesIO() if sys.stdin is None else sys.stdin.buffer
         # Only what stands in for a standard input, such as a file in memory, cannot be peeked at.
         stream = stdin if hasattr(stdin, "peek") else io.BufferedReader(cast(io.RawIOBase, stdin))
         try:

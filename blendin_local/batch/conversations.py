@@ -1,0 +1,119 @@
+"""The conversation and the settings that a row asks with, out of the shapes in which JSON brings them.
+
+Nothing here knows a file or a model. What cannot be used raises PromptError or SettingError, one sentence
+without the place where the row stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from blendin_local.errors import PromptError, SettingError
+from blendin_local.prompts import Message, Role
+
+__all__ = ["conversation_of", "id_of", "kind_of", "settings_of", "text_of", "with_system"]
+
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+}
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+
+
+def kind_of(value: Any) -> str:
+    """What JSON calls a value, for complaints."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return "a number"
+    return "text" if isinstance(value, str) else "an object" if isinstance(value, dict) else "a list"
+
+
+def text_of(value: Any, what: str) -> str:
+    """`value` if it is text that can be encoded. Raises PromptError, in which `what` begins the sentence."""
+    if not isinstance(value, str):
+        raise PromptError(f"{what} must be text, not {kind_of(value)}.")
+    if _HALF_CHARACTER.search(value):
+        raise PromptError(f"{what} holds half of a surrogate pair, which is no character: mend the text.")
+    if "\0" in value:
+        raise PromptError(f"{what} holds a NUL character: remove it.")
+    return value
+
+
+def id_of(value: Any, name: str) -> str | None:
+    """The id of a row: text, or a whole number as text; None for null."""
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise PromptError(f"`{name}` must be text or a whole number, not {kind_of(value)}.")
+    if not value:
+        raise PromptError(f"`{name}` is empty: leave it out, or give the row a name.")
+    return text_of(value, f"`{name}`")
+
+
+def conversation_of(value: Any, name: str) -> tuple[Message, ...]:
+    """A prompt (text), or messages that end with the user's; what a message says may come in text parts."""
+    if isinstance(value, list):
+        messages = tuple(_message(each, f"Message {n} of `{name}`") for n, each in enumerate(value, 1))
+        if not messages:
+            raise PromptError(f"`{name}` is empty: give the models something to answer.")
+        if messages[-1].role != "user":
+            raise PromptError(
+                f"`{name}` must end with a message of the user, not of the {messages[-1].role}."
+            )
+    elif isinstance(value, str):
+        messages = (Message("user", text_of(value, f"`{name}`")),)
+    else:
+        raise PromptError(f"`{name}` must be text or a list of messages, not {kind_of(value)}.")
+    if not messages[-1].content.strip():
+        raise PromptError("The prompt is empty: give the models something to answer.")
+    return messages
+
+
+def with_system(messages: Sequence[Message], system: str) -> tuple[Message, ...]:
+    """The messages, after `system` unless it is empty or one of them is a system message."""
+    if not system or any(message.role == "system" for message in messages):
+        return tuple(messages)
+    return (Message("system", system), *messages)
+
+
+def settings_of(settings: Any) -> dict[str, Any]:
+    """A row's own settings: null is as good as absent, and one stop string is a list of one."""
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise SettingError(f"`settings` must be an object, not {kind_of(settings)}.")
+    own = {name: value for name, value in settings.items() if value is not None}
+    if "stop" in own:
+        stops = [own["stop"]] if isinstance(own["stop"], str) else own["stop"]
+        if not isinstance(stops, list):
+            raise SettingError(f"stop must be text or a list of texts, not {kind_of(stops)}.")
+        own["stop"] = [text_of(stop, "A stop string") for stop in stops]
+    return own
+
+
+def _message(value: Any, what: str) -> Message:
+    if not isinstance(value, dict) or "role" not in value or "content" not in value:
+        raise PromptError(f"{what} must be an object with `role` and `content`.")
+    role = value["role"]
+    if not isinstance(role, str) or role not in _ROLES:
+        shown = repr(role) if isinstance(role, str) else kind_of(role)
+        raise PromptError(f"{what} has the role {shown[:40]}: use system, user or assistant.")
+    content = value["content"]
+    if isinstance(content, list):
+        content = "".join(_part(part, what) for part in content)
+    return Message(_ROLES[role], text_of(content, f"`content` of {what[0].lower()}{what[1:]}"))
+
+
+def _part(part: Any, what: str) -> str:
+    if isinstance(part, dict) and part.get("type") == "text":
+        return text_of(part.get("text"), f"A part of {what[0].lower()}{what[1:]}")
+    raise PromptError(f"{what} has a part that is no text: only text can be answered.")

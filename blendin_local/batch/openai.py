@@ -1,0 +1,211 @@
+"""OpenAI's batch format: request lines become rows, results become its output lines, and these results again.
+
+Nothing here knows files or models. What the format has no place for stands in an output line under "blendin".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+from blendin_local.batch.conversations import (
+    conversation_of,
+    id_of,
+    kind_of,
+    settings_of,
+    text_of,
+    with_system,
+)
+from blendin_local.batch.results import Result
+from blendin_local.batch.rows import BadRow, Row, own_settings
+from blendin_local.errors import BatchError, PromptError, SettingError
+from blendin_local.prompts import Message
+from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings, setting_names
+
+__all__ = ["CHAT", "COMPLETIONS", "batch_line", "is_request", "request_row", "result_of"]
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+
+_SETTINGS = {
+    *setting_names(BlendSettings),
+    *setting_names(SamplingSettings),
+    "max_tokens",
+    "seed",
+    "stop",
+}
+"""Taken from a body as they are: OpenAI's names are among them, and those of other servers (top_k, min_p)."""
+
+_IGNORED = {
+    "model",
+    "user",
+    "metadata",
+    "store",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "parallel_tool_calls",
+    "max_completion_tokens",
+    "messages",
+    "prompt",
+}
+"""What does not change an answer, or is read elsewhere."""
+
+_WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "best_of": (1,),
+    "stream": (False,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "echo": (False,),
+    "suffix": ("",),
+    "logit_bias": ({},),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+}
+"""Values of keys that ask for what is not done here, but with these values do not ask for it."""
+
+_FINISHED = {
+    "stop": "stop",
+    "stop string": "stop",
+    "length": "length",
+    "context": "length",
+    "cancelled": "length",
+}
+
+
+def is_request(document: Any) -> bool:
+    """Whether a JSON document is a line of this format."""
+    return isinstance(document, dict) and "custom_id" in document and "body" in document
+
+
+def request_row(document: Any, index: int, where: str, run: GenerationSettings, system: str) -> Row | BadRow:
+    """The row of one request line. `system` is for conversations without a system message.
+
+    A request of completions has its url in `Row.own`, for `batch_line` to answer it in kind.
+    """
+    id = f"row-{index + 1}"
+    try:
+        if not isinstance(document, dict):
+            raise PromptError(f"A request must be a JSON object, not {kind_of(document)}.")
+        id = id_of(document.get("custom_id"), "custom_id") or id
+        if "custom_id" not in document or document["custom_id"] is None:
+            raise PromptError("The request has no `custom_id`.")
+        body = document.get("body")
+        if not isinstance(body, dict):
+            raise PromptError(f"`body` must be an object, not {kind_of(body)}.")
+        url = _url(document, body)
+        messages = _messages(body, url)
+        own = _own(body)
+        settings = own_settings(run, own, id)
+    except (PromptError, SettingError) as error:
+        return BadRow(id, index, where, str(error))
+    if url == COMPLETIONS:
+        own["url"] = url
+    return Row(id, index, where, with_system(messages, system), settings, own)
+
+
+def _url(document: dict[str, Any], body: dict[str, Any]) -> str:
+    if document.get("method") not in (None, "POST"):
+        raise PromptError("`method` must be POST.")
+    url = document.get("url")
+    if url is None:
+        return COMPLETIONS if "messages" not in body and "prompt" in body else CHAT
+    if url not in (CHAT, COMPLETIONS):
+        raise PromptError(f"`url` must be {CHAT} or {COMPLETIONS}.")
+    return str(url)
+
+
+def _messages(body: dict[str, Any], url: str) -> tuple[Message, ...]:
+    if url == CHAT:
+        messages = body.get("messages")
+        if not isinstance(messages, list):
+            raise PromptError(f"`messages` must be a list, not {kind_of(messages)}.")
+        return conversation_of(messages, "messages")
+    prompt = body.get("prompt")
+    if isinstance(prompt, list):
+        if len(prompt) != 1 or not isinstance(prompt[0], str):
+            raise PromptError("`prompt` must be one text: make a request of each, and send no token numbers.")
+        prompt = prompt[0]
+    return conversation_of(text_of(prompt, "`prompt`"), "prompt")
+
+
+def _own(body: dict[str, Any]) -> dict[str, Any]:
+    for name, value in body.items():
+        if value is None or name in _SETTINGS or name in _IGNORED:
+            continue
+        if name not in _WITHOUT_EFFECT:
+            raise SettingError(f"There is nothing like {name[:40]!r} here: leave it out.")
+        # 1 == True, and neither may pass for the other.
+        if not any(type(value) is type(none) and value == none for none in _WITHOUT_EFFECT[name]):
+            raise SettingError(f"{name} cannot be had here with this value: leave it out.")
+    own = settings_of({name: body[name] for name in body if name in _SETTINGS})
+    if body.get("max_completion_tokens") is not None:
+        own["max_tokens"] = body["max_completion_tokens"]
+    return own
+
+
+def batch_line(result: Result) -> dict[str, Any]:
+    """The output line of a result. Its ids follow from the result alone; `created` is now.
+
+    A failed row has no response, and an error of `code` (the kind) and `message`.
+    """
+    failure = result["error"]
+    digits = hashlib.sha256(f"{result['run']}\0{result['row']}\0{result['id']}".encode()).hexdigest()
+    kept = ("id",) if failure else ("id", "text")
+    line: dict[str, Any] = {
+        "id": f"batch_req_{digits[:32]}",
+        "custom_id": result["id"],
+        "response": None,
+        "error": None,
+        "blendin": {name: value for name, value in result.items() if name not in kept},
+    }
+    if failure:
+        line["error"] = {"code": failure["kind"].replace(" ", "_"), "message": failure["message"]}
+    else:
+        body = _completion(result, digits[32:])
+        line["response"] = {"status_code": 200, "request_id": digits[32:], "body": body}
+    return line
+
+
+def _completion(result: Result, digits: str) -> dict[str, Any]:
+    is_chat = result.get("row_settings", {}).get("url") != COMPLETIONS
+    said: dict[str, Any] = {"text": result["text"]}
+    if is_chat:
+        said = {"message": {"role": "assistant", "content": result["text"], "refusal": None}}
+    finish_reason = _FINISHED[result["finish_reason"]]
+    # The base writes, unless the guide was left alone.
+    usage = result["usage"]["base"]
+    if not usage["prompt_tokens"]:
+        usage = result["usage"]["guide"]
+    n_prompt, n_written = usage["prompt_tokens"], usage["generated_tokens"]
+    return {
+        "id": f"{'chatcmpl' if is_chat else 'cmpl'}-{digits}",
+        "object": "chat.completion" if is_chat else "text_completion",
+        "created": int(time.time()),
+        "model": " + ".join(model["name"] for model in result["models"].values() if model),
+        "choices": [{"index": 0, **said, "logprobs": None, "finish_reason": finish_reason}],
+        "usage": {
+            "prompt_tokens": n_prompt,
+            "completion_tokens": n_written,
+            "total_tokens": n_prompt + n_written,
+        },
+        "system_fingerprint": f"fp_{result['run']}",
+    }
+
+
+def result_of(line: Any) -> Result:
+    """The result that `batch_line` made a line of. Raises BatchError, without a place, for other lines."""
+    try:
+        result: Result = {"id": line["custom_id"], **line["blendin"]}
+        if line["response"] is not None:
+            choice = line["response"]["body"]["choices"][0]
+            result["text"] = choice["message"]["content"] if "message" in choice else choice["text"]
+    except (LookupError, TypeError) as error:
+        raise BatchError("This is no line that Blendin wrote in OpenAI's batch format.") from error
+    return result
