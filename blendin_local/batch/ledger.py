@@ -16,7 +16,7 @@ from blendin_local.errors import BatchError
 
 __all__ = ["Ledger"]
 
-_CACHE_KIB = 8192
+_CACHE_KIB = 2048
 
 
 class Ledger:
