@@ -29,6 +29,7 @@ from blendin_local.batch.rows import BadRow, Row, own_settings
 from blendin_local.batch.streams import LONGEST_LINE, compression_of, lines_of, open_input
 from blendin_local.batch.tables import Table, named
 from blendin_local.errors import BatchError, PromptError, SettingError
+from blendin_local.prompts import Message
 from blendin_local.settings import GenerationSettings
 
 __all__ = ["Format", "InputFormat", "InputOptions", "RowSource", "count_rows", "open_rows", "read_rows"]
@@ -88,11 +89,14 @@ def read_rows(options: InputOptions, run: GenerationSettings, system: str) -> It
 
 
 def count_rows(options: InputOptions) -> int | None:
-    """How many rows an input has; None for what cannot be read twice."""
+    """How many rows an input has; None for what cannot be read twice, or not to its end."""
     if options.path == "-" or not os.path.isfile(options.path):
         return None
-    with open_rows(options) as source:
-        return source.count()
+    try:
+        with open_rows(options) as source:
+            return source.count()
+    except BatchError:
+        return None
 
 
 class RowSource:
@@ -155,7 +159,7 @@ class RowSource:
                 raise PromptError(f"A row must be a JSON object or a text, not {kind_of(document)}.")
         return document
 
-    def _messages(self, document: dict[str, Any]) -> Any:
+    def _messages(self, document: dict[str, Any]) -> tuple[Message, ...]:
         prompt = document.get(self._column)
         if prompt is not None:
             return conversation_of(prompt, self._column)
@@ -215,8 +219,8 @@ class RowSource:
 
     def _without_prompt(self, what: str, names: list[str]) -> BatchError:
         return BatchError(
-            f"{self.options.name}: {what} `{self._column}` (there are: {named(names)}). Name the one that holds "
-            "the prompts with --column."
+            f"{self.options.name}: {what} `{self._column}` (there are: {named(names)}). Name the one that "
+            "holds the prompts with --column."
         )
 
 

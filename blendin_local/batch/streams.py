@@ -104,9 +104,8 @@ def lines_of(stream: BinaryIO, limit: int | None = LONGEST_LINE) -> Iterator[byt
             if limit is None or len(line) <= limit:
                 yield line
                 continue
-            del line
-            while (part := stream.readline(_CHUNK)) and not part.endswith(b"\n"):
-                pass
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(_CHUNK)
             yield None
     except OSError as error:
         name = getattr(stream, "name", "The input")

@@ -1,0 +1,668 @@
+"""Streams of lines: what was flushed can be read at every moment, in every place, after every fault."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blendin_local.batch.streams import (
+    DamagedError,
+    Sink,
+    compression_of,
+    is_standard_output,
+    lines_of,
+    open_input,
+    open_sink,
+)
+from blendin_local.errors import BatchError
+
+EXTENSIONS = ["", ".gz", ".zst"]
+SQUEEZED = [".gz", ".zst"]
+LINES = [b"one\n", b"two\n", b"three\n"]
+
+
+def zstd(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor().compress(data)
+
+
+SQUEEZE: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstd}
+
+
+def read(path: object) -> bytes:
+    with open_input(str(path)) as stream:
+        return stream.read()
+
+
+def read_until_damage(path: Path) -> tuple[list[bytes | None], str]:
+    found: list[bytes | None] = []
+    with open_input(str(path)) as stream:
+        try:
+            for line in lines_of(stream):
+                found.append(line)
+        except DamagedError as error:
+            return found, str(error)
+    return found, ""
+
+
+def file(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+class Chunks(io.RawIOBase):
+    """Bytes that come in pieces, as from a pipe; `asked` tells how far a reader has gone."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self.pieces = pieces
+        self.rest = b""
+        self.asked = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: bytearray) -> int:  # type: ignore[override]
+        if not self.rest:
+            self.rest = next(self.pieces, b"")
+            self.asked += 1
+        n = min(len(target), len(self.rest))
+        target[:n], self.rest = self.rest[:n], self.rest[n:]
+        return n
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("path", "compression"),
+    [("a.jsonl", "none"), ("a.gz", "gzip"), ("A.JSONL.GZ", "gzip"), ("a.zst", "zstd"), ("-", "none")],
+)  # fmt: skip
+def test_a_name_tells_the_compression(path: str, compression: str) -> None:
+    assert compression_of(path) == compression
+
+
+def test_standard_output_has_two_names() -> None:
+    assert [is_standard_output(path) for path in ("-", "/dev/stdout", "./-", "out")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+# Reading lines
+
+
+@given(st.binary(max_size=400), st.sampled_from([b"\n", b"\r\n", b"\0\n"]))
+def test_lines_are_those_of_a_file(data: bytes, end: bytes) -> None:
+    data = data.replace(b"x", end)
+    assert list(lines_of(io.BytesIO(data))) == io.BytesIO(data).readlines()
+
+
+@given(st.lists(st.integers(0, 40), max_size=20), st.integers(1, 20), st.booleans())
+def test_a_long_line_is_reported_and_the_rest_goes_on(lengths: list[int], limit: int, ended: bool) -> None:
+    lines = [b"x" * length + b"\n" for length in lengths]
+    if lines and not ended:
+        lines[-1] = lines[-1][:-1]
+    wanted = [line if len(line) <= limit else None for line in lines if line]
+    assert list(lines_of(io.BytesIO(b"".join(lines)), limit)) == wanted
+
+
+def test_without_a_limit_every_line_is_held() -> None:
+    line = b"x" * 5000 + b"\n"
+    assert list(lines_of(io.BytesIO(line * 2), None)) == [line, line]
+
+
+def test_a_line_without_end_is_never_held() -> None:
+    pieces = itertools.chain([b"first\n"], itertools.repeat(b"x" * (1 << 16), 2000), [b"\nlast"])
+    tracemalloc.start()
+    found = list(lines_of(io.BufferedReader(Chunks(pieces)), 1 << 20))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == [b"first\n", None, b"last"]
+    assert peak < 8 << 20
+
+
+def test_a_line_comes_as_soon_as_it_is_there() -> None:
+    raw = Chunks(iter([b"a\n", b"b", b"\nc\n"]))
+    lines = lines_of(io.BufferedReader(raw))
+    assert (next(lines), raw.asked) == (b"a\n", 1)
+    assert (next(lines), raw.asked) == (b"b\n", 3)
+
+
+def test_a_disk_that_fails_is_one_sentence() -> None:
+    class Failing(Chunks):
+        name = "in.jsonl"
+
+        def readinto(self, target: bytearray) -> int:  # type: ignore[override]
+            if self.asked:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().readinto(target)
+
+    lines = lines_of(io.BufferedReader(Failing(iter([b"a\n"]))))
+    assert next(lines) == b"a\n"
+    with pytest.raises(BatchError, match=r"^in.jsonl cannot be read any further: Input/output error\.$"):
+        next(lines)
+
+
+# Opening inputs
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize("data", [b"", b"x", b"a\nb", b"a\r\n\0\xff\n", b"line\n" * 100_000])
+def test_reads_what_others_wrote(tmp_path: Path, extension: str, data: bytes) -> None:
+    assert read(file(tmp_path / f"in{extension}", SQUEEZE[extension](data))) == data
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_a_file_of_no_bytes_is_empty(tmp_path: Path, extension: str) -> None:
+    assert read(file(tmp_path / f"in{extension}", b"")) == b""
+
+
+@pytest.mark.parametrize("extension", SQUEEZED)
+@given(parts=st.lists(st.binary(max_size=3000), max_size=6))
+def test_members_and_frames_are_read_one_after_another(
+    tmp_path_factory: pytest.TempPathFactory, extension: str, parts: list[bytes]
+) -> None:
+    path = tmp_path_factory.mktemp("parts") / f"in{extension}"
+    assert read(file(path, b"".join(map(SQUEEZE[extension], parts)))) == b"".join(parts)
+
+
+@pytest.mark.parametrize("extension", SQUEEZED)
+def test_large_members_with_many_small_chunks(tmp_path: Path, extension: str) -> None:
+    parts = [os.urandom(50_000), b"z" * 3_000_000, b"", os.urandom(1023)]
+    path = file(tmp_path / f"in{extension}", b"".join(map(SQUEEZE[extension], parts)))
+    assert read(path) == b"".join(parts)
+
+
+def test_zeros_that_fill_up_a_block_after_gzip_data_are_skipped(tmp_path: Path) -> None:
+    data = gzip.compress(b"a\n") + b"\0" * 2000 + gzip.compress(b"b\n") + b"\0" * 512
+    assert read(file(tmp_path / "in.gz", data)) == b"a\nb\n"
+
+
+def test_skippable_frames_are_skipped(tmp_path: Path) -> None:
+    skippable = b"\x50\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"12345"
+    assert read(file(tmp_path / "in.zst", skippable + zstd(b"a\n") + skippable + zstd(b"b\n"))) == b"a\nb\n"
+
+
+@pytest.mark.parametrize("extension", SQUEEZED)
+def test_compressed_data_under_another_name_is_known_by_its_first_bytes(
+    tmp_path: Path, extension: str
+) -> None:
+    assert read(file(tmp_path / "in.jsonl", SQUEEZE[extension](b"a\nb\n"))) == b"a\nb\n"
+
+
+@pytest.mark.parametrize("extension", SQUEEZED)
+def test_a_cut_off_file_gives_its_lines_and_then_says_so(tmp_path: Path, extension: str) -> None:
+    lines = [b"%d %s\n" % (n, os.urandom(20).hex().encode()) for n in range(2000)]
+    data = SQUEEZE[extension](b"".join(lines))
+    found, error = read_until_damage(file(tmp_path / f"in{extension}", data[: len(data) * 2 // 3]))
+    # A Zstandard frame is decoded by blocks of 128 KiB.
+    assert found == lines[: len(found)] and len(found) < len(lines)
+    assert extension == ".zst" or len(found) > 1000
+    assert "ends in the middle" in error and f"after {len(data) * 2 // 3} bytes" in error
+
+
+@pytest.mark.parametrize("extension", SQUEEZED)
+def test_every_cut_of_a_compressed_file_is_noticed(tmp_path: Path, extension: str) -> None:
+    first, second = SQUEEZE[extension](b"one\n"), SQUEEZE[extension](b"two\n")
+    data = first + second
+    for length in range(1, len(data)):
+        found, error = read_until_damage(file(tmp_path / f"in{extension}", data[:length]))
+        if length == len(first):
+            assert (found, error) == ([b"one\n"], "")
+        else:
+            assert "ends in the middle" in error, length
+            assert found in ([], [b"one\n"], [b"one\n", b"two\n"])
+
+
+@pytest.mark.parametrize("extension", SQUEEZED)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"this is plain text\n",
+        lambda data: data + b"garbage after the end",
+        lambda data: (
+            data[:-3] + b"abc" if data.startswith(b"\x1f\x8b") else data + b"\x28\xb5\x2f\xfd\xff\xff"
+        ),
+    ],
+)
+def test_what_is_no_compressed_data_is_one_sentence(
+    tmp_path: Path, extension: str, damage: Callable[[bytes], bytes]
+) -> None:
+    path = file(tmp_path / f"in{extension}", damage(SQUEEZE[extension](b"one\ntwo\n")))
+    _, error = read_until_damage(path)
+    assert error.startswith(f"{path} ") and error.endswith(".") and "\n" not in error
+
+
+@pytest.mark.parametrize("extension", SQUEEZED)
+def test_a_highly_compressed_input_does_not_fill_memory(tmp_path: Path, extension: str) -> None:
+    line = b"the same line again and again\n"
+    sink = open_sink(str(tmp_path / f"in{extension}"), append=False)
+    for _ in range(2000):
+        sink.write(line * 1000)
+    sink.close()
+    tracemalloc.start()
+    with open_input(str(tmp_path / f"in{extension}")) as stream:
+        count = sum(1 for _ in lines_of(stream))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 2_000_000
+    assert peak < 34 << 20
+
+
+def test_missing_files_and_folders_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BatchError, match=r"^There is no file .*nowhere\.$"):
+        read(tmp_path / "nowhere")
+    with pytest.raises(BatchError, match="is a folder: name one file"):
+        read(tmp_path)
+    with pytest.raises(BatchError, match="cannot be read: "):
+        read(f"{tmp_path}/{'x' * 300}")
+    with pytest.raises(BatchError, match="cannot be read: embedded null byte"):
+        read("a\0b")
+    with pytest.raises(BatchError, match="cannot be read: Not a directory"):
+        read(file(tmp_path / "file", b"") / "in")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_one_sentence(tmp_path: Path) -> None:
+    file(tmp_path / "in", b"").chmod(0)
+    with pytest.raises(BatchError, match="Permission denied"):
+        read(tmp_path / "in")
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_reads_from_a_named_pipe(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"pipe{extension}"
+    os.mkfifo(path)
+    writer = threading.Thread(target=lambda: path.write_bytes(SQUEEZE[extension](b"a\n" * 50_000)))
+    writer.start()
+    assert read(path) == b"a\n" * 50_000
+    writer.join()
+
+
+# Standard input
+
+
+class FakeInput:
+    def __init__(self, buffer: object) -> None:
+        self.buffer = buffer
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_standard_input_stays_open(monkeypatch: pytest.MonkeyPatch, extension: str) -> None:
+    memory = io.BytesIO(SQUEEZE[extension](b"a\nb\n"))
+    monkeypatch.setattr(sys, "stdin", FakeInput(memory))
+    assert read("-") == b"a\nb\n"
+    assert not memory.closed
+
+
+def test_a_closed_standard_input_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert read("-") == b""
+
+
+def test_a_pipe_on_standard_input_gives_lines_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb") as buffer, open(writing, "wb", buffering=0) as writer:
+        monkeypatch.setattr(sys, "stdin", FakeInput(buffer))
+        writer.write(b"first\n")
+        with open_input("-") as stream:
+            lines = lines_of(stream)
+            assert next(lines) == b"first\n"
+            writer.write(b"second\n")
+            assert next(lines) == b"second\n"
+            writer.close()
+            assert list(lines) == []
+        assert not buffer.closed
+
+
+# Sinks
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_after_each_flush_all_lines_can_be_read(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"out{extension}"
+    sink = open_sink(str(path), append=False)
+    for n in range(1, 50):
+        sink.write(b"line %d\n" % n)
+        sink.flush()
+        sink.sync()
+        assert path.stat().st_size == sink.offset
+        assert len(read_until_damage(path)[0]) == n
+    sink.close()
+    assert read_until_damage(path) == ([b"line %d\n" % n for n in range(1, 50)], "")
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_nothing_is_written_before_flush(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"out{extension}"
+    sink = open_sink(str(path), append=False)
+    sink.write(b"a\n")
+    assert (path.stat().st_size, sink.offset) == (0, 0)
+    sink.close()
+    assert read(path) == b"a\n"
+    assert sink.offset == path.stat().st_size
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+@given(runs=st.lists(st.lists(st.tuples(st.binary(max_size=100), st.booleans()), max_size=8), max_size=4))
+def test_what_is_written_in_several_runs_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, extension: str, runs: list[list[tuple[bytes, bool]]]
+) -> None:
+    path = tmp_path_factory.mktemp("runs") / f"out{extension}"
+    path.touch()
+    for run in runs:
+        sink = open_sink(str(path), append=True)
+        for line, flushed in run:
+            sink.write(line + b"\n")
+            if flushed:
+                sink.flush()
+        sink.close()
+        sink.close()
+    assert read(path) == b"".join(line + b"\n" for run in runs for line, _ in run)
+
+
+def test_other_programs_read_what_was_appended(tmp_path: Path) -> None:
+    for extension in SQUEEZED:
+        for line in LINES:
+            sink = open_sink(str(tmp_path / f"out{extension}"), append=True)
+            sink.write(line)
+            sink.flush()
+            sink.close()
+    assert gzip.decompress((tmp_path / "out.gz").read_bytes()) == b"".join(LINES)
+    with zstandard.ZstdDecompressor().stream_reader(
+        (tmp_path / "out.zst").read_bytes(), read_across_frames=True
+    ) as reader:
+        assert reader.readall() == b"".join(LINES)
+
+
+@pytest.mark.parametrize("extension", SQUEEZED)
+def test_a_compressed_file_of_no_lines_is_whole(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"out{extension}"
+    open_sink(str(path), append=False).close()
+    size = path.stat().st_size
+    assert size and read(path) == b""
+    open_sink(str(path), append=True).close()
+    assert path.stat().st_size == size
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_a_new_file_replaces_what_was_there(tmp_path: Path, extension: str) -> None:
+    path = file(tmp_path / f"out{extension}", b"something else\n" * 100)
+    sink = open_sink(str(path), append=False)
+    sink.write(b"new\n")
+    sink.close()
+    assert read(path) == b"new\n"
+
+
+def test_a_new_file_may_be_read_by_all(tmp_path: Path) -> None:
+    mask = os.umask(0o022)
+    try:
+        open_sink(str(tmp_path / "out"), append=False).close()
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o644
+
+
+def test_cut_takes_a_file_back(tmp_path: Path) -> None:
+    path = file(tmp_path / "out", b"one\ntwo\ntor")
+    sink = open_sink(str(path), append=True)
+    sink.write(b"never\n")
+    sink.cut(8)
+    assert (path.read_bytes(), sink.offset) == (b"one\ntwo\n", 8)
+    sink.write(b"three\n")
+    sink.close()
+    assert path.read_bytes() == b"one\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize("extension", SQUEEZED)
+def test_cut_to_nothing_begins_a_compressed_file_anew(tmp_path: Path, extension: str) -> None:
+    path = file(tmp_path / f"out{extension}", SQUEEZE[extension](b"old\n"))
+    sink = open_sink(str(path), append=True)
+    sink.cut(0)
+    sink.write(b"new\n")
+    sink.close()
+    assert read(path) == b"new\n"
+
+
+class Full:
+    """A file on a disk on which so many more bytes find room."""
+
+    def __init__(self, path: Path, room: int) -> None:
+        self.file = io.FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "a")
+        self.room = room
+
+    def write(self, data: memoryview) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        n = self.file.write(data[: min(self.room, 7)])
+        self.room -= n
+        return n
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.file, name)
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize("room", [0, 1, 10, 25, 40, 60])
+def test_a_full_disk_costs_no_line_that_was_flushed(tmp_path: Path, extension: str, room: int) -> None:
+    path = tmp_path / f"out{extension}"
+    sink = Sink(Full(path, room), compression_of(str(path)), 0, owned=True)  # type: ignore[arg-type]
+    flushed: list[bytes] = []
+    with pytest.raises(OSError, match="No space"):
+        for n in range(100):
+            sink.write(b"line %d\n" % n)
+            sink.flush()
+            flushed.append(b"line %d\n" % n)
+    sink.cut()
+    assert path.stat().st_size == sink.offset
+    sink.close()
+    assert read_until_damage(path)[0] == flushed
+    assert path.stat().st_size == sink.offset
+
+
+def test_after_a_cut_a_plain_file_goes_on(tmp_path: Path) -> None:
+    full = Full(tmp_path / "out", 9)
+    sink = Sink(full, "none", 0, owned=True)  # type: ignore[arg-type]
+    sink.write(b"one\n")
+    sink.flush()
+    sink.write(b"twotwo\n")
+    with pytest.raises(OSError):
+        sink.flush()
+    sink.cut()
+    full.room = 1000
+    sink.write(b"three\n")
+    sink.close()
+    assert (tmp_path / "out").read_bytes() == b"one\nthree\n"
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_without_a_cut_close_adds_nothing_to_a_torn_file(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"out{extension}"
+    full = Full(path, 5)
+    sink = Sink(full, compression_of(str(path)), 0, owned=True)  # type: ignore[arg-type]
+    sink.write(b"a line\n")
+    with pytest.raises(OSError):
+        sink.flush()
+    full.room = 1000
+    sink.close()
+    assert path.stat().st_size == 5
+    assert full.file.closed
+
+
+def test_close_closes_where_the_rest_cannot_be_written(tmp_path: Path) -> None:
+    full = Full(tmp_path / "out", 2)
+    sink = Sink(full, "none", 0, owned=True)  # type: ignore[arg-type]
+    sink.write(b"a line\n")
+    with pytest.raises(OSError):
+        sink.close()
+    assert full.file.closed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_the_system_itself_refuses_to_let_a_file_grow(tmp_path: Path, extension: str) -> None:
+    code = (
+        "import resource, signal, sys\n"
+        "from blendin_local.batch.streams import open_sink\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "sink = open_sink(sys.argv[1], append=False)\n"
+        "try:\n"
+        "    for n in range(10_000):\n"
+        "        sink.write(b'%d %d\\n' % (n, hash(str(n)))); sink.flush()\n"
+        "except OSError as error:\n"
+        "    sink.cut(); sink.close(); print(n, sink.offset, error.strerror)\n"
+    )
+    path = tmp_path / f"out{extension}"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    n, offset, reason = done.stdout.split(maxsplit=2)
+    assert reason.strip() == "File too large"
+    assert path.stat().st_size == int(offset) <= 1000
+    lines = read_until_damage(path)[0]
+    assert [int(line.split()[0]) for line in lines if line] == list(range(int(n)))
+
+
+def test_places_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BatchError, match=r"There is no folder .*missing for .*out: make it first\."):
+        open_sink(str(tmp_path / "missing" / "out"), append=True)
+    with pytest.raises(BatchError, match="is a folder: name a file in it"):
+        open_sink(str(tmp_path), append=True)
+    with pytest.raises(BatchError, match="cannot be written: "):
+        open_sink("a\0b", append=True)
+    with pytest.raises(BatchError, match="cannot be written: Not a directory"):
+        open_sink(str(file(tmp_path / "file", b"") / "out"), append=True)
+
+
+def test_a_device_is_written_and_never_cut() -> None:
+    sink = open_sink("/dev/null", append=False)
+    sink.write(b"a\n")
+    sink.flush()
+    sink.sync()
+    sink.cut()
+    sink.close()
+    assert sink.offset is None
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_writes_to_a_named_pipe(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"pipe{extension}"
+    os.mkfifo(path)
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(read(path)))
+    reader.start()
+    sink = open_sink(str(path), append=False)
+    for _ in range(1000):
+        sink.write(b"a line\n" * 20)
+        sink.flush()
+    sink.close()
+    reader.join()
+    assert found == [b"a line\n" * 20_000]
+
+
+def test_a_full_pipe_that_does_not_block_is_waited_for() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    data = b"x" * 1_000_000
+    found: list[bytes] = []
+    with open(reading, "rb") as source, open(writing, "wb", buffering=0) as target:
+        reader = threading.Thread(target=lambda: found.append(source.read(len(data))))
+        sink = Sink(target, "none", None, owned=True)
+        sink.write(data)
+        threading.Timer(0.05, reader.start).start()
+        sink.flush()
+        sink.close()
+        reader.join()
+    assert found == [data]
+
+
+def test_a_closed_pipe_is_an_os_error_and_said_once() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    sink = Sink(open(writing, "wb", buffering=0), "none", None, owned=True)  # noqa: SIM115
+    sink.write(b"a\n")
+    with pytest.raises(BrokenPipeError):
+        sink.flush()
+    sink.cut()
+    sink.close()
+
+
+# Standard output
+
+
+def test_standard_output_gets_lines_at_once_and_stays_open(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    print("before", end=" ")
+    sink = open_sink("-", append=False)
+    sink.write(b"a\n")
+    sink.flush()
+    sink.close()
+    print("after")
+    sys.stdout.flush()
+    assert capfdbinary.readouterr().out == b"before a\nafter\n"
+    assert sink.offset is None
+
+
+def test_standard_output_may_be_a_stream_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(memory))
+    sink = open_sink("-", append=True)
+    sink.write(b"a\n")
+    sink.close()
+    assert memory.getvalue() == b"a\n"
+
+
+def test_a_closed_standard_output_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(BatchError, match=r"^Standard output is closed: name an output file\.$"):
+        open_sink("-", append=True)
+
+
+@pytest.mark.slow
+def test_a_program_whose_standard_output_was_closed_ends_quietly() -> None:
+    code = (
+        "import sys\n"
+        "from blendin_local.batch.streams import open_sink\n"
+        "sink = open_sink('-', append=False)\n"
+        "try:\n"
+        "    while True:\n"
+        "        sink.write(b'line\\n'); sink.flush()\n"
+        "except BrokenPipeError:\n"
+        "    sink.cut(); sink.close(); sys.exit(3)\n"
+    )
+    program = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert program.stdout and program.stderr
+    assert program.stdout.readline() == b"line\n"
+    program.stdout.close()
+    assert program.wait() == 3
+    assert program.stderr.read() == b""
+    program.stderr.close()
+
+
+def test_memory_does_not_grow_with_lines(tmp_path: Path) -> None:
+    peaks = []
+    for n in (2_000, 40_000):
+        tracemalloc.start()
+        sink = open_sink(str(tmp_path / f"{n}.zst"), append=False)
+        for number in range(n):
+            sink.write(b"%d\n" % number)
+            sink.flush()
+        sink.close()
+        with open_input(str(tmp_path / f"{n}.zst")) as stream:
+            assert sum(1 for _ in lines_of(stream)) == n
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + (1 << 20)
