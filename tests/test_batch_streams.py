@@ -368,12 +368,12 @@ def test_what_is_written_in_several_runs_is_read_back(
     for run in runs:
         sink = open_sink(str(path), append=True)
         for line, flushed in run:
-            sink.write(line + b"\n")
+            sink.write(b"> " + line + b"\n")
             if flushed:
                 sink.flush()
         sink.close()
         sink.close()
-    assert read(path) == b"".join(line + b"\n" for run in runs for line, _ in run)
+    assert read(path) == b"".join(b"> " + line + b"\n" for run in runs for line, _ in run)
 
 
 def test_other_programs_read_what_was_appended(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ LONGEST_LINE = 64 << 20
 
 _CHUNK = 1 << 10
 """Compressed bytes that are taken at once: gzip makes at most 1 MiB of them, Zstandard 32 MiB."""
-_MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_MAGIC: dict[bytes, Compression] = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _GZIP = 16 + zlib.MAX_WBITS
 """zlib's name for deflated data in gzip's wrapping."""
 
