@@ -52,7 +52,8 @@ class MemoryEstimate:
 
 def estimate(header: GgufHeader, options: ModelOptions) -> MemoryEstimate:
     """Estimate what `header`'s model takes if it is opened with `options`."""
-    n_ctx = _padded(options.n_ctx or header.n_ctx_train or _DEFAULT_CONTEXT)
+    n_ctx = options.n_ctx or header.n_ctx_train or _DEFAULT_CONTEXT
+    n_ctx = _padded(max(n_ctx, options.n_cells) if options.shared_cache else n_ctx)
     caches = 1 if options.shared_cache else options.n_seq
     return MemoryEstimate(
         file=header.size_bytes,

@@ -91,6 +91,20 @@ class LanguageModel(Protocol):
         """float32[n_vocab] after the sequence's last token; a view, valid until the next `advance`."""
         ...
 
+    @property
+    def forks(self) -> bool:
+        """Whether a sequence can begin as a copy of another's beginning."""
+        ...
+
+    def fork(self, source: int, target: int, length: int) -> int:
+        """Let a sequence hold the first `length` tokens of another; returns how many it really holds.
+
+        That is none where the model cannot copy (a recurrent state, a sliding window that has moved on):
+        the caller decodes them again. Raises ValueError where the sequences do not share their cache, or
+        the source holds fewer tokens.
+        """
+        ...
+
     def watch(self, cancellation: Cancellation | None) -> None:
         """Stop decodes when this is cancelled; None watches nothing."""
         ...
@@ -99,7 +113,7 @@ class LanguageModel(Protocol):
 
 
 class ScoringModel(LanguageModel, Protocol):
-    """A model that also answers for many positions of one decode, and copies sequences.
+    """A model that also answers for many positions of one decode.
 
     For text that is known already: evaluation, not writing.
     """
@@ -125,20 +139,6 @@ class ScoringModel(LanguageModel, Protocol):
     def row(self, seq: int, place: int) -> Logits:
         """float32[n_vocab] after the token at this place of the last `advance_rows`; a view, valid until
         the next decode.
-        """
-        ...
-
-    @property
-    def forks(self) -> bool:
-        """Whether a sequence can begin as a copy of another's beginning."""
-        ...
-
-    def fork(self, source: int, target: int, length: int) -> int:
-        """Let a sequence hold the first `length` tokens of another; returns how many it really holds.
-
-        That is none where the model cannot copy (a recurrent state, a sliding window that has moved on):
-        the caller decodes them again. Raises ValueError where the sequences do not share their cache, or
-        the source holds fewer tokens.
         """
         ...
 

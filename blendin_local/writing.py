@@ -46,8 +46,8 @@ class Response:
     """A reply being written by one model alone (methods `base` and `guide`).
 
     The driver gives it logits with `read`, then asks for its `step`. `pending` are the tokens its writer is
-    to be advanced by, `text` is what may be shown so far, `finish_reason` is set once it is over. `prefix`
-    are the request's steps with the text that each released here.
+    to be advanced by, `text` is what may be shown so far, `finish_reason` is set once it is over, or `error`
+    where a model failed at it. `prefix` are the request's steps with the text that each released here.
 
     Raises ModelError where the forced outcome is none of the writer's.
     """
@@ -60,6 +60,7 @@ class Response:
         self.writer: LanguageModel = getattr(pair, writer)
         self.summary = Summary()
         self.finish_reason: FinishReason | None = None
+        self.error: ModelError | None = None
         self.text = ""
         self.tokens: list[int] = []
         self.started = False
@@ -118,6 +119,10 @@ class Response:
             and all(0 <= token < len(vocabulary) for token in tokens)
             and vocabulary.decode(tokens).removeprefix(self._lead) == b"".join(step.data for step in steps)
         )
+
+    @property
+    def ended(self) -> bool:
+        return self.finish_reason is not None or self.error is not None
 
     def charge(self, **costs: float) -> None:
         """Add seconds and decoded tokens to the costs of the step under way."""

@@ -252,11 +252,11 @@ class GgufModel:
 
     @property
     def forks(self) -> bool:
-        """See `ScoringModel.forks`."""
+        """See `LanguageModel.forks`."""
         return self.options.shared_cache and not self.header.recurrent_size
 
     def fork(self, source: int, target: int, length: int) -> int:
-        """See `ScoringModel.fork`."""
+        """See `LanguageModel.fork`."""
         self._check_open()
         if not self.options.shared_cache:
             raise ValueError("sequences can be copied only in a context with shared_cache")
@@ -331,7 +331,7 @@ def _make_context(model: Any, path: Path, options: ModelOptions) -> tuple[Any, i
     n_ctx = min(options.n_ctx, trained) if options.n_ctx else trained
     threads = options.n_threads or psutil.cpu_count(logical=False) or 1
     params = api.llama_context_default_params()
-    params.n_ctx = n_ctx if options.shared_cache else n_ctx * options.n_seq
+    params.n_ctx = max(n_ctx, options.n_cells) if options.shared_cache else n_ctx * options.n_seq
     params.n_seq_max = options.n_seq
     params.kv_unified = options.shared_cache
     params.n_batch = params.n_ubatch = options.n_batch
