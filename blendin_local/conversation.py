@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,8 +12,10 @@ from blendin_local.errors import PromptError
 from blendin_local.model import Cancellation, LanguageModel
 from blendin_local.pair import Pair
 from blendin_local.prompts import Message, Prompt, PromptFormat, make_prompt
-from blendin_local.settings import GenerationSettings
+from blendin_local.settings import BlendSettings, GenerationSettings
 from blendin_local.steps import FinishReason, Step, Summary
+
+__all__ = ["Conversation", "Reply", "Role", "ask"]
 
 Role = Literal["base", "guide"]
 
@@ -98,39 +100,22 @@ class Conversation:
         them (`Candidate.outcome`), or None to choose it.
         """
         kept, prompts = self._fitting(b"".join(step.data for step in prefix))
-        request = Request(
-            base=prompts.get("base"),
-            guide=prompts.get("guide"),
-            settings=self.settings,
-            stops=tuple(stop for role in prompts for stop in self._format(role).stops),
-            candidates=self.candidates,
-            prefix=prefix,
-            forced=forced,
-        )
+        request = _request(prompts, self._formats, self.settings, self.candidates, prefix, forced)
         return Reply(respond(self.pair, request), self.pair, len(self.messages) - len(kept))
 
     def keep(self, reply: Reply) -> None:
         """Add a finished or cancelled reply to the messages."""
         self.messages.append(Message("assistant", reply.text))
 
-    def _roles(self) -> list[Role]:
-        """The models that the method may decode."""
-        blend = self.settings.blend
-        if METHODS[blend.method].writer == "guide":
-            return ["guide"]
-        return ["base", "guide"] if may_consult(blend) else ["base"]
-
     def _fitting(self, said: bytes) -> tuple[list[Message], dict[Role, Prompt]]:
         """The messages that fit with what is said already, the oldest dropped first, and their prompts."""
         text = said.decode("utf-8", "ignore").encode()
-        taken = {role: len(self._model(role).tokenize(text)) if text else 0 for role in self._roles()}
+        roles = _decoded(self.settings.blend)
+        taken = {role: len(_model(self.pair, role).tokenize(text)) if text else 0 for role in roles}
         system = [message for message in self.messages if message.role == "system"]
         turns = [message for message in self.messages if message.role != "system"]
         while True:
-            prompts = {
-                role: make_prompt(self._model(role), self._format(role), [*system, *turns])
-                for role in self._roles()
-            }
+            prompts = _prompts(self.pair, self._formats, self.settings.blend, [*system, *turns])
             too_long = [
                 role
                 for role, prompt in prompts.items()
@@ -140,21 +125,72 @@ class Conversation:
             if not too_long or following is None:
                 break
             turns = turns[following:]
-        for role, prompt in prompts.items():
-            n_ctx = self._model(role).n_ctx
-            if len(prompt.tokens) >= n_ctx:
-                raise PromptError(
-                    f"The prompt is too long: {len(prompt.tokens)} tokens for the {role} model, whose "
-                    f"context holds {n_ctx}. Shorten it, or load the models with a longer context."
-                )
+        _check_length(self.pair, prompts)
         return [*system, *turns], prompts
 
     def _room(self, role: Role) -> int:
-        n_ctx = self._model(role).n_ctx
+        n_ctx = _model(self.pair, role).n_ctx
         return n_ctx - min(self.settings.max_tokens, n_ctx // RESERVED_SHARE)
 
-    def _model(self, role: Role) -> LanguageModel:
-        return self.pair.base if role == "base" else self.pair.guide
+    @property
+    def _formats(self) -> dict[Role, PromptFormat]:
+        return {"base": self.base_format, "guide": self.guide_format}
 
-    def _format(self, role: Role) -> PromptFormat:
-        return self.base_format if role == "base" else self.guide_format
+
+def ask(
+    pair: Pair,
+    formats: Mapping[Role, PromptFormat],
+    messages: Sequence[Message],
+    settings: GenerationSettings,
+    candidates: int = 0,
+) -> Request:
+    """The request for a reply to just these messages. Raises PromptError where they overflow a context."""
+    prompts = _prompts(pair, formats, settings.blend, messages)
+    _check_length(pair, prompts)
+    return _request(prompts, formats, settings, candidates)
+
+
+def _request(
+    prompts: Mapping[Role, Prompt],
+    formats: Mapping[Role, PromptFormat],
+    settings: GenerationSettings,
+    candidates: int,
+    prefix: tuple[Step, ...] = (),
+    forced: int | None = None,
+) -> Request:
+    return Request(
+        base=prompts.get("base"),
+        guide=prompts.get("guide"),
+        settings=settings,
+        stops=tuple(stop for role in prompts for stop in formats[role].stops),
+        candidates=candidates,
+        prefix=prefix,
+        forced=forced,
+    )
+
+
+def _decoded(blend: BlendSettings) -> list[Role]:
+    """The models that the method may decode."""
+    if METHODS[blend.method].writer == "guide":
+        return ["guide"]
+    return ["base", "guide"] if may_consult(blend) else ["base"]
+
+
+def _prompts(
+    pair: Pair, formats: Mapping[Role, PromptFormat], blend: BlendSettings, messages: Sequence[Message]
+) -> dict[Role, Prompt]:
+    return {role: make_prompt(_model(pair, role), formats[role], messages) for role in _decoded(blend)}
+
+
+def _check_length(pair: Pair, prompts: Mapping[Role, Prompt]) -> None:
+    for role, prompt in prompts.items():
+        n_ctx = _model(pair, role).n_ctx
+        if len(prompt.tokens) >= n_ctx:
+            raise PromptError(
+                f"The prompt is too long: {len(prompt.tokens)} tokens for the {role} model, whose "
+                f"context holds {n_ctx}. Shorten it, or load the models with a longer context."
+            )
+
+
+def _model(pair: Pair, role: Role) -> LanguageModel:
+    return pair.base if role == "base" else pair.guide

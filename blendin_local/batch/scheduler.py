@@ -1,0 +1,95 @@
+"""Continuous batching: rows take the sequences of a loaded pair as others leave them.
+
+Every round advances all rows under way by one step; a row that is over leaves at once, and the next one
+takes its sequence. Nothing here knows a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from blendin_local.batch.identity import Run
+from blendin_local.batch.results import Result, answered, failed
+from blendin_local.batch.rows import BadRow, Row
+from blendin_local.conversation import Role, ask
+from blendin_local.engine import Decoder, Response, respond
+from blendin_local.errors import PromptError
+from blendin_local.model import Cancellation
+from blendin_local.pair import Pair
+from blendin_local.prompts import PromptFormat
+from blendin_local.steps import Step
+
+__all__ = ["Scheduler"]
+
+
+class Scheduler:
+    """Answers rows with a loaded pair, as many at once as `parallel`.
+
+    pair: its models have at least `parallel` sequences, which can be copied unless it is 1. active: how many
+    rows are being written. A pair of one sequence answers a row alike to the last bit, whatever came before.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        formats: Mapping[Role, PromptFormat],
+        run: Run,
+        parallel: int,
+        cancellation: Cancellation | None = None,
+    ) -> None:
+        self._pair = pair
+        self._formats = formats
+        self._run = run
+        self._parallel = parallel
+        self._cancellation = cancellation
+        self._writing: dict[Response, tuple[Row, list[Step]]] = {}
+
+    @property
+    def active(self) -> int:
+        return len(self._writing)
+
+    def answer(self, rows: Iterable[Row | BadRow]) -> Iterator[Result]:
+        """Results of the rows, each as soon as it is known: not in their order.
+
+        Rows are taken only when there is room for them. Once cancelled, rows under way have no result.
+        Raises ModelError if a model fails as a whole.
+        """
+        decoder = Decoder(self._pair, self._cancellation, repeatable=self._parallel == 1)
+        waiting = iter(rows)
+        free = list(range(self._parallel))[::-1]
+        more = True
+        self._writing.clear()
+        with self._pair.watched(self._cancellation):
+            while more or decoder.active:
+                while more and free:
+                    row = next(waiting, None)
+                    if row is None:
+                        more = False
+                    elif isinstance(started := self._start(row, free[-1]), Response):
+                        decoder.join(started)
+                        free.pop()
+                    else:
+                        yield started
+                for response, step in decoder.round():
+                    if self._run.with_steps:
+                        self._writing[response][1].append(step)
+                for response in decoder.over:
+                    row, steps = self._writing.pop(response)
+                    free.append(response.seq)
+                    if response.error:
+                        yield failed(row, "model", str(response.error), self._run)
+                    elif response.finish_reason != "cancelled":
+                        yield answered(row, response, self._run, steps if self._run.with_steps else None)
+                if self._cancellation and self._cancellation.requested:
+                    return
+
+    def _start(self, row: Row | BadRow, seq: int) -> Response | Result:
+        if isinstance(row, BadRow):
+            return failed(row, "bad row", row.error, self._run)
+        try:
+            request = ask(self._pair, self._formats, row.messages, row.settings, self._run.candidates)
+        except PromptError as error:
+            return failed(row, "too long", str(error), self._run)
+        response = respond(self._pair, request, seq)
+        self._writing[response] = (row, [])
+        return response
