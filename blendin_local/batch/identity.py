@@ -71,6 +71,11 @@ class Run:
     def candidates(self) -> int:
         return int(self.settings["output"]["candidates"])
 
+    @property
+    def output_format(self) -> str:
+        """ "jsonl", or "openai" for lines of OpenAI's batch format."""
+        return str(self.settings["output"]["format"])
+
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen digits that are the same for two runs only if they give the same answers."""

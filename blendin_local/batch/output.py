@@ -1,0 +1,274 @@
+"""The one writer of an output: whole lines, each in the file before the next; nothing lost, nothing twice.
+
+A run that is started again goes on where it was. What may stand in a file already, and how its end is mended,
+is `resuming`'s; nothing here knows models.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import Any, Self
+
+from blendin_local.batch.identity import Run
+from blendin_local.batch.ledger import Ledger
+from blendin_local.batch.openai import batch_line
+from blendin_local.batch.results import Result
+from blendin_local.batch.resuming import EarlierLines, FileLock, Found, is_duplicate, resume
+from blendin_local.batch.streams import Sink, is_standard_output, open_sink
+from blendin_local.errors import BatchError
+from blendin_local.report import to_json
+
+__all__ = ["Output", "check_output", "open_output"]
+
+_SYNC_S = 5.0
+"""How often what was written is waited for until it is on the disk."""
+_CAUSES = {
+    errno.ENOSPC: ("The disk is full", "free space"),
+    errno.EDQUOT: ("Your share of the disk is used up", "free space"),
+    errno.EFBIG: ("The system lets the file grow no further", "raise that limit"),
+}
+
+
+def check_output(path: str, *, overwrite: bool = False) -> None:
+    """Raise BatchError where `open_output` certainly would: a quick look before hours of work.
+
+    Nothing is changed. Whether an earlier run was another one only its models tell.
+    """
+    name, real = _name(path), _regular(path)
+    if real is None:
+        return
+    if not os.path.exists(real):
+        folder = os.path.dirname(real)
+        if not os.path.isdir(folder):
+            raise BatchError(f"There is no folder {folder} for {name}: make it first.")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise BatchError(f"{name} cannot be written: you lack the permission to make files in {folder}.")
+        return
+    _locked(real, name).release()
+    if not overwrite:
+        with closing(iter(EarlierLines(real, name))) as lines:
+            next(lines, None)
+
+
+def open_output(
+    path: str,
+    run: Run,
+    *,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    tally: Callable[[Result], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Output:
+    """An output that goes on behind the results which are there.
+
+    path: "-" is standard output; that, pipes and devices are written as they are, and never read. A regular
+    file is read through, and each result in it told to `tally`, how many they are to `progress`; it is
+    locked until the output is closed. overwrite: what it holds is dropped, whatever it is. retry_failed:
+    failures in it are dropped, so that their rows are asked again.
+
+    Raises BatchError, and changes nothing, where the file cannot be opened, holds something else, holds the
+    answers of another run, or is being written by one.
+    """
+    name, real = _name(path), _regular(path)
+    with ExitStack() as undo:
+        ledger = undo.enter_context(closing(Ledger()))
+        if real is None:
+            output = Output(name, open_sink(path, append=True), run, ledger, None, Found())
+        else:
+            lock = _locked(real, name)
+            undo.callback(lambda: lock.release())
+            found = Found()
+            if not overwrite:
+                found = resume(real, name, run, ledger, lock, retry_failed, tally, progress)
+            sink = open_sink(real, append=not overwrite)
+            _sync_folder(os.path.dirname(real))
+            output = Output(name, sink, run, ledger, lock, found)
+        undo.pop_all()
+    return output
+
+
+def _name(path: str) -> str:
+    return "Standard output" if is_standard_output(path) else path
+
+
+def _regular(path: str) -> str | None:
+    """The file behind all links, which may not exist yet; None for what is no regular file."""
+    if is_standard_output(path):
+        return None
+    with _explained(path):
+        try:
+            mode = os.stat(path).st_mode
+        except FileNotFoundError:
+            return os.path.realpath(path)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError
+        return os.path.realpath(path) if stat.S_ISREG(mode) else None
+
+
+def _locked(real: str, name: str) -> FileLock:
+    with _explained(name, os.path.dirname(real)):
+        return FileLock(real, name)
+
+
+@contextmanager
+def _explained(name: str, folder: str = "") -> Iterator[None]:
+    try:
+        yield
+    except IsADirectoryError:
+        raise BatchError(f"{name} is a folder: name a file in it.") from None
+    except FileNotFoundError:
+        raise BatchError(f"There is no folder {folder} for {name}: make it first.") from None
+    except (OSError, ValueError) as error:
+        raise BatchError(f"{name} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def _sync_folder(folder: str) -> None:
+    """Let a new file's name outlive a power failure, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class Output:
+    """Takes results, each once, and writes each as one line. Any thread may call, one at a time.
+
+    ledger: which ids the output answers, those written here included. kept: how many lines of earlier runs
+    it began with, kept_failed of them failures; retried: how many failures were dropped, to be asked again;
+    mended: whether an earlier run had left half a line. written: lines since.
+    """
+
+    def __init__(
+        self, name: str, sink: Sink, run: Run, ledger: Ledger, lock: FileLock | None, found: Found
+    ) -> None:
+        self.ledger = ledger
+        self.kept, self.kept_failed = found.kept, found.kept_failed
+        self.retried, self.mended = found.retried, found.mended
+        self.written = 0
+        self._name = name
+        self._sink = sink
+        self._is_openai = run.output_format == "openai"
+        self._lock = lock
+        self._synced_s = time.monotonic()
+        self._fault: BatchError | None = None
+
+    def write(self, result: Result) -> bool:
+        """Write a result, as a line that can be read at once. False, and nothing is written, where the
+        output answers this row already.
+
+        Raises BatchError where the line cannot be written; it is then missing as a whole, all before it are
+        there, and nothing more is written.
+        """
+        if self._fault:
+            raise self._fault
+        duplicate = is_duplicate(result)
+        if not duplicate and not self.ledger.answer(result["id"], result["row"]):
+            return False
+        line = _encoded(batch_line(result) if self._is_openai else result)
+        with self._whole():
+            self._sink.write(line)
+            self._sink.flush()
+        self.written += 1
+        if duplicate:
+            self.ledger.report(result["id"])
+        if time.monotonic() - self._synced_s > _SYNC_S:
+            with self._whole():
+                self._sync()
+        return True
+
+    def close(self) -> None:
+        """End compressed data, wait until all is on the disk, and let other runs have the file.
+
+        Raises BatchError where that fails; every line that was written can be read all the same.
+        """
+        try:
+            with self._whole():
+                self._sink.close()
+                self._sync()
+        finally:
+            self.ledger.close()
+            if self._lock:
+                self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        try:
+            self.close()
+        except BatchError:
+            # Whatever ended the run before is the reason of this too.
+            if error is None:
+                raise
+
+    def _sync(self) -> None:
+        """Raises OSError."""
+        self._synced_s = time.monotonic()
+        if self._lock:
+            try:
+                os.fsync(self._lock.descriptor)
+            except OSError as error:
+                # Some file systems cannot be asked to.
+                if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+                    raise
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Half a line goes again, whatever comes in between: a full disk, or Ctrl-C."""
+        try:
+            yield
+        except OSError as error:
+            self._cut()
+            self._fault = self._explained(error)
+            raise self._fault from error
+        except BaseException:
+            self._cut()
+            self._fault = BatchError(
+                f"{self._name} was left in the middle of a row: run the same command again."
+            )
+            raise
+
+    def _cut(self) -> None:
+        with suppress(OSError, ValueError):
+            # The sink may be closed already, the lock is not.
+            if self._lock and self._sink.offset is not None:
+                os.ftruncate(self._lock.descriptor, self._sink.offset)
+        with suppress(OSError, ValueError):
+            self._sink.cut()
+
+    def _explained(self, error: OSError) -> BatchError:
+        reason = error.strerror or str(error)
+        what, remedy = f"{self._name} cannot be written any further ({reason})", "mend that"
+        if error.errno == errno.EPIPE:
+            what = f"{self._name} was closed by its reader"
+        elif error.errno in _CAUSES:
+            what, remedy = _CAUSES[error.errno]
+        rows = f"{self.kept + self.written:,} whole rows"
+        if self._lock:
+            return BatchError(
+                f"{what}, after {rows} in {self._name}: {remedy} and run the same command again, which goes "
+                "on there."
+            )
+        return BatchError(f"{what}, after {rows}: write to a file to be able to go on later.")
+
+
+def _encoded(document: dict[str, Any]) -> bytes:
+    try:
+        text = to_json(document)
+    except ValueError:
+        # A figure that is no number: JSON has none such.
+        document = json.loads(json.dumps(document), parse_constant=lambda name: None)
+        text = to_json(document)
+    try:
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:
+        # Halves of surrogate pairs have an escape, but no bytes.
+        return json.dumps(document).encode() + b"\n"

@@ -1,0 +1,315 @@
+"""What an earlier run left in a file: its whole lines, a torn end, and who else is writing it.
+
+A file that holds anything but results is refused, never changed. What is held never grows with the file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from blendin_local.batch.identity import Run
+from blendin_local.batch.ledger import Ledger
+from blendin_local.batch.openai import result_of
+from blendin_local.batch.results import Result
+from blendin_local.batch.streams import (
+    Compression,
+    DamagedError,
+    compression_of,
+    lines_of,
+    open_input,
+    open_sink,
+)
+from blendin_local.errors import BatchError
+from blendin_local.inert import inert
+
+__all__ = ["EarlierLines", "FileLock", "Found", "is_duplicate", "resume"]
+
+_BEGINNING = b'{"id": '
+"""Every line of a result begins like this, in both formats."""
+_LONGEST = 1 << 30
+"""Bytes of the longest line that may be a result: all steps with many candidates take much."""
+_FLUSH_BYTES = 1 << 20
+_DIFFERENCES_TOLD = 6
+_MAGIC: dict[Compression, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
+
+
+class EarlierLines:
+    """The whole lines of an output, each with its newline, and the results in them.
+
+    Known once all are read: end, size of the whole lines in bytes before compression. torn: whether a part
+    of a line, or of compressed data, stands behind them. lacks_newline: whether the last whole line has none
+    in the file. Reading raises BatchError for a file that holds something else; `name` is said of it.
+    """
+
+    def __init__(self, path: str, name: str) -> None:
+        self.end = 0
+        self.torn = False
+        self.lacks_newline = False
+        self._path = path
+        self._name = name
+
+    def __iter__(self) -> Generator[tuple[bytes, Result], None, None]:
+        self._check_packing()
+        n_results, tail, cut_off = 0, b"", False
+        try:
+            with open_input(self._path) as stream:
+                for number, line in enumerate(lines_of(stream, _LONGEST), 1):
+                    if line is None:
+                        raise self._something_else(number)
+                    is_whole = line.endswith(b"\n")
+                    if line.strip():
+                        result = self._result(line, number)
+                        if result is None and is_whole:
+                            raise self._something_else(number)
+                        if result is None:
+                            tail, self.torn = line, True
+                            break
+                        n_results += 1
+                        self.lacks_newline = not is_whole
+                        yield line if is_whole else line + b"\n", result
+                    self.end += len(line)
+        except DamagedError as error:
+            # Damage has a cause; data that merely end, as after a kill, have none.
+            if error.__cause__:
+                raise BatchError(
+                    f"{error} Its rows cannot be kept: name another file, or give --overwrite to answer all "
+                    "of them again."
+                ) from error
+            self.torn = cut_off = True
+        if not n_results:
+            self._check_beginning(self._first_bytes() if cut_off else tail)
+
+    def _result(self, line: bytes, number: int) -> Result | None:
+        """None for what is no JSON."""
+        try:
+            document = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+        try:
+            result = result_of(document) if _is_openai(document) else document
+        except BatchError:
+            raise self._something_else(number) from None
+        if not _is_result(result):
+            raise self._something_else(number)
+        return dict(result)
+
+    def _check_packing(self) -> None:
+        """A name and the first bytes must agree, for what is added follows the name."""
+        with open(self._path, "rb") as file:
+            start = file.read(4)
+        magic = _MAGIC.get(compression_of(self._path))
+        if not start.startswith(magic[: len(start)]) if magic else start.startswith(tuple(_MAGIC.values())):
+            raise self._something_else(1)
+
+    def _check_beginning(self, tail: bytes) -> None:
+        """Without a whole line, only what may be the start of one is ours to cut."""
+        if not tail.startswith(_BEGINNING[: len(tail)]):
+            raise self._something_else(1)
+
+    def _first_bytes(self) -> bytes:
+        found = b""
+        with suppress(DamagedError), open_input(self._path) as stream:
+            while len(found) < len(_BEGINNING) and (more := stream.read(1)):
+                found += more
+        return found
+
+    def _something_else(self, number: int) -> BatchError:
+        return BatchError(
+            f"{self._name} holds something else than answers (line {number}): name another file, or give "
+            "--overwrite to replace it."
+        )
+
+
+def _is_openai(document: Any) -> bool:
+    return isinstance(document, dict) and "custom_id" in document
+
+
+def _is_result(document: Any) -> bool:
+    return (
+        isinstance(document, dict)
+        and isinstance(document.get("id"), str)
+        and isinstance(document.get("run"), str)
+        and isinstance(document.get("error", 0), dict | None)
+        and isinstance(document.get("row", 0), str | None)
+        and "settings" in document
+        and "models" in document
+    )
+
+
+def is_duplicate(result: Result) -> bool:
+    """Whether a line says of a row only that another one has its id."""
+    return result["error"] is not None and result["error"].get("kind") == "duplicate id"
+
+
+def rewrite(path: str, name: str, lock: FileLock, wanted: Callable[[Result], bool]) -> None:
+    """Replace a locked output by its whole lines that are wanted, in one step; the lock goes with it.
+
+    Raises OSError where there is no room beside it; nothing is changed then.
+    """
+    folder, file = os.path.split(path)
+    # One name for all times: whoever was killed here leaves a file that the next one takes away.
+    unfinished = os.path.join(folder, f".unfinished.{file}")
+    with suppress(FileNotFoundError):
+        os.unlink(unfinished)
+    descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        _copy(path, name, unfinished, wanted)
+        status = os.stat(path)
+        with suppress(OSError):  # only root gives files away
+            os.fchown(descriptor, status.st_uid, status.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+        os.fsync(descriptor)
+        # Locked before anyone can open it under its name.
+        _lock(descriptor)
+        os.replace(unfinished, path)
+    except BaseException:
+        os.close(descriptor)
+        with suppress(OSError):
+            os.unlink(unfinished)
+        raise
+    lock.move_to(descriptor)
+
+
+def _copy(path: str, name: str, target: str, wanted: Callable[[Result], bool]) -> None:
+    sink = open_sink(target, append=True)
+    try:
+        n_held = 0
+        for line, result in EarlierLines(path, name):
+            if wanted(result):
+                sink.write(line)
+                n_held += len(line)
+                if n_held > _FLUSH_BYTES:
+                    sink.flush()
+                    n_held = 0
+    except BaseException:
+        with suppress(OSError):
+            sink.close()
+        raise
+    sink.close()
+
+
+@dataclass(slots=True)
+class Found:
+    """What an output began with, see `Output`."""
+
+    kept: int = 0
+    kept_failed: int = 0
+    retried: int = 0
+    mended: bool = False
+
+
+def resume(
+    path: str,
+    name: str,
+    run: Run,
+    ledger: Ledger,
+    lock: FileLock,
+    retry_failed: bool,
+    tally: Callable[[Result], None] | None,
+    progress: Callable[[int], None] | None,
+) -> Found:
+    """Read a locked output through, note its answers, and mend its end so that lines can be added.
+
+    Raises BatchError where that cannot be, see `open_output`; nothing is changed then.
+    """
+
+    def wanted(result: Result) -> bool:
+        return not retry_failed or result["error"] is None
+
+    found, lines = Found(), EarlierLines(path, name)
+    for _, result in lines:
+        if result["run"] != run.fingerprint:
+            raise BatchError(_another_run(name, run.differences(result)))
+        if not wanted(result):
+            found.retried += 1
+            continue
+        if is_duplicate(result):
+            ledger.report(result["id"])
+        elif not ledger.answer(result["id"], result["row"]):
+            raise BatchError(
+                f"{name} answers {inert(repr(result['id']))} twice, as no run would: take one of the lines "
+                "out, name another file, or give --overwrite to answer every row again."
+            )
+        found.kept += 1
+        found.kept_failed += result["error"] is not None
+        if tally:
+            tally(result)
+        if progress:
+            progress(found.kept)
+    found.mended = lines.torn
+    try:
+        is_packed = compression_of(path) != "none"
+        if found.retried or (is_packed and (lines.torn or lines.lacks_newline)):
+            rewrite(path, name, lock, wanted)
+        elif lines.torn:
+            os.ftruncate(lock.descriptor, lines.end)
+        elif lines.lacks_newline:
+            os.pwrite(lock.descriptor, b"\n", lines.end)
+    except OSError as error:
+        raise BatchError(
+            f"{name} cannot be mended for going on ({error.strerror or error}); nothing in it is changed."
+        ) from error
+    return found
+
+
+def _another_run(name: str, differences: Sequence[str]) -> str:
+    told = "; ".join(differences[:_DIFFERENCES_TOLD])
+    if more := len(differences) - _DIFFERENCES_TOLD:
+        told += f"; and {more} more" if more > 0 else ""
+    return (
+        f"{name} holds the answers of another run ({told}): name a new file, or give --overwrite to answer "
+        "every row again."
+    )
+
+
+class FileLock:
+    """Keeps every other run from a file for as long as it is held, and ends with the process."""
+
+    def __init__(self, path: str, name: str) -> None:
+        """Open the file, which is made if it is missing, and lock it.
+
+        Raises BatchError where another run has it, OSError where it cannot be opened.
+        """
+        self.descriptor = -1
+        while self.descriptor < 0:
+            opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                _lock(opened)
+                # Whoever held it may just have replaced the file: then this is the lock of no file.
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(opened), os.stat(path)):
+                        self.descriptor = opened
+            except BlockingIOError:
+                raise BatchError(
+                    f"{name} is being written by another run: wait until it has ended, or name another file."
+                ) from None
+            finally:
+                if self.descriptor < 0:
+                    os.close(opened)
+
+    def move_to(self, descriptor: int) -> None:
+        """Hold the file that has taken this one's place, and is locked already."""
+        os.close(self.descriptor)
+        self.descriptor = descriptor
+
+    def release(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        # A file system without locks: better no lock than no run.
+        return
