@@ -203,6 +203,8 @@ def result_of(line: Any) -> Result:
     """The result that `batch_line` made a line of. Raises BatchError, without a place, for other lines."""
     try:
         result: Result = {"id": line["custom_id"], **line["blendin"]}
+        if not isinstance(result["id"], str):
+            raise TypeError
         if line["response"] is not None:
             choice = line["response"]["body"]["choices"][0]
             result["text"] = choice["message"]["content"] if "message" in choice else choice["text"]
