@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 from blendin_local.errors import SettingError
 from blendin_local.prompts import Message
@@ -69,6 +69,7 @@ class BadRow:
     index: int
     where: str
     error: str
+    kind: Literal["bad row", "duplicate id"] = "bad row"
 
 
 def seed_of(seed: int, id: str) -> int:

@@ -6,7 +6,8 @@ takes its sequence. Nothing here knows a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from time import sleep
 
 from blendin_local.batch.identity import Run
 from blendin_local.batch.results import Result, answered, failed
@@ -21,12 +22,16 @@ from blendin_local.steps import Step
 
 __all__ = ["Scheduler"]
 
+_PATIENCE_S = 0.05
+"""How long to wait for a row before asking again, where there is nothing to write."""
+
 
 class Scheduler:
     """Answers rows with a loaded pair, as many at once as `parallel`.
 
     pair: its models have at least `parallel` sequences, which can be copied unless it is 1. active: how many
-    rows are being written. A pair of one sequence answers a row alike to the last bit, whatever came before.
+    rows are being written. on_round: called after each round. A pair of one sequence answers a row alike to
+    the last bit, whatever came before.
     """
 
     def __init__(
@@ -36,7 +41,9 @@ class Scheduler:
         run: Run,
         parallel: int,
         cancellation: Cancellation | None = None,
+        on_round: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_round = on_round
         self._pair = pair
         self._formats = formats
         self._run = run
@@ -48,11 +55,11 @@ class Scheduler:
     def active(self) -> int:
         return len(self._writing)
 
-    def answer(self, rows: Iterable[Row | BadRow]) -> Iterator[Result]:
+    def answer(self, rows: Iterable[Row | BadRow | None]) -> Iterator[Result]:
         """Results of the rows, each as soon as it is known: not in their order.
 
-        Rows are taken only when there is room for them. Once cancelled, rows under way have no result.
-        Raises ModelError if a model fails as a whole.
+        Rows are taken only when there is room for them; None among them says that none has arrived yet. Once
+        cancelled, rows under way have no result. Raises ModelError if a model fails as a whole.
         """
         decoder = Decoder(self._pair, self._cancellation, repeatable=self._parallel == 1)
         waiting = iter(rows)
@@ -62,14 +69,20 @@ class Scheduler:
         with self._pair.watched(self._cancellation):
             while more or decoder.active:
                 while more and free:
-                    row = next(waiting, None)
-                    if row is None:
+                    try:
+                        row = next(waiting)
+                    except StopIteration:
                         more = False
-                    elif isinstance(started := self._start(row, free[-1]), Response):
+                        break
+                    if row is None:
+                        break
+                    if isinstance(started := self._start(row, free[-1]), Response):
                         decoder.join(started)
                         free.pop()
                     else:
                         yield started
+                if not decoder.active and more:
+                    sleep(_PATIENCE_S)
                 for response, step in decoder.round():
                     if self._run.with_steps:
                         self._writing[response][1].append(step)
@@ -80,12 +93,13 @@ class Scheduler:
                         yield failed(row, "model", str(response.error), self._run)
                     elif response.finish_reason != "cancelled":
                         yield answered(row, response, self._run, steps if self._run.with_steps else None)
+                self._on_round()
                 if self._cancellation and self._cancellation.requested:
                     return
 
     def _start(self, row: Row | BadRow, seq: int) -> Response | Result:
         if isinstance(row, BadRow):
-            return failed(row, "bad row", row.error, self._run)
+            return failed(row, row.kind, row.error, self._run)
         try:
             request = ask(self._pair, self._formats, row.messages, row.settings, self._run.candidates)
         except PromptError as error:

@@ -1,4 +1,4 @@
-"""`blendin generate`: one blended reply on stdout, everything else on stderr."""
+"""`blendin generate`: one blended reply on stdout, everything else on stderr; or a file of replies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from blendin_local.cli import INTERRUPTED
+from blendin_local.cli.generate_options import check_no_rows_options, check_rows_options, rows_options
 from blendin_local.cli.options import (
     format_options,
     formats_of,
@@ -43,13 +44,24 @@ from blendin_local.errors import PromptError, SettingError
 @click.option("--steps", "with_steps", is_flag=True, help="With --json: list every step.")
 @click.option("--candidates", type=click.IntRange(0, 1000), default=0, show_default=True,
               help="With --steps: list so many top outcomes of base, guide and blend.")  # fmt: skip
-@click.option("--quiet", "-q", is_flag=True, help="No summary on stderr.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no summary on stderr.")
+@rows_options
 def generate(prompt: str | None, file: str | None, **values: Any) -> None:
     """Write one blended reply to PROMPT (or to --file, or to standard input).
 
     The reply goes to stdout as it is written, coloured by the model that spoke where stdout is a terminal;
     a summary goes to stderr. Ctrl-C ends the reply and keeps what was written.
+
+    With --input and --output it answers every row of a file, many at once (docs/batch.md). Each answer is
+    in the output as soon as it is whole; started again, the same command goes on where it was.
     """
+    if values["input"] is not None:
+        from blendin_local.cli.generate_rows import generate_rows
+
+        check_rows_options(prompt, file, values)
+        generate_rows(values)
+        return
+    check_no_rows_options()
     _check_output(values)
     text = _prompt_text(prompt, file)
 

@@ -1,0 +1,102 @@
+"""A job: which rows of the input are still to be answered, and every answer written as soon as it is known.
+
+It holds reading, models and output together and knows none of them closely; whoever answers rows (a
+`Scheduler` here, a `Cluster` elsewhere) is handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from time import sleep
+from typing import Protocol
+
+from blendin_local.batch.ledger import Ledger
+from blendin_local.batch.output import Output
+from blendin_local.batch.results import Result
+from blendin_local.batch.rows import BadRow, Row
+from blendin_local.errors import BatchError
+
+__all__ = ["Answering", "Pending", "peek", "write_answers"]
+
+_PATIENCE_S = 0.05
+
+
+class Answering(Protocol):
+    """Whatever turns rows into results. active: how many it is writing."""
+
+    @property
+    def active(self) -> int: ...
+
+    def answer(self, rows: Iterable[Row | BadRow | None]) -> Iterator[Result]: ...
+
+
+class Pending:
+    """The rows that the output does not answer yet. met: rows of the input so far, answered ones included.
+
+    A row whose id was met before is a `BadRow`. None stays None: nothing has arrived yet. Raises BatchError
+    for a row that asks something else than what the output answers under its id.
+    """
+
+    def __init__(self, rows: Iterable[Row | BadRow | None], ledger: Ledger, output: str) -> None:
+        self.met = 0
+        self._rows = rows
+        self._ledger = ledger
+        self._output = output
+
+    def __iter__(self) -> Iterator[Row | BadRow | None]:
+        for row in self._rows:
+            if row is None:
+                yield None
+                continue
+            self.met += 1
+            if self._ledger.seen(row.id):
+                if not self._ledger.reported(row.id):
+                    yield _duplicate(row)
+            elif not self._is_done(row):
+                yield row
+
+    def _is_done(self, row: Row | BadRow) -> bool:
+        was = self._ledger.done(row.id)
+        if was is None:
+            return False
+        # What could not be read had no digest; mending the row does not make its failure an answer.
+        if was and was != (row.digest if isinstance(row, Row) else was):
+            raise BatchError(
+                f"The row {row.id!r} ({row.where}) asks something else than what {self._output} answers "
+                "under that id: the input has changed since. Name another output, or start anew with "
+                "--overwrite."
+            )
+        return True
+
+
+def _duplicate(row: Row | BadRow) -> BadRow:
+    error = f"The id {row.id!r} was met before: give each row an id of its own."
+    return BadRow(row.id, row.index, row.where, error, "duplicate id")
+
+
+def write_answers(
+    rows: Iterable[Row | BadRow | None], answering: Answering, output: Output
+) -> Iterator[Result]:
+    """Have rows answered and each result written; gives each result once it is in the output."""
+    for result in answering.answer(rows):
+        if output.write(result):
+            yield result
+
+
+def peek(
+    rows: Iterable[Row | BadRow | None], most: int
+) -> tuple[list[Row | BadRow], Iterator[Row | BadRow | None]]:
+    """The first rows, at least one where there is one, as many as have arrived; and all of them again."""
+    rows = iter(rows)
+    first: list[Row | BadRow] = []
+    for row in rows:
+        if row is not None:
+            first.append(row)
+        elif first:
+            break
+        else:
+            sleep(_PATIENCE_S)
+        if len(first) == most:
+            break
+    return first, chain(first, rows)

@@ -1,0 +1,317 @@
+"""`blendin generate --input`: answers to all rows of a file, each written as soon as it is whole."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from blendin_local.batch.arriving import arriving
+from blendin_local.batch.identity import Run, describe_run
+from blendin_local.batch.job import Answering, Pending, peek, write_answers
+from blendin_local.batch.output import Output, check_output, open_output
+from blendin_local.batch.planning import (
+    CANDIDATES,
+    DEFAULT_PARALLEL,
+    fastest,
+    fitting,
+    options_for,
+    try_parallel,
+)
+from blendin_local.batch.reading import InputOptions, RowSource, count_rows, open_rows
+from blendin_local.batch.rows import BadRow, Row
+from blendin_local.batch.scheduler import Scheduler
+from blendin_local.batch.streams import is_standard_output
+from blendin_local.batch.tally import Tally
+from blendin_local.catalogue import load_catalogue
+from blendin_local.cli import INTERRUPTED
+from blendin_local.cli.batch_progress import BatchProgress
+from blendin_local.cli.batch_summary import print_summary
+from blendin_local.cli.compare_progress import CompareProgress
+from blendin_local.cli.generate_options import AUTO, LOCAL_RAY
+from blendin_local.cli.interrupt import interrupting
+from blendin_local.cli.loaded import loaded
+from blendin_local.cli.options import formats_of, generation_settings_of, model_options_of
+from blendin_local.cli.outputs import check_distinct, check_writable, write_output
+from blendin_local.cli.terminal import is_terminal
+from blendin_local.conversation import Role, ask
+from blendin_local.errors import PromptError
+from blendin_local.loading import PairFiles, locate_pair, name_pair
+from blendin_local.model import Cancellation
+from blendin_local.preferences import load_preferences
+from blendin_local.prompts import PromptFormat, choose_format
+from blendin_local.report import to_json
+from blendin_local.settings import Formats, GenerationSettings, ModelOptions
+
+SOME_FAILED = 1
+_TRIAL_CONTEXT = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a job is to do: all that is known before anything is loaded."""
+
+    values: Mapping[str, Any]
+    source: InputOptions
+    files: PairFiles
+    options: ModelOptions
+    settings: GenerationSettings
+    formats: Formats
+
+    @property
+    def prompt_formats(self) -> dict[Role, PromptFormat]:
+        return {
+            "base": choose_format(self.formats.base, self.files.base.chat_template),
+            "guide": choose_format(self.formats.guide, self.files.guide.chat_template),
+        }
+
+
+@dataclass(slots=True)
+class _Job:
+    """A job under way. total: rows of the input, None for a pipe. parallel: rows at once, None before any."""
+
+    plan: _Plan
+    run: Run
+    total: int | None
+    output: Output
+    tally: Tally
+    progress: BatchProgress
+    cancellation: Cancellation
+    parallel: int | None = None
+    workers: int | None = None
+
+
+def generate_rows(values: Mapping[str, Any]) -> None:
+    """Run the job that the options of `blendin generate` describe. Raises BlendinError."""
+    _check_files(values)
+    plan = _planned(values)
+    with ExitStack() as stack:
+        source = stack.enter_context(open_rows(plan.source))
+        run = _described(plan, source)
+        total = _total(plan)
+        tally = Tally()
+        progress = stack.enter_context(_progress(values, total))
+        output = stack.enter_context(
+            open_output(
+                values["output"],
+                run,
+                overwrite=values["overwrite"],
+                retry_failed=values["retry_failed"],
+                tally=lambda result: tally.add(result, kept=True),
+            )
+        )
+        _tell_found(output, progress)
+        job = _Job(plan, run, total, output, tally, progress, Cancellation())
+        tally.start()
+        _work(job, source)
+        tally.stop()
+    _end(job)
+
+
+def _check_files(values: Mapping[str, Any]) -> None:
+    """What would go wrong with files after hours goes wrong now."""
+    given = {name: values[name] for name in ("input", "output", "report")}
+    files = {name: None if path in (None, "-") else path for name, path in given.items()}
+    check_distinct({"--output": files["output"], "--report": files["report"]}, [files["input"]])
+    check_output(values["output"], overwrite=values["overwrite"])
+    if values["report"]:
+        from blendin_local.reports.html import check_available
+
+        check_available()
+        check_writable("--report", Path(values["report"]))
+
+
+def _planned(values: Mapping[str, Any]) -> _Plan:
+    catalogue, preferences = load_catalogue(), load_preferences()
+    entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
+    seed = (preferences.seed or 0) if values["seed"] is None else values["seed"]
+    columns = values["column"], values["id_column"], values["system_column"]
+    return _Plan(
+        values=values,
+        source=InputOptions(values["input"], values["input_format"], *columns),
+        settings=generation_settings_of(values, entry, seed, preferences),
+        options=model_options_of(values, preferences.models),
+        formats=formats_of(values, preferences.formats),
+        files=locate_pair(catalogue, entry),
+    )
+
+
+def _described(plan: _Plan, source: RowSource) -> Run:
+    values, quiet = plan.values, plan.values["quiet"]
+    wanted = values["output_format"]
+    with CompareProgress(quiet=quiet) as progress:
+        return describe_run(
+            plan.settings,
+            plan.files,
+            plan.formats,
+            plan.options,
+            system=values["system"] or "",
+            with_steps=values["with_steps"],
+            candidates=values["candidates"],
+            output_format=("openai" if source.format == "openai" else "jsonl") if wanted == AUTO else wanted,
+            progress=progress.hashing,
+        )
+
+
+def _total(plan: _Plan) -> int | None:
+    total, limit = count_rows(plan.source), plan.values["limit"]
+    return min(total, limit) if total is not None and limit else total
+
+
+def _progress(values: Mapping[str, Any], total: int | None) -> BatchProgress:
+    on_screen = is_standard_output(values["output"]) and is_terminal(sys.stdout)
+    return BatchProgress(quiet=values["quiet"], total=total, in_lines=on_screen)
+
+
+def _tell_found(output: Output, progress: BatchProgress) -> None:
+    if output.mended:
+        progress.note("The last run left half a line at the end of the output: its row is asked again.")
+    if output.retried:
+        progress.note(f"{output.retried} failed rows are asked again.")
+
+
+def _work(job: _Job, source: RowSource) -> None:
+    """Answer what is still to be answered; the models are loaded only if there is anything."""
+    values = job.plan.values
+    rows = islice(source.rows(job.plan.settings, values["system"] or ""), values["limit"])
+    pending = Pending(rows if job.total is not None else arriving(rows), job.output.ledger, values["output"])
+    first, waiting = peek(pending, max(CANDIDATES) if values["parallel"] == AUTO else 1)
+    if first:
+        answering = _on_ray(job) if values["ray"] is not None else _here(job, first)
+        with answering as found:
+            _write(job, found, waiting)
+
+
+def _write(job: _Job, answering: Answering, rows: Iterable[Row | BadRow | None]) -> None:
+    with interrupting(job.cancellation.cancel):
+        job.tally.start()
+        job.progress.update(job.tally, answering.active)
+        for result in write_answers(rows, answering, job.output):
+            job.tally.add(result)
+            job.progress.update(job.tally, answering.active)
+            if error := result["error"]:
+                job.progress.note(f"{result['id']} ({error['where']}): {error['message']}", error["kind"])
+
+
+@contextmanager
+def _here(job: _Job, first: Sequence[Row | BadRow]) -> Iterator[Answering]:
+    """The pair loaded on this machine."""
+    plan = job.plan
+    job.parallel = _parallel(job, first)
+    options = options_for(plan.options, job.parallel, plan.files)
+    with loaded(plan.files, options, quiet=plan.values["quiet"]) as pair:
+        scheduler: Scheduler = Scheduler(
+            pair,
+            plan.prompt_formats,
+            job.run,
+            job.parallel,
+            job.cancellation,
+            on_round=lambda: job.progress.update(job.tally, scheduler.active),
+        )
+        yield scheduler
+
+
+def _parallel(job: _Job, first: Sequence[Row | BadRow]) -> int:
+    """How many rows to write at once."""
+    plan, wanted = job.plan, job.plan.values["parallel"]
+    if isinstance(wanted, int):
+        if (fits := fitting(plan.options, wanted, plan.files)) < wanted:
+            job.progress.note(f"Memory may not suffice for {wanted} rows at once: --parallel {fits} fits.")
+        return wanted
+    most = max(CANDIDATES) if wanted == AUTO else DEFAULT_PARALLEL
+    left = most if job.total is None else max(1, job.total - job.tally.rows)
+    fits = fitting(plan.options, min(most, left), plan.files)
+    if wanted == AUTO:
+        return _tried(job, first, fits)
+    if fits < min(most, left):
+        job.progress.note(f"{fits} rows are written at once: memory has no room for more.")
+    return fits
+
+
+def _tried(job: _Job, first: Sequence[Row | BadRow], most: int) -> int:
+    """What a warm-up with the first rows finds fastest."""
+    plan = job.plan
+    # Room for beginnings is enough, and leaves more for trying.
+    n_ctx = min(plan.options.n_ctx or _TRIAL_CONTEXT, _TRIAL_CONTEXT)
+    options = options_for(replace(plan.options, n_ctx=n_ctx), most, plan.files)
+    requests = []
+    with loaded(plan.files, options, quiet=plan.values["quiet"]) as pair:
+        for row in first[:most]:
+            if isinstance(row, Row):
+                with suppress(PromptError):
+                    requests.append(ask(pair, plan.prompt_formats, row.messages, row.settings))
+        with interrupting(job.cancellation.cancel):
+            trials = try_parallel(
+                pair,
+                requests,
+                most,
+                cancellation=job.cancellation,
+                progress=lambda trial: job.progress.note(
+                    f"{trial.parallel} at once: {trial.tokens_per_second:.1f} tokens/s"
+                ),
+            )
+    if job.cancellation.requested:
+        raise KeyboardInterrupt
+    chosen = fastest(trials) if trials else min(most, DEFAULT_PARALLEL)
+    job.progress.note(f"{chosen} rows are written at once.")
+    return chosen
+
+
+@contextmanager
+def _on_ray(job: _Job) -> Iterator[Answering]:
+    """Workers of a Ray cluster."""
+    from blendin_local.batch.cluster import Cluster, WorkerSetup
+
+    plan, values = job.plan, job.plan.values
+    job.parallel = values["parallel"] or DEFAULT_PARALLEL
+    setup = WorkerSetup(
+        entry=plan.files.entry,
+        formats=plan.formats,
+        options=options_for(plan.options, job.parallel, plan.files),
+        run=job.run,
+        parallel=job.parallel,
+    )
+    with Cluster(
+        setup,
+        address=None if values["ray"] == LOCAL_RAY else values["ray"],
+        workers=values["workers"],
+        cancellation=job.cancellation,
+        note=job.progress.note,
+    ) as cluster:
+        yield cluster
+
+
+def _end(job: _Job) -> None:
+    """Tell what came of it, and leave with the exit code that says so."""
+    values, tally = job.plan.values, job.tally
+    interrupted = job.cancellation.requested
+    figures = tally.as_dict(
+        {
+            "left": None if job.total is None else max(0, job.total - tally.rows),
+            "interrupted": interrupted,
+            "input": values["input"],
+            "output": values["output"],
+            "parallel": job.parallel,
+            "settings": job.run.settings,
+            "models": job.run.models,
+        }
+    )
+    if not values["quiet"]:
+        print_summary(figures)
+    if values["as_json"]:
+        click.echo(to_json(figures))
+    if values["report"]:
+        from blendin_local.reports.batch_page import batch_page
+
+        write_output(Path(values["report"]), batch_page(figures))
+    if interrupted:
+        click.echo("Stopped. Nothing is lost: the same command goes on from here.", err=True)
+        sys.exit(INTERRUPTED)
+    if tally.failed:
+        sys.exit(SOME_FAILED)
