@@ -47,7 +47,8 @@ def check_output(path: str, *, overwrite: bool = False) -> None:
         folder = os.path.dirname(real)
         if not os.path.isdir(folder):
             raise BatchError(f"There is no folder {folder} for {name}: make it first.")
-        if not os.access(folder, os.W_OK | os.X_OK):
+        effective = os.access in os.supports_effective_ids
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=effective):
             raise BatchError(f"{name} cannot be written: you lack the permission to make files in {folder}.")
         return
     _locked(real, name).release()
