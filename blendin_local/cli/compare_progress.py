@@ -16,6 +16,7 @@ from blendin_local.cli.terminal import is_terminal
 from blendin_local.compare.comparison import Watcher
 from blendin_local.compare.run import ArmProgress
 from blendin_local.inert import inert
+from blendin_local.reports.words import duration
 
 __all__ = ["CompareProgress", "duration"]
 
@@ -106,13 +107,3 @@ class CompareProgress(Watcher):
         self._said_s = monotonic()
         if not self._quiet:
             click.echo(inert(text).replace("\n", " "), err=True)
-
-
-def duration(seconds: float) -> str:
-    """ "45 s", "3 min", "2 h 10 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60:02} min"

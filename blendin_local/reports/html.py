@@ -33,31 +33,43 @@ from blendin_local.reports.words import (
     setting_name,
 )
 
-__all__ = ["check_available", "compare_page", "tune_page"]
+__all__ = ["Card", "Folded", "Page", "Section", "check_available", "compare_page", "tune_page"]
 
 Card = tuple[str, str, str]
 """A figure at a glance: its name, its value, and a quiet note."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Section:
-    """folded: tables are shown when asked for."""
+class Folded:
+    """A text under a line that says what it is. note: a quiet line; alarm: whether something failed."""
+
+    name: str
+    why: str
+    note: str
+    text: str
+    alarm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """folded: tables are shown when asked for. texts: to be read, each folded."""
 
     title: str
     lines: Sequence[str] = ()
     plots: Sequence[Plot] = ()
     tables: Sequence[Table] = ()
     folded: bool = False
+    texts: Sequence[Folded] = ()
 
 
 @dataclass(slots=True)
-class _Page:
+class Page:
     """What the template gets; sections without content are left out."""
 
     title: str
     subtitle: str
     verdict: Sequence[str]
-    sections: Iterable[_Section]
+    sections: Iterable[Section]
     facts: Sequence[tuple[str, str]]
     cards_title: str = ""
     cards: Sequence[Card] = ()
@@ -67,6 +79,7 @@ class _Page:
     hint: str = ""
     last: Sequence[Table] = ()
     answers: Mapping[str, Any] | None = None
+    facts_title: str = "How it was measured"
     figures: list[Mapping[str, Any]] = field(default_factory=list)
 
     def render(self) -> str:
@@ -74,14 +87,14 @@ class _Page:
         for section in self.sections:
             # A table that names its rows and has no figures says nothing.
             tables = [table for table in section.tables if table.rows and len(table.columns) > 1]
-            if not (section.lines or section.plots or tables):
+            if not (section.lines or section.plots or tables or section.texts):
                 continue
             first = len(self.figures)
             self.figures += [plot.figure for plot in section.plots]
             plots = list(enumerate(section.plots, first))
             numbered.append(
                 {"title": section.title, "lines": section.lines, "plots": plots, "folded": section.folded}
-                | {"tables": tables}
+                | {"tables": tables, "texts": section.texts}
             )
         values = {name: getattr(self, name) for name in self.__slots__} | {"sections": numbered}
         return encodable(page_template("reports").render(plotly=script(), help=EXPLAINED, **values))
@@ -98,7 +111,7 @@ def tune_page(result: Document) -> str:
     recommendation = result.get("recommendation") or {}
     setting = recommendation.get("setting") or {}
     hint = (result.get("hint") or {}).get("note")
-    return _Page(
+    return Page(
         title=line(f"Tune: {pair.get('name') or pair.get('base') or 'a pair'}"),
         subtitle=line(f"base {pair.get('base') or NOTHING} · guide {pair.get('guide') or NOTHING}"),
         verdict=[line(result["verdict"])] if result.get("verdict") else ["There is no verdict."],
@@ -134,21 +147,21 @@ def _note(figures: Document) -> str:
     return quality if speed is None else f"{quality}; {number(speed, 1)} tokens/s"
 
 
-def _tune_sections(result: Document, plots: Sequence[Plot]) -> Iterator[_Section]:
+def _tune_sections(result: Document, plots: Sequence[Plot]) -> Iterator[Section]:
     main = [each for each in plots if not each.narrow and each.height > 200]
     unsure = [each for each in plots if not each.narrow and each.height <= 200]
-    yield _Section("Every setting", plots=main)
-    yield _Section(
+    yield Section("Every setting", plots=main)
+    yield Section(
         "Where the base is unsure", lines=list(tune_tables.uncertain_lines(result)), plots=unsure,
         tables=_kept(tune_tables.uncertain_table(result)),
     )  # fmt: skip
-    yield _Section(
+    yield Section(
         "Can their confidence be believed?", plots=[each for each in plots if each.narrow],
         tables=_kept(tune_tables.calibration_table(result)),
     )  # fmt: skip
     tables = [tune_tables.interesting(result), tune_tables.all_settings(result)]
-    yield _Section("Tables", tables=tables[:1])
-    yield _Section("All the figures", tables=tables[1:], folded=True)
+    yield Section("Tables", tables=tables[:1])
+    yield Section("All the figures", tables=tables[1:], folded=True)
 
 
 def _kept(*tables: Table | None) -> list[Table]:
@@ -169,7 +182,7 @@ def compare_page(result: Document, answers: Sequence[Document] = ()) -> str:
     arms, tasks = result.get("arms") or [], compare_tables.tasks_of(result)
     counts = {"arm": arms, "task": tasks, "quantization": result.get("fidelity") or []}
     counted = [f"{len(each)} {name}{'s' * (len(each) > 1)}" for name, each in counts.items() if each]
-    return _Page(
+    return Page(
         title="Comparison",
         subtitle=" · ".join(counted) or "nothing was compared",
         verdict=list(verdicts(result)) or list(_fidelity_verdict(result)) or ["Nothing was compared."],
@@ -191,20 +204,20 @@ def _fidelity_verdict(result: Document) -> Iterator[str]:
         )
 
 
-def _compare_sections(result: Document, tasks: Sequence[Document]) -> Iterator[_Section]:
+def _compare_sections(result: Document, tasks: Sequence[Document]) -> Iterator[Section]:
     scores = [compare_tables.task_table(result, task) for task in tasks]
-    yield _Section("Scores", plots=list(task_plots(result)), tables=scores)
-    yield _Section(
+    yield Section("Scores", plots=list(task_plots(result)), tables=scores)
+    yield Section(
         "Across arms and pairs", lines=list(across_tables.across_lines(result)),
         plots=list(across_plots(result)), tables=list(across_tables.across_tables(result)),
     )  # fmt: skip
-    yield _Section(
+    yield Section(
         "Quantizations", plots=list(fidelity_plots(result)),
         tables=_kept(overview_table(result), fidelity_table(result)),
     )  # fmt: skip
     writing = [compare_tables.writing_table(result, task) for task in tasks]
     overlap = _kept(compare_tables.overlap_table(result))
-    yield _Section("How the replies were written", tables=[*writing, *overlap], folded=True)
+    yield Section("How the replies were written", tables=[*writing, *overlap], folded=True)
 
 
 def _questions(rows: Sequence[Document], tasks: Sequence[Document]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ __all__ = [
     "EXPLAINED",
     "Document",
     "difference",
+    "duration",
     "gained",
     "interval",
     "line",
@@ -62,6 +63,8 @@ EXPLAINED = {
     "the paper's rule; the lower, the less the guide is trusted.",
     "reliability diagram": "Of the positions where a model was so sure, how many did it get right? On the "
     "diagonal, confidence can be read as the chance of being right; below it the model claims too much.",
+    "reliability of an answer": f"{FIGURES['reliability']} At each step it is that of whichever model spoke. "
+    "A model that repeats itself is sure of that: a loop has a high one.",
     "ECE": "Expected calibration error: the mean distance between confidence and how often it was right. "
     "0 is perfect.",
     "fitted": "After the calibration curve, measured on examples that the curve was not fitted on. The curve "
@@ -153,6 +156,16 @@ def difference(value: float | None, scale: Sequence[float] | None) -> str:
 def is_share(scale: Sequence[float] | None) -> bool:
     """Whether a metric of that scale is a share of 1."""
     return not scale or (scale[0] == 0 and scale[1] == 1)
+
+
+def duration(seconds: float) -> str:
+    """ "45 s", "3 min", "2 h 10 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def p_value(p: float | None) -> str:

@@ -1,0 +1,55 @@
+"""How shares of 1 are distributed, in constant memory: counts of narrow bins, from which quantiles come."""
+
+from __future__ import annotations
+
+from itertools import accumulate, pairwise
+from typing import Any
+
+__all__ = ["Spread"]
+
+_BINS = 1000
+"""Quantiles are right to the width of a bin. Their order of arrival can make no difference."""
+_SHOWN = 20
+
+
+class Spread:
+    """Counts of values from 0 to 1."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * _BINS
+        self.n = 0
+        self.lowest: float | None = None
+        self.highest: float | None = None
+
+    def add(self, value: float) -> None:
+        self._counts[min(max(int(value * _BINS), 0), _BINS - 1)] += 1
+        self.n += 1
+        self.lowest = value if self.lowest is None else min(self.lowest, value)
+        self.highest = value if self.highest is None else max(self.highest, value)
+
+    def quantile(self, share: float) -> float | None:
+        """The value that this share of all lies below, between the lowest and the highest; None for none."""
+        if self.lowest is None or self.highest is None:
+            return None
+        wanted, below = share * self.n, 0
+        for place, count in enumerate(self._counts):
+            if count and below + count >= wanted:
+                value = (place + (wanted - below) / count) / _BINS
+                return min(max(value, self.lowest), self.highest)
+            below += count
+        return self.highest
+
+    def as_dict(self) -> dict[str, Any]:
+        """Lowest and highest value, median, the nine deciles, and a histogram of 20 bins."""
+        deciles = [self.quantile(tenth / 10) for tenth in range(1, 10)] if self.n else []
+        sums = [0, *accumulate(self._counts)][:: _BINS // _SHOWN]
+        return {
+            "lowest": self.lowest,
+            "highest": self.highest,
+            "median": self.quantile(0.5),
+            "deciles": deciles,
+            "histogram": {
+                "edges": [place / _SHOWN for place in range(_SHOWN + 1)],
+                "counts": [end - begin for begin, end in pairwise(sums)],
+            },
+        }

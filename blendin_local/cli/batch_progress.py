@@ -1,0 +1,178 @@
+"""How far a job is, on stderr: three lines that stay in place in a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from time import monotonic
+from types import TracebackType
+
+import click
+from rich.cells import cell_len
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from blendin_local.batch.tally import Tally
+from blendin_local.cli.terminal import is_terminal
+from blendin_local.inert import inert
+from blendin_local.reports.words import duration
+
+__all__ = ["BatchProgress"]
+
+_EVERY_S = 15.0
+_UPDATES_PER_S = 4
+_NOTED = 5
+"""So many notes of each kind are shown; a file of ten thousand bad rows would hide everything else."""
+_WIDEST_BAR, _LEAST_BAR = 40, 6
+
+
+class BatchProgress:
+    """Shows a job's tally; use it as a context manager.
+
+    total: rows of the input, if known. in_lines: no lines that stay in place, also in a terminal, as where
+    the answers themselves are written to it.
+    """
+
+    def __init__(self, *, quiet: bool = False, total: int | None = None, in_lines: bool = False) -> None:
+        self._quiet, self._total = quiet, total
+        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._tally: Tally | None = None
+        self._active = 0
+        self._notes = Counter[str]()
+        # For logs: when the last line was written, and what it said.
+        self._said_s = monotonic()
+        self._said = ""
+        in_place = not quiet and not in_lines and is_terminal(sys.stderr)
+        self._live: Live | None = None
+        if in_place and not self._console.is_dumb_terminal:
+            self._live = Live(
+                console=self._console,
+                get_renderable=self._display,
+                refresh_per_second=_UPDATES_PER_S,
+                transient=True,
+                redirect_stdout=False,
+            )
+
+    def __enter__(self) -> BatchProgress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+        elif self._tally:
+            self._say(self._tally, 0)
+
+    def update(self, tally: Tally, active: int = 0) -> None:
+        """What the job has come to; active: rows that are being answered. May be called at every step."""
+        first, self._tally, self._active = self._tally is None, tally, active
+        if self._live or self._quiet:
+            return
+        if first or monotonic() - self._said_s >= _EVERY_S:
+            self._say(tally, active)
+
+    def note(self, text: str, kind: str | None = None) -> None:
+        """A line that stays, above those in place; of one kind the first five."""
+        if self._quiet:
+            return
+        if kind is not None:
+            self._notes[kind] += 1
+            if self._notes[kind] > _NOTED + 1:
+                return
+            if self._notes[kind] > _NOTED:
+                text = f"Further rows of this kind ({kind}) are counted only."
+        self._write(text)
+
+    # Lines
+
+    def _say(self, tally: Tally, active: int) -> None:
+        done, left = self._done(tally)
+        said = ", ".join([done, *left, *(text for text, _ in self._figures(tally, active))])
+        if said != self._said:
+            self._said, self._said_s = said, monotonic()
+            self._write(said)
+
+    def _write(self, text: str) -> None:
+        shown = " ".join(inert(text).split())
+        if self._live:
+            self._console.print(Text(shown))
+        elif not self._quiet:
+            click.echo(shown, err=True)
+
+    # Lines in place
+
+    def _display(self) -> Text:
+        """Called from the thread that draws: it only reads, and nothing that it reads is taken apart."""
+        tally, width = self._tally, self._console.width
+        if tally is None:
+            return Text("")
+        lines = [self._bar(tally, width), self._facts(tally, width)]
+        if tally.last:
+            lines.append(_last(tally, width))
+        return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
+
+    def _bar(self, tally: Tally, width: int) -> Text:
+        text = "  ".join(_fitting(self._numbers(tally), width, "  "))
+        room = min(width - cell_len(text) - 2, _WIDEST_BAR)
+        if not self._total or room < _LEAST_BAR:
+            return Text(text)
+        full = min(room, room * tally.rows // self._total)
+        return Text.assemble(("━" * full, "cyan"), ("━" * (room - full), "bright_black"), "  ", text)
+
+    def _numbers(self, tally: Tally) -> list[str]:
+        done, left = self._done(tally)
+        return [done, *left] if left else [done, f"{duration(tally.seconds)} so far"]
+
+    def _done(self, tally: Tally) -> tuple[str, list[str]]:
+        """How many rows are dealt with, and how long the rest will take, if that is known."""
+        if self._total is None:
+            return f"{tally.rows:,} {'row' if tally.rows == 1 else 'rows'}", []
+        share = min(tally.rows / self._total, 1.0) if self._total else 1.0
+        eta = tally.eta_s(self._total)
+        left = [] if eta is None or tally.rows >= self._total else [f"{duration(eta)} left"]
+        # Rounded down: 100% is the end.
+        return f"{tally.rows:,} of {self._total:,} rows ({int(share * 100)}%)", left
+
+    def _figures(self, tally: Tally, active: int) -> Iterable[tuple[str, str]]:
+        """Texts and their styles, in the order in which they may claim room."""
+        if pace := tally.pace:
+            yield f"{pace.tokens_per_s:.1f} tokens/s", ""
+        if tally.failed:
+            yield f"{tally.failed:,} failed", "bold red"
+        if (rate := tally.intervention_rate) is not None:
+            yield f"intervention rate {rate:.0%}", ""
+        if active:
+            yield f"{active} being written", ""
+        if tally.kept:
+            yield f"{tally.kept:,} kept from before", ""
+
+    def _facts(self, tally: Tally, width: int) -> Text:
+        figures = dict(self._figures(tally, self._active))
+        kept = _fitting(figures, width, " · ")
+        return Text(" · ").join(Text(text, figures[text]) for text in kept)
+
+
+def _fitting(texts: Iterable[str], width: int, between: str) -> list[str]:
+    """Those of the texts that fit into a line; the first one always stands."""
+    kept: list[str] = []
+    for text in texts:
+        if not kept or cell_len(between.join([*kept, text])) <= width:
+            kept.append(text)
+    return kept
+
+
+def _last(tally: Tally, width: int) -> Text:
+    """The row that ended last, on one line."""
+    last = tally.last
+    assert last is not None
+    said = last.text if last.error is None else last.error
+    name = Text(" ".join(inert(last.id).split()))
+    name.truncate(max(width // 3, 8), overflow="ellipsis")
+    line = Text.assemble(name, "  ", (" ".join(inert(said).split()), "dim" if last.error is None else "red"))
+    line.truncate(width, overflow="ellipsis")
+    return line
