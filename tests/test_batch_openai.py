@@ -116,7 +116,8 @@ def test_what_changes_nothing_is_passed_over() -> None:
     row = row_of(
         chat(
             user="me", metadata={"a": "b"}, store=True, service_tier="flex", n=1, stream=False,
-            logprobs=False, tools=[], tool_choice="none", response_format={"type": "text"}, logit_bias={}, top_logprobs=0,
+            logprobs=False, tools=[], tool_choice="none", response_format={"type": "text"},
+            logit_bias={}, top_logprobs=0,
             parallel_tool_calls=True, modalities=["text"],
         )
     )  # fmt: skip
@@ -201,8 +202,8 @@ def test_settings_of_a_wrong_kind_or_range_are_one_sentence(body: dict[str, Any]
         (request(url="/v1/embeddings"), "`url` must be"),
         (request(url=5), "`url` must be"),
         (request(url=[]), "`url` must be"),
-        (request({}), "`messages` must be a list, not null"),
-        (request({"messages": "Hi"}), "`messages` must be a list, not text"),
+        (request({}), "`messages` must be a list of messages, not null"),
+        (request({"messages": "Hi"}), "`messages` must be a list of messages, not text"),
         (request({"messages": []}), "`messages` is empty"),
         (request({"messages": ["Hi"]}), "Message 1 of `messages` must be an object"),
         (request({"messages": [{"role": "tool", "content": "Hi"}]}), "has the role 'tool'"),

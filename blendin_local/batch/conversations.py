@@ -13,7 +13,7 @@ from typing import Any
 from blendin_local.errors import PromptError, SettingError
 from blendin_local.prompts import Message, Role
 
-__all__ = ["conversation_of", "id_of", "kind_of", "settings_of", "text_of", "with_system"]
+__all__ = ["id_of", "kind_of", "messages_of", "prompt_of", "settings_of", "text_of", "with_system"]
 
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -59,23 +59,26 @@ def id_of(value: Any, name: str) -> str | None:
     return text_of(value, f"`{name}`")
 
 
-def conversation_of(value: Any, name: str) -> tuple[Message, ...]:
-    """A prompt (text), or messages that end with the user's; what a message says may come in text parts."""
-    if isinstance(value, list):
-        messages = tuple(_message(each, f"Message {n} of `{name}`") for n, each in enumerate(value, 1))
-        if not messages:
-            raise PromptError(f"`{name}` is empty: give the models something to answer.")
-        if messages[-1].role != "user":
-            raise PromptError(
-                f"`{name}` must end with a message of the user, not of the {messages[-1].role}."
-            )
-    elif isinstance(value, str):
-        messages = (Message("user", text_of(value, f"`{name}`")),)
-    else:
-        raise PromptError(f"`{name}` must be text or a list of messages, not {kind_of(value)}.")
-    if not messages[-1].content.strip():
-        raise PromptError("The prompt is empty: give the models something to answer.")
+def messages_of(value: Any, name: str) -> tuple[Message, ...]:
+    """A list of messages that ends with one of the user's; what a message says may come in text parts."""
+    if not isinstance(value, list):
+        raise PromptError(f"`{name}` must be a list of messages, not {kind_of(value)}.")
+    messages = tuple(_message(each, f"Message {n} of `{name}`") for n, each in enumerate(value, 1))
+    if not messages:
+        raise PromptError(f"`{name}` is empty: give the models something to answer.")
+    if (last := messages[-1].role) != "user":
+        raise PromptError(f"`{name}` must end with a message of the user, not of the {last}.")
+    _check_filled(messages[-1].content)
     return messages
+
+
+def prompt_of(value: Any, name: str) -> tuple[Message, ...]:
+    """A prompt: text, or a list of messages."""
+    if isinstance(value, list):
+        return messages_of(value, name)
+    text = text_of(value, f"`{name}`")
+    _check_filled(text)
+    return (Message("user", text),)
 
 
 def with_system(messages: Sequence[Message], system: str) -> tuple[Message, ...]:
@@ -98,6 +101,11 @@ def settings_of(settings: Any) -> dict[str, Any]:
             raise SettingError(f"stop must be text or a list of texts, not {kind_of(stops)}.")
         own["stop"] = [text_of(stop, "A stop string") for stop in stops]
     return own
+
+
+def _check_filled(prompt: str) -> None:
+    if not prompt.strip():
+        raise PromptError("The prompt is empty: give the models something to answer.")
 
 
 def _message(value: Any, what: str) -> Message:

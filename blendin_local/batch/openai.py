@@ -10,11 +10,11 @@ import time
 from typing import Any
 
 from blendin_local.batch.conversations import (
-    conversation_of,
     id_of,
     kind_of,
+    messages_of,
+    prompt_of,
     settings_of,
-    text_of,
     with_system,
 )
 from blendin_local.batch.results import Result
@@ -123,16 +123,13 @@ def _url(document: dict[str, Any], body: dict[str, Any]) -> str:
 
 def _messages(body: dict[str, Any], url: str) -> tuple[Message, ...]:
     if url == CHAT:
-        messages = body.get("messages")
-        if not isinstance(messages, list):
-            raise PromptError(f"`messages` must be a list, not {kind_of(messages)}.")
-        return conversation_of(messages, "messages")
+        return messages_of(body.get("messages"), "messages")
     prompt = body.get("prompt")
     if isinstance(prompt, list):
         if len(prompt) != 1 or not isinstance(prompt[0], str):
             raise PromptError("`prompt` must be one text: make a request of each, and send no token numbers.")
         prompt = prompt[0]
-    return conversation_of(text_of(prompt, "`prompt`"), "prompt")
+    return prompt_of(prompt, "prompt")
 
 
 def _own(body: dict[str, Any]) -> dict[str, Any]:

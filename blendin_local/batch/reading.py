@@ -17,9 +17,10 @@ from itertools import chain
 from typing import Any, BinaryIO, Literal
 
 from blendin_local.batch.conversations import (
-    conversation_of,
     id_of,
     kind_of,
+    messages_of,
+    prompt_of,
     settings_of,
     text_of,
     with_system,
@@ -162,9 +163,9 @@ class RowSource:
     def _messages(self, document: dict[str, Any]) -> tuple[Message, ...]:
         prompt = document.get(self._column)
         if prompt is not None:
-            return conversation_of(prompt, self._column)
+            return prompt_of(prompt, self._column)
         if not self.options.column and document.get("messages") is not None:
-            return conversation_of(document["messages"], "messages")
+            return messages_of(document["messages"], "messages")
         raise PromptError(f"The row has no `{self._column}`{_keys_of(document)}.")
 
     def _examine(self, line: bytes | None) -> Format:
