@@ -95,6 +95,7 @@ class Scheduler:
                         yield answered(row, response, self._run, steps if self._run.with_steps else None)
                 self._on_round()
                 if self._cancellation and self._cancellation.requested:
+                    self._writing.clear()
                     return
 
     def _start(self, row: Row | BadRow, seq: int) -> Response | Result:
