@@ -234,8 +234,8 @@ def test_the_first_fault_is_the_one_that_is_told(tmp_path: Path, faulty: type[Fa
     with (
         monkeypatched(faulty, errno.EIO, 0),
         pytest.raises(BatchError, match="Input/output"),
-        open_output(str(tmp_path / "out.jsonl"), RUN) as output,
         pytest.MonkeyPatch.context() as patch,
+        open_output(str(tmp_path / "out.jsonl"), RUN) as output,
     ):
         patch.setattr(os, "fsync", failing(errno.ENOSPC))
         output.write(answer_of(1))
@@ -400,21 +400,23 @@ def test_ctrl_c_in_the_middle_of_a_line_leaves_whole_lines(
 
 
 _SCAN = """
-import sys, psutil
+import re, sys
+from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from batch_lines import RUN, answer_of
+from batch_lines import RUN
 from blendin_local.batch.output import open_output
-sizes = []
-def tally(result):
-    if result["index"] in (1000, 29_999):
-        sizes.append(psutil.Process().memory_info().rss)
-with open_output(sys.argv[1], RUN, retry_failed=True, tally=tally) as output:
+peaks = []
+def look():
+    peaks.append(int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10)
+with open_output(sys.argv[1], RUN, retry_failed=True,
+                 tally=lambda result: look() if result["index"] == 1000 else None) as output:
     assert output.kept == 30_000, output.kept
-    sizes.append(psutil.Process().memory_info().rss)
-print(sizes[1] - sizes[0], sizes[2] - sizes[0])
+look()
+print(peaks[1] - peaks[0])
 """
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux tells the peak like this")
 @pytest.mark.slow
 @every_kind
 def test_to_go_on_takes_no_memory_for_rows(tmp_path: Path, name: str) -> None:
@@ -424,5 +426,5 @@ def test_to_go_on_takes_no_memory_for_rows(tmp_path: Path, name: str) -> None:
     command = [sys.executable, "-c", _SCAN, str(path), TESTS]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert all(int(grown) < 6 << 20 for grown in done.stdout.split()), done.stdout
+    assert int(done.stdout) < 8 << 20, done.stdout  # the lines themselves are 36 MiB
     assert len(lines_in(path)) == 30_000
