@@ -565,6 +565,7 @@ def test_a_huge_line_of_csv_is_a_bad_row() -> None:
     assert isinstance(good, Row) and good.where == "line 3"
 
 
+@pytest.mark.slow
 def test_an_open_quote_does_not_fill_memory() -> None:
     data = b'prompt\n"never closed\n' + (b"x" * 999 + b"\n") * 20_000 + b"end\n"
     tracemalloc.start()
