@@ -68,17 +68,77 @@ def open_input(path: str) -> Iterator[BinaryIO]:
     nothing can be opened. Reading raises DamagedError for damaged compressed data.
     """
     if path == "-":
-        stdin = io.BytesIO() if sys.stdin is None else sys.stdin.buffer
-        # Only what stands in for a standard input, such as a file in memory, cannot be peeked at.
-        stream = stdin if hasattr(stdin, "peek") else io.BufferedReader(cast(io.RawIOBase, stdin))
-        try:
-            yield _decompressed(cast(io.BufferedReader, stream), "Standard input", "none")
-        finally:
-            if stream is not stdin:
-                cast(io.BufferedReader, stream).detach()
+        with _standard_input() as stream:
+            yield _decompressed(stream, "Standard input", "none")
         return
     with _opened(path) as file:
-        yield _decompressed(file, path, compression_of(path))
+        if os.path.isfile(path):
+            yield _decompressed(file, path, compression_of(path))
+            return
+        with _stoppable(file.fileno(), path) as stream:
+            yield _decompressed(stream, path, compression_of(path))
+
+
+@contextmanager
+def _standard_input() -> Iterator[io.BufferedReader]:
+    stdin = io.BytesIO() if sys.stdin is None else sys.stdin.buffer
+    if isinstance(getattr(stdin, "raw", None), io.FileIO):
+        with _stoppable(stdin.fileno(), "Standard input") as stream:
+            yield stream
+        return
+    # Only what stands in for a standard input, such as a file in memory, cannot be peeked at.
+    stream = cast(
+        io.BufferedReader,
+        stdin if hasattr(stdin, "peek") else io.BufferedReader(cast(io.RawIOBase, stdin)),
+    )
+    try:
+        yield stream
+    finally:
+        if stream is not stdin:
+            stream.detach()
+
+
+@contextmanager
+def _stoppable(descriptor: int, name: str) -> Iterator[io.BufferedReader]:
+    """A stream of a pipe or a terminal, which another thread may be waiting for when this ends."""
+    raw = _Stoppable(descriptor, name)
+    with io.BufferedReader(raw) as stream:
+        try:
+            yield cast(io.BufferedReader, stream)
+        finally:
+            raw.stop()
+
+
+class _Stoppable(io.RawIOBase):
+    """What a descriptor brings, until `stop`: for whoever waits for more it ends then.
+
+    A buffer cannot be closed while a thread waits in it for a pipe that sends nothing, nor can the program
+    end then.
+    """
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        self.name = name
+        self._descriptor = descriptor
+        self._ear, self._mouth = os.pipe()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: bytearray | memoryview, /) -> int:  # type: ignore[override]
+        if self._ear in select.select([self._descriptor, self._ear], [], [])[0]:
+            return 0
+        data = os.read(self._descriptor, len(target))
+        target[: len(data)] = data
+        return len(data)
+
+    def stop(self) -> None:
+        os.write(self._mouth, b"\0")
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._ear)
+            os.close(self._mouth)
+        super().close()
 
 
 def _opened(path: str) -> io.BufferedReader:
