@@ -56,8 +56,6 @@ class BatchProgress:
             )
 
     def __enter__(self) -> BatchProgress:
-        if self._live:
-            self._live.start()
         return self
 
     def __exit__(
@@ -71,6 +69,9 @@ class BatchProgress:
     def update(self, tally: Tally, active: int = 0) -> None:
         """What the job has come to; active: rows that are being answered. May be called at every step."""
         first, self._tally, self._active = self._tally is None, tally, active
+        if first and self._live:
+            # Not before: whoever loads models shows how far that is.
+            self._live.start()
         if self._live or self._quiet:
             return
         if first or monotonic() - self._said_s >= _EVERY_S:
