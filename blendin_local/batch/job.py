@@ -32,14 +32,13 @@ class Answering(Protocol):
 
 
 class Pending:
-    """The rows that the output does not answer yet. met: rows of the input so far, answered ones included.
+    """The rows that the output does not answer yet.
 
     A row whose id was met before is a `BadRow`. None stays None: nothing has arrived yet. Raises BatchError
     for a row that asks something else than what the output answers under its id.
     """
 
     def __init__(self, rows: Iterable[Row | BadRow | None], ledger: Ledger, output: str) -> None:
-        self.met = 0
         self._rows = rows
         self._ledger = ledger
         self._output = output
@@ -49,7 +48,6 @@ class Pending:
             if row is None:
                 yield None
                 continue
-            self.met += 1
             if self._ledger.seen(row.id):
                 if not self._ledger.reported(row.id):
                     yield _duplicate(row)

@@ -82,6 +82,8 @@ def check_no_rows_options() -> None:
 
 def check_rows_options(prompt: str | None, file: str | None, values: Mapping[str, Any]) -> None:
     """Raise PromptError or SettingError for options that contradict each other or do nothing with --input."""
+    from blendin_local.batch.streams import is_standard_output
+
     if prompt is not None or file is not None:
         given = "a prompt" if prompt is not None else "--file"
         raise PromptError(f"--input and {given} exclude each other: give one of them.")
@@ -92,7 +94,7 @@ def check_rows_options(prompt: str | None, file: str | None, values: Mapping[str
             raise SettingError(f"{_flag(name)} is for a single reply, not for --input: leave it out.")
     if values["candidates"] and not values["with_steps"]:
         raise SettingError("--candidates belongs to --steps: give both.")
-    if values["as_json"] and values["output"] == "-":
+    if values["as_json"] and is_standard_output(values["output"]):
         raise SettingError(
             "--json and --output - both write to standard output: name a file for the answers."
         )

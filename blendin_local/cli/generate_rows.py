@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -91,6 +91,16 @@ def generate_rows(values: Mapping[str, Any]) -> None:
     """Run the job that the options of `blendin generate` describe. Raises BlendinError."""
     _check_files(values)
     plan = _planned(values)
+    try:
+        job = _run(plan)
+    except KeyboardInterrupt:
+        _stopped(plan)
+    _end(job)
+
+
+def _run(plan: _Plan) -> _Job:
+    """The job, done or stopped. Raises KeyboardInterrupt for a second Ctrl-C, or one before the first row."""
+    values = plan.values
     with ExitStack() as stack:
         source = stack.enter_context(open_rows(plan.source))
         run = _described(plan, source)
@@ -111,7 +121,7 @@ def generate_rows(values: Mapping[str, Any]) -> None:
         tally.start()
         _work(job, source)
         tally.stop()
-    _end(job)
+    return job
 
 
 def _check_files(values: Mapping[str, Any]) -> None:
@@ -181,7 +191,7 @@ def _work(job: _Job, source: RowSource) -> None:
     values = job.plan.values
     rows = islice(source.rows(job.plan.settings, values["system"] or ""), values["limit"])
     pending = Pending(rows if job.total is not None else arriving(rows), job.output.ledger, values["output"])
-    first, waiting = peek(pending, max(CANDIDATES) if values["parallel"] == AUTO else 1)
+    first, waiting = peek(pending, _most(values["parallel"]))
     if first:
         answering = _on_ray(job) if values["ray"] is not None else _here(job, first)
         with answering as found:
@@ -220,18 +230,26 @@ def _here(job: _Job, first: Sequence[Row | BadRow]) -> Iterator[Answering]:
 def _parallel(job: _Job, first: Sequence[Row | BadRow]) -> int:
     """How many rows to write at once."""
     plan, wanted = job.plan, job.plan.values["parallel"]
-    if isinstance(wanted, int):
-        if (fits := fitting(plan.options, wanted, plan.files)) < wanted:
-            job.progress.note(f"Memory may not suffice for {wanted} rows at once: --parallel {fits} fits.")
-        return wanted
-    most = max(CANDIDATES) if wanted == AUTO else DEFAULT_PARALLEL
-    left = most if job.total is None else max(1, job.total - job.tally.rows)
-    fits = fitting(plan.options, min(most, left), plan.files)
+    # Of a pipe more may come.
+    most = _most(wanted) if job.total is None else len(first)
+    fits = fitting(plan.options, most, plan.files)
     if wanted == AUTO:
         return _tried(job, first, fits)
-    if fits < min(most, left):
-        job.progress.note(f"{fits} rows are written at once: memory has no room for more.")
-    return fits
+    if fits == most:
+        return most
+    if wanted is None:
+        at_once = "1 row is" if fits == 1 else f"{fits} rows are"
+        job.progress.note(f"{at_once} written at once: memory has no room for more.")
+        return fits
+    job.progress.note(f"Memory may not suffice for {most} rows at once: try --parallel {fits}.")
+    return most
+
+
+def _most(wanted: int | str | None) -> int:
+    """The most rows at once that may come of an option."""
+    if isinstance(wanted, int):
+        return wanted
+    return max(CANDIDATES) if wanted == AUTO else DEFAULT_PARALLEL
 
 
 def _tried(job: _Job, first: Sequence[Row | BadRow], most: int) -> int:
@@ -311,7 +329,13 @@ def _end(job: _Job) -> None:
 
         write_output(Path(values["report"]), batch_page(figures))
     if interrupted:
-        click.echo("Stopped. Nothing is lost: the same command goes on from here.", err=True)
-        sys.exit(INTERRUPTED)
+        _stopped(job.plan)
     if tally.failed:
         sys.exit(SOME_FAILED)
+
+
+def _stopped(plan: _Plan) -> NoReturn:
+    """Leave after Ctrl-C."""
+    hint = " Nothing is lost: the same command goes on from here."
+    click.echo(f"Stopped.{hint if Path(plan.values['output']).is_file() else ''}", err=True)
+    sys.exit(INTERRUPTED)
