@@ -87,11 +87,13 @@ def check_rows_options(prompt: str | None, file: str | None, values: Mapping[str
     if prompt is not None or file is not None:
         given = "a prompt" if prompt is not None else "--file"
         raise PromptError(f"--input and {given} exclude each other: give one of them.")
-    if values["output"] is None:
+    if not values["output"]:
         raise SettingError("--input needs --output: name a file for the answers, or - for standard output.")
     for name in ("view", "color"):
         if _typed(name):
             raise SettingError(f"{_flag(name)} is for a single reply, not for --input: leave it out.")
+    if values["report"] == "-":
+        raise SettingError("--report goes to a file: name one, such as report.html.")
     if values["candidates"] and not values["with_steps"]:
         raise SettingError("--candidates belongs to --steps: give both.")
     if values["as_json"] and is_standard_output(values["output"]):

@@ -89,8 +89,8 @@ class _Job:
 
 def generate_rows(values: Mapping[str, Any]) -> None:
     """Run the job that the options of `blendin generate` describe. Raises BlendinError."""
-    _check_files(values)
     plan = _planned(values)
+    _check_files(values, plan.files)
     try:
         job = _run(plan)
     except KeyboardInterrupt:
@@ -124,11 +124,11 @@ def _run(plan: _Plan) -> _Job:
     return job
 
 
-def _check_files(values: Mapping[str, Any]) -> None:
+def _check_files(values: Mapping[str, Any], models: PairFiles) -> None:
     """What would go wrong with files after hours goes wrong now."""
-    given = {name: values[name] for name in ("input", "output", "report")}
-    files = {name: None if path in (None, "-") else path for name, path in given.items()}
-    check_distinct({"--output": files["output"], "--report": files["report"]}, [files["input"]])
+    source, output = (None if values[name] == "-" else values[name] for name in ("input", "output"))
+    read = [source, models.base.path, models.guide.path]
+    check_distinct({"--output": output, "--report": values["report"]}, read)
     check_output(values["output"], overwrite=values["overwrite"])
     if values["report"]:
         from blendin_local.reports.html import check_available
