@@ -271,6 +271,23 @@ def test_the_pace_is_that_of_the_last_minute() -> None:
     assert tally.tokens_per_second == pytest.approx(400 * 20 / 1300)
 
 
+def test_rows_under_way_count_in_the_pace_and_nowhere_else() -> None:
+    clock = Clock()
+    tally = Tally(clock)
+    for second in range(1, 11):
+        clock.now += 1
+        tally.writing(30 * second)
+    assert tally.pace == Pace(0.0, pytest.approx(30.0))
+    assert tally.eta_s(100) is None and tally.tokens_per_second is None and tally.tokens == 0
+    # A row that ends takes its tokens with it: they count once.
+    before = tally.pace
+    tally.add(answer(0, steps=100))
+    assert tally.pace == Pace(pytest.approx(0.1), before.tokens_per_s)
+    tally.writing(200)
+    assert tally.pace.tokens_per_s == before.tokens_per_s
+    assert tally.eta_s(11) == pytest.approx(100.0)
+
+
 def test_slow_rows_have_a_pace_of_several() -> None:
     """Two at a time every 100 seconds: the last minute alone would say none, or two."""
     clock = Clock()

@@ -181,7 +181,7 @@ def _why(seen: _Seen, reason: str, usual: Usual) -> str:
         case "context":
             return f"cut off after {seen.tokens:,} tokens: the context is full"
         case "length":
-            return f"cut off at the limit of {seen.tokens:,} tokens"
+            return f"cut off by the limit, after {seen.tokens:,} tokens"
         case "interventions":
             return f"intervention rate {seen.intervention_rate:.0%}"
         case "unsure":

@@ -55,6 +55,11 @@ class Scheduler:
     def active(self) -> int:
         return len(self._writing)
 
+    @property
+    def unfinished_tokens(self) -> int:
+        """How many tokens the rows under way have by now."""
+        return sum(response.summary.tokens for response in self._writing)
+
     def answer(self, rows: Iterable[Row | BadRow | None]) -> Iterator[Result]:
         """Results of the rows, each as soon as it is known: not in their order.
 

@@ -64,7 +64,7 @@ class Tally:
         self.last: Last | None = None
         self.finish_reasons = Counter[str]()
         self.errors = Counter[str]()
-        self._new_rows = self._new_tokens = 0
+        self._new_rows = self._new_tokens = self._unfinished = 0
         self._steps = self._interventions = self._changed = self._weak = 0
         self._words = self._guide_words = self._reliability = self._reliable_steps = 0
         self._calibrated = True
@@ -78,7 +78,7 @@ class Tally:
         self._began_s = self._clock()
         self._ended_s: float | None = None
         self._marks.clear()
-        self._marks.append(_Mark(self._began_s, self._new_rows, self._new_tokens))
+        self._marks.append(_Mark(self._began_s, self._new_rows, self._made))
 
     def stop(self) -> None:
         """The clock stops."""
@@ -99,9 +99,15 @@ class Tally:
             return
         self._new_rows += 1
         self._new_tokens += tokens
+        self._unfinished = max(0, self._unfinished - tokens)
         self._mark()
         message = None if error is None else error.get("message")
         self.last = Last(str(result.get("id")), (result.get("text") or "")[:_SHOWN], message)
+
+    def writing(self, tokens: int) -> None:
+        """Take in how many tokens rows under way have by now: they count in the pace, and nowhere else."""
+        self._unfinished = tokens
+        self._mark()
 
     def _add_answer(self, result: Result, summary: Mapping[str, Any]) -> None:
         self.answered += 1
@@ -127,12 +133,16 @@ class Tally:
     def _mark(self) -> None:
         now = self._clock()
         if now - self._marks[-1].at_s >= _MARK_S:
-            self._marks.append(_Mark(now, self._new_rows, self._new_tokens))
+            self._marks.append(_Mark(now, self._new_rows, self._made))
         while len(self._marks) > 1 and self._old(self._marks[1], now):
             self._marks.popleft()
 
     def _old(self, mark: _Mark, now: float) -> bool:
         return now - mark.at_s >= _RECENT_S and self._new_rows - mark.rows >= _RECENT_ROWS
+
+    @property
+    def _made(self) -> int:
+        return self._new_tokens + self._unfinished
 
     # Figures while it runs
 
@@ -160,17 +170,17 @@ class Tally:
 
     @property
     def pace(self) -> Pace | None:
-        """The recent speed; None until a row has ended."""
+        """The recent speed; None until there is something to measure."""
         mark = self._marks[0]
         seconds = self._now - mark.at_s
-        rows = self._new_rows - mark.rows
-        if rows <= 0 or seconds <= 0:
+        rows, tokens = self._new_rows - mark.rows, self._made - mark.tokens
+        if seconds <= 0 or (rows <= 0 and tokens <= 0):
             return None
-        return Pace(rows / seconds, (self._new_tokens - mark.tokens) / seconds)
+        return Pace(rows / seconds, tokens / seconds)
 
     def eta_s(self, total: int | None) -> float | None:
         """Seconds until all rows of the input are dealt with, at the recent pace; None if not known."""
-        if total is None or (pace := self.pace) is None:
+        if total is None or (pace := self.pace) is None or not pace.rows_per_s:
             return None
         return max(0, total - self.rows) / pace.rows_per_s
 

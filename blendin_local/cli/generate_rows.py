@@ -215,14 +215,19 @@ def _here(job: _Job, first: Sequence[Row | BadRow]) -> Iterator[Answering]:
     plan = job.plan
     job.parallel = _parallel(job, first)
     options = options_for(plan.options, job.parallel, plan.files)
+
+    def on_round() -> None:
+        job.tally.writing(scheduler.unfinished_tokens)
+        job.progress.update(job.tally, scheduler.active)
+
     with loaded(plan.files, options, quiet=plan.values["quiet"]) as pair:
-        scheduler: Scheduler = Scheduler(
+        scheduler = Scheduler(
             pair,
             plan.prompt_formats,
             job.run,
             job.parallel,
             job.cancellation,
-            on_round=lambda: job.progress.update(job.tally, scheduler.active),
+            on_round=on_round,
         )
         yield scheduler
 
