@@ -1,0 +1,109 @@
+"""Connecting to a Ray cluster, or starting one here, with nothing of Ray's own on the terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from blendin_local.errors import BatchError
+from blendin_local.inert import inert
+
+__all__ = ["connect", "disconnect"]
+
+_CONNECT_S = 10.0
+_OBJECT_STORE = 100 << 20
+"""Bytes for what is shared between processes of a Ray that is started here: rows and results are small."""
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Drops each line; without it notices of lost workers go to standard output, among the results.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+}
+
+
+def connect(address: str | None, cpus: int) -> Any:
+    """The module `ray`, connected to the cluster, or to one started here with at least so many CPUs.
+
+    Raises BatchError where Ray is not installed, or the cluster cannot be reached.
+    """
+    # Ray reads them while it is imported.
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError as error:
+        raise BatchError("Ray is not installed: run `pip install 'blendin-local[ray]'`.") from error
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", address)
+    options: dict[str, Any] = {"address": address}
+    if address in (None, "local"):
+        options = {
+            "address": "local",
+            "num_cpus": max(cpus, os.cpu_count() or 1),
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE,
+        }
+    elif address != "auto":
+        _check_reachable(str(address))
+    try:
+        with _own_sigterm():
+            ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
+    except Exception as error:
+        if options["address"] == "local":
+            raise BatchError(f"Ray cannot be started on this machine: {_first_line(error)}") from error
+        if address == "auto":
+            raise BatchError(
+                "No Ray cluster runs on this machine: start one with `ray start --head`, "
+                "name its address, or leave the address out."
+            ) from error
+        raise BatchError(
+            f"The Ray cluster at {inert(str(address))} cannot be used: {_first_line(error)}"
+        ) from error
+    return ray
+
+
+def disconnect() -> None:
+    """Let go of the cluster, and end it where it was started here."""
+    import ray
+
+    ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raises BatchError where nothing listens at an address. Ray itself would try for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isascii() or not port.isdigit():
+        raise BatchError(
+            f"{inert(address)} is no address of a Ray cluster: give HOST:PORT (the port is 6379 unless "
+            "it was chosen), ray://HOST:PORT, or auto for one on this machine."
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise BatchError(
+            f"The Ray cluster at {inert(address)} cannot be reached ({error}): see that it runs there "
+            "(`ray status`) and that no firewall is between."
+        ) from error
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray takes SIGTERM over; give it back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

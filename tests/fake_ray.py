@@ -1,0 +1,109 @@
+"""As much of Ray as dealing rows needs, in this process: calls are answered, and workers die, by chance."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from blendin_local.batch.results import Result
+from blendin_local.batch.rows import Row
+from blendin_local.errors import BatchError
+
+
+class RayError(Exception):
+    """What a call to a lost worker raises."""
+
+
+class RayTaskError(RayError):
+    """What a call raises that failed in the worker."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+@dataclass(eq=False)
+class Reference:
+    worker: FakeWorker
+    give: Callable[[], Any]
+
+
+@dataclass(eq=False)
+class FakeWorker:
+    """Holds rows, and answers some of them whenever it is asked."""
+
+    ray: FakeRay
+    held: list[Row] = field(default_factory=list)
+    alive: bool = True
+
+    def __getattr__(self, method: str) -> Any:
+        work = {"__ray_ready__": lambda: None, "prepare": self._prepare, "exchange": self._exchange}[method]
+        return SimpleNamespace(remote=lambda *given: self._asked(work, *given))
+
+    def _asked(self, work: Callable[..., Any], *given: Sequence[Row]) -> Reference:
+        self.held += [row for rows in given for row in rows]
+        return Reference(self, work)
+
+    def _prepare(self) -> str:
+        if why := self.ray.refuses():
+            raise RayTaskError(BatchError(why))
+        return "here"
+
+    def _exchange(self) -> list[Result]:
+        if self.ray.kills(self):
+            self.alive = False
+            self.ray.deaths.append([row.id for row in self.held])
+            raise RayError("Ray says more than anyone reads.\nThe worker has died.")
+        done = self.ray.chance.sample(self.held, self.ray.chance.randint(0, len(self.held)))
+        self.held = [row for row in self.held if row not in done]
+        self.ray.answered += [row.id for row in done]
+        return [{"id": row.id, "index": row.index, "error": None} for row in done]
+
+
+class FakeRay:
+    """kills: whether a worker dies at this exchange. room: how many workers there is room for.
+
+    deaths: of each worker that was lost, the rows in flight. answered: also what never came back.
+    """
+
+    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+
+    def __init__(self, seed: int, kills: Callable[[FakeWorker], bool], room: int) -> None:
+        self.chance = random.Random(seed)
+        self.kills = kills
+        self.room = room
+        self.deaths: list[list[str]] = []
+        self.answered: list[str] = []
+        self._workers: list[FakeWorker] = []
+
+    def refuses(self) -> str:
+        """Why the next worker cannot load the pair; empty if it can."""
+        return ""
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": 1.0}} for _ in range(self.room)]
+
+    def remote(self, cls: type) -> Any:
+        def start(*given: Any) -> FakeWorker:
+            self._workers.append(FakeWorker(self))
+            return self._workers[-1]
+
+        return SimpleNamespace(options=lambda **options: SimpleNamespace(remote=start))
+
+    def kill(self, worker: FakeWorker) -> None:
+        worker.alive = False
+        self._workers.remove(worker)
+
+    def wait(
+        self, references: Iterable[Reference], num_returns: int = 1, timeout: float = 0
+    ) -> tuple[list[Reference], list[Reference]]:
+        placed = self._workers[: self.room]
+        ready = [each for each in references if each.worker in placed and self.chance.random() < 0.7]
+        ready = ready[:num_returns]
+        return ready, [each for each in references if each not in ready]
+
+    def get(self, reference: Reference) -> Any:
+        return reference.give()
