@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from blendin_local.atomic import write_bytes
 from blendin_local.model import Cancellation, LanguageModel
 from blendin_local.steps import Calibration, uncalibrated
 from blendin_local.vocabulary import VocabularyMap, map_vocabularies
@@ -88,10 +90,8 @@ def _cached_map(base: LanguageModel, guide: LanguageModel, cache: Path) -> Vocab
     ):
         return VocabularyMap.from_arrays(base.vocabulary, guide.vocabulary, stored)
     mapping = _build_map(base, guide)
+    packed = io.BytesIO()
+    np.savez(packed, allow_pickle=False, **mapping.to_arrays())
     with suppress(OSError):
-        cache.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{id(mapping)}.tmp")
-        with unfinished.open("wb") as target:
-            np.savez(target, allow_pickle=False, **mapping.to_arrays())
-        unfinished.replace(path)
+        write_bytes(path, packed.getvalue())
     return mapping
