@@ -542,7 +542,9 @@ def test_a_row_that_asks_something_else_is_refused_with_a_choice(command: Comman
     before = Path("out.jsonl").read_bytes()
     for changed in ({"prompt": "something else"}, {"settings": {"gamma": 0.9}}, {"system": "Be brief."}):
         write_rows(Path("in.jsonl"), [*rows[:2], rows[2] | changed, rows[3]])
-        one_sentence(command(exit=2).stderr, "'id 2' (line 3)", "Name another output", "--overwrite")
+        one_sentence(
+            command(exit=2).stderr, "'id 2' (line 3)", "Name another output", "--overwrite", "--retry-failed"
+        )
         assert Path("out.jsonl").read_bytes() == before
 
 

@@ -62,8 +62,8 @@ class Pending:
         if was and was != (row.digest if isinstance(row, Row) else was):
             raise BatchError(
                 f"The row {row.id!r} ({row.where}) asks something else than what {self._output} answers "
-                "under that id: the input has changed since. Name another output, or start anew with "
-                "--overwrite."
+                "under that id: the input has changed since. Name another output, start anew with "
+                "--overwrite, or give --retry-failed if that row had failed."
             )
         return True
 
