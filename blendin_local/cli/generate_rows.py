@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,17 +15,8 @@ from blendin_local.batch.arriving import arriving
 from blendin_local.batch.identity import Run, describe_run
 from blendin_local.batch.job import Answering, Pending, peek, write_answers
 from blendin_local.batch.output import Output, check_output, open_output
-from blendin_local.batch.planning import (
-    CANDIDATES,
-    DEFAULT_PARALLEL,
-    fastest,
-    fitting,
-    options_for,
-    try_parallel,
-)
 from blendin_local.batch.reading import InputOptions, RowSource, count_rows, open_rows
 from blendin_local.batch.rows import BadRow, Row
-from blendin_local.batch.scheduler import Scheduler
 from blendin_local.batch.streams import is_standard_output
 from blendin_local.batch.tally import Tally
 from blendin_local.catalogue import load_catalogue
@@ -34,57 +24,19 @@ from blendin_local.cli import INTERRUPTED
 from blendin_local.cli.batch_progress import BatchProgress
 from blendin_local.cli.batch_summary import print_summary
 from blendin_local.cli.compare_progress import CompareProgress
-from blendin_local.cli.generate_options import AUTO, LOCAL_RAY
+from blendin_local.cli.generate_answering import here, most_at_once, on_ray
+from blendin_local.cli.generate_job import Job, Plan
+from blendin_local.cli.generate_options import AUTO
 from blendin_local.cli.interrupt import interrupting
-from blendin_local.cli.loaded import loaded
 from blendin_local.cli.options import formats_of, generation_settings_of, model_options_of
 from blendin_local.cli.outputs import check_distinct, check_writable, write_output
 from blendin_local.cli.terminal import is_terminal
-from blendin_local.conversation import Role, ask
-from blendin_local.errors import PromptError
 from blendin_local.loading import PairFiles, locate_pair, name_pair
 from blendin_local.model import Cancellation
 from blendin_local.preferences import load_preferences
-from blendin_local.prompts import PromptFormat, choose_format
 from blendin_local.report import to_json
-from blendin_local.settings import Formats, GenerationSettings, ModelOptions
 
 SOME_FAILED = 1
-_TRIAL_CONTEXT = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What a job is to do: all that is known before anything is loaded."""
-
-    values: Mapping[str, Any]
-    source: InputOptions
-    files: PairFiles
-    options: ModelOptions
-    settings: GenerationSettings
-    formats: Formats
-
-    @property
-    def prompt_formats(self) -> dict[Role, PromptFormat]:
-        return {
-            "base": choose_format(self.formats.base, self.files.base.chat_template),
-            "guide": choose_format(self.formats.guide, self.files.guide.chat_template),
-        }
-
-
-@dataclass(slots=True)
-class _Job:
-    """A job under way. total: rows of the input, None for a pipe. parallel: rows at once, None before any."""
-
-    plan: _Plan
-    run: Run
-    total: int | None
-    output: Output
-    tally: Tally
-    progress: BatchProgress
-    cancellation: Cancellation
-    parallel: int | None = None
-    workers: int | None = None
 
 
 def generate_rows(values: Mapping[str, Any]) -> None:
@@ -98,7 +50,7 @@ def generate_rows(values: Mapping[str, Any]) -> None:
     _end(job)
 
 
-def _run(plan: _Plan) -> _Job:
+def _run(plan: Plan) -> Job:
     """The job, done or stopped. Raises KeyboardInterrupt for a second Ctrl-C, or one before the first row."""
     values = plan.values
     with ExitStack() as stack:
@@ -117,7 +69,7 @@ def _run(plan: _Plan) -> _Job:
             )
         )
         _tell_found(output, progress)
-        job = _Job(plan, run, total, output, tally, progress, Cancellation())
+        job = Job(plan, run, total, output, tally, progress, Cancellation())
         tally.start()
         _work(job, source)
         tally.stop()
@@ -137,12 +89,12 @@ def _check_files(values: Mapping[str, Any], models: PairFiles) -> None:
         check_writable("--report", Path(values["report"]))
 
 
-def _planned(values: Mapping[str, Any]) -> _Plan:
+def _planned(values: Mapping[str, Any]) -> Plan:
     catalogue, preferences = load_catalogue(), load_preferences()
     entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
     seed = (preferences.seed or 0) if values["seed"] is None else values["seed"]
     columns = values["column"], values["id_column"], values["system_column"]
-    return _Plan(
+    return Plan(
         values=values,
         source=InputOptions(values["input"], values["input_format"], *columns),
         settings=generation_settings_of(values, entry, seed, preferences),
@@ -152,7 +104,7 @@ def _planned(values: Mapping[str, Any]) -> _Plan:
     )
 
 
-def _described(plan: _Plan, source: RowSource) -> Run:
+def _described(plan: Plan, source: RowSource) -> Run:
     values, quiet = plan.values, plan.values["quiet"]
     wanted = values["output_format"]
     with CompareProgress(quiet=quiet) as progress:
@@ -169,7 +121,7 @@ def _described(plan: _Plan, source: RowSource) -> Run:
         )
 
 
-def _total(plan: _Plan) -> int | None:
+def _total(plan: Plan) -> int | None:
     total, limit = count_rows(plan.source), plan.values["limit"]
     return min(total, limit) if total is not None and limit else total
 
@@ -186,19 +138,19 @@ def _tell_found(output: Output, progress: BatchProgress) -> None:
         progress.note(f"{output.retried} failed rows are asked again.")
 
 
-def _work(job: _Job, source: RowSource) -> None:
+def _work(job: Job, source: RowSource) -> None:
     """Answer what is still to be answered; the models are loaded only if there is anything."""
     values = job.plan.values
     rows = islice(source.rows(job.plan.settings, values["system"] or ""), values["limit"])
     pending = Pending(rows if job.total is not None else arriving(rows), job.output.ledger, values["output"])
-    first, waiting = peek(pending, _most(values["parallel"]))
+    first, waiting = peek(pending, most_at_once(values["parallel"]))
     if first:
-        answering = _on_ray(job) if values["ray"] is not None else _here(job, first)
+        answering = on_ray(job) if values["ray"] is not None else here(job, first)
         with answering as found:
             _write(job, found, waiting)
 
 
-def _write(job: _Job, answering: Answering, rows: Iterable[Row | BadRow | None]) -> None:
+def _write(job: Job, answering: Answering, rows: Iterable[Row | BadRow | None]) -> None:
     with interrupting(job.cancellation.cancel):
         job.tally.start()
         job.progress.update(job.tally, answering.active)
@@ -209,108 +161,7 @@ def _write(job: _Job, answering: Answering, rows: Iterable[Row | BadRow | None])
                 job.progress.note(f"{result['id']} ({error['where']}): {error['message']}", error["kind"])
 
 
-@contextmanager
-def _here(job: _Job, first: Sequence[Row | BadRow]) -> Iterator[Answering]:
-    """The pair loaded on this machine."""
-    plan = job.plan
-    job.parallel = _parallel(job, first)
-    options = options_for(plan.options, job.parallel, plan.files)
-
-    def on_round() -> None:
-        job.tally.writing(scheduler.unfinished_tokens)
-        job.progress.update(job.tally, scheduler.active)
-
-    with loaded(plan.files, options, quiet=plan.values["quiet"]) as pair:
-        scheduler = Scheduler(
-            pair,
-            plan.prompt_formats,
-            job.run,
-            job.parallel,
-            job.cancellation,
-            on_round=on_round,
-        )
-        yield scheduler
-
-
-def _parallel(job: _Job, first: Sequence[Row | BadRow]) -> int:
-    """How many rows to write at once."""
-    plan, wanted = job.plan, job.plan.values["parallel"]
-    # Of a pipe more may come.
-    most = _most(wanted) if job.total is None else len(first)
-    fits = fitting(plan.options, most, plan.files)
-    if wanted == AUTO:
-        return _tried(job, first, fits)
-    if fits == most:
-        return most
-    if wanted is None:
-        at_once = "1 row is" if fits == 1 else f"{fits} rows are"
-        job.progress.note(f"{at_once} written at once: memory has no room for more.")
-        return fits
-    job.progress.note(f"Memory may not suffice for {most} rows at once: try --parallel {fits}.")
-    return most
-
-
-def _most(wanted: int | str | None) -> int:
-    """The most rows at once that may come of an option."""
-    if isinstance(wanted, int):
-        return wanted
-    return max(CANDIDATES) if wanted == AUTO else DEFAULT_PARALLEL
-
-
-def _tried(job: _Job, first: Sequence[Row | BadRow], most: int) -> int:
-    """What a warm-up with the first rows finds fastest."""
-    plan = job.plan
-    # Room for beginnings is enough, and leaves more for trying.
-    n_ctx = min(plan.options.n_ctx or _TRIAL_CONTEXT, _TRIAL_CONTEXT)
-    options = options_for(replace(plan.options, n_ctx=n_ctx), most, plan.files)
-    requests = []
-    with loaded(plan.files, options, quiet=plan.values["quiet"]) as pair:
-        for row in first[:most]:
-            if isinstance(row, Row):
-                with suppress(PromptError):
-                    requests.append(ask(pair, plan.prompt_formats, row.messages, row.settings))
-        with interrupting(job.cancellation.cancel):
-            trials = try_parallel(
-                pair,
-                requests,
-                most,
-                cancellation=job.cancellation,
-                progress=lambda trial: job.progress.note(
-                    f"{trial.parallel} at once: {trial.tokens_per_second:.1f} tokens/s"
-                ),
-            )
-    if job.cancellation.requested:
-        raise KeyboardInterrupt
-    chosen = fastest(trials) if trials else min(most, DEFAULT_PARALLEL)
-    job.progress.note(f"{chosen} rows are written at once.")
-    return chosen
-
-
-@contextmanager
-def _on_ray(job: _Job) -> Iterator[Answering]:
-    """Workers of a Ray cluster."""
-    from blendin_local.batch.cluster import Cluster, WorkerSetup
-
-    plan, values = job.plan, job.plan.values
-    job.parallel = values["parallel"] or DEFAULT_PARALLEL
-    setup = WorkerSetup(
-        entry=plan.files.entry,
-        formats=plan.formats,
-        options=options_for(plan.options, job.parallel, plan.files),
-        run=job.run,
-        parallel=job.parallel,
-    )
-    with Cluster(
-        setup,
-        address=None if values["ray"] == LOCAL_RAY else values["ray"],
-        workers=values["workers"],
-        cancellation=job.cancellation,
-        note=job.progress.note,
-    ) as cluster:
-        yield cluster
-
-
-def _end(job: _Job) -> None:
+def _end(job: Job) -> None:
     """Tell what came of it, and leave with the exit code that says so."""
     values, tally = job.plan.values, job.tally
     interrupted = job.cancellation.requested
@@ -339,7 +190,7 @@ def _end(job: _Job) -> None:
         sys.exit(SOME_FAILED)
 
 
-def _stopped(plan: _Plan) -> NoReturn:
+def _stopped(plan: Plan) -> NoReturn:
     """Leave after Ctrl-C."""
     hint = " Nothing is lost: the same command goes on from here."
     click.echo(f"Stopped.{hint if Path(plan.values['output']).is_file() else ''}", err=True)

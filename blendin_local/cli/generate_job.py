@@ -1,0 +1,53 @@
+"""A job of `blendin generate --input`, as the command line has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from blendin_local.batch.identity import Run
+from blendin_local.batch.output import Output
+from blendin_local.batch.reading import InputOptions
+from blendin_local.batch.tally import Tally
+from blendin_local.cli.batch_progress import BatchProgress
+from blendin_local.conversation import Role
+from blendin_local.loading import PairFiles
+from blendin_local.model import Cancellation
+from blendin_local.prompts import PromptFormat, choose_format
+from blendin_local.settings import Formats, GenerationSettings, ModelOptions
+
+__all__ = ["Job", "Plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a job is to do: all that is known before anything is loaded."""
+
+    values: Mapping[str, Any]
+    source: InputOptions
+    files: PairFiles
+    options: ModelOptions
+    settings: GenerationSettings
+    formats: Formats
+
+    @property
+    def prompt_formats(self) -> dict[Role, PromptFormat]:
+        return {
+            "base": choose_format(self.formats.base, self.files.base.chat_template),
+            "guide": choose_format(self.formats.guide, self.files.guide.chat_template),
+        }
+
+
+@dataclass(slots=True)
+class Job:
+    """A job under way. total: rows of the input, None for a pipe. parallel: rows at once, None before any."""
+
+    plan: Plan
+    run: Run
+    total: int | None
+    output: Output
+    tally: Tally
+    progress: BatchProgress
+    cancellation: Cancellation
+    parallel: int | None = None
