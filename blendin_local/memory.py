@@ -52,8 +52,9 @@ class MemoryEstimate:
 
 def estimate(header: GgufHeader, options: ModelOptions) -> MemoryEstimate:
     """Estimate what `header`'s model takes if it is opened with `options`."""
-    n_ctx = options.n_ctx or header.n_ctx_train or _DEFAULT_CONTEXT
-    n_ctx = _padded(max(n_ctx, options.n_cells) if options.shared_cache else n_ctx)
+    trained = header.n_ctx_train or options.n_ctx or _DEFAULT_CONTEXT
+    n_ctx = min(options.n_ctx or trained, trained)
+    n_ctx = _padded(n_ctx * options.n_contexts if options.shared_cache else n_ctx)
     caches = 1 if options.shared_cache else options.n_seq
     return MemoryEstimate(
         file=header.size_bytes,
@@ -63,9 +64,10 @@ def estimate(header: GgufHeader, options: ModelOptions) -> MemoryEstimate:
 
 
 def _kv_cache(header: GgufHeader, options: ModelOptions, n_ctx: int) -> int:
-    """Bytes of keys and values of one sequence."""
+    """Bytes of keys and values of one cache of n_ctx tokens."""
     block_bytes, block_length = _BLOCKS[options.kv_type]
-    window = n_ctx if options.swa_full else min(n_ctx, _padded(header.sliding_window + options.n_batch))
+    windows = header.sliding_window * (options.n_seq if options.shared_cache else 1)
+    window = n_ctx if options.swa_full else min(n_ctx, _padded(windows + options.n_batch))
     total = 0
     for layer, n_heads in enumerate(header.n_head_kv):
         cells = window if layer < len(header.windowed) and header.windowed[layer] else n_ctx

@@ -58,7 +58,7 @@ SECTIONS = {
 _CHOICES = {"method": tuple(METHODS), "unit": UNITS, "kv_type": KV_TYPES, "flash_attention": FLASH_ATTENTION}
 _BINDING = re.compile(r"[\w-]+(?:\.[\w-]+)*", re.ASCII)
 # The program itself sets these two: how many sequences it needs, and how many positions ask for logits.
-_OWN_OPTIONS = ("n_seq", "n_outputs", "shared_cache", "n_cells")
+_OWN_OPTIONS = ("n_seq", "n_outputs", "shared_cache", "n_contexts")
 _FORMATS = "auto, chat, question-answer, user-assistant, raw, or a Jinja file."
 
 

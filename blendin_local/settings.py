@@ -48,7 +48,7 @@ class ModelOptions:
     n_outputs: most positions of one decode that ask for logits; 0 means one for each sequence.
     shared_cache: all sequences share one KV cache, so that one can begin as a copy of another; else each
         has its own.
-    n_cells: tokens that a shared cache holds for all sequences together, never fewer than n_ctx.
+    n_contexts: for how many full contexts a shared cache has room, over all sequences.
     """
 
     n_ctx: int = 4096
@@ -63,7 +63,7 @@ class ModelOptions:
     mlock: bool = False
     n_outputs: int = 0
     shared_cache: bool = False
-    n_cells: int = 0
+    n_contexts: int = 1
 
     def __post_init__(self) -> None:
         _within(self, "n_ctx", 0, 1 << 24)
@@ -72,7 +72,7 @@ class ModelOptions:
         _within(self, "n_threads", 0, 1024)
         _within(self, "n_gpu_layers", -1, 1 << 16)
         _within(self, "n_outputs", 0, 1 << 16)
-        _within(self, "n_cells", 0, 1 << 28)
+        _within(self, "n_contexts", 1, 256)
         _one_of(self, "kv_type", KV_TYPES)
         _one_of(self, "flash_attention", FLASH_ATTENTION)
 

@@ -77,7 +77,7 @@ class Opened:
 
     def __init__(self, files: PairFiles, parallel: int, formats: Formats = AUTO_FORMATS) -> None:
         self.files, self.parallel, self.formats = files, parallel, formats
-        self.pair: Pair = load_pair(files, options_for(OPTIONS, parallel, files))
+        self.pair: Pair = load_pair(files, options_for(OPTIONS, parallel))
 
     def forget(self) -> None:
         for model in (self.pair.base, self.pair.guide):

@@ -56,7 +56,7 @@ def run_of(files: PairFiles, settings: GenerationSettings, **changes: Any) -> Ru
 def scheduler_of(
     files: PairFiles, run: Run, parallel: int, options: ModelOptions = EXACT, **changes: Any
 ) -> Iterator[Scheduler]:
-    pair = load_pair(files, options_for(options, parallel, files))
+    pair = load_pair(files, options_for(options, parallel))
     try:
         yield Scheduler(pair, formats_of(files), run, parallel, **changes)
     finally:

@@ -76,7 +76,7 @@ class Job:
 def job(tmp_path: Path) -> Job:
     files = tiny_files(tmp_path)
     run = run_of(files, SETTINGS)
-    options = options_for(EXACT, PARALLEL, files)
+    options = options_for(EXACT, PARALLEL)
     return Job(files, WorkerSetup(files.entry, Formats(), options, run, PARALLEL))
 
 

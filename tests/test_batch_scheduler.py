@@ -196,7 +196,7 @@ def test_a_model_that_fails_at_one_row_fails_at_no_other(
     run = run_of(files, settings)
     rows = [row_of(str(n), word, settings, n) for n, word in enumerate(WORDS[:9])]
     expected = answers(files, run, rows, 3)
-    pair = load_pair(files, options_for(EXACT, 3, files))
+    pair = load_pair(files, options_for(EXACT, 3))
     logits = pair.base.logits
 
     def spoilt(seq: int) -> Any:

@@ -28,8 +28,9 @@ from click.testing import CliRunner, Result
 from tiny_gguf import truncated, write_tiny
 
 from blendin_local import memory
+from blendin_local.batch import planning
 from blendin_local.batch.output import Output
-from blendin_local.cli import generate_rows, loaded, main
+from blendin_local.cli import generate_answering, loaded, main
 from blendin_local.errors import ModelError
 
 SHORT = ["-n", "6"]
@@ -403,15 +404,15 @@ def free_for(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
 
     def fitting(options: Any, wanted: int, files: Any) -> int:
         needs = [
-            sum(memory.estimate(header, generate_rows.options_for(options, n, files)).total
+            sum(memory.estimate(header, planning.options_for(options, n)).total
                 for header in (files.base, files.guide))
             for n in (rows, rows + 1)
         ]  # fmt: skip
         monkeypatch.setattr(memory, "free_memory", lambda: sum(needs) // 2)
         return original(options, wanted, files)
 
-    original = generate_rows.fitting
-    monkeypatch.setattr(generate_rows, "fitting", fitting)
+    original = planning.fitting
+    monkeypatch.setattr(generate_answering, "fitting", fitting)
 
 
 def test_memory_decides_how_many_rows_at_once(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -682,7 +683,7 @@ def test_ctrl_c_in_the_warm_up_ends_at_once(command: Command, monkeypatch: pytes
     write_rows(Path("in.jsonl"), prompts(9))
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(generate_rows, "try_parallel", press)
+            patch.setattr(generate_answering, "try_parallel", press)
             result = command("--parallel", "auto", exit=130)
     finally:
         signal.signal(signal.SIGINT, before)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from time import perf_counter
 
 from blendin_local.engine import Decoder, Request, respond
@@ -24,31 +25,28 @@ DEFAULT_PARALLEL = 8
 CANDIDATES = (1, 2, 4, 8, 16, 32)
 """Numbers of rows at once that a warm-up tries."""
 
-_TRIAL_ROUNDS = 12
-_UNCOUNTED_ROUNDS = 2
+_TRIAL_S = 1.5
+_LEAST_ROUNDS = 8
 _WORTH_MORE = 1.05
 """A larger number of rows at once must be so much faster: it takes memory, and each row takes longer."""
 
 
-def options_for(options: ModelOptions, parallel: int, files: PairFiles) -> ModelOptions:
+def options_for(options: ModelOptions, parallel: int) -> ModelOptions:
     """How both models are opened to write so many rows at once."""
     if parallel == 1:
         return replace(options, n_seq=1)
-    longest = options.n_ctx or max(files.base.n_ctx_train, files.guide.n_ctx_train)
     return replace(
         options,
         n_seq=parallel,
         n_batch=max(options.n_batch, parallel),
         shared_cache=True,
-        n_cells=parallel * longest,
+        n_contexts=parallel,
     )
 
 
 def fitting(options: ModelOptions, wanted: int, files: PairFiles) -> int:
     """The most rows at once, at most `wanted` and at least one, that the free memory has room for."""
-    return next(
-        (n for n in range(wanted, 1, -1) if not files.memory_warning(options_for(options, n, files))), 1
-    )
+    return next((n for n in range(wanted, 1, -1) if not files.memory_warning(options_for(options, n))), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,32 +65,46 @@ def try_parallel(
     cancellation: Cancellation | None = None,
     progress: Callable[[Trial], None] | None = None,
 ) -> list[Trial]:
-    """Write the beginnings of replies, more and more at once until that is no faster; nothing is kept.
+    """Write replies, more and more at once until that is no faster; nothing is kept.
 
-    pair: opened for `most` rows. Reading the prompts is not counted. Raises ModelError.
+    pair: opened for `most` rows. requests: at least one; each is answered again where they do not suffice.
+    Raises ModelError.
     """
     trials: list[Trial] = []
     with pair.watched(cancellation):
         for parallel in CANDIDATES:
-            if parallel > min(most, len(requests)) or (cancellation and cancellation.requested):
+            if parallel > min(most, len(requests)):
                 break
-            decoder = Decoder(pair, cancellation)
-            decoder.join(*(respond(pair, requests[seq], seq) for seq in range(parallel)))
-            seconds, steps = 0.0, 0
-            for number in range(_TRIAL_ROUNDS):
-                began = perf_counter()
-                made = sum(1 for _ in decoder.round())
-                if number >= _UNCOUNTED_ROUNDS and made == parallel:
-                    seconds += perf_counter() - began
-                    steps += made
-            if not steps:
-                break
-            trials.append(Trial(parallel, steps / seconds))
+            trials.append(_tried(pair, requests, parallel, cancellation))
+            if cancellation and cancellation.requested:
+                return []
             if progress:
                 progress(trials[-1])
             if len(trials) > 1 and trials[-1].tokens_per_second < trials[-2].tokens_per_second * _WORTH_MORE:
                 break
     return trials
+
+
+def _tried(
+    pair: Pair, requests: Sequence[Request], parallel: int, cancellation: Cancellation | None
+) -> Trial:
+    """As in a job, replies that are over make room for others, and their prompts take time."""
+    decoder = Decoder(pair, cancellation)
+    following = cycle(requests)
+    decoder.join(*(respond(pair, next(following), seq) for seq in range(parallel)))
+    # The first prompts, all at once, are not what a job is like.
+    for _ in decoder.round():
+        pass
+    began, steps, rounds = perf_counter(), 0, 0
+    while decoder.active or decoder.over:
+        for response in decoder.over:
+            decoder.join(respond(pair, next(following), response.seq))
+        steps += sum(1 for _ in decoder.round())
+        rounds += 1
+        seconds = perf_counter() - began
+        if (seconds >= _TRIAL_S and rounds >= _LEAST_ROUNDS) or (cancellation and cancellation.requested):
+            break
+    return Trial(parallel, steps / seconds)
 
 
 def fastest(trials: Sequence[Trial]) -> int:

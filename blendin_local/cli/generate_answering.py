@@ -35,7 +35,7 @@ def here(job: Job, first: Sequence[Row | BadRow]) -> Iterator[Answering]:
     """The pair loaded on this machine."""
     plan = job.plan
     job.parallel = _parallel(job, first)
-    options = options_for(plan.options, job.parallel, plan.files)
+    options = options_for(plan.options, job.parallel)
 
     def on_round() -> None:
         job.tally.writing(scheduler.unfinished_tokens)
@@ -82,7 +82,7 @@ def _tried(job: Job, first: Sequence[Row | BadRow], most: int) -> int:
     """What a warm-up with the first rows finds fastest."""
     plan = job.plan
     n_ctx = min(plan.options.n_ctx or _TRIAL_CONTEXT, _TRIAL_CONTEXT)
-    options = options_for(replace(plan.options, n_ctx=n_ctx), most, plan.files)
+    options = options_for(replace(plan.options, n_ctx=n_ctx), most)
     requests = []
     with loaded(plan.files, options, quiet=plan.values["quiet"]) as pair:
         for row in first[:most]:
@@ -116,7 +116,7 @@ def on_ray(job: Job) -> Iterator[Answering]:
     setup = WorkerSetup(
         entry=plan.files.entry,
         formats=plan.formats,
-        options=options_for(plan.options, job.parallel, plan.files),
+        options=options_for(plan.options, job.parallel),
         run=job.run,
         parallel=job.parallel,
     )

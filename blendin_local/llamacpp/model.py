@@ -331,7 +331,7 @@ def _make_context(model: Any, path: Path, options: ModelOptions) -> tuple[Any, i
     n_ctx = min(options.n_ctx, trained) if options.n_ctx else trained
     threads = options.n_threads or psutil.cpu_count(logical=False) or 1
     params = api.llama_context_default_params()
-    params.n_ctx = max(n_ctx, options.n_cells) if options.shared_cache else n_ctx * options.n_seq
+    params.n_ctx = n_ctx * (options.n_contexts if options.shared_cache else options.n_seq)
     params.n_seq_max = options.n_seq
     params.kv_unified = options.shared_cache
     params.n_batch = params.n_ubatch = options.n_batch
