@@ -81,8 +81,9 @@ class Tally:
         self._marks.append(_Mark(self._began_s, self._new_rows, self._made))
 
     def stop(self) -> None:
-        """The clock stops."""
-        self._ended_s = self._clock()
+        """The clock stops, unless it has stopped."""
+        if self._ended_s is None:
+            self._ended_s = self._clock()
 
     def add(self, result: Result, *, kept: bool = False) -> None:
         """Take in a result, or with `kept` one that an earlier run left behind."""

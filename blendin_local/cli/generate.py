@@ -40,8 +40,13 @@ from blendin_local.errors import PromptError, SettingError
               help="tokens: a line for each step, with both confidences.")  # fmt: skip
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
               help="Colour the reply by the model that spoke.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the text.")
-@click.option("--steps", "with_steps", is_flag=True, help="With --json: list every step.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object instead of the text; with --input: of the summary.",
+)
+@click.option("--steps", "with_steps", is_flag=True, help="With --json or --input: list every step.")
 @click.option("--candidates", type=click.IntRange(0, 1000), default=0, show_default=True,
               help="With --steps: list so many top outcomes of base, guide and blend.")  # fmt: skip
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary on stderr.")

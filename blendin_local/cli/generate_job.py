@@ -12,6 +12,7 @@ from blendin_local.batch.reading import InputOptions
 from blendin_local.batch.tally import Tally
 from blendin_local.cli.batch_progress import BatchProgress
 from blendin_local.conversation import Role
+from blendin_local.errors import BlendinError
 from blendin_local.loading import PairFiles
 from blendin_local.model import Cancellation
 from blendin_local.prompts import PromptFormat, choose_format
@@ -41,7 +42,11 @@ class Plan:
 
 @dataclass(slots=True)
 class Job:
-    """A job under way. total: rows of the input, None for a pipe. parallel: rows at once, None before any."""
+    """A job under way.
+
+    total: results that the output holds at its end, None for a pipe. parallel: rows at once, None before
+    any. fault: what ended it early.
+    """
 
     plan: Plan
     run: Run
@@ -51,3 +56,4 @@ class Job:
     progress: BatchProgress
     cancellation: Cancellation
     parallel: int | None = None
+    fault: BlendinError | None = None

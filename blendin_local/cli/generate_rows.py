@@ -27,10 +27,11 @@ from blendin_local.cli.compare_progress import CompareProgress
 from blendin_local.cli.generate_answering import here, most_at_once, on_ray
 from blendin_local.cli.generate_job import Job, Plan
 from blendin_local.cli.generate_options import AUTO
-from blendin_local.cli.interrupt import interrupting
+from blendin_local.cli.interrupt import interrupting, terminating
 from blendin_local.cli.options import formats_of, generation_settings_of, model_options_of
 from blendin_local.cli.outputs import check_distinct, check_writable, write_output
 from blendin_local.cli.terminal import is_terminal
+from blendin_local.errors import BlendinError
 from blendin_local.loading import PairFiles, locate_pair, name_pair
 from blendin_local.model import Cancellation
 from blendin_local.preferences import load_preferences
@@ -44,7 +45,8 @@ def generate_rows(values: Mapping[str, Any]) -> None:
     plan = _planned(values)
     _check_files(values, plan.files)
     try:
-        job = _run(plan)
+        with terminating():
+            job = _run(plan)
     except KeyboardInterrupt:
         _stopped(plan)
     _end(job)
@@ -71,8 +73,13 @@ def _run(plan: Plan) -> Job:
         _tell_found(output, progress)
         job = Job(plan, run, total, output, tally, progress, Cancellation())
         tally.start()
-        _work(job, source)
+        try:
+            _work(job, source)
+        except BlendinError as error:
+            job.fault = error
         tally.stop()
+    if job.fault and not output.written:
+        raise job.fault
     return job
 
 
@@ -159,6 +166,8 @@ def _write(job: Job, answering: Answering, rows: Iterable[Row | BadRow | None]) 
             job.progress.update(job.tally, answering.active)
             if error := result["error"]:
                 job.progress.note(f"{result['id']} ({error['where']}): {error['message']}", error["kind"])
+        # To end workers takes time in which nothing is written.
+        job.tally.stop()
 
 
 def _end(job: Job) -> None:
@@ -184,6 +193,8 @@ def _end(job: Job) -> None:
         from blendin_local.reports.batch_page import batch_page
 
         write_output(Path(values["report"]), batch_page(figures))
+    if job.fault:
+        raise job.fault
     if interrupted:
         _stopped(job.plan)
     if tally.failed:
@@ -192,6 +203,7 @@ def _end(job: Job) -> None:
 
 def _stopped(plan: Plan) -> NoReturn:
     """Leave after Ctrl-C."""
-    hint = " Nothing is lost: the same command goes on from here."
+    command = "the same command without --overwrite" if plan.values["overwrite"] else "the same command"
+    hint = f" Nothing is lost: {command} goes on from here."
     click.echo(f"Stopped.{hint if Path(plan.values['output']).is_file() else ''}", err=True)
     sys.exit(INTERRUPTED)
