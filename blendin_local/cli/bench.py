@@ -14,7 +14,7 @@ from blendin_local.settings import BlendSettings
 
 
 @click.command()
-@pair_options
+@pair_options()
 @click.option("--methods", default="base,guide,nudge,blendin,ensemble", show_default=True,
               help="Methods to measure, separated by commas; all: every one.")  # fmt: skip
 @click.option("--gamma", type=float, help="Threshold.  [default: the pair's]")

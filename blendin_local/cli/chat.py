@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@pair_options
+@pair_options("as preferred")
 @method_options
 @sampling_options
 @format_options

@@ -29,7 +29,7 @@ from blendin_local.errors import PromptError, SettingError
 @click.command()
 @click.argument("prompt", required=False)
 @click.option("--file", "-f", "file", help="Read the prompt from this file; -: from standard input.")
-@pair_options
+@pair_options()
 @method_options
 @sampling_options
 @format_options

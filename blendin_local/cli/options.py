@@ -16,6 +16,7 @@ from blendin_local.cli.complete_names import complete_model, complete_pair
 from blendin_local.cli.terminal import standard_input
 from blendin_local.errors import PromptError, SettingError
 from blendin_local.settings import (
+    DEFAULT_PAIR,
     FLASH_ATTENTION,
     KV_TYPES,
     UNITS,
@@ -54,15 +55,15 @@ def decorate(options: Sequence[Callable[[Any], Any]]) -> Callable[[Command], Com
     return decorate
 
 
-def pair_options(command: Command) -> Command:
-    """--pair, --base, --guide."""
+def pair_options(default: str = DEFAULT_PAIR) -> Callable[[Command], Command]:
+    """--pair, --base, --guide; default: what help says of a pair that is not named."""
     return decorate(
         [
             click.option(
                 "--pair",
                 "-p",
                 shell_complete=complete_pair,
-                help="A pair of the catalogue.  [default: as preferred]",
+                help=f"A pair of the catalogue.  [default: {default}]",
             ),
             click.option(
                 "--base",
@@ -71,7 +72,7 @@ def pair_options(command: Command) -> Command:
             ),
             click.option("--guide", shell_complete=complete_model, help="Guide model, given alike."),
         ]
-    )(command)
+    )
 
 
 def model_options(command: Command) -> Command:

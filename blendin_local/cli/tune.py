@@ -46,7 +46,7 @@ _FILE = click.Path(dir_okay=False)
 
 
 @click.command()
-@pair_options
+@pair_options()
 @click.option("--task", "-T", metavar="NAME", help="Learn from the worked answers of a task, such as gsm8k "
               "(docs/tasks.md); --data is its file.")  # fmt: skip
 @click.option("--data", "-d", metavar="FILE", help="Reference answers: JSON lines with `prompt` or "
