@@ -38,13 +38,20 @@ class Message:
 class PromptFormat:
     """A template, its stop strings, and whether a reply follows the prompt directly.
 
-    bare: the prompt is plain text to be continued, so a reply's leading space is part of it.
+    bare: the prompt is plain text to be continued, so a reply's leading space is part of it. now: the moment
+    that a template shows which asks for it, None for that at which a prompt is made.
     """
 
     name: str
     template: str
     stops: tuple[str, ...] = ()
     bare: bool = False
+    now: datetime | None = None
+
+    @property
+    def shows_date(self) -> bool:
+        """Whether prompts may depend on `now`."""
+        return "strftime_now" in self.template
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +102,23 @@ def choose_format(name: str, chat_template: str | None) -> PromptFormat:
         return PromptFormat("chat", chat_template)
     if name in PLAIN_FORMATS:
         return PLAIN_FORMATS[name]
-    path = Path(name)
-    try:
-        is_file = path.is_file()
-    except (OSError, ValueError):  # too long, or with a character that no path has
-        is_file = False
-    if not is_file:
+    path = template_file(name)
+    if not path:
         known = ", ".join(["auto", "chat", *PLAIN_FORMATS])
         raise PromptError(f"Unknown prompt format {name!r}: use {known}, or the path of a Jinja file.")
     try:
         return PromptFormat(path.name, path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(f"Cannot read the prompt template {path}: {error}.") from error
+
+
+def template_file(name: str) -> Path | None:
+    """The Jinja file that a format's name is the path of, if it is one."""
+    path = Path(name)
+    try:
+        return path if name not in ("auto", "chat", *PLAIN_FORMATS) and path.is_file() else None
+    except (OSError, ValueError):  # too long, or with a character that no path has
+        return None
 
 
 def make_prompt(model: LanguageModel, prompt_format: PromptFormat, messages: Sequence[Message]) -> Prompt:
@@ -194,7 +206,6 @@ def _environment() -> ImmutableSandboxedEnvironment:
     )
     environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
     environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     return environment
 
 
@@ -213,9 +224,19 @@ def _render(prompt_format: PromptFormat, messages: Sequence[Message], bos: str, 
             f"The prompt template {prompt_format.name} is not valid Jinja: {reason}."
         ) from error
 
+    now = prompt_format.now or datetime.now()
+
+    def strftime_now(form: str) -> str:
+        return now.strftime(form)
+
     def render(conversation: Sequence[Message]) -> str:
-        listed = [{"role": message.role, "content": message.content} for message in conversation]
-        return template.render(messages=listed, add_generation_prompt=True, bos_token=bos, eos_token=eos)
+        return template.render(
+            messages=[{"role": message.role, "content": message.content} for message in conversation],
+            add_generation_prompt=True,
+            bos_token=bos,
+            eos_token=eos,
+            strftime_now=strftime_now,
+        )
 
     try:
         return render(messages)

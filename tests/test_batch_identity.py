@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from compare_fakes import header_of
 
+from blendin_local.batch import identity
 from blendin_local.batch.identity import DECIDING_OPTIONS, Run, describe_run
 from blendin_local.batch.results import failed
 from blendin_local.batch.rows import BadRow
@@ -192,6 +194,62 @@ def test_a_pair_tuned_in_between_is_another_run(files: PairFiles, role: str) -> 
     assert len(untuned.differences(line_of(before))) == 2
 
 
+def test_rows_that_were_too_long_can_be_retried_in_a_longer_context(files: PairFiles) -> None:
+    """What fitted is the same in it."""
+    assert run_of(files) == run_of(files, options=ModelOptions(n_ctx=8192))
+
+
+def dated(files: PairFiles, role: str = "guide") -> PairFiles:
+    header = replace(getattr(files, role), chat_template="{{ strftime_now('%d %B %Y') }} {{ messages }}")
+    return replace(files, **{role: header})
+
+
+class Clock(datetime):
+    """Stands where it is set."""
+
+    at = datetime(2026, 3, 1, 23, 59, 58, 123456)
+
+    @classmethod
+    def now(cls, tz: Any = None) -> Any:
+        return cls.at
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Clock]]:
+    monkeypatch.setattr(identity, "datetime", Clock)
+    monkeypatch.setattr(Clock, "at", Clock.at)
+    yield Clock
+
+
+@pytest.mark.parametrize("role", ["base", "guide"])
+def test_the_date_that_a_template_shows_is_kept_after_midnight(
+    files: PairFiles, clock: type[Clock], role: str
+) -> None:
+    before = run_of(dated(files, role))
+    assert before.settings["date"] == "2026-03-01T23:59:58"
+    assert before.date == datetime(2026, 3, 1, 23, 59, 58)
+    clock.at = datetime(2026, 3, 2)
+    assert run_of(dated(files, role), earlier=line_of(before)) == before
+    anew = run_of(dated(files, role))
+    assert anew.differences(line_of(before)) == [
+        "the date in its prompts is 2026-03-02T00:00:00 and was 2026-03-01T23:59:58"
+    ]
+    assert anew.fingerprint != before.fingerprint
+
+
+def test_without_a_template_that_shows_it_a_run_has_no_date(files: PairFiles, clock: type[Clock]) -> None:
+    run = run_of(files, earlier=line_of(run_of(dated(files))))
+    assert "date" not in run.settings and run.date is None
+    assert run_of(dated(files), formats=Formats("raw", "raw")).date is None
+
+
+@pytest.mark.parametrize(
+    "line", [{}, {"settings": 1}, {"settings": {"date": 5}}, {"settings": {"date": "soon"}}]
+)
+def test_a_line_without_a_date_gives_none(files: PairFiles, clock: type[Clock], line: dict[str, Any]) -> None:
+    assert run_of(dated(files), earlier=line).settings["date"] == "2026-03-01T23:59:58"
+
+
 @pytest.mark.parametrize("program", ["blendin_local", "llama_cpp_python"])
 def test_another_version_is_another_run(files: PairFiles, program: str) -> None:
     now = run_of(files)
@@ -229,7 +287,7 @@ def test_a_run_is_plain_data_that_does_not_change_on_its_way_through_a_file(file
     assert again == run
     assert again.fingerprint == run.fingerprint == line["run"]
     assert (again.with_steps, again.candidates, again.calibrated) == (False, 0, True)
-    assert again.options == {"n_ctx": 4096, "kv_type": "f16", "flash_attention": "auto", "swa_full": True}
+    assert again.settings["options"] == {"kv_type": "f16", "flash_attention": "auto", "swa_full": True}
     assert set(again.models["base"]) == {"name", "sha256", "format", "calibration"}
 
 

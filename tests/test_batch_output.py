@@ -23,7 +23,7 @@ from batch_lines import RUN, answer_of, documents_in, failure_of, ids_in, lines_
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blendin_local.batch.output import Output, check_output, open_output
+from blendin_local.batch.output import Output, check_apart, check_output, first_result, open_output
 from blendin_local.errors import BatchError
 
 NAMES = ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst"]
@@ -134,9 +134,16 @@ def test_finished_rows_are_kept(tmp_path: Path, name: str) -> None:
         assert output.ledger.done("row-5") is None
         output.write(answer_of(5))
     assert told == [*answers(1, 3), failure_of(4)]
-    assert counts == [1, 2, 3, 4]
+    assert counts == [0]
     assert lines_in(path)[:4] == before
     assert ids_in(path) == [f"row-{number}" for number in range(1, 6)]
+
+
+def test_the_rows_that_are_kept_are_told_now_and_then(tmp_path: Path) -> None:
+    path = written(tmp_path / "out.jsonl", [failure_of(1), *answers(2, 2500)])
+    counts: list[int] = []
+    with open_output(str(path), RUN, retry_failed=True, progress=counts.append):
+        assert counts == [0, 999, 1999]
 
 
 @pytest.fixture(scope="module")
@@ -310,7 +317,54 @@ def test_another_run_is_refused_with_the_differences_and_a_choice(tmp_path: Path
     )
     assert path.read_bytes() == before
     with open_output(str(path), run_of(gamma=0.6), overwrite=True) as output:
-        assert (output.kept, path.read_bytes()) == (0, b"")
+        assert (output.kept, path.read_bytes()) == (0, before)
+        output.write(answer_of(1, run=run_of(gamma=0.6)))
+    assert documents_in(path) == [answer_of(1, run=run_of(gamma=0.6))]
+
+
+@pytest.mark.parametrize(
+    "content", [b"plain text", b'{"id": "ro', gzip.compress(b"other\n"), zstandard.compress(b"other\n")]
+)
+@every_kind
+def test_what_is_overwritten_stays_until_there_is_a_line(tmp_path: Path, name: str, content: bytes) -> None:
+    """A model that cannot be loaded, or a kill before the first answer, costs nothing."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    status = path.stat()
+    with open_output(str(path), RUN, overwrite=True) as output:
+        assert output.ledger.done("row-1") is None
+        assert output.again == "the same command again"
+    with pytest.raises(ZeroDivisionError), open_output(str(path), RUN, overwrite=True):
+        1 / 0  # noqa: B018
+    assert path.read_bytes() == content
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (status.st_ino, status.st_mtime_ns)
+    with open_output(str(path), RUN, overwrite=True) as output:
+        for number in (1, 2):
+            output.write(answer_of(number))
+            assert output.again == "the same command without --overwrite"
+    assert documents_in(path) == answers(1, 2)
+    assert goes_on(path, 3).kept == 2
+
+
+def test_the_first_line_of_an_output(tmp_path: Path) -> None:
+    for name in NAMES:
+        path = tmp_path / name
+        assert first_result(str(path)) is None and not path.exists()
+        path.touch()
+        assert first_result(str(path)) is None
+        written(path, [failure_of(3), answer_of(1)])
+        before = path.read_bytes()
+        assert first_result(str(path)) == failure_of(3)
+        assert path.read_bytes() == before
+        path.write_bytes(before[: len(before) // 20])
+        assert first_result(str(path)) is None
+    run = run_of(output_format="openai")
+    found = first_result(str(written(tmp_path / "openai", [answer_of(1, run=run)], run)))
+    assert found and found["settings"] == run.settings
+    assert first_result("-") is first_result("/dev/null") is None
+    (tmp_path / "other").write_text("hello\n")
+    with pytest.raises(BatchError, match="holds something else"):
+        first_result(str(tmp_path / "other"))
 
 
 def test_many_differences_are_counted(tmp_path: Path) -> None:
@@ -523,6 +577,81 @@ def test_links_are_followed(tmp_path: Path, name: str) -> None:
     goes_on(link, 2, retry_failed=True)
     assert link.is_symlink() and ids_in(folder / name) == ["row-2", "row-1"]
     assert os.listdir(folder) == [name]
+
+
+@pytest.fixture
+def input_file(tmp_path: Path) -> Path:
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"prompt": "a"}\n')
+    (tmp_path / "link").symlink_to(path)
+    (tmp_path / "other name").hardlink_to(path)
+    return path
+
+
+@contextmanager
+def standing_for(name: str, path: Path | str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with open(path, "a+") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, name, stream)
+        yield
+
+
+@pytest.mark.parametrize("name", ["in.jsonl", "link", "other name"])
+def test_an_output_that_is_the_input_is_refused_whatever_leads_to_it(
+    input_file: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It would read its own answers for ever."""
+    path = str(input_file.with_name(name))
+    sentence = "is the same file as {}, which this command reads: name another file"
+    for others in ([], [Path(path)]):
+        with pytest.raises(BatchError, match=f"^{path} " + sentence.format(input_file)):
+            check_apart(str(input_file), path, others)
+    with standing_for("stdin", input_file, monkeypatch):
+        with pytest.raises(BatchError, match=f"^{path} " + sentence.format("standard input")):
+            check_apart("-", path)
+        with (
+            standing_for("stdout", input_file, monkeypatch),
+            pytest.raises(BatchError, match="^Standard output " + sentence.format("standard input")),
+        ):
+            check_apart("-", "-")
+    with standing_for("stdout", input_file, monkeypatch):
+        for output in ("-", "/dev/stdout"):
+            with pytest.raises(BatchError, match="^Standard output " + sentence.format(path)):
+                check_apart(path, output)
+            with pytest.raises(BatchError, match="^Standard output " + sentence.format(path)):
+                check_apart("/dev/null", output, [Path(path)])
+
+
+@pytest.mark.slow
+def test_standard_input_by_its_name_as_a_file(input_file: Path) -> None:
+    code = "import sys; from blendin_local.batch.output import check_apart; check_apart(*sys.argv[1:])"
+    for source, output in (("/dev/stdin", str(input_file)), (str(input_file), "/dev/fd/1"), ("-", "-")):
+        with input_file.open() as stdin, input_file.open("a") as stdout:
+            done = subprocess.run(
+                [sys.executable, "-c", code, source, output],
+                stdin=stdin,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert "is the same file as" in done.stderr
+
+
+def test_files_apart_and_what_is_no_file_will_do(
+    input_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = [tmp_path / "none", input_file, tmp_path]
+    check_apart(str(tmp_path / "none"), str(tmp_path / "none"), read)
+    check_apart("a\0b", str(tmp_path / "out.jsonl"), read)
+    check_apart("-", "-", read)  # whatever they are in a test
+    (tmp_path / "out.jsonl").write_bytes(input_file.read_bytes())
+    check_apart(str(input_file), str(tmp_path / "out.jsonl"), read)
+    os.mkfifo(tmp_path / "fifo")
+    for path in ("/dev/null", str(tmp_path / "fifo"), str(tmp_path)):
+        check_apart(path, path, [Path(path)])
+    for missing in ("stdin", "stdout"):
+        monkeypatch.setattr(sys, missing, None)
+        check_apart("-", "-", read)
 
 
 def places(tmp_path: Path) -> list[tuple[str, str]]:

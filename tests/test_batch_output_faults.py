@@ -219,6 +219,43 @@ class monkeypatched:
         self._faulty.fault, self._faulty.room = None, 1 << 30
 
 
+def test_after_overwriting_nobody_is_told_to_overwrite_again(tmp_path: Path, faulty: type[Faulty]) -> None:
+    """The same command would drop the rows that were written."""
+    path = written(tmp_path / "out.jsonl", [answer_of(7)])
+    with open_output(str(path), RUN, overwrite=True) as output:
+        output.write(answer_of(1, text_of(1)))
+        with monkeypatched(faulty, errno.EIO, 0):
+            fill(output)
+    assert fill.sentence == (  # type: ignore[attr-defined]
+        f"{path} cannot be written any further (Input/output error), after 1 whole rows in {path}: mend that "
+        "and run the same command without --overwrite, which goes on there."
+    )
+    assert finish(path, 3).kept == 1
+
+
+@every_kind
+def test_a_first_line_that_takes_the_place_of_others_is_whole_or_not_there(
+    tmp_path: Path, faulty: type[Faulty], name: str
+) -> None:
+    path = written(tmp_path / name, [answer_of(number, text_of(number)) for number in range(7, 10)])
+    with monkeypatched(faulty, errno.ENOSPC, 100), open_output(str(path), RUN, overwrite=True) as output:
+        assert fill(output) == 0
+    assert path.read_bytes() == b""
+    finish(path, 3)
+
+
+def test_a_file_that_cannot_be_emptied_is_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "out.jsonl", [answer_of(7)])
+    before = path.read_bytes()
+    with open_output(str(path), RUN, overwrite=True) as output, monkeypatch.context() as patch:
+        patch.setattr(os, "ftruncate", failing(errno.EIO))
+        with pytest.raises(BatchError, match="mend that and run the same command again, which goes on there"):
+            output.write(answer_of(1))
+    assert path.read_bytes() == before
+
+
 def test_other_faults_are_named(tmp_path: Path, faulty: type[Faulty]) -> None:
     path = tmp_path / "out.jsonl"
     with monkeypatched(faulty, errno.EIO, 0), open_output(str(path), RUN) as output:

@@ -252,7 +252,7 @@ def test_what_is_no_compressed_data_is_one_sentence(
 @pytest.mark.parametrize("extension", SQUEEZED)
 def test_a_highly_compressed_input_does_not_fill_memory(tmp_path: Path, extension: str) -> None:
     line = b"the same line again and again\n"
-    sink = open_sink(str(tmp_path / f"in{extension}"), append=False)
+    sink = open_sink(str(tmp_path / f"in{extension}"))
     for _ in range(2000):
         sink.write(line * 1000)
     sink.close()
@@ -337,11 +337,10 @@ def test_a_pipe_on_standard_input_gives_lines_as_they_come(monkeypatch: pytest.M
 @pytest.mark.parametrize("extension", EXTENSIONS)
 def test_after_each_flush_all_lines_can_be_read(tmp_path: Path, extension: str) -> None:
     path = tmp_path / f"out{extension}"
-    sink = open_sink(str(path), append=False)
+    sink = open_sink(str(path))
     for n in range(1, 50):
         sink.write(b"line %d\n" % n)
         sink.flush()
-        sink.sync()
         assert path.stat().st_size == sink.offset
         assert len(read_until_damage(path)[0]) == n
     sink.close()
@@ -351,7 +350,7 @@ def test_after_each_flush_all_lines_can_be_read(tmp_path: Path, extension: str) 
 @pytest.mark.parametrize("extension", EXTENSIONS)
 def test_nothing_is_written_before_flush(tmp_path: Path, extension: str) -> None:
     path = tmp_path / f"out{extension}"
-    sink = open_sink(str(path), append=False)
+    sink = open_sink(str(path))
     sink.write(b"a\n")
     assert (path.stat().st_size, sink.offset) == (0, 0)
     sink.close()
@@ -367,7 +366,7 @@ def test_what_is_written_in_several_runs_is_read_back(
     path = tmp_path_factory.mktemp("runs") / f"out{extension}"
     path.touch()
     for run in runs:
-        sink = open_sink(str(path), append=True)
+        sink = open_sink(str(path))
         for line, flushed in run:
             sink.write(b"> " + line + b"\n")
             if flushed:
@@ -380,7 +379,7 @@ def test_what_is_written_in_several_runs_is_read_back(
 def test_other_programs_read_what_was_appended(tmp_path: Path) -> None:
     for extension in SQUEEZED:
         for line in LINES:
-            sink = open_sink(str(tmp_path / f"out{extension}"), append=True)
+            sink = open_sink(str(tmp_path / f"out{extension}"))
             sink.write(line)
             sink.flush()
             sink.close()
@@ -394,47 +393,41 @@ def test_other_programs_read_what_was_appended(tmp_path: Path) -> None:
 @pytest.mark.parametrize("extension", SQUEEZED)
 def test_a_compressed_file_of_no_lines_is_whole(tmp_path: Path, extension: str) -> None:
     path = tmp_path / f"out{extension}"
-    open_sink(str(path), append=False).close()
+    open_sink(str(path)).close()
     size = path.stat().st_size
     assert size and read(path) == b""
-    open_sink(str(path), append=True).close()
+    open_sink(str(path)).close()
     assert path.stat().st_size == size
-
-
-@pytest.mark.parametrize("extension", EXTENSIONS)
-def test_a_new_file_replaces_what_was_there(tmp_path: Path, extension: str) -> None:
-    path = file(tmp_path / f"out{extension}", b"something else\n" * 100)
-    sink = open_sink(str(path), append=False)
-    sink.write(b"new\n")
-    sink.close()
-    assert read(path) == b"new\n"
 
 
 def test_a_new_file_may_be_read_by_all(tmp_path: Path) -> None:
     mask = os.umask(0o022)
     try:
-        open_sink(str(tmp_path / "out"), append=False).close()
+        open_sink(str(tmp_path / "out")).close()
     finally:
         os.umask(mask)
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o644
 
 
-def test_cut_takes_a_file_back(tmp_path: Path) -> None:
-    path = file(tmp_path / "out", b"one\ntwo\ntor")
-    sink = open_sink(str(path), append=True)
+def test_cut_drops_what_is_held(tmp_path: Path) -> None:
+    path = file(tmp_path / "out", b"one\ntwo\n")
+    sink = open_sink(str(path))
     sink.write(b"never\n")
-    sink.cut(8)
+    sink.cut()
     assert (path.read_bytes(), sink.offset) == (b"one\ntwo\n", 8)
     sink.write(b"three\n")
     sink.close()
     assert path.read_bytes() == b"one\ntwo\nthree\n"
 
 
-@pytest.mark.parametrize("extension", SQUEEZED)
-def test_cut_to_nothing_begins_a_compressed_file_anew(tmp_path: Path, extension: str) -> None:
-    path = file(tmp_path / f"out{extension}", SQUEEZE[extension](b"old\n"))
-    sink = open_sink(str(path), append=True)
-    sink.cut(0)
+@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize("content", [b"plain text\n" * 100, gzip.compress(b"old\n")])
+def test_an_emptied_file_begins_anew_whatever_it_held(tmp_path: Path, extension: str, content: bytes) -> None:
+    path = file(tmp_path / f"out{extension}", content)
+    sink = open_sink(str(path))
+    assert path.read_bytes() == content
+    sink.empty()
+    assert (path.read_bytes(), sink.offset) == (b"", 0)
     sink.write(b"new\n")
     sink.close()
     assert read(path) == b"new\n"
@@ -522,7 +515,7 @@ def test_the_system_itself_refuses_to_let_a_file_grow(tmp_path: Path, extension:
         "from blendin_local.batch.streams import open_sink\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "sink = open_sink(sys.argv[1], append=False)\n"
+        "sink = open_sink(sys.argv[1])\n"
         "try:\n"
         "    for n in range(10_000):\n"
         "        sink.write(b'%d %d\\n' % (n, hash(str(n)))); sink.flush()\n"
@@ -540,20 +533,19 @@ def test_the_system_itself_refuses_to_let_a_file_grow(tmp_path: Path, extension:
 
 def test_places_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(BatchError, match=r"There is no folder .*missing for .*out: make it first\."):
-        open_sink(str(tmp_path / "missing" / "out"), append=True)
+        open_sink(str(tmp_path / "missing" / "out"))
     with pytest.raises(BatchError, match="is a folder: name a file in it"):
-        open_sink(str(tmp_path), append=True)
+        open_sink(str(tmp_path))
     with pytest.raises(BatchError, match="cannot be written: "):
-        open_sink("a\0b", append=True)
+        open_sink("a\0b")
     with pytest.raises(BatchError, match="cannot be written: Not a directory"):
-        open_sink(str(file(tmp_path / "file", b"") / "out"), append=True)
+        open_sink(str(file(tmp_path / "file", b"") / "out"))
 
 
 def test_a_device_is_written_and_never_cut() -> None:
-    sink = open_sink("/dev/null", append=False)
+    sink = open_sink("/dev/null")
     sink.write(b"a\n")
     sink.flush()
-    sink.sync()
     sink.cut()
     sink.close()
     assert sink.offset is None
@@ -566,7 +558,7 @@ def test_writes_to_a_named_pipe(tmp_path: Path, extension: str) -> None:
     found: list[bytes] = []
     reader = threading.Thread(target=lambda: found.append(read(path)))
     reader.start()
-    sink = open_sink(str(path), append=False)
+    sink = open_sink(str(path))
     for _ in range(1000):
         sink.write(b"a line\n" * 20)
         sink.flush()
@@ -610,11 +602,10 @@ def test_standard_output_gets_lines_at_once_and_stays_open(monkeypatch: pytest.M
     with open(reading, "rb", buffering=0) as reader, open(writing, "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
         print("before", end=" ")
-        sink = open_sink("-", append=False)
+        sink = open_sink("-")
         sink.write(b"a\n")
         sink.flush()
         assert reader.read(100) == b"before a\n"
-        sink.sync()
         sink.cut()
         sink.close()
         print("after", flush=True)
@@ -625,7 +616,7 @@ def test_standard_output_gets_lines_at_once_and_stays_open(monkeypatch: pytest.M
 def test_standard_output_may_be_a_stream_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(memory))
-    sink = open_sink("-", append=True)
+    sink = open_sink("-")
     sink.write(b"a\n")
     sink.close()
     assert memory.getvalue() == b"a\n"
@@ -634,7 +625,7 @@ def test_standard_output_may_be_a_stream_in_memory(monkeypatch: pytest.MonkeyPat
 def test_a_closed_standard_output_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(BatchError, match=r"^Standard output is closed: name an output file\.$"):
-        open_sink("-", append=True)
+        open_sink("-")
 
 
 @pytest.mark.slow
@@ -642,7 +633,7 @@ def test_a_program_whose_standard_output_was_closed_ends_quietly() -> None:
     code = (
         "import sys\n"
         "from blendin_local.batch.streams import open_sink\n"
-        "sink = open_sink('-', append=False)\n"
+        "sink = open_sink('-')\n"
         "try:\n"
         "    while True:\n"
         "        sink.write(b'line\\n'); sink.flush()\n"
@@ -662,7 +653,7 @@ def test_memory_does_not_grow_with_lines(tmp_path: Path) -> None:
     peaks = []
     for n in (2_000, 40_000):
         tracemalloc.start()
-        sink = open_sink(str(tmp_path / f"{n}.zst"), append=False)
+        sink = open_sink(str(tmp_path / f"{n}.zst"))
         for number in range(n):
             sink.write(b"%d\n" % number)
             sink.flush()

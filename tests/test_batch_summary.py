@@ -84,7 +84,10 @@ def test_hints_say_what_to_do() -> None:
     cut = "\n".join(printed(figures_of([answer(n, finish_reason="length") for n in range(9)]), 120))
     assert "9 answers were cut off at the token limit: raise --max-tokens" in cut
     full = "\n".join(printed(figures_of([answer(0, finish_reason="context")]), 120))
-    assert "1 answer was cut off because the context was full: give a larger --n-ctx." in full
+    assert "1 answer was cut off because the context was full: to have them whole, give a larger" in full
+    assert "a larger --n-ctx and another --output, or --overwrite." in " ".join(full.split())
+    long = "\n".join(printed(figures_of([failure(n, "too long") for n in range(2)]), 120))
+    assert "2 rows were too long for the context: give --retry-failed and a larger --n-ctx." in long
     greedy = {"settings": {"sampling": {"temperature": 0.0}}}
     looped = "\n".join(printed(figures_of([answer(0, LOOP)], **greedy), 120))
     assert "1 answer was caught in a loop: sample with --temperature 0.7" in looped

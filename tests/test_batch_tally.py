@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tracemalloc
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from batch_results import answer, failure, jobs
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blendin_local.batch import attention
 from blendin_local.batch.attention import LISTED
+from blendin_local.batch.loops import find_loop
 from blendin_local.batch.spread import Spread
 from blendin_local.batch.tally import Pace, Tally
 
@@ -188,6 +191,21 @@ def test_each_reason_is_found_among_usual_rows() -> None:
     assert said["row-204"] == ["cut off after 20 tokens: the context is full"]
     assert said["row-206"] == ["intervention rate 45%"]
     assert said["row-207"] == ["mean reliability 0.35, 60% weak steps"]
+
+
+def test_a_loop_is_taken_from_whoever_wrote_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To search each answer again would take as long as the search beside the model."""
+    looping = "It is the soul that is the essence of humanity. " * 6
+    found = find_loop(looping)
+    assert found
+    told = [answer(0, looping) | {"loop": asdict(found)}, answer(1) | {"loop": None}]
+    searched = [answer(0, looping), answer(1)]
+    assert tallied(told) == tallied(searched)
+    with monkeypatch.context() as patch:
+        patch.setattr(attention, "find_loop", lambda text: pytest.fail("searched again"))
+        assert tallied(told)["looped"] == 1
+    for odd in ({}, "a loop", {"unit": 5, "times": 3, "share": 0.5}, {"unit": "", "times": "b", "share": 1}):
+        assert tallied([answer(0, looping) | {"loop": odd}])["looped"] == 1
 
 
 def test_what_is_unusual_in_its_job_stands_out_below_the_thresholds() -> None:

@@ -486,7 +486,6 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "stop": (["--stop", "x"], "--stop is 'x' and was not set"),
     "format": (["--base-format", "user-assistant"], "--base-format is user-assistant and was"),
     "raw": (["--raw"], "--guide-format is raw"),
-    "context": (["--n-ctx", "300"], "--n-ctx is 300 and was 256"),
     "cache": (["--kv-type", "f16"], "--kv-type is f16 and was f32"),
     "steps": (["--steps"], "--steps is on and was off"),
     "output": (["--output-format", "openai"], "the format of the output is openai and was jsonl"),
@@ -512,6 +511,7 @@ def test_another_run_is_refused_with_a_choice(
     "options",
     [
         ["--threads", "2"],
+        ["--n-ctx", "300"],
         ["--batch-size", "64"],
         ["--no-mmap"],
         ["--parallel", "5"],
@@ -711,7 +711,7 @@ def test_preferences_count_as_for_one_prompt(here: Path, command: Command, pair:
     found = results_in(Path("out.jsonl"))["x"]
     settings = found["settings"]
     assert (settings["blend"]["gamma"], settings["seed"], settings["max_tokens"]) == (0.9, 11, 9)
-    assert (settings["stop"], settings["options"]["n_ctx"]) == (["#"], 200)
+    assert settings["stop"] == ["#"]
     assert found["models"]["guide"]["format"]["name"] == "question-answer"
     single = run(*models, "--threads", "1", "--json", "the world")
     assert json.loads(single.stdout)["text"] == found["text"]
@@ -719,7 +719,6 @@ def test_preferences_count_as_for_one_prompt(here: Path, command: Command, pair:
     command("--gamma", "0.2", "--seed", "0", o="typed.jsonl")
     settings = results_in(Path("typed.jsonl"))["x"]["settings"]
     assert (settings["blend"]["gamma"], settings["seed"], settings["max_tokens"]) == (0.2, 0, 6)
-    assert settings["options"]["n_ctx"] == 256
     # What is preferred now and was not then is a change like any other.
     prefer(here, "[generation]\ngamma = 0.5\n")
     stderr = run(*models, "-i", "in.jsonl", "-o", "out.jsonl", "--parallel", "1").stderr

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,15 @@ from tiny_gguf import Kind, tiny_vocabulary, write_tiny
 
 from blendin_local.errors import PromptError
 from blendin_local.llamacpp.model import GgufModel, open_model
-from blendin_local.prompts import PLAIN_FORMATS, Message, Prompt, PromptFormat, choose_format, make_prompt
+from blendin_local.prompts import (
+    PLAIN_FORMATS,
+    Message,
+    Prompt,
+    PromptFormat,
+    choose_format,
+    make_prompt,
+    template_file,
+)
 from blendin_local.settings import ModelOptions
 
 KINDS: tuple[Kind, ...] = ("spm", "spm-prefix", "bpe")
@@ -217,6 +227,22 @@ def test_a_prompt_is_what_llama_cpp_itself_makes_of_it(models: Mapping[Kind, Ggu
 def test_what_templates_use(models: Mapping[Kind, GgufModel], template: str, expected: str) -> None:
     prompt = make_prompt(models["bpe"], PromptFormat("test", template), user("a", "b", "c"))
     assert read(models["bpe"], prompt) == expected
+
+
+def test_a_template_shows_the_moment_that_it_is_given(models: Mapping[Kind, GgufModel]) -> None:
+    """And today otherwise; the compiled template, which both share, remembers neither."""
+    template = "{% macro day() %}{{ strftime_now('%d %b %Y') }}{% endmacro %}{{ day() }}"
+    fixed = PromptFormat("test", template, now=datetime(1999, 12, 31))
+
+    def shown(form: PromptFormat) -> str:
+        return read(models["bpe"], make_prompt(models["bpe"], form, [HI]))
+
+    assert shown(fixed) == "31 Dec 1999"
+    assert shown(replace(fixed, now=datetime(2000, 1, 1))) == "01 Jan 2000"
+    days = {f"{datetime.now():%d %b %Y}", shown(replace(fixed, now=None)), f"{datetime.now():%d %b %Y}"}
+    assert len(days) < 3 and "31 Dec 1999" not in days
+    assert shown(fixed) == "31 Dec 1999"
+    assert fixed.shows_date and not CHATML.shows_date
 
 
 def test_the_end_token_of_a_template_is_the_one_its_file_names(models: Mapping[Kind, GgufModel]) -> None:
@@ -422,6 +448,14 @@ def test_a_file_of_ones_own(models: Mapping[Kind, GgufModel], tmp_path: Path) ->
     assert (
         read(models["bpe"], make_prompt(models["bpe"], chosen, TALK[:2])) == "«s: Be brief.\nu: Hi there\n»"
     )
+
+
+def test_only_a_format_that_is_a_file_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("auto", "raw", "mine.jinja"):
+        Path(name).write_text("{{ messages }}")
+    assert template_file("mine.jinja") == Path("mine.jinja")
+    assert [template_file(name) for name in ("auto", "raw", "none", "x" * 5000, "a\0b")] == [None] * 5
 
 
 def test_chat_without_a_chat_template() -> None:

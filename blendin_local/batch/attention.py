@@ -86,7 +86,7 @@ class Attention:
             text=_excerpt(text),
             finish_reason=result.get("finish_reason"),
             error=error,
-            loop=find_loop(text),
+            loop=_loop_in(result),
             steps=summary.get("steps") or 0,
             tokens=summary.get("tokens") or 0,
             intervention_rate=summary.get("intervention_rate"),
@@ -114,6 +114,16 @@ class Attention:
                 if turn < len(queue) and len(chosen) < LISTED:
                     chosen.setdefault(queue[turn].key, queue[turn])
         return [_entry(seen, usual) for seen in chosen.values()]
+
+
+def _loop_in(result: Result) -> Loop | None:
+    """The loop that whoever wrote the answer found, or else what is found now."""
+    match result.get("loop", ()):
+        case None:
+            return None
+        case {"unit": str(unit), "times": int(times), "share": int() | float() as share}:
+            return Loop(unit, times, share)
+    return find_loop(result.get("text") or "")
 
 
 def _kinds_of(seen: _Seen) -> Iterator[tuple[str, float]]:

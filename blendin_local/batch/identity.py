@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DECIDING_OPTIONS", "Run", "describe_run"]
 
-DECIDING_OPTIONS = ("n_ctx", "kv_type", "flash_attention", "swa_full")
-"""What of `ModelOptions` may change an answer by more than the rounding of its last digits."""
+DECIDING_OPTIONS = ("kv_type", "flash_attention", "swa_full")
+"""What of `ModelOptions` may change an answer by more than the rounding of its last digits.
+
+Not n_ctx: what fitted is the same in a longer context, in which rows that were too long can be retried.
+"""
 
 _FILE, _FORMAT, _CURVE = _PARTS = (("sha256",), ("format", "sha256"), ("calibration",))
 """What of a model decides an answer, by the keys that lead to it: not its name, nor the format's."""
@@ -44,8 +49,9 @@ class Run:
 
     settings: blend, sampling, max_tokens, seed and stop as in `GenerationSettings`; system; options, the
     `DECIDING_OPTIONS`; output, with format, steps (whether a record of each is written) and candidates;
-    versions of the programs. models: of "base" and "guide" the name, sha256 of the file, format (name and
-    sha256 of the prompt format) and calibration (digest of its curve, None without one).
+    versions of the programs; date, only where a prompt format shows it. models: of "base" and "guide" the
+    name, sha256 of the file, format (name and sha256 of the prompt format) and calibration (digest of its
+    curve, None without one).
     """
 
     settings: dict[str, Any]
@@ -56,8 +62,9 @@ class Run:
         return all(model["calibration"] for model in self.models.values())
 
     @property
-    def options(self) -> dict[str, Any]:
-        return dict(self.settings["options"])
+    def date(self) -> datetime | None:
+        """The moment that prompts show, whenever they are made; None where they show none."""
+        return _moment(self.settings)
 
     @property
     def versions(self) -> dict[str, str]:
@@ -106,10 +113,12 @@ def describe_run(
     with_steps: bool = False,
     candidates: int = 0,
     output_format: str = "jsonl",
+    earlier: Result | None = None,
     progress: HashProgress | None = None,
 ) -> Run:
     """The run of a pair under these settings.
 
+    earlier: a result of the run that this one goes on with, whose date is taken over, after midnight too.
     Model files are read through where their digests are not remembered, which `progress` follows. Raises
     ModelError for one that cannot be read, PromptError for a format that does not fit a model.
     """
@@ -117,9 +126,10 @@ def describe_run(
 
     curves = files.entry.calibration or {}
 
-    def model(role: str, header: GgufHeader, form: str) -> dict[str, Any]:
-        return _model(header, choose_format(form, header.chat_template), curves.get(role), progress)
-
+    forms = {
+        "base": choose_format(formats.base, files.base.chat_template),
+        "guide": choose_format(formats.guide, files.guide.chat_template),
+    }
     opened = asdict(options)
     shared = asdict(settings) | {
         "system": system,
@@ -127,9 +137,12 @@ def describe_run(
         "output": {"format": output_format, "steps": with_steps, "candidates": candidates},
         "versions": {"blendin_local": __version__, "llama_cpp_python": version},
     }
+    if any(form.shows_date for form in forms.values()):
+        date = _moment(earlier.get("settings") if earlier else None) or datetime.now().replace(microsecond=0)
+        shared["date"] = date.isoformat()
     models = {
-        "base": model("base", files.base, formats.base),
-        "guide": model("guide", files.guide, formats.guide),
+        role: _model(header, forms[role], curves.get(role), progress)
+        for role, header in (("base", files.base), ("guide", files.guide))
     }
     # As a line that is read again gives it: lists for tuples.
     return Run(json.loads(json.dumps(shared)), models)
@@ -144,6 +157,12 @@ def _model(
         "format": {"name": form.name, "sha256": _digest([form.template, form.stops, form.bare])[:12]},
         "calibration": _digest(curve)[:12] if curve else None,
     }
+
+
+def _moment(settings: object) -> datetime | None:
+    with suppress(TypeError, ValueError):
+        return datetime.fromisoformat(_at(settings, "date"))
+    return None
 
 
 def _digest(content: Any) -> str:
@@ -176,6 +195,8 @@ def _named(path: Keys) -> str:
             return f"the version of {inert(program)}"
         case ("output", "format"):
             return "the format of the output"
+        case ("date",):
+            return "the date in its prompts"
     return "--" + inert(path[-1]).replace("_", "-")
 
 

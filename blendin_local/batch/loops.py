@@ -29,19 +29,18 @@ _MARKER = re.compile(r"^[ \t]*(?:[-*•>]|\d{1,6}[.):])[ \t]+", re.MULTILINE)
 @dataclass(frozen=True, slots=True)
 class Loop:
     """unit: what is repeated, as one line; empty for blank lines without end. times: how often it stands
-    there in a row, rounded. share: of the text, from 0 to 1. at_end: whether the text ends in it.
+    there in a row, rounded. share: of the text, from 0 to 1.
     """
 
     unit: str
     times: int
     share: float
-    at_end: bool
 
 
 def find_loop(text: str) -> Loop | None:
     """The longest loop of a text; None for a text without one."""
     if (blank := len(text) - len(text.rstrip())) >= _BLANK:
-        return Loop("", blank, blank / len(text), True)
+        return Loop("", blank, blank / len(text))
     data = " ".join(_MARKER.sub("", text).split()).encode("utf-8", "replace")
     longest, found = 0, None
     for begin, end, period in _stretches(data):
@@ -53,7 +52,7 @@ def find_loop(text: str) -> Loop | None:
         if length < _LENGTH_WITHOUT_LETTERS and not any(map(str.isalpha, unit)):
             continue
         longest, unit = length, _turned(unit) if begin else unit.strip()
-        found = Loop(unit, round(length / period), min(length / len(data), 1.0), end == len(data))
+        found = Loop(unit, round(length / period), min(length / len(data), 1.0))
     return found
 
 

@@ -10,21 +10,23 @@ import errno
 import json
 import os
 import stat
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, Self, TextIO
 
 from blendin_local.batch.identity import Run
 from blendin_local.batch.ledger import Ledger
 from blendin_local.batch.openai import batch_line
 from blendin_local.batch.results import Result
 from blendin_local.batch.resuming import EarlierLines, FileLock, Found, is_duplicate, resume
-from blendin_local.batch.streams import Sink, is_standard_output, open_sink
+from blendin_local.batch.streams import Sink, explained, is_standard_output, open_sink
 from blendin_local.errors import BatchError
 from blendin_local.report import to_json
 
-__all__ = ["Output", "check_output", "open_output"]
+__all__ = ["Output", "check_apart", "check_output", "first_result", "open_output"]
 
 _SYNC_S = 5.0
 """How often what was written is waited for until it is on the disk."""
@@ -33,6 +35,44 @@ _CAUSES = {
     errno.EDQUOT: ("Your share of the disk is used up", "free space"),
     errno.EFBIG: ("The system lets the file grow no further", "raise that limit"),
 }
+
+
+def check_apart(input: str, output: str, others: Iterable[Path] = ()) -> None:
+    """Raise BatchError where an output is a file that the job reads, whatever stream or link leads to it.
+
+    Pipes, terminals and devices may be both.
+    """
+    target = _status(output, sys.stdout if is_standard_output(output) else None)
+    read = [
+        ("standard input" if input == "-" else input, _status(input, sys.stdin if input == "-" else None))
+    ]
+    read += [(str(path), _status(path, None)) for path in others]
+    for name, status in read:
+        if target and status and os.path.samestat(target, status):
+            raise BatchError(
+                f"{_name(output)} is the same file as {name}, which this command reads: name another file."
+            )
+
+
+def _status(path: str | Path, stream: TextIO | None) -> os.stat_result | None:
+    """Of the regular file that a stream, or else a path, leads to."""
+    try:
+        status = os.fstat(stream.fileno()) if stream else os.stat(path)
+    except (OSError, ValueError):  # missing, or a stream in memory
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def first_result(path: str) -> Result | None:
+    """The first line of an output, None where there is none that can be read.
+
+    Raises BatchError for a file that holds something else.
+    """
+    name, real = _name(path), _regular(path)
+    if real is None or not os.path.exists(real):
+        return None
+    with explained(name), closing(iter(EarlierLines(real, name))) as lines:
+        return next((result for _, result in lines), None)
 
 
 def check_output(path: str, *, overwrite: bool = False) -> None:
@@ -53,8 +93,7 @@ def check_output(path: str, *, overwrite: bool = False) -> None:
         return
     _locked(real, name).release()
     if not overwrite:
-        with closing(iter(EarlierLines(real, name))) as lines:
-            next(lines, None)
+        first_result(path)
 
 
 def open_output(
@@ -69,9 +108,10 @@ def open_output(
     """An output that goes on behind the results which are there.
 
     path: "-" is standard output; that, pipes and devices are written as they are, and never read. A regular
-    file is read through, and each result in it told to `tally`, how many they are to `progress`; it is
-    locked until the output is closed. overwrite: what it holds is dropped, whatever it is. retry_failed:
-    failures in it are dropped, so that their rows are asked again.
+    file is read through, and each result in it told to `tally`, now and then how many they are to `progress`;
+    it is locked until the output is closed. overwrite: what it holds, whatever it is, is dropped as soon as
+    there is a line to take its place. retry_failed: failures in it are dropped, so that their rows are asked
+    again.
 
     Raises BatchError, and changes nothing, where the file cannot be opened, holds something else, holds the
     answers of another run, or is being written by one.
@@ -80,16 +120,16 @@ def open_output(
     with ExitStack() as undo:
         ledger = undo.enter_context(closing(Ledger()))
         if real is None:
-            output = Output(name, open_sink(path, append=True), run, ledger, None, Found())
+            output = Output(name, open_sink(path), run, ledger, None, Found(), overwrite)
         else:
             lock = _locked(real, name)
             undo.callback(lambda: lock.release())
             found = Found()
             if not overwrite:
                 found = resume(real, name, run, ledger, lock, retry_failed, tally, progress)
-            sink = open_sink(real, append=not overwrite)
+            sink = open_sink(real)
             _sync_folder(os.path.dirname(real))
-            output = Output(name, sink, run, ledger, lock, found)
+            output = Output(name, sink, run, ledger, lock, found, overwrite)
         undo.pop_all()
     return output
 
@@ -102,7 +142,7 @@ def _regular(path: str) -> str | None:
     """The file behind all links, which may not exist yet; None for what is no regular file."""
     if is_standard_output(path):
         return None
-    with _explained(path):
+    with explained(path, ""):
         try:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
@@ -113,20 +153,8 @@ def _regular(path: str) -> str | None:
 
 
 def _locked(real: str, name: str) -> FileLock:
-    with _explained(name, os.path.dirname(real)):
+    with explained(name, os.path.dirname(real)):
         return FileLock(real, name)
-
-
-@contextmanager
-def _explained(name: str, folder: str = "") -> Iterator[None]:
-    try:
-        yield
-    except IsADirectoryError:
-        raise BatchError(f"{name} is a folder: name a file in it.") from None
-    except FileNotFoundError:
-        raise BatchError(f"There is no folder {folder} for {name}: make it first.") from None
-    except (OSError, ValueError) as error:
-        raise BatchError(f"{name} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def _sync_folder(folder: str) -> None:
@@ -148,7 +176,14 @@ class Output:
     """
 
     def __init__(
-        self, name: str, sink: Sink, run: Run, ledger: Ledger, lock: FileLock | None, found: Found
+        self,
+        name: str,
+        sink: Sink,
+        run: Run,
+        ledger: Ledger,
+        lock: FileLock | None,
+        found: Found,
+        overwrite: bool,
     ) -> None:
         self.ledger = ledger
         self.kept, self.kept_failed = found.kept, found.kept_failed
@@ -158,8 +193,14 @@ class Output:
         self._sink = sink
         self._is_openai = run.output_format == "openai"
         self._lock = lock
+        self._overwrite, self._is_emptied = overwrite, False
         self._synced_s = time.monotonic()
         self._fault: BatchError | None = None
+
+    @property
+    def again(self) -> str:
+        """What goes on where this ends: "the same command again", unless that would begin anew."""
+        return "the same command " + ("without --overwrite" if self._is_emptied else "again")
 
     def write(self, result: Result) -> bool:
         """Write a result, as a line that can be read at once. False, and nothing is written, where the
@@ -175,6 +216,9 @@ class Output:
             return False
         line = _encoded(batch_line(result) if self._is_openai else result)
         with self._whole():
+            if self._overwrite and not self._is_emptied:
+                self._sink.empty()
+                self._is_emptied = True
             self._sink.write(line)
             self._sink.flush()
         self.written += 1
@@ -232,9 +276,7 @@ class Output:
             raise self._fault from error
         except BaseException:
             self._cut()
-            self._fault = BatchError(
-                f"{self._name} was left in the middle of a row: run the same command again."
-            )
+            self._fault = BatchError(f"{self._name} was left in the middle of a row: run {self.again}.")
             raise
 
     def _cut(self) -> None:
@@ -255,8 +297,7 @@ class Output:
         rows = f"{self.kept + self.written:,} whole rows"
         if self._lock:
             return BatchError(
-                f"{what}, after {rows} in {self._name}: {remedy} and run the same command again, which goes "
-                "on there."
+                f"{what}, after {rows} in {self._name}: {remedy} and run {self.again}, which goes on there."
             )
         return BatchError(f"{what}, after {rows}: write to a file to be able to go on later.")
 

@@ -37,6 +37,8 @@ _LONGEST = 1 << 30
 """Bytes of the longest line that may be a result: all steps with many candidates take much."""
 _FLUSH_BYTES = 1 << 20
 _DIFFERENCES_TOLD = 6
+_ROWS_TOLD = 1000
+"""How many rows are kept is told every so many rows."""
 _MAGIC: dict[Compression, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 
 
@@ -178,7 +180,7 @@ def rewrite(path: str, name: str, lock: FileLock, wanted: Callable[[Result], boo
 
 
 def _copy(path: str, name: str, target: str, wanted: Callable[[Result], bool]) -> None:
-    sink = open_sink(target, append=True)
+    sink = open_sink(target)
     try:
         n_held = 0
         for line, result in EarlierLines(path, name):
@@ -224,7 +226,9 @@ def resume(
         return not retry_failed or result["error"] is None
 
     found, lines = Found(), EarlierLines(path, name)
-    for _, result in lines:
+    for number, (_, result) in enumerate(lines):
+        if progress and number % _ROWS_TOLD == 0:
+            progress(found.kept)
         if result["run"] != run.fingerprint:
             raise BatchError(_another_run(name, run.differences(result)))
         if not wanted(result):
@@ -241,8 +245,6 @@ def resume(
         found.kept_failed += result["error"] is not None
         if tally:
             tally(result)
-        if progress:
-            progress(found.kept)
     found.mended = lines.torn
     try:
         is_packed = compression_of(path) != "none"

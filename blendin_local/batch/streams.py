@@ -12,7 +12,7 @@ import stat
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, Literal, Protocol, cast
 
 import zstandard
@@ -25,6 +25,7 @@ __all__ = [
     "DamagedError",
     "Sink",
     "compression_of",
+    "explained",
     "is_standard_output",
     "lines_of",
     "open_input",
@@ -57,6 +58,24 @@ def is_standard_output(path: str) -> bool:
     return path in ("-", "/dev/stdout")
 
 
+@contextmanager
+def explained(path: str, folder: str | None = None) -> Iterator[None]:
+    """Raise BatchError, in one sentence, where the block cannot open a file to read it.
+
+    folder: the one that the file is in, where it is to be written.
+    """
+    what, place = ("read", "one file of it") if folder is None else ("written", "a file in it")
+    try:
+        yield
+    except FileNotFoundError:
+        missing = f"file {path}" if folder is None else f"folder {folder} for {path}: make it first"
+        raise BatchError(f"There is no {missing}.") from None
+    except IsADirectoryError:
+        raise BatchError(f"{path} is a folder: name {place}.") from None
+    except (OSError, ValueError) as error:
+        raise BatchError(f"{path} cannot be {what}: {_reason(error)}.") from error
+
+
 # Reading
 
 
@@ -71,12 +90,12 @@ def open_input(path: str) -> Iterator[BinaryIO]:
         with _standard_input() as stream:
             yield _decompressed(stream, "Standard input", "none")
         return
-    with _opened(path) as file:
-        if os.path.isfile(path):
-            yield _decompressed(file, path, compression_of(path))
-            return
-        with _stoppable(file.fileno(), path) as stream:
-            yield _decompressed(stream, path, compression_of(path))
+    with ExitStack() as stack:
+        with explained(path):
+            stream = stack.enter_context(open(path, "rb"))
+        if not os.path.isfile(path):
+            stream = stack.enter_context(_stoppable(stream.fileno(), path))
+        yield _decompressed(stream, path, compression_of(path))
 
 
 @contextmanager
@@ -139,17 +158,6 @@ class _Stoppable(io.RawIOBase):
             os.close(self._ear)
             os.close(self._mouth)
         super().close()
-
-
-def _opened(path: str) -> io.BufferedReader:
-    try:
-        return open(path, "rb")
-    except FileNotFoundError:
-        raise BatchError(f"There is no file {path}.") from None
-    except IsADirectoryError:
-        raise BatchError(f"{path} is a folder: name one file of it.") from None
-    except (OSError, ValueError) as error:
-        raise BatchError(f"{path} cannot be read: {_reason(error)}.") from error
 
 
 def lines_of(stream: BinaryIO, limit: int | None = LONGEST_LINE) -> Iterator[bytes | None]:
@@ -296,10 +304,6 @@ class Sink:
         self._begun = not offset
         self._torn = False
 
-    def fileno(self) -> int:
-        """Of the open file, for locks. Raises OSError where there is none (a stream in memory)."""
-        return self._raw.fileno()
-
     def write(self, line: bytes) -> None:
         """Take in one line with its newline. Nothing is written before `flush`."""
         self._begun = True
@@ -311,13 +315,8 @@ class Sink:
             self._held.append(self._coder.flush())
             self._put()
 
-    def sync(self) -> None:
-        """Wait until what was flushed is on the disk; elsewhere nothing is done. Raises OSError."""
-        if self.offset is not None:
-            os.fsync(self._raw.fileno())
-
-    def cut(self, offset: int | None = None) -> None:
-        """Drop what is held and cut the file to its first `offset` bytes, by default to `self.offset`.
+    def cut(self) -> None:
+        """Drop what is held and cut the file to `offset`.
 
         A compressed file can be written on only if it was cut where a member or frame ended; else close it,
         and rewrite it from its whole lines. Raises OSError.
@@ -325,9 +324,14 @@ class Sink:
         self._held.clear()
         self._coder, self._begun = _Coder(self.compression), False
         if self.offset is not None:
-            self.offset = self.offset if offset is None else offset
             os.ftruncate(self._raw.fileno(), self.offset)
             self._torn = False
+
+    def empty(self) -> None:
+        """Drop all that a regular file holds, whatever it is. Raises OSError."""
+        if self.offset is not None:
+            self.offset = 0
+            self.cut()
 
     def close(self) -> None:
         """Write the rest, end the compressed data and close the file. Raises OSError; it is closed then too.
@@ -361,8 +365,8 @@ class Sink:
             self.offset += len(data)
 
 
-def open_sink(path: str, *, append: bool) -> Sink:
-    """A sink at the end of a file, which is made if it is missing and emptied unless `append`.
+def open_sink(path: str) -> Sink:
+    """A sink at the end of a file, which is made if it is missing.
 
     "-" is standard output. Pipes and devices are written as they are. Compression is told by the name.
     Raises BatchError where nothing can be opened.
@@ -374,22 +378,8 @@ def open_sink(path: str, *, append: bool) -> Sink:
         # Past the buffer, which would try a failed write again when the program ends.
         buffer = sys.stdout.buffer
         return Sink(getattr(buffer, "raw", buffer), "none", None, owned=False)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    except FileNotFoundError:
-        raise BatchError(f"There is no folder {os.path.dirname(path)} for {path}: make it first.") from None
-    except IsADirectoryError:
-        raise BatchError(f"{path} is a folder: name a file in it.") from None
-    except (OSError, ValueError) as error:
-        raise BatchError(f"{path} cannot be written: {_reason(error)}.") from error
-    file = io.FileIO(descriptor, "ab")
-    try:
-        offset = None
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            if not append:
-                os.ftruncate(descriptor, 0)
-            offset = os.fstat(descriptor).st_size
-        return Sink(file, compression_of(path), offset, owned=True)
-    except OSError as error:
-        file.close()
-        raise BatchError(f"{path} cannot be written: {_reason(error)}.") from error
+    with explained(path, os.path.dirname(path)):
+        file = io.FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666), "ab")
+    status = os.fstat(file.fileno())
+    offset = status.st_size if stat.S_ISREG(status.st_mode) else None
+    return Sink(file, compression_of(path), offset, owned=True)

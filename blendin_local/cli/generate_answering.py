@@ -35,7 +35,7 @@ def here(job: Job, first: Sequence[Row | BadRow]) -> Iterator[Answering]:
     """The pair loaded on this machine."""
     plan = job.plan
     job.parallel = _parallel(job, first)
-    options = options_for(plan.options, job.parallel)
+    options, formats = options_for(plan.options, job.parallel), job.prompt_formats
 
     def on_round() -> None:
         job.tally.writing(scheduler.unfinished_tokens)
@@ -44,7 +44,7 @@ def here(job: Job, first: Sequence[Row | BadRow]) -> Iterator[Answering]:
     with loaded(plan.files, options, quiet=plan.values["quiet"]) as pair:
         scheduler = Scheduler(
             pair,
-            plan.prompt_formats,
+            formats,
             job.run,
             job.parallel,
             job.cancellation,
@@ -83,12 +83,12 @@ def _tried(job: Job, first: Sequence[Row | BadRow], most: int) -> int:
     plan = job.plan
     n_ctx = min(plan.options.n_ctx or _TRIAL_CONTEXT, _TRIAL_CONTEXT)
     options = options_for(replace(plan.options, n_ctx=n_ctx), most)
-    requests = []
+    requests, formats = [], job.prompt_formats
     with loaded(plan.files, options, quiet=plan.values["quiet"]) as pair:
         for row in first[:most]:
             if isinstance(row, Row):
                 with suppress(PromptError):
-                    requests.append(ask(pair, plan.prompt_formats, row.messages, row.settings))
+                    requests.append(ask(pair, formats, row.messages, row.settings))
         with interrupting(job.cancellation.cancel):
             trials = try_parallel(
                 pair,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from blendin_local.batch.identity import Run
@@ -13,9 +14,10 @@ from blendin_local.batch.tally import Tally
 from blendin_local.cli.batch_progress import BatchProgress
 from blendin_local.conversation import Role
 from blendin_local.errors import BlendinError
+from blendin_local.fingerprints import model_files
 from blendin_local.loading import PairFiles
 from blendin_local.model import Cancellation
-from blendin_local.prompts import PromptFormat, choose_format
+from blendin_local.prompts import PromptFormat, choose_format, template_file
 from blendin_local.settings import Formats, GenerationSettings, ModelOptions
 
 __all__ = ["Job", "Plan"]
@@ -33,11 +35,11 @@ class Plan:
     formats: Formats
 
     @property
-    def prompt_formats(self) -> dict[Role, PromptFormat]:
-        return {
-            "base": choose_format(self.formats.base, self.files.base.chat_template),
-            "guide": choose_format(self.formats.guide, self.files.guide.chat_template),
-        }
+    def reads(self) -> list[Path]:
+        """Files that it reads beside its input."""
+        models = [*model_files(self.files.base.path), *model_files(self.files.guide.path)]
+        templates = map(template_file, (self.formats.base, self.formats.guide))
+        return models + [path for path in templates if path]
 
 
 @dataclass(slots=True)
@@ -57,3 +59,12 @@ class Job:
     cancellation: Cancellation
     parallel: int | None = None
     fault: BlendinError | None = None
+
+    @property
+    def prompt_formats(self) -> dict[Role, PromptFormat]:
+        """Those of all its prompts, which show the date of its run whenever they are made."""
+        formats, files, now = self.plan.formats, self.plan.files, self.run.date
+        return {
+            "base": replace(choose_format(formats.base, files.base.chat_template), now=now),
+            "guide": replace(choose_format(formats.guide, files.guide.chat_template), now=now),
+        }

@@ -14,7 +14,7 @@ import click
 from blendin_local.batch.arriving import arriving
 from blendin_local.batch.identity import Run, describe_run
 from blendin_local.batch.job import Answering, Pending, peek, write_answers
-from blendin_local.batch.output import Output, check_output, open_output
+from blendin_local.batch.output import Output, check_apart, check_output, first_result, open_output
 from blendin_local.batch.reading import InputOptions, RowSource, count_rows, open_rows
 from blendin_local.batch.rows import BadRow, Row
 from blendin_local.batch.streams import is_standard_output
@@ -32,7 +32,7 @@ from blendin_local.cli.options import formats_of, generation_settings_of, model_
 from blendin_local.cli.outputs import check_distinct, check_writable, write_output
 from blendin_local.cli.terminal import is_terminal
 from blendin_local.errors import BlendinError
-from blendin_local.loading import PairFiles, locate_pair, name_pair
+from blendin_local.loading import locate_pair, name_pair
 from blendin_local.model import Cancellation
 from blendin_local.preferences import load_preferences
 from blendin_local.report import to_json
@@ -43,7 +43,7 @@ SOME_FAILED = 1
 def generate_rows(values: Mapping[str, Any]) -> None:
     """Run the job that the options of `blendin generate` describe. Raises BlendinError."""
     plan = _planned(values)
-    _check_files(values, plan.files)
+    _check_files(plan)
     try:
         with terminating():
             job = _run(plan)
@@ -83,16 +83,18 @@ def _run(plan: Plan) -> Job:
     return job
 
 
-def _check_files(values: Mapping[str, Any], models: PairFiles) -> None:
+def _check_files(plan: Plan) -> None:
     """What would go wrong with files after hours goes wrong now."""
+    values = plan.values
     source, output = (None if values[name] == "-" else values[name] for name in ("input", "output"))
-    read = [source, models.base.path, models.guide.path]
-    check_distinct({"--output": output, "--report": values["report"]}, read)
+    check_distinct({"--output": output, "--report": values["report"]}, [source, *plan.reads])
+    check_apart(values["input"], values["output"], plan.reads)
     check_output(values["output"], overwrite=values["overwrite"])
     if values["report"]:
         from blendin_local.reports.html import check_available
 
         check_available()
+        check_apart(values["input"], values["report"], plan.reads)
         check_writable("--report", Path(values["report"]))
 
 
@@ -124,6 +126,7 @@ def _described(plan: Plan, source: RowSource) -> Run:
             with_steps=values["with_steps"],
             candidates=values["candidates"],
             output_format=("openai" if source.format == "openai" else "jsonl") if wanted == AUTO else wanted,
+            earlier=None if values["overwrite"] else first_result(values["output"]),
             progress=progress.hashing,
         )
 

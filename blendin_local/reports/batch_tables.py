@@ -81,7 +81,13 @@ def hints(figures: Document) -> Iterator[str]:
     if cut > COMMON * answered:
         yield f"{_answers(cut)} cut off at the token limit: raise --max-tokens if you want the rest of them."
     if full := ended.get("context"):
-        yield f"{_answers(full)} cut off because the context was full: give a larger --n-ctx."
+        yield (
+            f"{_answers(full)} cut off because the context was full: to have them whole, give a larger "
+            "--n-ctx and another --output, or --overwrite."
+        )
+    if long := (figures.get("errors") or {}).get("too long"):
+        rows = f"{long:,} {'row was' if long == 1 else 'rows were'}"
+        yield f"{rows} too long for the context: give --retry-failed and a larger --n-ctx."
     if looped := figures.get("looped"):
         sampling = (figures.get("settings") or {}).get("sampling") or {}
         greedy = sampling.get("temperature") == 0
