@@ -8,7 +8,7 @@ from typing import Literal
 
 from blendin_local.blending import METHODS, may_consult
 from blendin_local.engine import Request, Response, decode, respond
-from blendin_local.errors import PromptError
+from blendin_local.errors import PromptError, PromptTooLong
 from blendin_local.model import Cancellation, LanguageModel
 from blendin_local.pair import Pair
 from blendin_local.prompts import Message, Prompt, PromptFormat, make_prompt
@@ -144,7 +144,10 @@ def ask(
     settings: GenerationSettings,
     candidates: int = 0,
 ) -> Request:
-    """The request for a reply to just these messages. Raises PromptError where they overflow a context."""
+    """The request for a reply to just these messages.
+
+    Raises PromptTooLong where they overflow a context, PromptError where a template fails.
+    """
     prompts = _prompts(pair, formats, settings.blend, messages)
     _check_length(pair, prompts)
     return _request(prompts, formats, settings, candidates)
@@ -186,7 +189,7 @@ def _check_length(pair: Pair, prompts: Mapping[Role, Prompt]) -> None:
     for role, prompt in prompts.items():
         n_ctx = _model(pair, role).n_ctx
         if len(prompt.tokens) >= n_ctx:
-            raise PromptError(
+            raise PromptTooLong(
                 f"The prompt is too long: {len(prompt.tokens)} tokens for the {role} model, whose "
                 f"context holds {n_ctx}. Shorten it, or load the models with a longer context."
             )

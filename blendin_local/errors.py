@@ -3,7 +3,8 @@
 BlendinError                    one sentence for the user; command lines exit with code 2
 ├── SettingError                a setting outside its range, or two that contradict each other
 ├── ModelError                  a model file that cannot be loaded, or a model that cannot do what is asked
-├── PromptError                 a prompt or template that cannot be turned into tokens, or is too long
+├── PromptError                 a prompt or template that cannot be turned into tokens
+│   └── PromptTooLong           a prompt that is, and does not fit a context
 ├── CatalogueError              a model or pair that is unknown, cannot be pulled, or fails its checksum
 ├── HistoryError                kept conversations that cannot be read or written
 ├── EvaluationError             references, tasks, records or arms that cannot be read or used
@@ -29,6 +30,10 @@ class ModelError(BlendinError):
 
 class PromptError(BlendinError):
     """A prompt or a chat template cannot be turned into tokens, or does not fit the context."""
+
+
+class PromptTooLong(PromptError):
+    """A prompt has more tokens than a context holds."""
 
 
 class CatalogueError(BlendinError):

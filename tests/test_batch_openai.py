@@ -241,12 +241,18 @@ def test_parts_of_a_message_are_joined_and_developers_are_the_system() -> None:
     assert row.messages == (Message("system", "Be brief."), Message("user", "one two"))
 
 
-def test_completions_have_a_prompt_and_say_so_in_the_row() -> None:
+def test_completions_go_on_from_raw_text() -> None:
+    """Without a system prompt, and without an end of an answer to ask the guide about."""
     for prompt in ("Once", ["Once"]):
-        row = row_of(request({"prompt": prompt, "max_tokens": 3}, url=COMPLETIONS))
-        assert row.messages == (Message("user", "Once"),)
-        assert row.own == {"max_tokens": 3, "url": COMPLETIONS}
-        assert row.settings.max_tokens == 3
+        row = row_of(request({"prompt": prompt, "max_tokens": 3}, url=COMPLETIONS), system="Be brief.")
+        assert row.raw and row.messages == (Message("user", "Once"),)
+        assert row.own == {"max_tokens": 3}
+        assert row.settings.max_tokens == 3 and not row.settings.blend.guide_stop
+    asked = row_of(request({"prompt": "Once", "guide_stop": True}, url=COMPLETIONS))
+    assert asked.settings.blend.guide_stop
+    chatted = row_of(request({"messages": [{"role": "user", "content": "Once"}], "max_tokens": 3}))
+    assert not chatted.raw and chatted.settings.blend.guide_stop
+    assert chatted.digest != row.digest
 
 
 def test_the_url_may_be_missing() -> None:
@@ -254,7 +260,7 @@ def test_the_url_may_be_missing() -> None:
     for line in (chat_line, completion):
         del line["url"], line["method"]
     assert row_of(chat_line).messages == (Message("user", "Hi"),)
-    assert row_of(completion).own["url"] == COMPLETIONS
+    assert row_of(completion).raw and not row_of(chat_line).raw
 
 
 @given(
@@ -333,7 +339,7 @@ def test_an_answer_in_openais_shape() -> None:
 
 
 def test_a_text_completion_in_openais_shape() -> None:
-    body = batch_line(result(row_settings={"url": COMPLETIONS}))["response"]["body"]
+    body = batch_line(result(raw=True))["response"]["body"]
     assert body["object"] == "text_completion" and body["id"].startswith("cmpl-")
     assert body["choices"] == [
         {"index": 0, "text": "Hello there.", "logprobs": None, "finish_reason": "stop"}
@@ -374,6 +380,15 @@ def test_ids_follow_from_the_result() -> None:
     assert ids[0] == ids[1] and len(set(ids)) == 3
 
 
+def test_rows_that_have_one_id_have_lines_of_their_own_ids() -> None:
+    kind = {"kind": "duplicate id", "message": "The id was met before.", "where": "line 9"}
+    lines = [
+        batch_line(each) for each in (result(), failure(index=5, error=kind), failure(index=6, error=kind))
+    ]
+    assert len({line["id"] for line in lines}) == 3
+    assert {line["custom_id"] for line in lines} == {"request-1"}
+
+
 FIGURES = st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.none() | st.text()
 EXTRAS = st.dictionaries(
     st.sampled_from(["steps", "row_settings", "summary", "timings", "worker"]),
@@ -400,7 +415,7 @@ def test_a_failure_is_whole_again_from_its_line(
 
 
 def test_a_text_completion_is_whole_again_from_its_line() -> None:
-    whole = result(row_settings={"url": COMPLETIONS, "max_tokens": 3})
+    whole = result(raw=True, row_settings={"max_tokens": 3})
     assert result_of(batch_line(whole)) == whole
 
 

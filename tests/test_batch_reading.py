@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blendin_local.batch.reading import InputOptions, RowSource, count_rows, open_rows, read_rows
+from blendin_local.batch.reading import InputOptions, RowSource, count_rows, open_rows
 from blendin_local.batch.rows import BadRow, Row, own_settings, seed_of
 from blendin_local.errors import BatchError, SettingError
 from blendin_local.prompts import Message
@@ -48,6 +48,11 @@ def rows_of(data: bytes, system: str = "", **options: Any) -> list[Row | BadRow]
         assert row.index == index
         json.dumps(asdict(row), ensure_ascii=False, default=str).encode()
     return rows
+
+
+def file_rows(options: InputOptions) -> Iterator[Row | BadRow]:
+    with open_rows(options) as source:
+        yield from source.rows(RUN, "")
 
 
 def good_rows(data: bytes, system: str = "", **options: Any) -> list[Row]:
@@ -428,6 +433,79 @@ def test_formats_are_told_by_name_and_first_line(path: str, data: bytes, format:
     assert source_of(data, path=path).format == format
 
 
+@pytest.mark.parametrize("path", ["in.jsonl", "-"])
+@pytest.mark.parametrize(
+    "torn", [b'{"custom_id": "a", "bo', b'{"a": 1,}\n\n{"b"', b'{"x": \xff}', b'\n{"\n{"']
+)
+def test_a_format_is_told_by_the_first_line_that_can_be_read(path: str, torn: bytes) -> None:
+    *bad, first, second = rows_of(torn + b"\n" + lines(REQUEST, REQUEST | {"custom_id": "b"}), path=path)
+    assert source_of(torn + b"\n" + lines(REQUEST), path=path).format == "openai"
+    assert bad and all(isinstance(row, BadRow) and "The line is not" in row.error for row in bad)
+    assert isinstance(first, Row) and isinstance(second, Row) and (first.id, second.id) == ("a", "b")
+    assert (
+        rows_of(torn + b"\n" + lines({"prompt": "a"}, REQUEST), path=path)[len(bad)].id
+        == f"row-{len(bad) + 1}"
+    )
+    with pytest.raises(BatchError, match="its first row has no `prompt`"):
+        source_of(torn + b"\n" + lines({"question": "a"}), path=path)
+
+
+def test_lines_of_json_files_that_are_not_json_do_not_tell_the_format() -> None:
+    assert source_of(b"WARNING: slow\n5\n[1]\n" + lines(REQUEST)).format == "openai"
+    # Who pipes text in waits for no other line.
+    assert source_of(b"WARNING: slow\n" + lines(REQUEST), path="-").format == "text"
+
+
+@pytest.mark.parametrize(
+    "torn", [b"torn\n" * 100, (b"{torn" + b" " * 99_999 + b"\n") * 12], ids=["lines", "bytes"]
+)
+def test_the_format_is_looked_for_in_a_few_lines_only(torn: bytes) -> None:
+    read = 0
+
+    class Counting(io.BytesIO):
+        def readline(self, size: int | None = -1, /) -> bytes:
+            nonlocal read
+            line = super().readline(size)
+            read += len(line)
+            return line
+
+    source = RowSource(Counting(torn + lines(REQUEST)), InputOptions("in.jsonl"))
+    assert source.format == "jsonl"
+    assert read <= min(len(torn), 1_150_000)
+    assert sum(isinstance(row, BadRow) for row in source.rows(RUN, "")) == torn.count(b"\n") + 1
+
+
+def test_damage_among_the_lines_that_are_looked_at_comes_after_them() -> None:
+    class Damaged(io.BytesIO):
+        def readline(self, size: int | None = -1, /) -> bytes:
+            if line := super().readline(size):
+                return line
+            raise OSError(5, "Input/output error")
+
+    for path in ("in.jsonl", "in.txt"):
+        rows = RowSource(Damaged(b"torn\n{torn\n"), InputOptions(path)).rows(RUN, "")
+        assert [next(rows).where, next(rows).where] == ["line 1", "line 2"]
+        with pytest.raises(BatchError, match="cannot be read any further"):
+            next(rows)
+    with pytest.raises(BatchError, match="cannot be read any further"):
+        RowSource(Damaged(b"\n"), InputOptions("in.jsonl"))
+
+
+@pytest.mark.parametrize("data", [b"Why?\n", lines(REQUEST)], ids=["text", "openai"])
+@pytest.mark.parametrize(
+    "columns",
+    [{"column": "q"}, {"id_column": "key"}, {"system_column": "role"}, {"column": "q", "id_column": "key"}],
+    ids=" ".join,
+)
+def test_columns_of_what_has_none_are_refused(data: bytes, columns: dict[str, str]) -> None:
+    with pytest.raises(BatchError, match="has no columns: leave out") as raised:
+        source_of(data, path="-", **columns)
+    for name in ("column", "id_column", "system_column"):
+        flag = f"--{name.replace('_', '-')}"
+        assert (f" {flag}" in str(raised.value)) == (name in columns)
+    assert rows_of(data, path="-", column="prompt")
+
+
 def test_a_format_that_is_named_is_believed() -> None:
     assert prompts_of(b'{"prompt": "a"}', path="in.jsonl", format="text") == ['{"prompt": "a"}']
     assert prompts_of(b"prompt\na\n", path="in.txt", format="csv") == ["a"]
@@ -472,6 +550,7 @@ def test_one_json_document_is_refused(path: str, data: bytes) -> None:
         (b"\xfe\xff\0a", "UTF-16"),
         (b"PAR1\x15\x04", "a Parquet file"),
         (b"PK\x03\x04\x14", "a ZIP archive"),
+        (b"GGUF\x03\0\0\0", "a model file"),
     ],
 )
 @pytest.mark.parametrize("path", ["in.jsonl", "in.csv", "in.txt", "in.parquet"])
@@ -629,9 +708,10 @@ def test_files_are_read_and_counted(tmp_path: Path, name: str, extension: str) -
     path = tmp_path / f"{name}{extension}"
     path.write_bytes(SQUEEZE[extension](text[name]))
     options = InputOptions(str(path))
-    rows = [row for row in read_rows(options, RUN, "") if isinstance(row, Row)]
+    rows = [row for row in file_rows(options) if isinstance(row, Row)]
     assert [row.messages[0].content for row in rows] == ["a", "b", "c"]
-    assert count_rows(options) == 3
+    assert count_rows(options) == count_rows(options, 5) == 3
+    assert count_rows(options, 2) == 2
 
 
 def test_what_cannot_be_read_twice_or_to_its_end_is_not_counted(tmp_path: Path) -> None:
@@ -645,12 +725,19 @@ def test_what_cannot_be_read_twice_or_to_its_end_is_not_counted(tmp_path: Path) 
 def test_a_cut_off_file_gives_its_rows_and_then_says_so(tmp_path: Path) -> None:
     data = gzip.compress(lines(*(os.urandom(9).hex() for _ in range(1000))))
     (tmp_path / "in.jsonl.gz").write_bytes(data[:-100])
-    rows = read_rows(InputOptions(str(tmp_path / "in.jsonl.gz")), RUN, "")
+    rows = file_rows(InputOptions(str(tmp_path / "in.jsonl.gz")))
     found = []
     with pytest.raises(BatchError, match="ends in the middle of its gzip data"):
         for row in rows:
             found.append(row)
     assert len(found) > 900 and all(isinstance(row, Row) for row in found)
+
+
+def test_rows_are_not_counted_past_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl.gz"
+    path.write_bytes(gzip.compress(lines(*(os.urandom(9).hex() for _ in range(1000))))[:-100])
+    assert count_rows(InputOptions(str(path)), 10) == 10
+    assert count_rows(InputOptions(str(path)), 1001) is None
 
 
 def test_a_pipe_is_looked_at_and_then_read_whole(tmp_path: Path) -> None:
@@ -707,7 +794,7 @@ def test_memory_does_not_grow_with_rows(tmp_path: Path, name: str) -> None:
         path.write_bytes(SQUEEZE[extension](("id,prompt\n" * name.endswith("csv") + data).encode()))
         del data
         tracemalloc.start()
-        assert sum(isinstance(row, Row) for row in read_rows(InputOptions(str(path)), RUN, "")) == n
+        assert sum(isinstance(row, Row) for row in file_rows(InputOptions(str(path)))) == n
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] * 1.05 + (64 << 10), peaks

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,19 @@ import pytest
 from batch_files import EXACT, answers, formats_of, row_of, run_of, scheduler_of, tiny_files
 from tiny_gguf import WINDOW
 
+from blendin_local.batch import results
+from blendin_local.batch.job import UntilDamaged
+from blendin_local.batch.loops import find_loop
+from blendin_local.batch.openai import batch_line, result_of
 from blendin_local.batch.planning import options_for
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import BadRow, Row
 from blendin_local.batch.scheduler import Scheduler
 from blendin_local.blending import METHODS
+from blendin_local.errors import BatchError
 from blendin_local.loading import PairFiles, load_pair
 from blendin_local.model import Cancellation
+from blendin_local.prompts import PLAIN_FORMATS, PromptFormat
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
 
 HOT = SamplingSettings(temperature=0.9, top_k=30, repetition_penalty=1.1)
@@ -189,6 +196,62 @@ def test_rows_that_cannot_be_answered_hold_up_no_other(files: PairFiles) -> None
     assert last["finish_reason"] in ("context", "stop", "stop string")
 
 
+def test_only_a_prompt_that_overflows_a_context_is_too_long(files: PairFiles) -> None:
+    settings = GenerationSettings(max_tokens=5)
+    run = run_of(files, settings)
+    refusing = PromptFormat("mine", "{{ raise_exception('Roles must alternate.') }}")
+    pair = load_pair(files, options_for(EXACT, 1))
+    try:
+        scheduler = Scheduler(pair, formats_of(files) | {"guide": refusing}, run, 1)
+        (result,) = scheduler.answer([row_of("a", "hello", settings)])
+    finally:
+        pair.close()
+    assert result["error"]["kind"] == "bad row"
+    assert "Roles must alternate" in result["error"]["message"]
+    assert result["row"], "mended or not, the row is the same"
+
+
+def test_raw_text_is_continued_as_it_stands(files: PairFiles) -> None:
+    """Of a row that says so, in both models, whatever the run's prompt formats."""
+    settings = GenerationSettings(BlendSettings(gamma=1.0, guide_stop=False), max_tokens=8)
+    run = run_of(files, settings)
+    chat = row_of("chat", "once upon a time", settings)
+    raw = replace(row_of("raw", "once upon a time", settings, 1), raw=True)
+    long = replace(row_of("long", "the " * 400, settings, 2), raw=True)
+    found = answers(files, run, [chat, raw, long], 3)
+    with scheduler_of(files, run, 1) as scheduler:
+        pair = scheduler._pair
+        bare = Scheduler(pair, dict.fromkeys(("base", "guide"), PLAIN_FORMATS["raw"]), run, 1)
+        (wanted,) = bare.answer([row_of("raw", "once upon a time", settings, 1)])
+    assert found["raw"]["text"] == wanted["text"] != found["chat"]["text"]
+    for role in ("base", "guide"):
+        n_tokens = [
+            result["usage"][role]["prompt_tokens"] for result in (found["raw"], wanted, found["chat"])
+        ]
+        assert n_tokens[0] == n_tokens[1] < n_tokens[2]
+    assert found["raw"]["raw"] is True and "raw" not in found["chat"] and "raw" not in wanted
+    assert found["long"]["raw"] is True and found["long"]["error"]["kind"] == "too long"
+    for result in found.values():
+        assert next(iter(result)) == "id"
+        line = json.loads(json.dumps(batch_line(result)))
+        assert result_of(line) == json.loads(json.dumps(result))
+        if not result["error"]:
+            object = line["response"]["body"]["object"]
+            assert object == ("text_completion" if result["id"] == "raw" else "chat.completion")
+
+
+def test_an_answer_says_whether_it_goes_in_circles(files: PairFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found once, for whoever reads the output again."""
+    loop = find_loop("and on " * 50)
+    assert loop
+    monkeypatch.setattr(results, "find_loop", lambda text: loop if len(text) > 50 else None)
+    settings = GenerationSettings(BlendSettings(method="base", guide_stop=False))
+    rows = [row_of(str(n), "the", settings, max_tokens=n) for n in (1, 100)]
+    found = answers(files, run_of(files, settings), [*rows, BadRow("bad", 2, "line 3", "It is bad.")], 2)
+    assert found["100"]["loop"] == asdict(loop) and found["1"]["loop"] is None
+    assert "loop" not in found["bad"]
+
+
 def test_a_model_that_fails_at_one_row_fails_at_no_other(
     files: PairFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,3 +316,37 @@ def test_cancelled_rows_have_no_result(files: PairFiles) -> None:
             cancellation.cancel()
         assert found == ["short"]
         assert scheduler.active == 0
+
+
+def test_rows_that_cannot_be_answered_do_not_hold_up_a_cancellation(files: PairFiles) -> None:
+    settings = GenerationSettings(max_tokens=2)
+    run = run_of(files, settings)
+    cancellation = Cancellation()
+    taken = 0
+
+    def endless() -> Iterator[Row | BadRow]:
+        nonlocal taken
+        for taken in range(100):
+            if taken == 10:
+                cancellation.cancel()
+            bad = BadRow(f"bad {taken}", taken, f"line {taken}", "It has no prompt.")
+            yield row_of(f"long {taken}", "the " * 400, settings, taken) if taken % 2 else bad
+
+    with scheduler_of(files, run, 2, cancellation=cancellation) as scheduler:
+        found = list(scheduler.answer(endless()))
+    assert taken == 10 and len(found) == 11
+
+
+def test_rows_under_way_are_answered_where_the_input_cannot_be_read_on(files: PairFiles) -> None:
+    settings = GenerationSettings(BlendSettings(method="base", guide_stop=False))
+    run = run_of(files, settings)
+
+    def damaged() -> Iterator[Row]:
+        yield row_of("long", "the", settings, max_tokens=30)
+        yield row_of("short", "the", settings, max_tokens=2)
+        raise BatchError("The input is cut off.")
+
+    rows = UntilDamaged(damaged())
+    with scheduler_of(files, run, 4) as scheduler:
+        assert [result["id"] for result in scheduler.answer(rows)] == ["short", "long"]
+    assert str(rows.damage) == "The input is cut off."

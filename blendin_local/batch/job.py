@@ -7,6 +7,7 @@ It holds reading, models and output together and knows none of them closely; who
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from itertools import chain
 from time import sleep
 from typing import Protocol
@@ -17,7 +18,7 @@ from blendin_local.batch.results import Result
 from blendin_local.batch.rows import BadRow, Row
 from blendin_local.errors import BatchError
 
-__all__ = ["Answering", "Pending", "peek", "write_answers"]
+__all__ = ["Answering", "Pending", "UntilDamaged", "check_unchanged", "peek", "write_answers"]
 
 _PATIENCE_S = 0.05
 
@@ -51,21 +52,51 @@ class Pending:
             if self._ledger.seen(row.id):
                 if not self._ledger.reported(row.id):
                     yield _duplicate(row)
-            elif not self._is_done(row):
+            elif not _is_done(row, self._ledger, self._output):
                 yield row
 
-    def _is_done(self, row: Row | BadRow) -> bool:
-        was = self._ledger.done(row.id)
-        if was is None:
-            return False
-        # What could not be read had no digest; mending the row does not make its failure an answer.
-        if was and was != (row.digest if isinstance(row, Row) else was):
-            raise BatchError(
-                f"The row {row.id!r} ({row.where}) asks something else than what {self._output} answers "
-                "under that id: the input has changed since. Name another output, start anew with "
-                "--overwrite, or give --retry-failed if that row had failed."
-            )
-        return True
+
+class UntilDamaged:
+    """Rows up to the place where they cannot be read on, so that all before it are answered.
+
+    damage: why they cannot; None as long as they can. Once they are answered it is to be raised.
+    """
+
+    def __init__(self, rows: Iterable[Row | BadRow | None]) -> None:
+        self._rows = rows
+        self.damage: BatchError | None = None
+
+    def __iter__(self) -> Iterator[Row | BadRow | None]:
+        try:
+            yield from self._rows
+        except BatchError as error:
+            self.damage = error
+
+
+def check_unchanged(rows: Iterable[Row | BadRow | None], ledger: Ledger, output: str) -> None:
+    """Raise the BatchError that `Pending` would for these rows, without counting them as met.
+
+    Rows that cannot be read are passed over, and so is what comes after damage.
+    """
+    with closing(Ledger()) as met:
+        for row in UntilDamaged(rows):
+            if row and ledger.done(row.id) is not None and not met.seen(row.id):
+                _is_done(row, ledger, output)
+
+
+def _is_done(row: Row | BadRow, ledger: Ledger, output: str) -> bool:
+    """Whether the output answers a row. Raises BatchError where it answers another one of that id."""
+    was = ledger.done(row.id)
+    if was is None:
+        return False
+    # What could not be read had no digest; mending the row does not make its failure an answer.
+    if was and was != (row.digest if isinstance(row, Row) else was):
+        raise BatchError(
+            f"The row {row.id!r} ({row.where}) asks something else than what {output} answers under that id: "
+            "the input has changed since. Name another output, start anew with --overwrite, or give "
+            "--retry-failed if that row had failed."
+        )
+    return True
 
 
 def _duplicate(row: Row | BadRow) -> BadRow:

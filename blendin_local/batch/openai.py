@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 from typing import Any
 
 from blendin_local.batch.conversations import (
@@ -87,7 +88,8 @@ def is_request(document: Any) -> bool:
 def request_row(document: Any, index: int, where: str, run: GenerationSettings, system: str) -> Row | BadRow:
     """The row of one request line. `system` is for conversations without a system message.
 
-    A request of completions has its url in `Row.own`, for `batch_line` to answer it in kind.
+    A request of completions is raw text to be continued: nothing comes before it, and the guide is not asked
+    for the end of an answer.
     """
     id = f"row-{index + 1}"
     try:
@@ -99,15 +101,17 @@ def request_row(document: Any, index: int, where: str, run: GenerationSettings, 
         body = document.get("body")
         if not isinstance(body, dict):
             raise PromptError(f"`body` must be an object, not {kind_of(body)}.")
-        url = _url(document, body)
-        messages = _messages(body, url)
+        raw = _url(document, body) == COMPLETIONS
+        if raw:
+            messages = _raw_prompt(body)
+            run = replace(run, blend=replace(run.blend, guide_stop=False))
+        else:
+            messages = with_system(messages_of(body.get("messages"), "messages"), system)
         own = _own(body)
         settings = own_settings(run, own, id)
     except (PromptError, SettingError) as error:
         return BadRow(id, index, where, str(error))
-    if url == COMPLETIONS:
-        own["url"] = url
-    return Row(id, index, where, with_system(messages, system), settings, own)
+    return Row(id, index, where, messages, settings, own, raw)
 
 
 def _url(document: dict[str, Any], body: dict[str, Any]) -> str:
@@ -121,9 +125,7 @@ def _url(document: dict[str, Any], body: dict[str, Any]) -> str:
     return str(url)
 
 
-def _messages(body: dict[str, Any], url: str) -> tuple[Message, ...]:
-    if url == CHAT:
-        return messages_of(body.get("messages"), "messages")
+def _raw_prompt(body: dict[str, Any]) -> tuple[Message, ...]:
     prompt = body.get("prompt")
     if isinstance(prompt, list):
         if len(prompt) != 1 or not isinstance(prompt[0], str):
@@ -153,7 +155,8 @@ def batch_line(result: Result) -> dict[str, Any]:
     A failed row has no response, and an error of `code` (the kind) and `message`.
     """
     failure = result["error"]
-    digits = hashlib.sha256(f"{result['run']}\0{result['row']}\0{result['id']}".encode()).hexdigest()
+    named = [str(result[name]) for name in ("run", "row", "id", "index")]
+    digits = hashlib.sha256("\0".join(named).encode()).hexdigest()
     kept = ("id",) if failure else ("id", "text")
     line: dict[str, Any] = {
         "id": f"batch_req_{digits[:32]}",
@@ -171,7 +174,7 @@ def batch_line(result: Result) -> dict[str, Any]:
 
 
 def _completion(result: Result, digits: str) -> dict[str, Any]:
-    is_chat = result.get("row_settings", {}).get("url") != COMPLETIONS
+    is_chat = not result.get("raw")
     said: dict[str, Any] = {"text": result["text"]}
     if is_chat:
         said = {"message": {"role": "assistant", "content": result["text"], "refusal": None}}

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import islice
 from typing import Any, BinaryIO, Literal
 
 from blendin_local.batch.conversations import (
@@ -33,7 +34,7 @@ from blendin_local.errors import BatchError, PromptError, SettingError
 from blendin_local.prompts import Message
 from blendin_local.settings import GenerationSettings
 
-__all__ = ["Format", "InputFormat", "InputOptions", "RowSource", "count_rows", "open_rows", "read_rows"]
+__all__ = ["Format", "InputFormat", "InputOptions", "RowSource", "count_rows", "open_rows"]
 
 Format = Literal["jsonl", "openai", "text", "csv"]
 InputFormat = Literal["auto"] | Format
@@ -47,6 +48,7 @@ _REFUSED = {
     b"\xff\xfe": "UTF-16 text: save it as UTF-8",
     b"\xfe\xff": "UTF-16 text: save it as UTF-8",
     b"PAR1": "a Parquet file: make JSON lines or CSV of it",
+    b"GGUF": "a model file: name a file of prompts",
     b"PK\x03\x04": "a ZIP archive or a spreadsheet: unpack it, or save it as CSV",
 }
 """How files begin that hold no lines of text."""
@@ -54,6 +56,12 @@ _REFUSED = {
 _LIKE_OBJECT = re.compile(rb'\s*\{\s*"')
 _LIKE_DOCUMENT = re.compile(rb'\s*(?:\[\s*(?:[\[{"]|$)|\{\s*$)')
 """A first line that only a JSON document of many lines, or a list on one line, begins with."""
+
+
+_MOST_LINES, _MOST_BYTES = 100, 1 << 20
+"""So much is looked at for a line that tells the format, where the first cannot be read."""
+
+_WITHOUT_COLUMNS = {"text": "lines of text", "openai": "OpenAI batch requests"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +91,13 @@ def open_rows(options: InputOptions) -> Iterator[RowSource]:
         yield RowSource(stream, options)
 
 
-def read_rows(options: InputOptions, run: GenerationSettings, system: str) -> Iterator[Row | BadRow]:
-    """The rows of an input that nobody else has to look at; see `open_rows`."""
-    with open_rows(options) as source:
-        yield from source.rows(run, system)
-
-
-def count_rows(options: InputOptions) -> int | None:
-    """How many rows an input has; None for what cannot be read twice, or not to its end."""
+def count_rows(options: InputOptions, limit: int | None = None) -> int | None:
+    """How many rows an input has, at most `limit`; None for what cannot be read twice, or not so far."""
     if options.path == "-" or not os.path.isfile(options.path):
         return None
     try:
         with open_rows(options) as source:
-            return source.count()
+            return source.count(limit)
     except BatchError:
         return None
 
@@ -110,10 +112,8 @@ class RowSource:
         self.options = options
         self._column = options.column or "prompt"
         self._columns = (self._column, options.id_column, options.system_column)
-        numbered = ((number, _without_bom(line)) for number, line in enumerate(lines_of(stream), 1))
-        first = next((each for each in numbered if not _is_blank(each[1])), None)
-        self._numbered = chain([first] if first else [], numbered)
-        self.format = self._examine(first[1] if first else b"")
+        self._lines = _NumberedLines(stream)
+        self.format = self._examine()
         self._table = self._opened_table() if self.format == "csv" else None
 
     def rows(self, run: GenerationSettings, system: str) -> Iterator[Row | BadRow]:
@@ -121,12 +121,12 @@ class RowSource:
         for index, (number, raw) in enumerate(self._raw()):
             yield self._row(index, f"line {number}", raw, run, system)
 
-    def count(self) -> int:
-        return sum(1 for _ in self._raw())
+    def count(self, limit: int | None = None) -> int:
+        return sum(1 for _ in islice(self._raw(), limit))
 
     def _raw(self) -> Iterator[tuple[int, Any]]:
         """What becomes a row, each with the number of its (first) line."""
-        return iter(self._table or (each for each in self._numbered if not _is_blank(each[1])))
+        return iter(self._table or (each for each in self._lines if not _is_blank(each[1])))
 
     def _row(self, index: int, where: str, raw: Any, run: GenerationSettings, system: str) -> Row | BadRow:
         id = f"row-{index + 1}"
@@ -168,39 +168,45 @@ class RowSource:
             return messages_of(document["messages"], "messages")
         raise PromptError(f"The row has no `{self._column}`{_keys_of(document)}.")
 
-    def _examine(self, line: bytes | None) -> Format:
-        """The format, by the first line that is not blank. Raises BatchError where it leads nowhere."""
-        line, name = line or b"", self.options.name
+    def _examine(self) -> Format:
+        """The format, by the first lines that are not blank. Raises BatchError where it leads nowhere."""
+        line, name = next(self._lines.first(), b"") or b"", self.options.name
         for start, what in _REFUSED.items():
             if line.startswith(start):
                 raise BatchError(f"{name} is {what}.")
-        format = self._detected(line)
-        if format in ("jsonl", "openai"):
-            if _LIKE_DOCUMENT.match(line):
-                raise BatchError(
-                    f"{name} is one JSON document of many lines or a list: make JSON lines of it, an object "
-                    "on each line (for a list: jq -c '.[]')."
-                )
-            self._check_keys(_json_or_none(line), format)
+        format = self._told_format(line)
+        if format not in ("text", "csv") and _LIKE_DOCUMENT.match(line):
+            raise BatchError(
+                f"{name} is one JSON document of many lines or a list: make JSON lines of it, an object "
+                "on each line (for a list: jq -c '.[]')."
+            )
+        if format == "auto":
+            format = "openai" if is_request(self._first_document()) else "jsonl"
+        if format == "jsonl":
+            self._check_keys(self._first_document())
+        if line:
+            self._check_columns(format)
         return format
 
-    def _detected(self, line: bytes) -> Format:
+    def _told_format(self, line: bytes) -> InputFormat:
+        """What the name and the first line tell; "auto" for JSON lines of whichever kind."""
         if self.options.format != "auto":
             return self.options.format
         extension = _extension(self.options.path)
         if extension in _NAMES:
             return _NAMES[extension]
-        document = _json_or_none(line)
-        if is_request(document):
-            return "openai"
-        if extension in _JSON_NAMES or isinstance(document, (dict, str)):
-            return "jsonl"
-        return "jsonl" if _LIKE_OBJECT.match(line) or _LIKE_DOCUMENT.match(line) else "text"
+        is_json = extension in _JSON_NAMES or _LIKE_OBJECT.match(line) or _LIKE_DOCUMENT.match(line)
+        return "auto" if is_json or isinstance(_json_or_none(line), (dict, str)) else "text"
+
+    def _first_document(self) -> Any:
+        """What the first line holds that is an object or a text in JSON; None where none is near."""
+        documents = (_json_or_none(line or b"") for line in self._lines.first())
+        return next((each for each in documents if isinstance(each, (dict, str))), None)
 
     def _opened_table(self) -> Table:
         name = self.options.name
         delimiter = "\t" if _extension(self.options.path) == ".tsv" else ","
-        table = Table(self._numbered, name=name, delimiter=delimiter)
+        table = Table(iter(self._lines), name=name, delimiter=delimiter)
         if table.names and self._column not in table.names:
             raise self._without_prompt("there is no column", table.names)
         for column in self._columns:
@@ -208,9 +214,24 @@ class RowSource:
                 raise BatchError(f"{name} has several columns `{column}`: rename all but one.")
         return table
 
-    def _check_keys(self, document: Any, format: Format) -> None:
+    def _check_columns(self, format: Format) -> None:
+        """Refuse names of columns for what has none."""
+        if format not in _WITHOUT_COLUMNS:
+            return
+        named = {
+            "--column": self._column != "prompt",
+            "--id-column": self.options.id_column != "id",
+            "--system-column": self.options.system_column != "system",
+        }
+        if flags := " and ".join(flag for flag, is_named in named.items() if is_named):
+            raise BatchError(
+                f"{self.options.name} holds {_WITHOUT_COLUMNS[format]}, and has no columns: leave out "
+                f"{flags}, or say with --input-format what else it is."
+            )
+
+    def _check_keys(self, document: Any) -> None:
         """Refuse JSON lines that are a data set with its prompts under another key, thousands of them."""
-        if format == "openai" or not isinstance(document, dict):
+        if not isinstance(document, dict):
             return
         known = (*self._columns, "settings")
         looks_like_data = any(isinstance(value, str) for key, value in document.items() if key not in known)
@@ -223,6 +244,49 @@ class RowSource:
             f"{self.options.name}: {what} `{self._column}` (there are: {named(names)}). Name the one that "
             "holds the prompts with --column."
         )
+
+
+class _NumberedLines:
+    """Lines with their numbers from 1, without byte order marks. The first may be looked at beforehand.
+
+    Raises BatchError where not even the first can be read, else at the place of the damage.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._coming = ((number, _without_bom(line)) for number, line in enumerate(lines_of(stream), 1))
+        self._looked_at: deque[tuple[int, bytes | None]] = deque()
+        self._damage: BatchError | None = None
+
+    def first(self) -> Iterator[bytes | None]:
+        """The first lines that are not blank, a bounded number of them, before any is taken."""
+        place, n_bytes = 0, 0
+        while (
+            place < _MOST_LINES and n_bytes < _MOST_BYTES and (place < len(self._looked_at) or self._more())
+        ):
+            line = self._looked_at[place][1]
+            yield line
+            place, n_bytes = place + 1, n_bytes + len(line or b"")
+
+    def __iter__(self) -> Iterator[tuple[int, bytes | None]]:
+        while self._looked_at:
+            yield self._looked_at.popleft()
+        if self._damage:
+            raise self._damage
+        yield from self._coming
+
+    def _more(self) -> bool:
+        """Take in another line to be looked at, if there is one."""
+        if self._damage:
+            return False
+        try:
+            found = next((each for each in self._coming if not _is_blank(each[1])), None)
+        except BatchError as error:
+            if not self._looked_at:
+                raise
+            self._damage, found = error, None
+        if found:
+            self._looked_at.append(found)
+        return found is not None
 
 
 def _extension(path: str) -> str:

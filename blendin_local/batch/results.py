@@ -4,7 +4,8 @@ Keys of a result: id, index (place in the input, from 0), text, finish_reason, u
 the prompt, generated, decoded), summary (the reliability figures, `Summary.as_dict` and calibrated),
 timings, tokens_per_second, settings (the run's), row_settings (the row's own, if any), models (name, SHA-256
 and prompt format of each), run (fingerprint of all that the rows share), row (fingerprint of what was
-asked), steps (if wanted), error (None, or kind and message; text is then empty or missing).
+asked), raw (true where text was continued as it stood), loop (what the text repeats in circles, or None),
+steps (if wanted), error (None, or kind and message; text is then empty or missing).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
+from blendin_local.batch.loops import find_loop
 from blendin_local.report import step_as_dict
 from blendin_local.steps import Step
 
@@ -30,7 +32,7 @@ ErrorKind = Literal["bad row", "duplicate id", "too long", "model", "worker lost
 
 def answered(row: Row, response: Response, run: Run, steps: Sequence[Step] | None = None) -> Result:
     """The result of a finished response; with `steps`, a record of each."""
-    request, summary = response.request, response.summary
+    request, summary, loop = response.request, response.summary, find_loop(response.text)
     usage = {}
     for role, prompt in (("base", request.base), ("guide", request.guide)):
         usage[role] = {
@@ -48,6 +50,7 @@ def answered(row: Row, response: Response, run: Run, steps: Sequence[Step] | Non
         "tokens_per_second": summary.tokens_per_second,
         **_shared(run),
         "row": row.digest,
+        "loop": asdict(loop) if loop else None,
         "error": None,
     }
     if row.own:
@@ -71,7 +74,8 @@ def failed(row: Row | BadRow, kind: ErrorKind, message: str, run: Run) -> Result
 
 
 def _beginning(row: Row | BadRow) -> Result:
-    return {"id": row.id, "index": row.index}
+    # Every line of an output begins with the id: it is known by that.
+    return {"id": row.id, "index": row.index} | ({"raw": True} if getattr(row, "raw", False) else {})
 
 
 def _shared(run: Run) -> Result:

@@ -43,7 +43,8 @@ class Row:
     """A row that can be answered.
 
     index: its place in the input, from 0. where: the same for a reader, such as "line 7". settings: all
-    that decides the answer beside models and messages, its seed included. own: what the row itself set.
+    that decides the answer beside models and messages, its seed included. own: what the row itself set, as
+    it did. raw: the message is text to be continued as it stands, in no prompt format.
     """
 
     id: str
@@ -52,12 +53,15 @@ class Row:
     messages: tuple[Message, ...]
     settings: GenerationSettings
     own: Mapping[str, Any]
+    raw: bool = False
 
     @property
     def digest(self) -> str:
         """Sixteen digits that say what was asked, whatever the run."""
         asked = [[message.role, message.content] for message in self.messages]
-        text = json.dumps([asked, dict(self.own)], sort_keys=True)
+        # 1 and 1.0 are one setting, written in two ways.
+        own = {name: _value(self.settings, name) for name in self.own}
+        text = json.dumps([asked, own, self.raw], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -91,6 +95,11 @@ def own_settings(run: GenerationSettings, own: Mapping[str, Any], id: str) -> Ge
         max_tokens=typed.get("max_tokens", run.max_tokens),
         stop=typed.get("stop", run.stop),
     )
+
+
+def _value(settings: GenerationSettings, name: str) -> Any:
+    owner = settings.blend if name in _BLEND else settings.sampling if name in _SAMPLING else settings
+    return getattr(owner, name)
 
 
 def _typed(name: str, value: Any) -> Any:

@@ -10,20 +10,27 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import sleep
 
 from blendin_local.batch.identity import Run
-from blendin_local.batch.results import Result, answered, failed
+from blendin_local.batch.results import ErrorKind, Result, answered, failed
 from blendin_local.batch.rows import BadRow, Row
 from blendin_local.conversation import Role, ask
-from blendin_local.engine import Decoder, Response, respond
-from blendin_local.errors import PromptError
+from blendin_local.engine import Decoder, Request, Response, respond
+from blendin_local.errors import PromptError, PromptTooLong
 from blendin_local.model import Cancellation
 from blendin_local.pair import Pair
-from blendin_local.prompts import PromptFormat
+from blendin_local.prompts import PLAIN_FORMATS, PromptFormat
 from blendin_local.steps import Step
 
-__all__ = ["Scheduler"]
+__all__ = ["Scheduler", "request_of"]
+
+_RAW: dict[Role, PromptFormat] = {"base": PLAIN_FORMATS["raw"], "guide": PLAIN_FORMATS["raw"]}
 
 _PATIENCE_S = 0.05
 """How long to wait for a row before asking again, where there is nothing to write."""
+
+
+def request_of(pair: Pair, formats: Mapping[Role, PromptFormat], row: Row, candidates: int = 0) -> Request:
+    """What a row asks of a pair. Raises PromptError, PromptTooLong among them."""
+    return ask(pair, _RAW if row.raw else formats, row.messages, row.settings, candidates)
 
 
 class Scheduler:
@@ -60,6 +67,10 @@ class Scheduler:
         """How many tokens the rows under way have by now."""
         return sum(response.summary.tokens for response in self._writing)
 
+    @property
+    def _is_cancelled(self) -> bool:
+        return self._cancellation is not None and self._cancellation.requested
+
     def answer(self, rows: Iterable[Row | BadRow | None]) -> Iterator[Result]:
         """Results of the rows, each as soon as it is known: not in their order.
 
@@ -73,7 +84,7 @@ class Scheduler:
         self._writing.clear()
         with self._pair.watched(self._cancellation):
             while more or decoder.active:
-                while more and free:
+                while more and free and not self._is_cancelled:
                     try:
                         row = next(waiting)
                     except StopIteration:
@@ -99,7 +110,7 @@ class Scheduler:
                     elif response.finish_reason != "cancelled":
                         yield answered(row, response, self._run, steps if self._run.with_steps else None)
                 self._on_round()
-                if self._cancellation and self._cancellation.requested:
+                if self._is_cancelled:
                     self._writing.clear()
                     return
 
@@ -107,9 +118,10 @@ class Scheduler:
         if isinstance(row, BadRow):
             return failed(row, row.kind, row.error, self._run)
         try:
-            request = ask(self._pair, self._formats, row.messages, row.settings, self._run.candidates)
+            request = request_of(self._pair, self._formats, row, self._run.candidates)
         except PromptError as error:
-            return failed(row, "too long", str(error), self._run)
+            kind: ErrorKind = "too long" if isinstance(error, PromptTooLong) else "bad row"
+            return failed(row, kind, str(error), self._run)
         response = respond(self._pair, request, seq)
         self._writing[response] = (row, [])
         return response
