@@ -9,9 +9,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 import pytest
+from batch_commands import pair_in
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +26,7 @@ from blendin_local.batch.reading import InputOptions, RowSource
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import BadRow, Row
 from blendin_local.batch.streams import open_input
+from blendin_local.cli import main
 from blendin_local.errors import BatchError, ModelError
 from blendin_local.prompts import Message
 from blendin_local.settings import GenerationSettings
@@ -93,7 +97,7 @@ def test_rows_before_a_row_that_was_changed_are_answered_before_it_is_told() -> 
     assert "'c' (line 1) asks something else than what out.jsonl answers" in str(pending.damage)
 
 
-def test_a_file_that_is_cut_off_has_all_its_rows_answered(tmp_path: os.PathLike[str]) -> None:
+def test_a_file_that_is_cut_off_has_all_its_rows_answered(tmp_path: Path) -> None:
     path = os.path.join(tmp_path, "in.jsonl.gz")
     lines = [json.dumps({"id": str(n), "prompt": os.urandom(20).hex()}) + "\n" for n in range(500)]
     with open(path, "wb") as file:
@@ -104,6 +108,24 @@ def test_a_file_that_is_cut_off_has_all_its_rows_answered(tmp_path: os.PathLike[
         ids = answered(pending)
     assert ids == [str(n) for n in range(len(ids))] and len(ids) > 300
     assert "cut off" in str(pending.damage)
+
+
+@pytest.mark.slow
+def test_a_job_answers_all_that_it_could_read_and_then_says_why_it_ends(tmp_path: Path) -> None:
+    lines = [json.dumps({"id": str(n), "prompt": os.urandom(60).hex()}) + "\n" for n in range(40)]
+    whole = gzip.compress("".join(lines).encode())
+    source, output = tmp_path / "in.jsonl.gz", tmp_path / "out.jsonl"
+    source.write_bytes(whole[:-400])
+    command = ["generate", *pair_in(tmp_path), "-n", "2", "-i", str(source), "-o", str(output)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2 and "it was cut off" in result.stderr, result.output
+    ids = {json.loads(line)["id"] for line in output.read_text().splitlines()}
+    assert 20 < len(ids) < 40 and ids == set(map(str, range(len(ids))))
+    # Again, with nothing new to read; and with all of it.
+    assert CliRunner().invoke(main, command).exit_code == 2
+    source.write_bytes(whole)
+    assert CliRunner().invoke(main, command).exit_code == 0
+    assert len(output.read_text().splitlines()) == 40
 
 
 def test_nothing_but_damage_ends_the_rows_quietly() -> None:

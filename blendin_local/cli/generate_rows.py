@@ -13,7 +13,7 @@ import click
 
 from blendin_local.batch.arriving import arriving
 from blendin_local.batch.identity import Run, describe_run
-from blendin_local.batch.job import Answering, Pending, peek, write_answers
+from blendin_local.batch.job import Answering, Pending, UntilDamaged, peek, write_answers
 from blendin_local.batch.output import Output, check_apart, check_output, first_result, open_output
 from blendin_local.batch.reading import InputOptions, RowSource, count_rows, open_rows
 from blendin_local.batch.rows import BadRow, Row
@@ -58,7 +58,7 @@ def _run(plan: Plan) -> Job:
     with ExitStack() as stack:
         source = stack.enter_context(open_rows(plan.source))
         run = _described(plan, source)
-        total = _total(plan)
+        total = count_rows(plan.source, values["limit"])
         tally = Tally()
         progress = stack.enter_context(_progress(values, total))
         output = stack.enter_context(
@@ -131,11 +131,6 @@ def _described(plan: Plan, source: RowSource) -> Run:
         )
 
 
-def _total(plan: Plan) -> int | None:
-    total, limit = count_rows(plan.source), plan.values["limit"]
-    return min(total, limit) if total is not None and limit else total
-
-
 def _progress(values: Mapping[str, Any], total: int | None) -> BatchProgress:
     on_screen = is_standard_output(values["output"]) and is_terminal(sys.stdout)
     return BatchProgress(quiet=values["quiet"], total=total, in_lines=on_screen)
@@ -152,12 +147,15 @@ def _work(job: Job, source: RowSource) -> None:
     """Answer what is still to be answered; the models are loaded only if there is anything."""
     values = job.plan.values
     rows = islice(source.rows(job.plan.settings, values["system"] or ""), values["limit"])
-    pending = Pending(rows if job.total is not None else arriving(rows), job.output.ledger, values["output"])
+    coming = rows if job.total is not None else arriving(rows)
+    pending = UntilDamaged(Pending(coming, job.output.ledger, values["output"]))
     first, waiting = peek(pending, most_at_once(values["parallel"]))
     if first:
         answering = on_ray(job) if values["ray"] is not None else here(job, first)
         with answering as found:
             _write(job, found, waiting)
+    if pending.damage and not job.cancellation.requested:
+        raise pending.damage
 
 
 def _write(job: Job, answering: Answering, rows: Iterable[Row | BadRow | None]) -> None:
