@@ -45,7 +45,7 @@ pytestmark = pytest.mark.slow
 
 _PATIENCE_S = 300.0
 """A safety net, and no measure: machines that run tests are busy."""
-HINT = "Stopped. Nothing is lost: the same command goes on from here.\n"
+HINT = "Stopped. Nothing is lost: run the same command again to go on from here.\n"
 
 
 @pytest.fixture(scope="module")

@@ -604,6 +604,48 @@ def test_several_inputs_may_share_an_output(command: Command) -> None:
     assert len(results_in(Path("out.jsonl"))) == 18
 
 
+def test_what_is_left_is_counted_of_this_input_alone(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the output holds the rows of others, and some of this one."""
+    answer(command, prompts(6))
+    others = [{**row, "id": f"other {row['id']}"} for row in prompts(8)]
+    answer(command, others[:3])
+    write = Output.write
+
+    def press(output: Output, result: Any) -> bool:
+        signal.raise_signal(signal.SIGINT)
+        return write(output, result)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    write_rows(Path("in.jsonl"), others)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Output, "write", press)
+            result = command("--json", "--parallel", "1", exit=130)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    figures = json.loads(result.stdout)
+    assert (figures["rows"], figures["left"]) == (10, 4)
+    assert "9 of 14 rows" in result.stderr
+    assert json.loads(command("--json").stdout)["left"] == 0
+    assert json.loads(command("--json", "--limit", "2").stdout)["left"] == 0
+
+
+def test_a_row_that_changed_is_found_before_any_is_answered(
+    command: Command, request: pytest.FixtureRequest
+) -> None:
+    """However far down it stands: hours later would be late."""
+    rows = prompts(12)
+    answer(command, rows[8:])
+    before = Path("out.jsonl").read_bytes()
+    rows[11]["prompt"] = "another"
+    write_rows(Path("in.jsonl"), rows)
+    request.getfixturevalue("unloadable")
+    one_sentence(command(exit=2).stderr, "id 11", "--overwrite")
+    assert Path("out.jsonl").read_bytes() == before
+
+
 def test_models_that_cannot_be_loaded_lose_nothing(
     command: Command, pair: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -647,7 +689,9 @@ def test_ctrl_c_ends_with_whole_lines_and_a_hint(
             result = command("--json", "--report", "report.html", "--parallel", "2", exit=130)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert result.stderr.endswith("Stopped. Nothing is lost: the same command goes on from here.\n")
+    assert result.stderr.endswith(
+        "Stopped. Nothing is lost: run the same command again to go on from here.\n"
+    )
     assert 3 <= len(results_in(Path("out.jsonl"))) <= 5
     if presses == 1:
         figures = json.loads(result.stdout)

@@ -73,15 +73,18 @@ class UntilDamaged:
             self.damage = error
 
 
-def check_unchanged(rows: Iterable[Row | BadRow | None], ledger: Ledger, output: str) -> None:
-    """Raise the BatchError that `Pending` would for these rows, without counting them as met.
+def check_unchanged(rows: Iterable[Row | BadRow | None], ledger: Ledger, output: str) -> int:
+    """How many of these rows the output answers, none of them counted as met.
 
-    Rows that cannot be read are passed over, and so is what comes after damage.
+    Raises the BatchError that `Pending` would. Rows that cannot be read are passed over, and so is what comes
+    after damage.
     """
+    answered = 0
     with closing(Ledger()) as met:
         for row in UntilDamaged(rows):
             if row and ledger.done(row.id) is not None and not met.seen(row.id):
-                _is_done(row, ledger, output)
+                answered += _is_done(row, ledger, output)
+    return answered
 
 
 def _is_done(row: Row | BadRow, ledger: Ledger, output: str) -> bool:

@@ -81,6 +81,10 @@ class CompareProgress(Watcher):
         if size >= _LARGE:
             self._show(f"reading {path.name} through (MB)", done >> 20, size >> 20, "once for each file")
 
+    def reading(self, name: str, done: int) -> None:
+        """Results of an earlier run are read, so many so far."""
+        self._show(f"reading {name}", done, done, "")
+
     def loading(self, name: str) -> Callable[[str, float], None]:
         """What is told how far a load is."""
         return lambda role, share: self._show(f"loading {name} ({role})", round(100 * share), 100, "")

@@ -47,7 +47,7 @@ class Job:
     """A job under way.
 
     total: results that the output holds at its end, None for a pipe. parallel: rows at once, None before
-    any. fault: what ended it early.
+    any. fault: what ended it early. stopped: at once, by a second Ctrl-C or one before the first row.
     """
 
     plan: Plan
@@ -59,6 +59,7 @@ class Job:
     cancellation: Cancellation
     parallel: int | None = None
     fault: BlendinError | None = None
+    stopped: bool = False
 
     @property
     def prompt_formats(self) -> dict[Role, PromptFormat]:

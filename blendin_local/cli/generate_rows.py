@@ -13,7 +13,14 @@ import click
 
 from blendin_local.batch.arriving import arriving
 from blendin_local.batch.identity import Run, describe_run
-from blendin_local.batch.job import Answering, Pending, UntilDamaged, peek, write_answers
+from blendin_local.batch.job import (
+    Answering,
+    Pending,
+    UntilDamaged,
+    check_unchanged,
+    peek,
+    write_answers,
+)
 from blendin_local.batch.output import Output, check_apart, check_output, first_result, open_output
 from blendin_local.batch.reading import InputOptions, RowSource, count_rows, open_rows
 from blendin_local.batch.rows import BadRow, Row
@@ -44,32 +51,20 @@ def generate_rows(values: Mapping[str, Any]) -> None:
     """Run the job that the options of `blendin generate` describe. Raises BlendinError."""
     plan = _planned(values)
     _check_files(plan)
-    try:
-        with terminating():
-            job = _run(plan)
-    except KeyboardInterrupt:
-        _stopped(plan)
+    with terminating():
+        job = _run(plan)
     _end(job)
 
 
 def _run(plan: Plan) -> Job:
-    """The job, done or stopped. Raises KeyboardInterrupt for a second Ctrl-C, or one before the first row."""
-    values = plan.values
+    """The job, done or stopped. Raises KeyboardInterrupt for Ctrl-C before the output is open."""
     with ExitStack() as stack:
         source = stack.enter_context(open_rows(plan.source))
         run = _described(plan, source)
-        total = count_rows(plan.source, values["limit"])
         tally = Tally()
-        progress = stack.enter_context(_progress(values, total))
-        output = stack.enter_context(
-            open_output(
-                values["output"],
-                run,
-                overwrite=values["overwrite"],
-                retry_failed=values["retry_failed"],
-                tally=lambda result: tally.add(result, kept=True),
-            )
-        )
+        output = stack.enter_context(_opened(plan, run, tally))
+        total = _total(plan, output)
+        progress = stack.enter_context(_progress(plan.values, total))
         _tell_found(output, progress)
         job = Job(plan, run, total, output, tally, progress, Cancellation())
         tally.start()
@@ -77,6 +72,8 @@ def _run(plan: Plan) -> Job:
             _work(job, source)
         except BlendinError as error:
             job.fault = error
+        except KeyboardInterrupt:
+            job.stopped = True
         tally.stop()
     if job.fault and not output.written:
         raise job.fault
@@ -131,6 +128,33 @@ def _described(plan: Plan, source: RowSource) -> Run:
         )
 
 
+def _opened(plan: Plan, run: Run, tally: Tally) -> Output:
+    values = plan.values
+    with CompareProgress(quiet=values["quiet"]) as progress:
+        return open_output(
+            values["output"],
+            run,
+            overwrite=values["overwrite"],
+            retry_failed=values["retry_failed"],
+            tally=lambda result: tally.add(result, kept=True),
+            progress=lambda kept: progress.reading(values["output"], kept),
+        )
+
+
+def _total(plan: Plan, output: Output) -> int | None:
+    """How many results the output will hold: those of rows that other inputs had, too; None for a pipe.
+
+    Raises BatchError for a row that asks something else now than what the output answers.
+    """
+    values = plan.values
+    total = count_rows(plan.source, values["limit"])
+    if total is None or not output.kept:
+        return total
+    with open_rows(plan.source) as source:
+        rows = islice(source.rows(plan.settings, values["system"] or ""), values["limit"])
+        return total + output.kept - check_unchanged(rows, output.ledger, values["output"])
+
+
 def _progress(values: Mapping[str, Any], total: int | None) -> BatchProgress:
     on_screen = is_standard_output(values["output"]) and is_terminal(sys.stdout)
     return BatchProgress(quiet=values["quiet"], total=total, in_lines=on_screen)
@@ -173,11 +197,14 @@ def _write(job: Job, answering: Answering, rows: Iterable[Row | BadRow | None]) 
 
 def _end(job: Job) -> None:
     """Tell what came of it, and leave with the exit code that says so."""
+    if job.stopped:
+        _stopped(job)
     values, tally = job.plan.values, job.tally
     interrupted = job.cancellation.requested
+    left = None if job.total is None else max(0, job.total - tally.rows)
     figures = tally.as_dict(
         {
-            "left": None if job.total is None else max(0, job.total - tally.rows),
+            "left": left if interrupted or job.fault else 0,
             "interrupted": interrupted,
             "input": values["input"],
             "output": values["output"],
@@ -197,14 +224,13 @@ def _end(job: Job) -> None:
     if job.fault:
         raise job.fault
     if interrupted:
-        _stopped(job.plan)
+        _stopped(job)
     if tally.failed:
         sys.exit(SOME_FAILED)
 
 
-def _stopped(plan: Plan) -> NoReturn:
+def _stopped(job: Job) -> NoReturn:
     """Leave after Ctrl-C."""
-    command = "the same command without --overwrite" if plan.values["overwrite"] else "the same command"
-    hint = f" Nothing is lost: {command} goes on from here."
-    click.echo(f"Stopped.{hint if Path(plan.values['output']).is_file() else ''}", err=True)
+    hint = f" Nothing is lost: run {job.output.again} to go on from here."
+    click.echo(f"Stopped.{hint if Path(job.plan.values['output']).is_file() else ''}", err=True)
     sys.exit(INTERRUPTED)
