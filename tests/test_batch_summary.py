@@ -74,8 +74,8 @@ def test_confidence_that_is_not_calibrated_is_called_that() -> None:
 
 
 def test_of_many_the_first_ten_are_listed() -> None:
-    lines = printed(figures_of([failure(place) for place in range(50)]))
-    assert "Worth a look: 20 of 50 rows" in lines
+    lines = printed(figures_of([failure(place) for place in range(100)]))
+    assert "Worth a look: 20 of 100 rows" in lines
     assert sum("failed: bad row" in line for line in lines) == 10
     assert "and 10 more in --json and --report" in lines
 

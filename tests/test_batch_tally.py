@@ -269,6 +269,15 @@ def test_memory_does_not_grow_with_the_rows() -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize(("rows", "listed"), [(3, 3), (24, 5), (60, 12), (400, LISTED)])
+def test_of_a_small_job_few_rows_are_listed(rows: int, listed: int) -> None:
+    """If all are remarkable, none is."""
+    tally = Tally()
+    for place in range(rows):
+        tally.add(failure(place))
+    assert len(tally.as_dict()["worth_a_look"]) == listed
+
+
 # Speed
 
 

@@ -18,7 +18,9 @@ from blendin_local.steps import HINT_RATE, WEAK_BELOW
 __all__ = ["COMMON", "LISTED", "Attention", "Usual"]
 
 LISTED = 20
-"""So many rows at most are listed: one of each kind in turn, the most remarkable of a kind first."""
+_LISTED_SHARE, _FEW = 0.2, 5
+"""So many rows at most are listed, of a small job this share, but always these few: one of each kind in turn,
+the most remarkable of a kind first."""
 
 # From where on a row is remarkable. HINT_RATE and WEAK_BELOW count in every job; what is also unusual among
 # its own counts in a job that is sure (or unsure) throughout.
@@ -100,8 +102,10 @@ class Attention:
             del listed[LISTED:]
 
     def chosen(self, usual: Usual) -> list[dict[str, Any]]:
-        """At most 20 rows, the most remarkable of each kind first: whoever reads a few has seen each kind."""
-        limit_is_low = self.counts["length"] > max(LISTED, COMMON * usual.answered)
+        """The most remarkable of each kind first: whoever reads a few rows has seen each kind."""
+        limit_is_low = self.counts["length"] > max(_FEW, COMMON * usual.answered)
+        failures = sum(count for kind, count in self.counts.items() if kind.startswith("failed"))
+        most = min(LISTED, max(_FEW, round(_LISTED_SHARE * (usual.answered + failures))))
         queues = []
         for kind in sorted(self._kinds, key=_order):
             if kind == "length" and limit_is_low:
@@ -111,7 +115,7 @@ class Attention:
         chosen: dict[tuple[int, str], _Seen] = {}
         for turn in range(LISTED):
             for queue in queues:
-                if turn < len(queue) and len(chosen) < LISTED:
+                if turn < len(queue) and len(chosen) < most:
                     chosen.setdefault(queue[turn].key, queue[turn])
         return [_entry(seen, usual) for seen in chosen.values()]
 
