@@ -35,9 +35,12 @@ class PairFiles:
         """One sentence on the memory that the pair takes, and on what is free."""
         return memory.describe(*self._estimates(options))
 
-    def memory_warning(self, options: ModelOptions) -> str:
-        """One sentence where the pair will not fit into the free memory, else nothing."""
-        return memory.warning(*self._estimates(options))
+    def memory_warning(self, options: ModelOptions, free: int | None = None) -> str:
+        """One sentence where the pair will not fit into the free memory, else nothing.
+
+        free: bytes, measured if None.
+        """
+        return memory.warning(*self._estimates(options), free=free)
 
     def _estimates(self, options: ModelOptions) -> list[memory.MemoryEstimate]:
         return [memory.estimate(header, options) for header in (self.base, self.guide)]

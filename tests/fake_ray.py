@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from blendin_local.batch.cluster_worker import WorkerSetup
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import Row
 from blendin_local.errors import BatchError
@@ -36,6 +37,7 @@ class FakeWorker:
     """Holds rows, and answers some of them whenever it is asked."""
 
     ray: FakeRay
+    parallel: int
     held: list[Row] = field(default_factory=list)
     alive: bool = True
 
@@ -43,40 +45,51 @@ class FakeWorker:
         work = {"__ray_ready__": lambda: None, "prepare": self._prepare, "exchange": self._exchange}[method]
         return SimpleNamespace(remote=lambda *given: self._asked(work, *given))
 
-    def _asked(self, work: Callable[..., Any], *given: Sequence[Row]) -> Reference:
-        self.held += [row for rows in given for row in rows]
-        return Reference(self, work)
+    def _asked(self, work: Callable[..., Any], *given: Any) -> Reference:
+        return Reference(self, lambda: work(*given))
 
-    def _prepare(self) -> str:
+    def _prepare(self, pairs: int) -> tuple[str, int]:
         if why := self.ray.refuses():
             raise RayTaskError(BatchError(why))
-        return "here"
+        self.ray.pairs.append(pairs)
+        return "here", self.parallel
 
-    def _exchange(self) -> list[Result]:
+    def _exchange(self, rows: Sequence[Row]) -> tuple[list[Result], int]:
+        self.held += rows
+        assert len(self.held) <= 2 * self.parallel
         if self.ray.kills(self):
             self.alive = False
             self.ray.deaths.append([row.id for row in self.held])
             raise RayError("Ray says more than anyone reads.\nThe worker has died.")
-        done = self.ray.chance.sample(self.held, self.ray.chance.randint(0, len(self.held)))
+        most = min(len(self.held), self.ray.most)
+        done = self.ray.chance.sample(self.held, self.ray.chance.randint(0, most))
         self.held = [row for row in self.held if row not in done]
         self.ray.answered += [row.id for row in done]
-        return [{"id": row.id, "index": row.index, "error": None} for row in done]
+        return [{"id": row.id, "index": row.index, "error": None} for row in done], len(self.held)
 
 
 class FakeRay:
-    """kills: whether a worker dies at this exchange. room: how many workers there is room for.
+    """kills: whether a worker dies at this exchange. room: how many workers there is room for. at_once: how
+    many rows a worker writes at once, None for as many as it is told.
 
-    deaths: of each worker that was lost, the rows in flight. answered: also what never came back.
+    deaths: of each worker that was lost, the rows in flight. answered: also what never came back. pairs: of
+    each that loaded, how many were to load there.
     """
 
     exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
 
-    def __init__(self, seed: int, kills: Callable[[FakeWorker], bool], room: int) -> None:
+    def __init__(
+        self, seed: int, kills: Callable[[FakeWorker], bool], room: int, at_once: int | None = None
+    ) -> None:
         self.chance = random.Random(seed)
+        # Workers that answer one row after another are never empty while there are more.
+        self.most = self.chance.choice([1, 1000])
         self.kills = kills
         self.room = room
+        self.at_once = at_once
         self.deaths: list[list[str]] = []
         self.answered: list[str] = []
+        self.pairs: list[int] = []
         self._workers: list[FakeWorker] = []
 
     def refuses(self) -> str:
@@ -87,8 +100,8 @@ class FakeRay:
         return [{"Alive": True, "Resources": {"CPU": 1.0}} for _ in range(self.room)]
 
     def remote(self, cls: type) -> Any:
-        def start(*given: Any) -> FakeWorker:
-            self._workers.append(FakeWorker(self))
+        def start(setup: WorkerSetup, on_node: int) -> FakeWorker:
+            self._workers.append(FakeWorker(self, self.at_once or setup.parallel))
             return self._workers[-1]
 
         return SimpleNamespace(options=lambda **options: SimpleNamespace(remote=start))

@@ -16,18 +16,19 @@ from typing import Any
 
 import psutil
 import pytest
-from batch_files import EXACT, answers, row_of, run_of, tiny_files
+from batch_files import EXACT, answers, formats_of, row_of, run_of, tiny_files
 from batch_results import Result
 
+from blendin_local import memory
 from blendin_local.batch import cluster, cluster_connection
 from blendin_local.batch.cluster import Cluster, WorkerSetup
 from blendin_local.batch.cluster_worker import Worker
-from blendin_local.batch.planning import options_for
 from blendin_local.batch.rows import BadRow, Row
 from blendin_local.errors import BatchError, ModelError
 from blendin_local.loading import PairFiles
+from blendin_local.locations import cache_dir
 from blendin_local.model import Cancellation
-from blendin_local.settings import BlendSettings, Formats, GenerationSettings, SamplingSettings
+from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
 
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -43,9 +44,15 @@ SETTINGS = GenerationSettings(
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Any]:
+def nodes_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("nodes") / "cache"
+
+
+@pytest.fixture(scope="module")
+def nodes(nodes_cache: Path) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("BLENDIN_CACHE_DIR", str(nodes_cache))
         # Workers do not find this module; the classes in it are sent to them.
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
         started = cluster_utils.Cluster(
@@ -76,8 +83,7 @@ class Job:
 def job(tmp_path: Path) -> Job:
     files = tiny_files(tmp_path)
     run = run_of(files, SETTINGS)
-    options = options_for(EXACT, PARALLEL)
-    return Job(files, WorkerSetup(files.entry, Formats(), options, run, PARALLEL))
+    return Job(files, WorkerSetup(files.entry, formats_of(files), EXACT, run, PARALLEL))
 
 
 def workers_of(nodes: Any) -> list[psutil.Process]:
@@ -172,8 +178,46 @@ def test_nodes_go_and_come(nodes: Any, job: Job, monkeypatch: pytest.MonkeyPatch
             if count == 5:
                 nodes.remove_node(nodes.worker_nodes.copy().pop(), allow_graceful=False)
     nodes.remove_node(joined[0])
+    # Until it is known to be gone, a worker is meant for it.
+    nodes.wait_for_nodes(CEILING_S)
     same(results, expected)
     assert len(job.notes) == 1
+
+
+class RefusingWorker(Worker):
+    """Cannot load the pair on the node where the first one is put."""
+
+    def prepare(self, pairs: int = 1) -> Any:
+        node = ray.get_runtime_context().get_node_id()
+        refused = Path(self._setup.entry.base).with_name("refused")
+        try:
+            with refused.open("x") as file:
+                file.write(node)
+        except FileExistsError:
+            # Whoever was first may not have written it yet.
+            while not (first := refused.read_text()):
+                pass
+            if node != first:
+                return super().prepare(pairs)
+        raise BatchError("The model is missing here.")
+
+
+class RefusingCluster(Cluster):
+    worker_class = RefusingWorker
+
+
+def test_a_bad_node_is_done_without(nodes: Any, job: Job) -> None:
+    """Also later, when another worker is looked a place for."""
+    rows = job.rows(40)
+    results = []
+    with job.on(nodes, RefusingCluster) as opened:
+        for count, result in enumerate(opened.answer([*until(lambda: wait_for(opened, 2)), *rows]), 1):
+            results.append(result)
+            if count == 5:
+                workers_of(nodes)[0].send_signal(signal.SIGKILL)
+    same(results, answers(job.files, job.setup.run, rows, 1))
+    assert sum("model is missing" in note for note in job.notes) == 1
+    assert len(job.notes) <= 2
 
 
 class PoisonedWorker(Worker):
@@ -213,6 +257,39 @@ def test_ctrl_c_leaves_the_cluster_running(nodes: Any, job: Job) -> None:
     for _ in until(lambda: not workers_of(nodes)):
         sleep(0.1)
     assert all(node.any_processes_alive() for node in nodes.list_all_nodes())
+
+
+class PoorWorker(Worker):
+    """Its node has no memory to spare."""
+
+    def prepare(self, pairs: int = 1) -> Any:
+        memory.free_memory = lambda: 1000
+        return super().prepare(pairs)
+
+
+class PoorCluster(Cluster):
+    worker_class = PoorWorker
+
+
+def test_nodes_without_memory_write_fewer_rows_at_once(nodes: Any, job: Job) -> None:
+    rows = job.rows(12)
+    tokens = list[int]()
+
+    def on_round() -> None:
+        tokens.append(opened.unfinished_tokens)
+
+    with job.on(nodes, PoorCluster, on_round=on_round) as opened:
+        same(opened.answer(rows), answers(job.files, job.setup.run, rows, 1))
+    assert job.notes and all("1 row is written at once: memory has no room" in note for note in job.notes)
+    assert max(tokens) > 0 and tokens[-1] == 0
+
+
+def test_nodes_have_folders_of_their_own(nodes: Any, nodes_cache: Path, job: Job) -> None:
+    """Those of this machine, as an environment names them, may not be there."""
+    with job.on(nodes) as opened:
+        assert len(list(opened.answer(job.rows(1)))) == 1
+    assert list((nodes_cache / "vocabulary-maps").iterdir())
+    assert not (cache_dir() / "vocabulary-maps").exists()
 
 
 def test_a_node_that_lacks_a_model(nodes: Any, job: Job) -> None:
@@ -319,6 +396,8 @@ def test_ray_on_this_machine_leaves_the_terminal_alone(job: Job) -> None:
     )
     assert (done.returncode, done.stderr.decode()) == (0, "")
     assert sorted(done.stdout.decode().splitlines()) == sorted(row.id for row in rows)
+    # What workers keep is where this program keeps it.
+    assert list((cache_dir() / "vocabulary-maps").iterdir())
 
 
 def test_ray_is_not_installed(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from batch_results import Result
@@ -21,7 +22,7 @@ from blendin_local.catalogue import PairEntry
 from blendin_local.errors import BatchError
 from blendin_local.model import Cancellation
 from blendin_local.prompts import Message
-from blendin_local.settings import Formats, GenerationSettings, ModelOptions
+from blendin_local.settings import GenerationSettings, ModelOptions
 
 RUN = Run({}, {})
 
@@ -43,15 +44,17 @@ def dealing(
     seed: int = 0,
     kills: Callable[[FakeWorker], bool] = never,
     room: int | None = None,
+    at_once: int | None = None,
     cancellation: Cancellation | None = None,
+    **told: Any,
 ) -> Iterator[tuple[Cluster, FakeRay]]:
-    ray = FakeRay(seed, kills, workers if room is None else room)
-    setup = WorkerSetup(PairEntry("", "base", "guide"), Formats(), ModelOptions(), RUN, parallel)
+    ray = FakeRay(seed, kills, workers if room is None else room, at_once)
+    setup = WorkerSetup(PairEntry("", "base", "guide"), {}, ModelOptions(), RUN, parallel)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "connect", lambda address, cpus: ray)
         patch.setattr(cluster, "disconnect", lambda: None)
         patch.setattr(cluster, "_PATIENCE_S", 0.0)
-        with Cluster(setup, workers=workers, cancellation=cancellation) as opened:
+        with Cluster(setup, workers=workers, cancellation=cancellation, **told) as opened:
             yield opened, ray
 
 
@@ -102,6 +105,35 @@ def test_a_row_that_kills_workers_harms_no_other(
     assert len(ray.deaths) <= 3 * len(poison)
 
 
+@given(
+    seed=st.integers(0, 1 << 30),
+    left=st.integers(1, 3),
+    lost=st.integers(2, 6),
+    parallel=st.integers(1, 4),
+    marked=st.sets(st.integers(0, 5), min_size=1),
+)
+def test_rows_that_must_be_alone_wait_for_no_end_of_the_input(
+    seed: int, left: int, lost: int, parallel: int, marked: set[int]
+) -> None:
+    """Nodes go for good, with the same rows; the others are never without work."""
+    ids = {f"row-{index}" for index in marked}
+
+    def kills(worker: FakeWorker) -> bool:
+        if len(worker.ray.deaths) == lost or not any(row.id in ids for row in worker.held):
+            return False
+        worker.ray.room -= 1
+        return True
+
+    with dealing(seed=seed, workers=lost + left, parallel=parallel, kills=kills) as (opened, ray):
+        for count, result in enumerate(opened.answer(map(row, range(1000)))):
+            assert result["error"] is None or [result["id"]] in ray.deaths
+            assert count < 900, "It waits for the end of the input."
+            ids.discard(result["id"])
+            if not ids:
+                break
+        assert not ids
+
+
 @given(seed=st.integers(0, 1 << 30), workers=st.integers(1, 4), parallel=st.integers(1, 4))
 def test_only_rows_in_flight_are_held(seed: int, workers: int, parallel: int) -> None:
     taken = 0
@@ -129,6 +161,51 @@ def test_few_rows_are_spread_over_all_workers() -> None:
         assert opened.active <= 6
         held = [len(place.held) for place in opened._places]
         assert max(held) <= 2, held
+
+
+@given(seed=st.integers(0, 1 << 30), at_once=st.integers(1, 4))
+def test_a_worker_that_has_less_memory_is_dealt_fewer_rows(seed: int, at_once: int) -> None:
+    """`FakeWorker` sees how many it holds."""
+    notes: list[str] = []
+    with dealing(seed=seed, workers=2, parallel=4, at_once=at_once, note=notes.append) as (opened, _):
+        for _ in opened.answer(map(row, range(40))):
+            assert opened.active <= 2 * at_once
+    # Both are on one node.
+    rows = "1 row is" if at_once == 1 else f"{at_once} rows are"
+    said = f"On node here {rows} written at once: memory has no room for more."
+    assert notes == ([said] if at_once < 4 else [])
+
+
+def test_pairs_that_are_loaded_beside_each_other_share_the_memory() -> None:
+    def rows() -> Iterator[Row | None]:
+        yield from map(row, range(20))
+        while opened.workers < 3:
+            yield None
+
+    with dealing(workers=3, room=1, kills=lambda worker: not worker.ray.deaths) as (opened, ray):
+        ray.room = 3
+        while opened.workers < 3:
+            list(opened._collect())
+        assert len(list(opened.answer(rows()))) == 20
+    assert ray.pairs == [3, 3, 3, 1]
+
+
+def test_rows_under_way_count_as_tokens() -> None:
+    seen = set[int]()
+
+    def on_round() -> None:
+        seen.add(opened.unfinished_tokens)
+        # `FakeWorker` counts one for each row.
+        assert opened.unfinished_tokens <= sum(len(place.held) for place in opened._places)
+
+    def kills(worker: FakeWorker) -> bool:
+        return worker.ray.chance.random() < 0.1
+
+    with dealing(workers=2, kills=kills, on_round=on_round) as (opened, _):
+        assert opened.unfinished_tokens == 0
+        list(opened.answer(map(row, range(100))))
+        assert opened.unfinished_tokens == 0
+    assert max(seen) > 2
 
 
 def test_rows_that_have_not_arrived_hold_nobody_up() -> None:
@@ -196,7 +273,27 @@ def test_a_new_worker_that_cannot_load_the_pair_is_done_without(monkeypatch: pyt
         list(opened.answer(map(row, range(20))))
 
 
-def test_a_first_worker_that_cannot_load_the_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_worker_that_cannot_load_the_pair_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons = ["On node old: The model is missing."]
+    notes: list[str] = []
+    monkeypatch.setattr(FakeRay, "refuses", lambda ray: reasons.pop() if reasons else "")
+    with dealing(workers=2, note=notes.append) as (opened, ray):
+        assert not any(kinds(list(opened.answer(map(row, range(20))))).values())
+        assert opened.workers == 1
+        # It has its node to itself: no other is put there.
+        assert len(ray._workers) == 2
+    assert not ray._workers
+    assert notes == ["On node old: The model is missing."]
+
+
+def test_no_other_node_is_free_for_a_pair_that_a_first_cannot_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_ROOM_S", 0.2)
+    monkeypatch.setattr(FakeRay, "refuses", lambda ray: "On node old: The model is missing.")
+    with pytest.raises(BatchError, match="On node old"), dealing(workers=2, room=1):
+        pass
+
+
+def test_no_worker_can_load_the_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeRay, "refuses", lambda ray: "On node old: The model is missing.")
     with pytest.raises(BatchError, match="On node old"), dealing():
         pass
@@ -227,6 +324,18 @@ def test_cancelled_before_the_first_worker() -> None:
     with dealing(cancellation=cancellation) as (opened, ray):
         assert list(opened.answer(map(row, range(5)))) == []
     assert not ray._workers
+
+
+def test_cancelled_while_rows_are_bad() -> None:
+    cancellation = Cancellation()
+    bad = (BadRow(str(index), index, "a line", "This is no row.") for index in range(1000))
+    with dealing(cancellation=cancellation) as (opened, _):
+        results = []
+        for result in opened.answer(bad):
+            results.append(result)
+            if len(results) == 3:
+                cancellation.cancel()
+    assert len(results) == 3
 
 
 NODE = {"CPU": 8.0, "memory": 1e9}

@@ -7,7 +7,6 @@ that holds it, and goes back to the others if that is lost. Nothing here knows a
 
 from __future__ import annotations
 
-import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -49,17 +48,19 @@ class _Place:
     """Where one worker stands, and another after it is lost.
 
     placed: is ready once Ray has found room for it. call: what it was asked and has not answered yet. node:
-    where it is, "" until it has loaded the pair. held: the rows in flight. losses: how many were lost here
-    since the last result. later: whether it joined, or takes another's place, when rows were under way.
+    where it is, "" until it has loaded the pair. parallel: rows that it writes at once. held: the rows in
+    flight. unfinished_tokens: what those under way have by now. losses: how many were lost here since the
+    last result.
     """
 
     worker: Any = None
     placed: Any = None
     call: Any = None
     node: str = ""
+    parallel: int = 0
     held: dict[int, Row] = field(default_factory=dict)
+    unfinished_tokens: int = 0
     losses: int = 0
-    later: bool = False
 
 
 class Cluster:
@@ -68,7 +69,8 @@ class Cluster:
     address: None starts Ray on this machine and ends it again; "auto" finds one that runs here; "HOST:PORT"
     and "ray://HOST:PORT" connect to a cluster, which is left running. workers: by default one for each node,
     also for those that join later; on this machine alone, one. note: is told in a sentence what happened to
-    a worker. worker_class: what is started on the nodes.
+    a worker. on_round: called whenever workers have told what is done. worker_class: what is started on the
+    nodes.
     """
 
     worker_class: type[Worker] = Worker
@@ -81,6 +83,7 @@ class Cluster:
         workers: int | None = None,
         cancellation: Cancellation | None = None,
         note: Callable[[str], None] = lambda sentence: None,
+        on_round: Callable[[], None] = lambda: None,
     ) -> None:
         entry = replace(setup.entry, base=_whole(setup.entry.base), guide=_whole(setup.entry.guide))
         self._setup = replace(setup, entry=entry)
@@ -88,12 +91,17 @@ class Cluster:
         self._workers = workers if workers or address else 1
         self._cancellation = cancellation
         self._note = note
+        self._on_round = on_round
         self._ray: Any = None
         self._share: Share
         self._places: list[_Place] = []
-        self._given_up = 0
+        self._given_up: list[_Place] = []
+        self._refused = ""
         self._again: deque[Row] = deque()
+        self._suspects: deque[Row] = deque()
+        self._kept: _Place | None = None
         self._deaths: dict[int, int] = {}
+        self._small: set[str] = set()
         self._without_since: float | None = None
         self._looked = perf_counter()
 
@@ -105,19 +113,23 @@ class Cluster:
     @property
     def active(self) -> int:
         """How many rows are being written."""
-        return sum(min(len(place.held), self._setup.parallel) for place in self._places)
+        return sum(min(len(place.held), place.parallel) for place in self._places)
+
+    @property
+    def unfinished_tokens(self) -> int:
+        """How many tokens the rows under way had of late."""
+        return sum(place.unfinished_tokens for place in self._places)
 
     def __enter__(self) -> Cluster:
         """Connect, start the workers, and wait for the first, unless cancelled.
 
-        Raises BatchError where Ray is missing or cannot be reached, or a worker cannot load the pair.
+        Raises BatchError where Ray is missing or cannot be reached, or no worker can load the pair.
         """
         try:
             cpus = (self._workers or 1) * max(1, self._setup.options.n_threads)
             self._ray = connect(self._address, cpus)
             wanted, self._share = share_out(self._nodes(), self._workers, self._setup.options)
-            for _ in range(wanted):
-                self._add_place()
+            self._add_places(wanted)
             while not self.workers and not self._cancelled:
                 for _ in self._collect():
                     pass
@@ -134,10 +146,11 @@ class Cluster:
     def close(self) -> None:
         """End all workers, and Ray if it was started here. Can be called again."""
         if self._ray:
-            for place in self._places:
+            for place in [*self._places, *self._given_up]:
                 self._kill(place)
             disconnect()
         self._places.clear()
+        self._given_up.clear()
         self._ray = None
 
     def answer(self, rows: Iterable[Row | BadRow | None]) -> Iterator[Result]:
@@ -150,9 +163,10 @@ class Cluster:
         waiting, more = iter(rows), True
         while not self._cancelled:
             blocks: dict[_Place, list[Row]] = {place: [] for place in self._places if self._is_free(place)}
-            while place := self._emptiest(blocks):
+            self._deal_suspect(blocks)
+            while not self._cancelled and (place := self._emptiest(blocks)):
                 try:
-                    row = self._dealt_again(place) or next(waiting)
+                    row = self._again.popleft() if self._again else next(waiting)
                 except StopIteration:
                     more = False
                     break
@@ -166,9 +180,11 @@ class Cluster:
             # Also an idle worker is asked: it may be lost.
             for place, block in blocks.items():
                 place.call = place.worker.exchange.remote(block)
-            if not more and not self._again and not any(place.held for place in self._places):
+            left = self._again or self._suspects or any(place.held for place in self._places)
+            if not more and not left:
                 return
             yield from self._collect()
+            self._on_round()
 
     @property
     def _cancelled(self) -> bool:
@@ -182,23 +198,27 @@ class Cluster:
     def _emptiest(self, places: Iterable[_Place]) -> _Place | None:
         """The place to deal to, so that few rows are spread evenly; None if each has all that it may hold.
 
-        That is a second block beside the one that it writes, unless it holds a row that must be alone.
+        That is a second block beside the one that it writes.
         """
         open_places = [
-            place
-            for place in places
-            if len(place.held) < 2 * self._setup.parallel and not any(map(self._alone, place.held))
+            place for place in places if place is not self._kept and len(place.held) < 2 * place.parallel
         ]
         return min(open_places, key=lambda place: len(place.held), default=None)
 
-    def _dealt_again(self, place: _Place) -> Row | None:
-        """A row that was in flight at a worker that was lost."""
-        if self._again and (not place.held or not self._alone(self._again[0].index)):
-            return self._again.popleft()
-        return None
-
-    def _alone(self, index: int) -> bool:
-        return self._deaths.get(index, 0) >= _ALONE_DEATHS
+    def _deal_suspect(self, blocks: dict[_Place, list[Row]]) -> None:
+        """Deal a row that must be alone, to a place that is kept for such and gets nothing else meanwhile."""
+        if self._suspects and not self._kept:
+            loaded = [place for place in self._places if place.node]
+            self._kept = min(loaded, key=lambda place: len(place.held), default=None)
+        kept = self._kept
+        if not kept or kept not in blocks or kept.held:
+            return
+        if self._suspects:
+            row = self._suspects.popleft()
+            kept.held[row.index] = row
+            blocks[kept].append(row)
+        else:
+            self._kept = None
 
     # What comes back
 
@@ -232,24 +252,35 @@ class Cluster:
                 yield from self._lose(place, error)
             return
         if not place.node:
-            place.node, place.later = answer, True
+            self._welcome(place, *answer)
             return
-        for result in answer:
+        results, place.unfinished_tokens = answer
+        for result in results:
             # Anything else has been answered by another worker.
             if place.held.pop(result["index"], None):
                 self._deaths.pop(result["index"], None)
                 place.losses = 0
                 yield result
 
+    def _welcome(self, place: _Place, node: str, parallel: int) -> None:
+        place.node, place.parallel = node, parallel
+        if parallel < self._setup.parallel and node not in self._small:
+            self._small.add(node)
+            rows = "1 row is" if parallel == 1 else f"{parallel} rows are"
+            self._note(f"On node {node} {rows} written at once: memory has no room for more.")
+
     def _lose(self, place: _Place, error: Exception) -> Iterator[Result]:
         """Deal the rows of a lost worker again, and start another in its place. Results: of rows given up."""
         where = f" on node {place.node}" if place.node else ""
         self._note(f"A worker{where} was lost, with {len(place.held)} rows in flight: {_reason(error)}")
         self._kill(place)
+        if place is self._kept:
+            self._kept = None
         for index, row in place.held.items():
             self._deaths[index] = self._deaths.get(index, 0) + 1
             if self._deaths[index] < _MOST_DEATHS:
-                self._again.append(row)
+                queue = self._suspects if self._deaths[index] >= _ALONE_DEATHS else self._again
+                queue.append(row)
                 continue
             del self._deaths[index]
             message = (
@@ -258,12 +289,12 @@ class Cluster:
             )
             yield failed(row, "worker lost", message, self._setup.run)
         place.held.clear()
+        place.unfinished_tokens = 0
         place.losses += 1
         if place.losses < _MOST_LOSSES:
             self._start(place)
             return
-        self._places.remove(place)
-        self._given_up += 1
+        self._give_up(place)
         if not self._places:
             raise BatchError(
                 f"No worker is left: the last {_MOST_LOSSES} were lost one after another, without a result: "
@@ -271,36 +302,42 @@ class Cluster:
             )
 
     def _do_without(self, place: _Place, why: str) -> None:
-        """Give up a place where the pair cannot be loaded. That raises BatchError where it was there from the
-        beginning, or is the last.
+        """Go on without a place where the pair cannot be loaded. Raises BatchError where it is the last.
+
+        Its worker stays, so that Ray puts no other there.
         """
-        self._kill(place)
-        self._places.remove(place)
-        self._given_up += 1
-        if not place.later or not self._places:
+        self._give_up(place)
+        self._refused = why
+        if not self._places:
             raise BatchError(why)
         self._note(why)
 
+    def _give_up(self, place: _Place) -> None:
+        self._places.remove(place)
+        self._given_up.append(place)
+
     # Workers and nodes
 
-    def _add_place(self, *, later: bool = False) -> None:
-        self._places.append(_Place(later=later))
-        self._start(self._places[-1])
+    def _add_places(self, n: int) -> None:
+        # All of them before the first: each is told how many load beside it.
+        added = [_Place() for _ in range(n)]
+        self._places += added
+        for place in added:
+            self._start(place)
 
     def _start(self, place: _Place) -> None:
-        environment = {name: value for name, value in os.environ.items() if name.startswith("BLENDIN_")}
         remote = self._ray.remote(self.worker_class).options(
             num_cpus=self._share.cpus,
             num_gpus=self._share.gpus,
             scheduling_strategy="SPREAD",
             # Ray would not know which rows are still wanted.
             max_restarts=0,
-            runtime_env={"env_vars": environment} if environment else None,
         )
         place.worker = remote.remote(self._setup, self._share.on_node)
         place.placed = place.worker.__ray_ready__.remote()
-        place.call = place.worker.prepare.remote()
         place.node = ""
+        loading = sum(not place.node for place in self._places)
+        place.call = place.worker.prepare.remote(min(loading, self._share.on_node))
 
     def _kill(self, place: _Place) -> None:
         with suppress(Exception):
@@ -324,7 +361,8 @@ class Cluster:
         self._without_since = self._without_since or perf_counter()
         if perf_counter() - self._without_since > _ROOM_S:
             raise BatchError(
-                f"The nodes of the Ray cluster are busy: none had the {needs} of a worker free for "
+                self._refused
+                or f"The nodes of the Ray cluster are busy: none had the {needs} of a worker free for "
                 f"{_ROOM_S:.0f} seconds. See `ray status`, and run the same command again."
             )
 
@@ -334,8 +372,7 @@ class Cluster:
             return
         self._looked = perf_counter()
         room = sum(map(self._share.fits, self._nodes()))
-        for _ in range(room - len(self._places) - self._given_up):
-            self._add_place(later=True)
+        self._add_places(room - len(self._places) - len(self._given_up))
 
 
 def _whole(model: str) -> str:

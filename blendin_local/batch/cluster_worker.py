@@ -8,7 +8,7 @@ other workers; that a row is answered once is the concern of who deals them (`cl
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -18,6 +18,7 @@ import psutil
 
 from blendin_local import __version__
 from blendin_local.batch.identity import Run
+from blendin_local.batch.planning import fitting, options_for
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import Row
 from blendin_local.batch.scheduler import Scheduler
@@ -26,8 +27,8 @@ from blendin_local.conversation import Role
 from blendin_local.errors import BatchError, BlendinError, CatalogueError
 from blendin_local.fingerprints import file_digest
 from blendin_local.loading import PairFiles, load_pair, locate_pair
-from blendin_local.prompts import PromptFormat, choose_format
-from blendin_local.settings import Formats, ModelOptions
+from blendin_local.prompts import PromptFormat
+from blendin_local.settings import ModelOptions
 
 __all__ = ["Worker", "WorkerSetup"]
 
@@ -39,11 +40,12 @@ _HOLD_S = 0.25
 class WorkerSetup:
     """All that a worker needs to know of a run.
 
-    options: as planned for `parallel` sequences. n_threads 0 takes the worker's share of its node.
+    formats: the templates themselves, which may be files of one machine alone. options: for one sequence;
+    n_threads 0 takes the worker's share of its node. parallel: rows at once, where memory has room for them.
     """
 
     entry: PairEntry
-    formats: Formats
+    formats: Mapping[Role, PromptFormat]
     options: ModelOptions
     run: Run
     parallel: int
@@ -60,17 +62,21 @@ class Worker:
         self._on_node = on_node
         self._rows: SimpleQueue[Row] = SimpleQueue()
         self._results: SimpleQueue[Result] = SimpleQueue()
+        self._unfinished_tokens = 0
         self._error: Exception | None = None
         self._thread: Thread | None = None
 
-    def prepare(self) -> str:
-        """Check and load the pair, and begin. Returns the name of the node.
+    def prepare(self, pairs: int = 1) -> tuple[str, int]:
+        """Check and load the pair, and begin.
 
-        Raises BatchError, which names the node, where the package or the files are not those of the run, or
-        cannot be loaded.
+        pairs: how many workers are about to load on this node. Returns the name of the node, and how many
+        rows are written at once. Raises BatchError, which names the node, where the package or the files are
+        not those of the run, or cannot be loaded.
         """
         try:
-            scheduler = self._load()
+            files = self._checked_files()
+            parallel = fitting(self._setup.options, self._setup.parallel, files, pairs)
+            scheduler = self._load(files, parallel)
         except CatalogueError as error:
             raise BatchError(
                 f"On node {node_name()}: {error} Each node needs the files of both models."
@@ -79,10 +85,11 @@ class Worker:
             raise BatchError(f"On node {node_name()}: {error}") from error
         self._thread = Thread(target=self._write, args=[scheduler], daemon=True)
         self._thread.start()
-        return node_name()
+        return node_name(), parallel
 
-    def exchange(self, rows: Sequence[Row]) -> list[Result]:
-        """Hand over rows; returns the results that came since, none if there is none for a moment.
+    def exchange(self, rows: Sequence[Row]) -> tuple[list[Result], int]:
+        """Hand over rows; returns the results that came since, none if there is none for a moment, and how
+        many tokens the rows under way have.
 
         Raises BatchError, which names the node, once the pair has failed as a whole.
         """
@@ -96,21 +103,24 @@ class Worker:
         except Empty:
             if self._error and not results and self._results.empty():
                 raise self._error from None
-        return results
+        return results, self._unfinished_tokens
 
-    def _load(self) -> Scheduler:
+    def _checked_files(self) -> PairFiles:
+        _check_versions(self._setup.run)
+        files = locate_pair(load_catalogue(), self._setup.entry)
+        _check_bytes(files, self._setup.run)
+        return files
+
+    def _load(self, files: PairFiles, parallel: int) -> Scheduler:
         setup = self._setup
-        _check_versions(setup.run)
-        files = locate_pair(load_catalogue(), setup.entry)
-        _check_bytes(files, setup.run)
-        # Before the models, which take long: a format may not fit them.
-        formats: dict[Role, PromptFormat] = {
-            "base": choose_format(setup.formats.base, files.base.chat_template),
-            "guide": choose_format(setup.formats.guide, files.guide.chat_template),
-        }
-        threads = setup.options.n_threads or _threads(self._on_node)
-        pair = load_pair(files, replace(setup.options, n_threads=threads))
-        return Scheduler(pair, formats, setup.run, setup.parallel)
+        options = options_for(setup.options, parallel)
+        pair = load_pair(files, replace(options, n_threads=options.n_threads or _threads(self._on_node)))
+
+        def on_round() -> None:
+            self._unfinished_tokens = scheduler.unfinished_tokens
+
+        scheduler = Scheduler(pair, setup.formats, setup.run, parallel, on_round=on_round)
+        return scheduler
 
     def _write(self, scheduler: Scheduler) -> None:
         try:

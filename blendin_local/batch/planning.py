@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from time import perf_counter
 
+from blendin_local import memory
 from blendin_local.engine import Decoder, Request, respond
 from blendin_local.loading import PairFiles
 from blendin_local.model import Cancellation
@@ -44,9 +45,14 @@ def options_for(options: ModelOptions, parallel: int) -> ModelOptions:
     )
 
 
-def fitting(options: ModelOptions, wanted: int, files: PairFiles) -> int:
-    """The most rows at once, at most `wanted` and at least one, that the free memory has room for."""
-    return next((n for n in range(wanted, 1, -1) if not files.memory_warning(options_for(options, n))), 1)
+def fitting(options: ModelOptions, wanted: int, files: PairFiles, pairs: int = 1) -> int:
+    """The most rows at once, at most `wanted` and at least one, that the free memory has room for.
+
+    pairs: how many are about to be loaded, each for so many rows; this is one of them.
+    """
+    free = memory.free_memory() // pairs
+    fit = (n for n in range(wanted, 1, -1) if not files.memory_warning(options_for(options, n), free))
+    return next(fit, 1)
 
 
 @dataclass(frozen=True, slots=True)
