@@ -24,10 +24,16 @@ _PATIENCE_S = 0.05
 
 
 class Answering(Protocol):
-    """Whatever turns rows into results. active: how many it is writing."""
+    """Whatever turns rows into results.
+
+    active: how many it is writing. unfinished_tokens: how many tokens these have by now.
+    """
 
     @property
     def active(self) -> int: ...
+
+    @property
+    def unfinished_tokens(self) -> int: ...
 
     def answer(self, rows: Iterable[Row | BadRow | None]) -> Iterator[Result]: ...
 

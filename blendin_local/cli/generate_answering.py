@@ -16,12 +16,11 @@ from blendin_local.batch.planning import (
     try_parallel,
 )
 from blendin_local.batch.rows import BadRow, Row
-from blendin_local.batch.scheduler import Scheduler
+from blendin_local.batch.scheduler import Scheduler, request_of
 from blendin_local.cli.generate_job import Job
 from blendin_local.cli.generate_options import AUTO, LOCAL_RAY
 from blendin_local.cli.interrupt import interrupting
 from blendin_local.cli.loaded import loaded
-from blendin_local.conversation import ask
 from blendin_local.errors import PromptError
 
 __all__ = ["here", "most_at_once", "on_ray"]
@@ -37,20 +36,22 @@ def here(job: Job, first: Sequence[Row | BadRow]) -> Iterator[Answering]:
     job.parallel = _parallel(job, first)
     options, formats = options_for(plan.options, job.parallel), job.prompt_formats
 
-    def on_round() -> None:
-        job.tally.writing(scheduler.unfinished_tokens)
-        job.progress.update(job.tally, scheduler.active)
-
     with loaded(plan.files, options, quiet=plan.values["quiet"]) as pair:
-        scheduler = Scheduler(
+        scheduler: Scheduler = Scheduler(
             pair,
             formats,
             job.run,
             job.parallel,
             job.cancellation,
-            on_round=on_round,
+            on_round=lambda: _tell(job, scheduler),
         )
         yield scheduler
+
+
+def _tell(job: Job, answering: Answering) -> None:
+    """Show how far rows under way are."""
+    job.tally.writing(answering.unfinished_tokens)
+    job.progress.update(job.tally, answering.active)
 
 
 def _parallel(job: Job, first: Sequence[Row | BadRow]) -> int:
@@ -88,7 +89,7 @@ def _tried(job: Job, first: Sequence[Row | BadRow], most: int) -> int:
         for row in first[:most]:
             if isinstance(row, Row):
                 with suppress(PromptError):
-                    requests.append(ask(pair, formats, row.messages, row.settings))
+                    requests.append(request_of(pair, formats, row))
         with interrupting(job.cancellation.cancel):
             trials = try_parallel(
                 pair,
@@ -115,16 +116,18 @@ def on_ray(job: Job) -> Iterator[Answering]:
     job.parallel = values["parallel"] or DEFAULT_PARALLEL
     setup = WorkerSetup(
         entry=plan.files.entry,
-        formats=plan.formats,
-        options=options_for(plan.options, job.parallel),
+        formats=job.prompt_formats,
+        options=plan.options,
         run=job.run,
         parallel=job.parallel,
     )
-    with Cluster(
+    cluster: Cluster = Cluster(
         setup,
         address=None if values["ray"] == LOCAL_RAY else values["ray"],
         workers=values["workers"],
         cancellation=job.cancellation,
         note=job.progress.note,
-    ) as cluster:
+        on_round=lambda: _tell(job, cluster),
+    )
+    with cluster:
         yield cluster
