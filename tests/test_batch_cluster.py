@@ -181,7 +181,8 @@ def test_nodes_go_and_come(nodes: Any, job: Job, monkeypatch: pytest.MonkeyPatch
     # Until it is known to be gone, a worker is meant for it.
     nodes.wait_for_nodes(CEILING_S)
     same(results, expected)
-    assert len(job.notes) == 1
+    # Of the node that went; before Ray knows that it is gone, a worker may be meant for it.
+    assert 1 <= len(job.notes) <= 3
 
 
 class RefusingWorker(Worker):

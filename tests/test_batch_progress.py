@@ -160,7 +160,7 @@ def test_no_line_is_wider_than_the_terminal(
     tally.add(failure(30, message=text) if failed else answer(30, text, id=id))
     lines = shown(tally, width, total)
     assert len(lines) == 3
-    assert max(map(cell_len, lines)) <= width
+    assert max(map(cell_len, lines)) <= width - 2
     assert "\x1b" not in "".join(lines)
 
 

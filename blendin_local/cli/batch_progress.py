@@ -26,6 +26,8 @@ _UPDATES_PER_S = 4
 _NOTED = 5
 """So many notes of each kind are shown; a file of ten thousand bad rows would hide everything else."""
 _WIDEST_BAR, _LEAST_BAR = 40, 6
+_ECHO = 2
+"""Cells for the ^C that a terminal echoes: where it wrapped, one line less would be erased."""
 
 
 class BatchProgress:
@@ -109,7 +111,7 @@ class BatchProgress:
 
     def _display(self) -> Text:
         """Called from the thread that draws: it only reads, and nothing that it reads is taken apart."""
-        tally, width = self._tally, self._console.width
+        tally, width = self._tally, self._console.width - _ECHO
         if tally is None:
             return Text("")
         lines = [self._bar(tally, width), self._facts(tally, width)]

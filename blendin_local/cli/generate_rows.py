@@ -51,8 +51,13 @@ def generate_rows(values: Mapping[str, Any]) -> None:
     """Run the job that the options of `blendin generate` describe. Raises BlendinError."""
     plan = _planned(values)
     _check_files(plan)
-    with terminating():
-        job = _run(plan)
+    try:
+        with terminating():
+            job = _run(plan)
+    except KeyboardInterrupt:
+        # Nothing is under way yet, and the output is as it was.
+        click.echo("Stopped.", err=True)
+        sys.exit(INTERRUPTED)
     _end(job)
 
 
