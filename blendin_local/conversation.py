@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from blendin_local.blending import METHODS, may_consult
 from blendin_local.engine import Request, Response, decode, respond
 from blendin_local.errors import PromptError, PromptTooLong
-from blendin_local.model import Cancellation, LanguageModel
-from blendin_local.pair import Pair
+from blendin_local.model import Cancellation
+from blendin_local.pair import Pair, Role
 from blendin_local.prompts import Message, Prompt, PromptFormat, make_prompt
 from blendin_local.settings import BlendSettings, GenerationSettings
 from blendin_local.steps import FinishReason, Step, Summary
 
-__all__ = ["Conversation", "Reply", "Role", "ask"]
-
-Role = Literal["base", "guide"]
+__all__ = ["Conversation", "Reply", "ask"]
 
 RESERVED_SHARE = 4
 """Old turns are dropped to leave a reply its token limit, or one part in this many of the context."""
@@ -55,10 +52,8 @@ class Reply:
 
     @property
     def prompt_tokens(self) -> dict[str, int]:
-        """Length of each model's prompt; only of models that this method may decode."""
-        request = self._response.request
-        prompts = {"base": request.base, "guide": request.guide}
-        return {role: len(prompt.tokens) for role, prompt in prompts.items() if prompt is not None}
+        """As `Request.prompt_tokens`."""
+        return self._response.request.prompt_tokens
 
 
 @dataclass
@@ -111,7 +106,7 @@ class Conversation:
         """The messages that fit with what is said already, the oldest dropped first, and their prompts."""
         text = said.decode("utf-8", "ignore").encode()
         roles = _decoded(self.settings.blend)
-        taken = {role: len(_model(self.pair, role).tokenize(text)) if text else 0 for role in roles}
+        taken = {role: len(self.pair.model(role).tokenize(text)) if text else 0 for role in roles}
         system = [message for message in self.messages if message.role == "system"]
         turns = [message for message in self.messages if message.role != "system"]
         while True:
@@ -129,7 +124,7 @@ class Conversation:
         return [*system, *turns], prompts
 
     def _room(self, role: Role) -> int:
-        n_ctx = _model(self.pair, role).n_ctx
+        n_ctx = self.pair.model(role).n_ctx
         return n_ctx - min(self.settings.max_tokens, n_ctx // RESERVED_SHARE)
 
     @property
@@ -182,18 +177,14 @@ def _decoded(blend: BlendSettings) -> list[Role]:
 def _prompts(
     pair: Pair, formats: Mapping[Role, PromptFormat], blend: BlendSettings, messages: Sequence[Message]
 ) -> dict[Role, Prompt]:
-    return {role: make_prompt(_model(pair, role), formats[role], messages) for role in _decoded(blend)}
+    return {role: make_prompt(pair.model(role), formats[role], messages) for role in _decoded(blend)}
 
 
 def _check_length(pair: Pair, prompts: Mapping[Role, Prompt]) -> None:
     for role, prompt in prompts.items():
-        n_ctx = _model(pair, role).n_ctx
+        n_ctx = pair.model(role).n_ctx
         if len(prompt.tokens) >= n_ctx:
             raise PromptTooLong(
                 f"The prompt is too long: {len(prompt.tokens)} tokens for the {role} model, whose "
                 f"context holds {n_ctx}. Shorten it, or load the models with a longer context."
             )
-
-
-def _model(pair: Pair, role: Role) -> LanguageModel:
-    return pair.base if role == "base" else pair.guide

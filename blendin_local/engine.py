@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import perf_counter
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from blendin_local.errors import ModelError
-from blendin_local.model import Cancellation, LanguageModel, Logits, Status
-from blendin_local.pair import Pair
+from blendin_local.model import Cancellation, Logits, Status
+from blendin_local.pair import Pair, Role
 from blendin_local.prefixes import Blocks, Copies
 from blendin_local.responses import BlendedResponse, respond
 from blendin_local.steps import Step
@@ -21,7 +21,6 @@ from blendin_local.writing import Request, Response
 
 __all__ = ["Decoder", "Request", "Response", "decode", "respond"]
 
-Role = Literal["base", "guide"]
 AnyResponse = TypeVar("AnyResponse", bound=Response)
 
 
@@ -112,7 +111,7 @@ class Decoder:
 
     def _write(self, role: Role) -> None:
         """Advance the responses of one writer: by what they chose last, at first by their prompts."""
-        writer: LanguageModel = getattr(self._pair, role)
+        writer = self._pair.model(role)
         writing = [response for response in self.active if response.writer is writer]
         left = self._begin(role, {r: r.pending for r in writing if not r.started})
         for response in self._advance(role, {r: left.get(r, r.pending) for r in writing}):
@@ -134,7 +133,7 @@ class Decoder:
         self, role: Role, prompts: Mapping[AnyResponse, Sequence[int]]
     ) -> dict[AnyResponse, Sequence[int]]:
         """What is left of prompts, once their sequences hold what is known of them."""
-        model: LanguageModel = getattr(self._pair, role)
+        model = self._pair.model(role)
         beginning = {response.seq: response for response in prompts}
 
         def decode(seq: int, tokens: Sequence[int]) -> bool:
@@ -147,7 +146,7 @@ class Decoder:
 
     def _advance(self, role: Role, work: Mapping[AnyResponse, Sequence[int]]) -> list[AnyResponse]:
         """Decode each response's tokens; returns those that went well, the others are over."""
-        model: LanguageModel = getattr(self._pair, role)
+        model = self._pair.model(role)
         fitting: list[AnyResponse] = []
         for response, tokens in work.items():
             if response.ended:

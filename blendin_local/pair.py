@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -16,6 +17,8 @@ from blendin_local.atomic import write_bytes
 from blendin_local.model import Cancellation, LanguageModel
 from blendin_local.steps import Calibration, uncalibrated
 from blendin_local.vocabulary import VocabularyMap, map_vocabularies
+
+Role = Literal["base", "guide"]
 
 _MAP_FORMAT = 1
 
@@ -32,6 +35,9 @@ class Pair:
     vocabulary_map: VocabularyMap
     base_calibration: Calibration | None = None
     guide_calibration: Calibration | None = None
+
+    def model(self, role: Role) -> LanguageModel:
+        return self.base if role == "base" else self.guide
 
     @property
     def calibrated(self) -> bool:

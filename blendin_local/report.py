@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from blendin_local.steps import Candidate, Step
+from blendin_local.steps import Candidate, Step, Summary
 
 if TYPE_CHECKING:
     from blendin_local.conversation import Reply
@@ -24,10 +24,6 @@ def reply_as_dict(
     steps: Sequence[Step] | None = None,
 ) -> dict[str, Any]:
     """Everything about a finished reply; with `steps`, a record of each."""
-    summary = reply.summary
-    prompts = reply.prompt_tokens
-    written = {"base": summary.base_tokens, "guide": summary.guide_tokens}
-    decoded = {"base": summary.base_decoded, "guide": summary.guide_decoded}
     document: dict[str, Any] = {
         "text": reply.text,
         "finish_reason": reply.finish_reason,
@@ -42,21 +38,30 @@ def reply_as_dict(
             }
             for role, header in (("base", files.base), ("guide", files.guide))
         },
+        **figures_as_dict(reply.prompt_tokens, reply.summary, pair.calibrated),
+    }
+    if steps is not None:
+        document["steps"] = [step_as_dict(step) for step in steps]
+    return document
+
+
+def figures_as_dict(prompt_tokens: Mapping[str, int], summary: Summary, calibrated: bool) -> dict[str, Any]:
+    """The figures of a finished reply: tokens of each model, reliability, seconds, speed."""
+    written = {"base": summary.base_tokens, "guide": summary.guide_tokens}
+    decoded = {"base": summary.base_decoded, "guide": summary.guide_decoded}
+    return {
         "usage": {
             role: {
-                "prompt_tokens": prompts.get(role, 0),
+                "prompt_tokens": prompt_tokens.get(role, 0),
                 "generated_tokens": written[role],
                 "decoded_tokens": decoded[role],
             }
             for role in ("base", "guide")
         },
-        "summary": summary.as_dict() | {"calibrated": pair.calibrated},
+        "summary": summary.as_dict() | {"calibrated": calibrated},
         "timings": asdict(summary.timings),
         "tokens_per_second": summary.tokens_per_second,
     }
-    if steps is not None:
-        document["steps"] = [step_as_dict(step) for step in steps]
-    return document
 
 
 def step_as_dict(step: Step) -> dict[str, Any]:

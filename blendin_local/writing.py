@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 from blendin_local.blending import Distribution, Masses
 from blendin_local.errors import ModelError
 from blendin_local.model import LanguageModel, Logits
-from blendin_local.pair import Pair
+from blendin_local.pair import Pair, Role
 from blendin_local.prompts import Prompt
 from blendin_local.sampling import Sampler, top_outcomes
 from blendin_local.settings import GenerationSettings
@@ -41,6 +41,12 @@ class Request:
     prefix: tuple[Step, ...] = ()
     forced: int | None = None
 
+    @property
+    def prompt_tokens(self) -> dict[str, int]:
+        """Length of each model's prompt; only of models that the method may decode."""
+        prompts = {"base": self.base, "guide": self.guide}
+        return {role: len(prompt.tokens) for role, prompt in prompts.items() if prompt is not None}
+
 
 class Response:
     """A reply being written by one model alone (methods `base` and `guide`).
@@ -52,12 +58,10 @@ class Response:
     Raises ModelError where the forced outcome is none of the writer's.
     """
 
-    def __init__(
-        self, pair: Pair, writer: Literal["base", "guide"], prompt: Prompt, request: Request, seq: int
-    ) -> None:
+    def __init__(self, pair: Pair, writer: Role, prompt: Prompt, request: Request, seq: int) -> None:
         self.request = request
         self.seq = seq
-        self.writer: LanguageModel = getattr(pair, writer)
+        self.writer = pair.model(writer)
         self.summary = Summary()
         self.finish_reason: FinishReason | None = None
         self.error: ModelError | None = None

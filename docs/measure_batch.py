@@ -29,7 +29,6 @@ from blendin_local.batch.results import Result
 from blendin_local.batch.rows import Row, own_settings
 from blendin_local.batch.scheduler import Scheduler
 from blendin_local.catalogue import load_catalogue
-from blendin_local.conversation import Role
 from blendin_local.evaluation.examples import built_in_examples, shuffled
 from blendin_local.llamacpp.model import GgufModel
 from blendin_local.loading import (
@@ -40,7 +39,7 @@ from blendin_local.loading import (
     name_pair,
     start_conversation,
 )
-from blendin_local.pair import Pair
+from blendin_local.pair import Pair, Role
 from blendin_local.prompts import Message, PromptFormat, choose_format
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions, SamplingSettings
 

@@ -16,9 +16,9 @@ from blendin_local.batch.results import Result
 from blendin_local.batch.rows import BadRow, Row, own_settings
 from blendin_local.batch.scheduler import Scheduler
 from blendin_local.catalogue import PairEntry
-from blendin_local.conversation import Role
 from blendin_local.llamacpp.gguf import read_header
 from blendin_local.loading import PairFiles, load_pair
+from blendin_local.pair import Role
 from blendin_local.prompts import Message, PromptFormat, choose_format
 from blendin_local.settings import Formats, GenerationSettings, ModelOptions
 

@@ -23,10 +23,10 @@ from blendin_local.batch.results import Result
 from blendin_local.batch.rows import Row
 from blendin_local.batch.scheduler import Scheduler
 from blendin_local.catalogue import PairEntry, load_catalogue
-from blendin_local.conversation import Role
 from blendin_local.errors import BatchError, BlendinError, CatalogueError
 from blendin_local.fingerprints import file_digest
 from blendin_local.loading import PairFiles, load_pair, locate_pair
+from blendin_local.pair import Role
 from blendin_local.prompts import PromptFormat
 from blendin_local.settings import ModelOptions
 

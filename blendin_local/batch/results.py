@@ -15,7 +15,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from blendin_local.batch.loops import find_loop
-from blendin_local.report import step_as_dict
+from blendin_local.report import figures_as_dict, step_as_dict
 from blendin_local.steps import Step
 
 if TYPE_CHECKING:
@@ -32,22 +32,12 @@ ErrorKind = Literal["bad row", "duplicate id", "too long", "model", "worker lost
 
 def answered(row: Row, response: Response, run: Run, steps: Sequence[Step] | None = None) -> Result:
     """The result of a finished response; with `steps`, a record of each."""
-    request, summary, loop = response.request, response.summary, find_loop(response.text)
-    usage = {}
-    for role, prompt in (("base", request.base), ("guide", request.guide)):
-        usage[role] = {
-            "prompt_tokens": len(prompt.tokens) if prompt else 0,
-            "generated_tokens": getattr(summary, f"{role}_tokens"),
-            "decoded_tokens": getattr(summary, f"{role}_decoded"),
-        }
+    loop = find_loop(response.text)
     result = {
         **_beginning(row),
         "text": response.text,
         "finish_reason": response.finish_reason,
-        "usage": usage,
-        "summary": summary.as_dict() | {"calibrated": run.calibrated},
-        "timings": asdict(summary.timings),
-        "tokens_per_second": summary.tokens_per_second,
+        **figures_as_dict(response.request.prompt_tokens, response.summary, run.calibrated),
         **_shared(run),
         "row": row.digest,
         "loop": asdict(loop) if loop else None,

@@ -12,11 +12,11 @@ from time import sleep
 from blendin_local.batch.identity import Run
 from blendin_local.batch.results import ErrorKind, Result, answered, failed
 from blendin_local.batch.rows import BadRow, Row
-from blendin_local.conversation import Role, ask
+from blendin_local.conversation import ask
 from blendin_local.engine import Decoder, Request, Response, respond
 from blendin_local.errors import PromptError, PromptTooLong
 from blendin_local.model import Cancellation
-from blendin_local.pair import Pair
+from blendin_local.pair import Pair, Role
 from blendin_local.prompts import PLAIN_FORMATS, PromptFormat
 from blendin_local.steps import Step
 

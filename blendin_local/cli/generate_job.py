@@ -12,11 +12,11 @@ from blendin_local.batch.output import Output
 from blendin_local.batch.reading import InputOptions
 from blendin_local.batch.tally import Tally
 from blendin_local.cli.batch_progress import BatchProgress
-from blendin_local.conversation import Role
 from blendin_local.errors import BlendinError
 from blendin_local.fingerprints import model_files
 from blendin_local.loading import PairFiles
 from blendin_local.model import Cancellation
+from blendin_local.pair import Role
 from blendin_local.prompts import PromptFormat, choose_format, template_file
 from blendin_local.settings import Formats, GenerationSettings, ModelOptions
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -151,13 +151,17 @@ def _total(plan: Plan, output: Output) -> int | None:
 
     Raises BatchError for a row that asks something else now than what the output answers.
     """
-    values = plan.values
-    total = count_rows(plan.source, values["limit"])
+    total = count_rows(plan.source, plan.values["limit"])
     if total is None or not output.kept:
         return total
     with open_rows(plan.source) as source:
-        rows = islice(source.rows(plan.settings, values["system"] or ""), values["limit"])
-        return total + output.kept - check_unchanged(rows, output.ledger, values["output"])
+        return (
+            total + output.kept - check_unchanged(_rows(plan, source), output.ledger, plan.values["output"])
+        )
+
+
+def _rows(plan: Plan, source: RowSource) -> Iterator[Row | BadRow]:
+    return islice(source.rows(plan.settings, plan.values["system"] or ""), plan.values["limit"])
 
 
 def _progress(values: Mapping[str, Any], total: int | None) -> BatchProgress:
@@ -175,7 +179,7 @@ def _tell_found(output: Output, progress: BatchProgress) -> None:
 def _work(job: Job, source: RowSource) -> None:
     """Answer what is still to be answered; the models are loaded only if there is anything."""
     values = job.plan.values
-    rows = islice(source.rows(job.plan.settings, values["system"] or ""), values["limit"])
+    rows = _rows(job.plan, source)
     coming = rows if job.total is not None else arriving(rows)
     pending = UntilDamaged(Pending(coming, job.output.ledger, values["output"]))
     first, waiting = peek(pending, most_at_once(values["parallel"]))

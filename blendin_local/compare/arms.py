@@ -19,13 +19,13 @@ from blendin_local.compare.naming import name_arms, name_models
 from blendin_local.errors import EvaluationError, SettingError
 from blendin_local.llamacpp.gguf import GgufHeader, read_header
 from blendin_local.loading import name_pair
+from blendin_local.pair import Role
 from blendin_local.prompts import PromptFormat, choose_format
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, SamplingSettings
 
 __all__ = ["ALONE", "Arm", "ArmModel", "ArmWish", "Kind", "find_model", "make_arms"]
 
 Kind = Literal["base", "guide", "pair", "model"]
-Role = Literal["base", "guide"]
 
 ALONE = BlendSettings(method="base", guide_stop=False)
 """How a model alone is run: as a base that never asks anybody."""
