@@ -47,6 +47,13 @@ def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the test's own, in which it runs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """What is on the disk, seen by another program."""
     with closing(Store(tmp_path / "chats.db")) as store:

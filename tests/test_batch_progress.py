@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from batch_results import answer, failure
+from clock import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -17,14 +18,6 @@ from terminal import Terminal
 from blendin_local.batch.tally import Tally
 from blendin_local.cli import batch_progress
 from blendin_local.cli.batch_progress import BatchProgress
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

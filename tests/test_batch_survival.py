@@ -41,7 +41,7 @@ from terminal import CTRL_C, Terminal
 
 from blendin_local.batch.resuming import EarlierLines
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("here")]
 
 _PATIENCE_S = 300.0
 """A safety net, and no measure: machines that run tests are busy."""
@@ -51,12 +51,6 @@ HINT = "Stopped. Nothing is lost: run the same command again to go on from here.
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return pair_in(tmp_path_factory.mktemp("models"), endless=True)
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture(autouse=True)

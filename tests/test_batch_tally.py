@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from batch_results import answer, failure, jobs
+from clock import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,14 +19,6 @@ from blendin_local.batch.attention import LISTED
 from blendin_local.batch.loops import find_loop
 from blendin_local.batch.spread import Spread
 from blendin_local.batch.tally import Pace, Tally
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def tallied(results: list[dict[str, Any]], *, kept: int = 0) -> dict[str, Any]:

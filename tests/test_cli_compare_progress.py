@@ -5,18 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from clock import Clock
 
 from blendin_local.cli import compare_progress
 from blendin_local.cli.compare_progress import CompareProgress, duration
 from blendin_local.compare.run import ArmProgress
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

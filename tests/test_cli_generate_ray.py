@@ -39,10 +39,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    write_rows(tmp_path / "in.jsonl", prompts(60))
-    return tmp_path
+def sixty_rows(here: Path) -> None:
+    write_rows(here / "in.jsonl", prompts(60))
 
 
 @contextmanager

@@ -33,18 +33,14 @@ from blendin_local.batch.output import Output
 from blendin_local.cli import generate_answering, loaded, main
 from blendin_local.errors import ModelError
 
+pytestmark = pytest.mark.usefixtures("here")
+
 SHORT = ["-n", "6"]
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return pair_in(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def run(*arguments: str, stdin: bytes | None = None) -> Result:
