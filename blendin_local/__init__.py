@@ -2,8 +2,8 @@
 
 Importing the package loads neither llama.cpp nor Textual. As a library:
 
-    from blendin_local.catalogue import load_catalogue
-    from blendin_local.loading import load_pair, locate_pair, name_pair, start_conversation
+    from blendin_local.models.catalogue import load_catalogue
+    from blendin_local.models.loading import load_pair, locate_pair, name_pair, start_conversation
     from blendin_local.settings import ModelOptions
 
     catalogue = load_catalogue()

@@ -18,13 +18,13 @@ from time import perf_counter
 
 import numpy as np
 
-from blendin_local import memory
-from blendin_local.conversation import Reply
+from blendin_local.engine.conversation import Reply
+from blendin_local.engine.pair import Pair
 from blendin_local.errors import SettingError
+from blendin_local.llamacpp.bare_decode import Decode, Recorder, replay
 from blendin_local.llamacpp.model import GgufModel
-from blendin_local.llamacpp.replay import Decode, Recorder, replay
-from blendin_local.loading import PairFiles, start_conversation
-from blendin_local.pair import Pair
+from blendin_local.models import memory_estimate as memory
+from blendin_local.models.loading import PairFiles, start_conversation
 from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions
 
 PROMPTS = (

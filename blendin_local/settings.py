@@ -81,7 +81,7 @@ class ModelOptions:
 class BlendSettings:
     """Which method blends the two models, and its parameters (docs/method.md).
 
-    method: a name of `blendin_local.blending.METHODS`.
+    method: a name of `blendin_local.engine.methods.METHODS`.
     gamma: threshold in [0, 1] under which the base's confidence makes it uncertain; 0 never consults.
     alpha: the guide's share under the method `fixed`.
     prior: the pair prior b of the method `tuned`; 0 is the paper's rule.
@@ -105,7 +105,7 @@ class BlendSettings:
     guide_stop: bool = True
 
     def __post_init__(self) -> None:
-        from blendin_local.blending import METHODS
+        from blendin_local.engine.methods import METHODS
 
         _one_of(self, "method", tuple(METHODS))
         _within(self, "gamma", 0, 1)
@@ -197,3 +197,42 @@ def paper_settings(**blend: Any) -> tuple[BlendSettings, SamplingSettings]:
 def setting_names(cls: type) -> tuple[str, ...]:
     """Names of a settings class's fields, in their order."""
     return tuple(field.name for field in fields(cls))
+
+
+SETTING_HELP = {
+    # BlendSettings
+    "method": "How to blend (docs/method.md).",
+    "gamma": "Consult the guide where the base's confidence is less.",
+    "alpha": "The guide's share under the method fixed.",
+    "prior": "Shifts the paper's weight: above 0 to the guide, below 0 to the base (method tuned).",
+    "compete_k": "The guide's favourite must be among so many of the base's (method compete).",
+    "tau": "Below this confidence of the base the guide's share is 0.7 (method tiered).",
+    "unit": "word: the guide finishes the word it began.",
+    "max_intervention_rate": "The guide steps in at no more than this share of the steps; 1: no cap.",
+    "capability_gap": "Guide's benchmark score minus the base's, -1 to 1: above 0 raises gamma.",
+    "guide_stop": "Ask the guide when to stop.",
+    # SamplingSettings
+    "temperature": "0: greedy, without the pair's penalties.",
+    "min_p": "Keep those with at least this share of the best.",
+    "top_k": "Keep the k most probable; 0: all.",
+    "top_p": "Keep the most probable that sum to p; 1: all.",
+    "repetition_penalty": "Makes what was written already less probable; 1: off.",
+    "presence_penalty": "The same, by subtracting once; 0: off.",
+    "frequency_penalty": "The same, once for each time it was written; 0: off.",
+    "dry_multiplier": "Penalty on repeated runs; 0: none.",
+    "dry_base": "How fast that penalty grows with the length of the run, 1 to 10.",
+    "dry_allowed_length": "Repeated runs shorter than this are free.",
+    "penalty_window": "How many latest outcomes penalties look at.",
+    # GenerationSettings
+    "max_tokens": "Longest reply, in steps.",
+    # ModelOptions
+    "n_ctx": "Context length in tokens; 0: what the model was trained for.",
+    "n_batch": "Most tokens in one decode.",
+    "n_threads": "CPU threads; 0: the number of physical cores.",
+    "n_gpu_layers": "Layers on the GPU; -1: all, where there is one.",
+    "kv_type": "Number format of the KV caches.",
+    "flash_attention": "Flash attention.",
+    "swa_full": "Keep sliding windows whole, to rewind fast.",
+    "mmap": "Map the files instead of reading them.",
+    "mlock": "Forbid swapping the models out.",
+}

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from blendin_local.preference_editor import as_toml
-from blendin_local.preferences import KEYS, SECTIONS
+from blendin_local.preferences.preferences import KEYS, SECTIONS
+from blendin_local.preferences.writer import as_toml
 
 PAGE = Path(__file__).with_name("config.md")
 MARKED = re.compile(r"(<!-- Between .*? -->\n).*?(<!-- end -->)", re.DOTALL)

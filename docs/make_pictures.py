@@ -12,7 +12,7 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from blendin_local.preferences import ChatPreferences, Preferences
+from blendin_local.preferences.preferences import ChatPreferences, Preferences
 from blendin_local.settings import DEFAULT_PAIR, GenerationSettings, ModelOptions
 from blendin_local.tui.app import make_app
 from blendin_local.tui.loading import Preparer

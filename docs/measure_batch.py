@@ -23,15 +23,16 @@ from time import perf_counter
 
 import numpy as np
 
-from blendin_local.batch.identity import Run, describe_run
 from blendin_local.batch.planning import options_for
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import Row, own_settings
+from blendin_local.batch.run_manifest import Run, describe_run
 from blendin_local.batch.scheduler import Scheduler
-from blendin_local.catalogue import load_catalogue
-from blendin_local.evaluation.examples import built_in_examples, shuffled
+from blendin_local.engine.pair import Pair, Role
+from blendin_local.engine.prompts import Message, PromptFormat, choose_format
 from blendin_local.llamacpp.model import GgufModel
-from blendin_local.loading import (
+from blendin_local.models.catalogue import load_catalogue
+from blendin_local.models.loading import (
     AUTO_FORMATS,
     PairFiles,
     load_pair,
@@ -39,9 +40,8 @@ from blendin_local.loading import (
     name_pair,
     start_conversation,
 )
-from blendin_local.pair import Pair, Role
-from blendin_local.prompts import Message, PromptFormat, choose_format
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions, SamplingSettings
+from blendin_local.tune.examples import built_in_examples, shuffled
 
 PROMPTS, TOKENS, TOGETHER = 64, 128, 8
 OPTIONS = ModelOptions(n_ctx=1024)

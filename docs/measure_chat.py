@@ -22,9 +22,9 @@ import numpy as np
 from textual import events
 from textual.pilot import Pilot
 
-from blendin_local.catalogue import load_catalogue
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup, Turn, new_id
+from blendin_local.models.catalogue import load_catalogue
 from blendin_local.settings import DEFAULT_PAIR, GenerationSettings, ModelOptions
 from blendin_local.tui.app import ChatApp, make_app
 from blendin_local.tui.loading import Preparer

@@ -12,8 +12,8 @@ from __future__ import annotations
 import sys
 from statistics import mean
 
-from blendin_local.catalogue import load_catalogue
-from blendin_local.loading import load_pair, locate_pair, name_pair, start_conversation
+from blendin_local.models.catalogue import load_catalogue
+from blendin_local.models.loading import load_pair, locate_pair, name_pair, start_conversation
 from blendin_local.settings import GenerationSettings, ModelOptions, SamplingSettings
 
 PROMPTS = (

@@ -21,23 +21,24 @@ from time import perf_counter
 
 import numpy as np
 
-from blendin_local.blending import Distribution
-from blendin_local.catalogue import PairEntry, load_catalogue
-from blendin_local.evaluation.costs import measure_costs
-from blendin_local.evaluation.diagnosis import analyse
-from blendin_local.evaluation.examples import built_in_examples, shuffled
-from blendin_local.evaluation.observation import Observer
-from blendin_local.evaluation.places import Text, cut
-from blendin_local.evaluation.pricing import bits_by_example
-from blendin_local.evaluation.record import Record, join_records
-from blendin_local.evaluation.scoring import ROWS, score_text
+from blendin_local.engine.language_model import ScoringModel, Status, reuse
+from blendin_local.engine.methods import Distribution
+from blendin_local.engine.pair import Pair
+from blendin_local.engine.prompts import choose_format, make_prompt
 from blendin_local.llamacpp.library import api, captured_log
 from blendin_local.llamacpp.model import GgufModel
-from blendin_local.loading import PairFiles, load_pair, locate_pair, name_pair
-from blendin_local.model import ScoringModel, Status, reuse
-from blendin_local.pair import Pair
-from blendin_local.prompts import choose_format, make_prompt
+from blendin_local.models.catalogue import load_catalogue
+from blendin_local.models.entries import PairEntry
+from blendin_local.models.loading import PairFiles, load_pair, locate_pair, name_pair
 from blendin_local.settings import BlendSettings, ModelOptions
+from blendin_local.tune.alignment import Text, cut
+from blendin_local.tune.costs import measure_costs
+from blendin_local.tune.diagnosis import analyse
+from blendin_local.tune.examples import built_in_examples, shuffled
+from blendin_local.tune.position_recorder import Observer
+from blendin_local.tune.record import Record, join_records
+from blendin_local.tune.scoring import ROWS, score_text
+from blendin_local.tune.setting_scores import bits_by_example
 
 SCORING = ModelOptions(n_ctx=2048, n_seq=16, n_outputs=ROWS, shared_cache=True)
 ROUNDS = 5

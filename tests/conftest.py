@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from blendin_local.catalogue import load_catalogue
+from blendin_local.engine.pair import Pair
+from blendin_local.files import cache_dir
 from blendin_local.history.store import Store
-from blendin_local.loading import PairFiles, load_pair, locate_pair, name_pair
-from blendin_local.locations import cache_dir
-from blendin_local.pair import Pair
+from blendin_local.models.catalogue import load_catalogue
+from blendin_local.models.download import pull
+from blendin_local.models.loading import PairFiles, load_pair, locate_pair, name_pair
 from blendin_local.settings import ModelOptions
-from blendin_local.sources import pull
 
 # Machines that run the tests are shared: no test may fail for being slow.
 settings.register_profile("patient", deadline=None)

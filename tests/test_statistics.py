@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blendin_local.evaluation.statistics import (
+from blendin_local.statistics import (
     FEW,
     Correlation,
     Difference,
@@ -72,7 +72,7 @@ def test_counts_are_draws_with_replacement() -> None:
 
 
 def test_counts_in_blocks_are_draws_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blendin_local.evaluation.statistics._BLOCK", 40)
+    monkeypatch.setattr("blendin_local.statistics._BLOCK", 40)
     counts = resample_counts(7, 501)
     assert (counts.sum(axis=1) == 7).all()
     assert counts.var() == pytest.approx(6 / 7, rel=0.1)

@@ -22,9 +22,9 @@ from blendin_local.batch.cluster_shares import Resources, Share, share_out
 from blendin_local.batch.cluster_worker import Worker, WorkerSetup
 from blendin_local.batch.results import Result, failed
 from blendin_local.batch.rows import BadRow, Row
+from blendin_local.engine.language_model import Cancellation
 from blendin_local.errors import BatchError, BlendinError
-from blendin_local.model import Cancellation
-from blendin_local.sources.store import local_path
+from blendin_local.files import local_path
 
 __all__ = ["Cluster", "WorkerSetup"]
 

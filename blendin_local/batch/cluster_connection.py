@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from blendin_local.errors import BatchError
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 
 __all__ = ["connect", "disconnect"]
 

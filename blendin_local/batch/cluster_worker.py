@@ -17,17 +17,18 @@ from typing import Any
 import psutil
 
 from blendin_local import __version__
-from blendin_local.batch.identity import Run
 from blendin_local.batch.planning import fitting, options_for
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import Row
+from blendin_local.batch.run_manifest import Run
 from blendin_local.batch.scheduler import Scheduler
-from blendin_local.catalogue import PairEntry, load_catalogue
+from blendin_local.engine.pair import Role
+from blendin_local.engine.prompts import PromptFormat
 from blendin_local.errors import BatchError, BlendinError, CatalogueError
-from blendin_local.fingerprints import file_digest
-from blendin_local.loading import PairFiles, load_pair, locate_pair
-from blendin_local.pair import Role
-from blendin_local.prompts import PromptFormat
+from blendin_local.models.catalogue import load_catalogue
+from blendin_local.models.checksums import file_digest
+from blendin_local.models.entries import PairEntry
+from blendin_local.models.loading import PairFiles, load_pair, locate_pair
 from blendin_local.settings import ModelOptions
 
 __all__ = ["Worker", "WorkerSetup"]

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from blendin_local.engine.prompts import Message, Role
 from blendin_local.errors import PromptError, SettingError
-from blendin_local.prompts import Message, Role
 
 __all__ = ["id_of", "kind_of", "messages_of", "prompt_of", "settings_of", "text_of", "with_system"]
 

@@ -12,7 +12,7 @@ from itertools import chain
 from time import sleep
 from typing import Protocol
 
-from blendin_local.batch.ledger import Ledger
+from blendin_local.batch.id_index import Ledger
 from blendin_local.batch.output import Output
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import BadRow, Row

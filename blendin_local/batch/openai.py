@@ -20,8 +20,8 @@ from blendin_local.batch.conversations import (
 )
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import BadRow, Row, own_settings
+from blendin_local.engine.prompts import Message
 from blendin_local.errors import BatchError, PromptError, SettingError
-from blendin_local.prompts import Message
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings, setting_names
 
 __all__ = ["CHAT", "COMPLETIONS", "batch_line", "is_request", "request_row", "result_of"]

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from time import perf_counter
 
-from blendin_local import memory
-from blendin_local.engine import Decoder, Request, respond
-from blendin_local.loading import PairFiles
-from blendin_local.model import Cancellation
-from blendin_local.pair import Pair
+from blendin_local.engine.decoder import Decoder, Request, respond
+from blendin_local.engine.language_model import Cancellation
+from blendin_local.engine.pair import Pair
+from blendin_local.models import memory_estimate as memory
+from blendin_local.models.loading import PairFiles
 from blendin_local.settings import ModelOptions
 
 __all__ = ["CANDIDATES", "DEFAULT_PARALLEL", "Trial", "fastest", "fitting", "options_for", "try_parallel"]

@@ -30,8 +30,8 @@ from blendin_local.batch.openai import is_request, request_row
 from blendin_local.batch.rows import BadRow, Row, own_settings
 from blendin_local.batch.streams import LONGEST_LINE, compression_of, lines_of, open_input
 from blendin_local.batch.tables import Table, named
+from blendin_local.engine.prompts import Message
 from blendin_local.errors import BatchError, PromptError, SettingError
-from blendin_local.prompts import Message
 from blendin_local.settings import GenerationSettings
 
 __all__ = ["Format", "InputFormat", "InputOptions", "RowSource", "count_rows", "open_rows"]

@@ -15,13 +15,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from blendin_local.batch.loops import find_loop
-from blendin_local.report import figures_as_dict, step_as_dict
-from blendin_local.steps import Step
+from blendin_local.engine.steps import Step
+from blendin_local.presentation.reply_json import figures_as_dict, step_as_dict
 
 if TYPE_CHECKING:
-    from blendin_local.batch.identity import Run
     from blendin_local.batch.rows import BadRow, Row
-    from blendin_local.writing import Response
+    from blendin_local.batch.run_manifest import Run
+    from blendin_local.engine.response import Response
 
 __all__ = ["ErrorKind", "Result", "answered", "failed"]
 

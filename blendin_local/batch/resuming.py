@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from blendin_local.batch.identity import Run
-from blendin_local.batch.ledger import Ledger
+from blendin_local.batch.id_index import Ledger
 from blendin_local.batch.openai import result_of
 from blendin_local.batch.results import Result
+from blendin_local.batch.run_manifest import Run
 from blendin_local.batch.streams import (
     Compression,
     DamagedError,
@@ -27,7 +27,7 @@ from blendin_local.batch.streams import (
     open_sink,
 )
 from blendin_local.errors import BatchError
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 
 __all__ = ["EarlierLines", "FileLock", "Found", "is_duplicate", "resume"]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
+from blendin_local.engine.prompts import Message
 from blendin_local.errors import SettingError
-from blendin_local.prompts import Message
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings, setting_names
 
 __all__ = ["BadRow", "Row", "own_settings", "seed_of"]

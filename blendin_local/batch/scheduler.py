@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import sleep
 
-from blendin_local.batch.identity import Run
 from blendin_local.batch.results import ErrorKind, Result, answered, failed
 from blendin_local.batch.rows import BadRow, Row
-from blendin_local.conversation import ask
-from blendin_local.engine import Decoder, Request, Response, respond
+from blendin_local.batch.run_manifest import Run
+from blendin_local.engine.conversation import ask
+from blendin_local.engine.decoder import Decoder, Request, Response, respond
+from blendin_local.engine.language_model import Cancellation
+from blendin_local.engine.pair import Pair, Role
+from blendin_local.engine.prompts import PLAIN_FORMATS, PromptFormat
+from blendin_local.engine.steps import Step
 from blendin_local.errors import PromptError, PromptTooLong
-from blendin_local.model import Cancellation
-from blendin_local.pair import Pair, Role
-from blendin_local.prompts import PLAIN_FORMATS, PromptFormat
-from blendin_local.steps import Step
 
 __all__ = ["Scheduler", "request_of"]
 

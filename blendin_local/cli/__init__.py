@@ -12,7 +12,7 @@ import click
 
 from blendin_local import __version__
 from blendin_local.errors import BlendinError
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 
 INTERRUPTED = 130
 _COMMANDS = ("generate", "chat", "tune", "compare", "models", "bench", "config", "completion", "web")

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from blendin_local.batch.tally import Tally
+from blendin_local.batch.job_stats import Tally
 from blendin_local.cli.terminal import is_terminal
-from blendin_local.inert import inert
-from blendin_local.reports.words import duration
+from blendin_local.presentation.formatting import duration
+from blendin_local.safe_text import inert
 
 __all__ = ["BatchProgress"]
 

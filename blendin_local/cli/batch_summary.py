@@ -12,8 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from blendin_local.cli.terminal import is_terminal
-from blendin_local.reports.batch_tables import (
+from blendin_local.batch.report_tables import (
     counted,
     headline,
     hints,
@@ -21,8 +20,9 @@ from blendin_local.reports.batch_tables import (
     reliability_name,
     spread_line,
 )
-from blendin_local.reports.words import Document, line
-from blendin_local.steps import WEAK_BELOW
+from blendin_local.cli.terminal import is_terminal
+from blendin_local.engine.steps import WEAK_BELOW
+from blendin_local.presentation.formatting import Document, line
 
 __all__ = ["print_summary", "summary_parts"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from blendin_local.blending import METHODS
 from blendin_local.cli.options import flags_named, model_options, model_options_of, pair_options
+from blendin_local.engine.methods import METHODS
 from blendin_local.errors import SettingError
 from blendin_local.settings import BlendSettings
 
@@ -43,12 +43,12 @@ def bench(methods: str, gamma: float | None, tokens: int, rounds: int, as_json: 
     from rich.table import Table
 
     from blendin_local.bench import bench_method, memory_figures
-    from blendin_local.catalogue import load_catalogue
     from blendin_local.cli.loaded import loaded
     from blendin_local.llamacpp.library import version
-    from blendin_local.loading import locate_pair, name_pair
-    from blendin_local.preferences import load_preferences
-    from blendin_local.report import to_json
+    from blendin_local.models.catalogue import load_catalogue
+    from blendin_local.models.loading import locate_pair, name_pair
+    from blendin_local.preferences.preferences import load_preferences
+    from blendin_local.presentation.reply_json import to_json
 
     catalogue = load_catalogue()
     entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])

@@ -23,13 +23,13 @@ from blendin_local.cli.options import (
     typed_over,
 )
 from blendin_local.cli.terminal import screen_available
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 
 if TYPE_CHECKING:
-    from blendin_local.catalogue import PairEntry
     from blendin_local.history.store import Kept, Store
     from blendin_local.history.tree import Setup
-    from blendin_local.preferences import Preferences
+    from blendin_local.models.entries import PairEntry
+    from blendin_local.preferences.preferences import Preferences
     from blendin_local.settings import GenerationSettings
     from blendin_local.tui.loading import Prepared, Preparer
 
@@ -52,7 +52,7 @@ def chat(**values: Any) -> None:
     Conversations are kept, and found again with Ctrl+O. Where stdin, stdout or stderr is no terminal, every
     line of stdin is a message, its reply goes to stdout, and nothing is kept.
     """
-    from blendin_local.preferences import load_preferences
+    from blendin_local.preferences.preferences import load_preferences
 
     preferences = load_preferences()
     keep = _keeps(values, preferences)
@@ -68,8 +68,8 @@ def chat(**values: Any) -> None:
         warning = prepared.about.warning
         sys.exit(plain_chat(prepared.load, prepared.setup, draw_seed=seed is None, warning=warning))
 
-    from blendin_local.catalogue import load_catalogue
-    from blendin_local.locations import data_dir
+    from blendin_local.files import data_dir
+    from blendin_local.models.catalogue import load_catalogue
     from blendin_local.tui.app import make_app
     from blendin_local.tui.commands import Names
 
@@ -107,7 +107,7 @@ def _asked_over(setup: Setup, values: Mapping[str, Any]) -> Setup:
 
 def check(values: Mapping[str, Any]) -> None:
     """Raise the BlendinError that a chat with these values of its options would end with at its start."""
-    from blendin_local.preferences import load_preferences
+    from blendin_local.preferences.preferences import load_preferences
 
     preferences = load_preferences()
     store = _open_store() if _keeps(values, preferences) else None
@@ -170,8 +170,8 @@ def _latest(store: Store | None) -> Kept:
 def _open_store() -> Store:
     """The database of conversations. Raises HistoryError."""
     from blendin_local.errors import HistoryError
+    from blendin_local.files import data_dir
     from blendin_local.history.store import Store
-    from blendin_local.locations import data_dir
 
     try:
         return Store(data_dir() / "conversations.db")

@@ -29,7 +29,7 @@ from blendin_local.cli.options import (
 )
 from blendin_local.cli.outputs import check_distinct, check_writable, write_output
 from blendin_local.errors import EvaluationError
-from blendin_local.inert import encodable
+from blendin_local.safe_text import encodable
 
 if TYPE_CHECKING:
     from blendin_local.cli.compare_progress import CompareProgress
@@ -107,14 +107,14 @@ def _checked(
     values: Mapping[str, Any], answers: Answers, progress: CompareProgress, load: Load
 ) -> tuple[Comparison, KeptJudge | None]:
     """Everything that was typed or planned, read and checked; what takes longest comes last."""
-    from blendin_local.catalogue import load_catalogue
-    from blendin_local.cli.compare_wishes import arm_wishes, run_settings, task_wishes
+    from blendin_local.cli.compare_specs import arm_wishes, run_settings, task_wishes
     from blendin_local.compare.arms import find_model, make_arms
     from blendin_local.compare.comparison import Comparison, draw_tasks
     from blendin_local.compare.judging import make_judge
     from blendin_local.compare.plan import Plan, read_plan
-    from blendin_local.fingerprints import file_digest, model_files
-    from blendin_local.preferences import load_preferences
+    from blendin_local.models.catalogue import load_catalogue
+    from blendin_local.models.checksums import file_digest, model_files
+    from blendin_local.preferences.preferences import load_preferences
     from blendin_local.tasks import left_out
 
     catalogue, preferences = load_catalogue(), load_preferences()
@@ -145,11 +145,11 @@ def _checked(
 
 
 def _loader(progress: CompareProgress) -> Load:
-    from blendin_local import memory
     from blendin_local.cli.loaded import stoppable
     from blendin_local.compare.arms import ArmModel
     from blendin_local.compare.loading import load_models
-    from blendin_local.pair import Pair
+    from blendin_local.engine.pair import Pair
+    from blendin_local.models import memory_estimate as memory
     from blendin_local.settings import ModelOptions
 
     def load(models: tuple[ArmModel, ...], options: ModelOptions) -> Pair:
@@ -191,7 +191,7 @@ def _check_outputs(values: Mapping[str, Any]) -> None:
         if values[name] is not None:
             check_writable(flag, Path(values[name]))
     if values["report_file"]:
-        from blendin_local.reports.html import check_available
+        from blendin_local.presentation.html_page import check_available
 
         check_available()
 
@@ -212,20 +212,20 @@ def _beside(table: Path) -> Path:
 
 def _write(found: Found, values: Mapping[str, Any]) -> None:
     """The files that were asked for."""
-    from blendin_local.report import to_json
+    from blendin_local.presentation.reply_json import to_json
 
     def markdown() -> str:
-        from blendin_local.reports.markdown import compare_markdown
+        from blendin_local.compare.report_text import compare_markdown
 
         return compare_markdown(found.document)
 
     def csv() -> str:
-        from blendin_local.reports.csv_table import compare_csv
+        from blendin_local.compare.report_csv import compare_csv
 
         return compare_csv(found.document)
 
     def page() -> str:
-        from blendin_local.reports.html import compare_page
+        from blendin_local.compare.report_page import compare_page
 
         return compare_page(found.document, found.rows)
 
@@ -237,7 +237,7 @@ def _write(found: Found, values: Mapping[str, Any]) -> None:
         if values[name] is not None:
             write_output(Path(values[name]), make())
     if values["csv_file"] is not None and found.document["cells"] and found.document["fidelity"]:
-        from blendin_local.reports.csv_table import fidelity_csv
+        from blendin_local.compare.report_csv import fidelity_csv
 
         write_output(_beside(Path(values["csv_file"])), fidelity_csv(found.document))
 
@@ -256,14 +256,14 @@ def _warnings(found: Found) -> Iterator[str]:
 def _print(found: Found, values: Mapping[str, Any]) -> None:
     """The tables on stdout, or the document; then answers to be read."""
     if values["as_json"]:
-        from blendin_local.report import to_json
+        from blendin_local.presentation.reply_json import to_json
 
         click.echo(encodable(to_json(found.document)))
         return
     from rich.console import Console
 
     from blendin_local.compare.reading import side_by_side
-    from blendin_local.reports.terminal import print_compare
+    from blendin_local.compare.report_text import print_compare
 
     console = Console()
     for part in print_compare(found.document, console.width, color=console.is_terminal):

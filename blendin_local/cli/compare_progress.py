@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from blendin_local.cli.terminal import is_terminal
 from blendin_local.compare.comparison import Watcher
 from blendin_local.compare.run import ArmProgress
-from blendin_local.inert import inert
-from blendin_local.reports.words import duration
+from blendin_local.presentation.formatting import duration
+from blendin_local.safe_text import inert
 
 __all__ = ["CompareProgress", "duration"]
 

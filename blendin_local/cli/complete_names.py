@@ -8,7 +8,7 @@ from functools import wraps
 import click
 from click.shell_completion import CompletionItem
 
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -58,7 +58,7 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
 @_quiet
 def complete_key(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
     """Keys of the preferences."""
-    from blendin_local.preferences import KEYS
+    from blendin_local.preferences.preferences import KEYS
 
     return [(name, key.about) for name, key in KEYS.items()]
 
@@ -66,7 +66,7 @@ def complete_key(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str
 @_quiet
 def complete_value(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
     """Values of the key that was typed before."""
-    from blendin_local.preferences import key_named
+    from blendin_local.preferences.preferences import key_named
 
     key = key_named(ctx.params["key"])
     if str(key) == "chat.pair":
@@ -80,12 +80,12 @@ def complete_value(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, s
 
 
 def _pairs() -> list[tuple[str, str]]:
-    from blendin_local.catalogue import load_catalogue
+    from blendin_local.models.catalogue import load_catalogue
 
     return [(pair.name, pair.description) for pair in load_catalogue().pairs.values()]
 
 
 def _models() -> list[tuple[str, str]]:
-    from blendin_local.catalogue import load_catalogue
+    from blendin_local.models.catalogue import load_catalogue
 
     return [(model.name, model.note) for model in load_catalogue().models.values()]

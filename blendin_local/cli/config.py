@@ -11,7 +11,7 @@ import click
 
 from blendin_local.cli.complete_names import complete_key, complete_value
 from blendin_local.cli.terminal import is_terminal
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 _key = click.argument("key", shell_complete=complete_key)
@@ -38,8 +38,8 @@ def config(ctx: click.Context, as_json: bool) -> None:
 @_json
 def list_keys(as_json: bool) -> None:
     """List every key with its value."""
-    from blendin_local.preference_editor import as_toml
-    from blendin_local.preferences import find_values, key_named, preferences_file
+    from blendin_local.preferences.preferences import find_values, key_named, preferences_file
+    from blendin_local.preferences.writer import as_toml
 
     values = find_values()
     if as_json:
@@ -74,7 +74,7 @@ def list_keys(as_json: bool) -> None:
 @_key
 def get(key: str) -> None:
     """Print the value of KEY; the exit status is 1 where the pair decides it."""
-    from blendin_local.preferences import find_values, key_named
+    from blendin_local.preferences.preferences import find_values, key_named
 
     declared = key_named(key)
     value = find_values().get(key)
@@ -96,8 +96,8 @@ def set_key(key: str, value: str) -> None:
     The values of a list have commas between them. A key of the chat is named by its binding:
     blendin config set keys.chat.stop escape,ctrl+g
     """
-    from blendin_local.preference_editor import write_preference
-    from blendin_local.preferences import key_named
+    from blendin_local.preferences.preferences import key_named
+    from blendin_local.preferences.writer import write_preference
 
     declared = key_named(key)
     file = write_preference(key, declared.parse(value))
@@ -109,8 +109,8 @@ def set_key(key: str, value: str) -> None:
 @_key
 def unset(key: str) -> None:
     """Take KEY out of the file, so that its default holds again."""
-    from blendin_local.preference_editor import remove_preference
-    from blendin_local.preferences import KEYS, preferences_file
+    from blendin_local.preferences.preferences import KEYS, preferences_file
+    from blendin_local.preferences.writer import remove_preference
 
     found = remove_preference(key)
     what = "is no longer" if found else "was not"
@@ -122,8 +122,8 @@ def unset(key: str) -> None:
 @config.command()
 def edit() -> None:
     """Open the file in your editor ($VISUAL or $EDITOR), and check it afterwards."""
-    from blendin_local.preference_editor import write_default
-    from blendin_local.preferences import load_preferences, preferences_file
+    from blendin_local.preferences.preferences import load_preferences, preferences_file
+    from blendin_local.preferences.writer import write_default
 
     file = preferences_file()
     if not file.exists():
@@ -136,9 +136,9 @@ def edit() -> None:
 @_json
 def path(as_json: bool) -> None:
     """Show where everything is kept."""
-    from blendin_local.catalogue import user_catalogue_file
-    from blendin_local.locations import cache_dir, data_dir, models_dir
-    from blendin_local.preferences import preferences_file
+    from blendin_local.files import cache_dir, data_dir, models_dir
+    from blendin_local.models.catalogue import user_catalogue_file
+    from blendin_local.preferences.preferences import preferences_file
 
     places = {
         "config": preferences_file(),
@@ -157,7 +157,7 @@ def path(as_json: bool) -> None:
 @config.command()
 def init() -> None:
     """Write a file in which every key is explained and none is set."""
-    from blendin_local.preference_editor import write_default
+    from blendin_local.preferences.writer import write_default
 
     click.echo(f"{write_default()} is written.", err=True)
 

@@ -70,13 +70,13 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
     _check_output(values)
     text = _prompt_text(prompt, file)
 
-    from blendin_local.catalogue import load_catalogue
     from blendin_local.cli.interrupt import interrupting
     from blendin_local.cli.loaded import loaded
     from blendin_local.cli.show import ReplyPrinter, summary_line
-    from blendin_local.loading import locate_pair, name_pair, start_conversation
-    from blendin_local.preferences import load_preferences
-    from blendin_local.report import reply_as_dict, to_json
+    from blendin_local.models.catalogue import load_catalogue
+    from blendin_local.models.loading import locate_pair, name_pair, start_conversation
+    from blendin_local.preferences.preferences import load_preferences
+    from blendin_local.presentation.reply_json import reply_as_dict, to_json
 
     catalogue, preferences = load_catalogue(), load_preferences()
     entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from blendin_local.batch.identity import Run
+from blendin_local.batch.job_stats import Tally
 from blendin_local.batch.output import Output
 from blendin_local.batch.reading import InputOptions
-from blendin_local.batch.tally import Tally
+from blendin_local.batch.run_manifest import Run
 from blendin_local.cli.batch_progress import BatchProgress
+from blendin_local.engine.language_model import Cancellation
+from blendin_local.engine.pair import Role
+from blendin_local.engine.prompts import PromptFormat, choose_format, template_file
 from blendin_local.errors import BlendinError
-from blendin_local.fingerprints import model_files
-from blendin_local.loading import PairFiles
-from blendin_local.model import Cancellation
-from blendin_local.pair import Role
-from blendin_local.prompts import PromptFormat, choose_format, template_file
+from blendin_local.models.checksums import model_files
+from blendin_local.models.loading import PairFiles
 from blendin_local.settings import Formats, GenerationSettings, ModelOptions
 
 __all__ = ["Job", "Plan"]

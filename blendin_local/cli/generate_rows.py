@@ -11,8 +11,6 @@ from typing import Any, NoReturn
 
 import click
 
-from blendin_local.batch.arriving import arriving
-from blendin_local.batch.identity import Run, describe_run
 from blendin_local.batch.job import (
     Answering,
     Pending,
@@ -21,12 +19,13 @@ from blendin_local.batch.job import (
     peek,
     write_answers,
 )
+from blendin_local.batch.job_stats import Tally
 from blendin_local.batch.output import Output, check_apart, check_output, first_result, open_output
+from blendin_local.batch.read_ahead import arriving
 from blendin_local.batch.reading import InputOptions, RowSource, count_rows, open_rows
 from blendin_local.batch.rows import BadRow, Row
+from blendin_local.batch.run_manifest import Run, describe_run
 from blendin_local.batch.streams import is_standard_output
-from blendin_local.batch.tally import Tally
-from blendin_local.catalogue import load_catalogue
 from blendin_local.cli import INTERRUPTED
 from blendin_local.cli.batch_progress import BatchProgress
 from blendin_local.cli.batch_summary import print_summary
@@ -38,11 +37,12 @@ from blendin_local.cli.interrupt import interrupting, terminating
 from blendin_local.cli.options import formats_of, generation_settings_of, model_options_of
 from blendin_local.cli.outputs import check_distinct, check_writable, write_output
 from blendin_local.cli.terminal import is_terminal
+from blendin_local.engine.language_model import Cancellation
 from blendin_local.errors import BlendinError
-from blendin_local.loading import locate_pair, name_pair
-from blendin_local.model import Cancellation
-from blendin_local.preferences import load_preferences
-from blendin_local.report import to_json
+from blendin_local.models.catalogue import load_catalogue
+from blendin_local.models.loading import locate_pair, name_pair
+from blendin_local.preferences.preferences import load_preferences
+from blendin_local.presentation.reply_json import to_json
 
 SOME_FAILED = 1
 
@@ -93,7 +93,7 @@ def _check_files(plan: Plan) -> None:
     check_apart(values["input"], values["output"], plan.reads)
     check_output(values["output"], overwrite=values["overwrite"])
     if values["report"]:
-        from blendin_local.reports.html import check_available
+        from blendin_local.presentation.html_page import check_available
 
         check_available()
         check_apart(values["input"], values["report"], plan.reads)
@@ -227,7 +227,7 @@ def _end(job: Job) -> None:
     if values["as_json"]:
         click.echo(to_json(figures))
     if values["report"]:
-        from blendin_local.reports.batch_page import batch_page
+        from blendin_local.batch.report_page import batch_page
 
         write_output(Path(values["report"]), batch_page(figures))
     if job.fault:

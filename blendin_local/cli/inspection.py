@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blendin_local.fit import Overlap, cautions, find_overlap, same_vocabulary
-from blendin_local.llamacpp.gguf import GgufHeader, read_header
-from blendin_local.memory import MemoryEstimate, describe, estimate, free_memory, warning
+from blendin_local.llamacpp.header import GgufHeader, read_header
+from blendin_local.models.compatibility import Overlap, cautions, find_overlap, same_vocabulary
+from blendin_local.models.memory_estimate import MemoryEstimate, describe, estimate, free_memory, warning
 from blendin_local.settings import ModelOptions
 
 

@@ -14,10 +14,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from blendin_local.cli.interrupt import interrupting
 from blendin_local.cli.terminal import is_terminal
-from blendin_local.inert import inert
+from blendin_local.engine.pair import Pair
 from blendin_local.llamacpp.model import LoadCancelled
-from blendin_local.loading import LoadProgress, PairFiles, load_pair
-from blendin_local.pair import Pair
+from blendin_local.models.loading import LoadProgress, PairFiles, load_pair
+from blendin_local.safe_text import inert
 from blendin_local.settings import ModelOptions
 
 

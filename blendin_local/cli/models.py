@@ -11,12 +11,13 @@ import click
 from blendin_local.cli.complete_names import complete_model, complete_name
 from blendin_local.cli.tables import add_row, new_table, print_parts
 from blendin_local.errors import CatalogueError
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 
 if TYPE_CHECKING:
-    from blendin_local.catalogue import Catalogue, ModelEntry
-    from blendin_local.finder import Found, Suggestion
-    from blendin_local.llamacpp.gguf import GgufHeader
+    from blendin_local.llamacpp.header import GgufHeader
+    from blendin_local.models.catalogue import Catalogue
+    from blendin_local.models.discovery import Found, Suggestion
+    from blendin_local.models.entries import ModelEntry
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 
@@ -30,9 +31,9 @@ def models() -> None:
 @_json
 def list_models(as_json: bool) -> None:
     """Show the models and pairs that are known by name."""
-    from blendin_local.catalogue import load_catalogue, user_catalogue_file
-    from blendin_local.locations import models_dir
-    from blendin_local.sources.store import find_pulled
+    from blendin_local.files import models_dir
+    from blendin_local.models.catalogue import load_catalogue, user_catalogue_file
+    from blendin_local.models.download.store import find_pulled
 
     catalogue = load_catalogue()
     files = {name: find_pulled(entry) for name, entry in catalogue.models.items()}
@@ -81,9 +82,9 @@ def pull(names: tuple[str, ...], force: bool) -> None:
     A NAME is that of a pair or a model, a source such as hf:OWNER/REPO:FILE.gguf, or a URL; without any
     name, the demo pair is pulled. What is already here is left as it is.
     """
-    from blendin_local.catalogue import load_catalogue
     from blendin_local.cli.progress import download_progress
-    from blendin_local.sources import pull as pull_model
+    from blendin_local.models.catalogue import load_catalogue
+    from blendin_local.models.download import pull as pull_model
 
     catalogue = load_catalogue()
     entries = {entry.name: entry for name in names or ("demo",) for entry in _entries(catalogue, name)}
@@ -99,7 +100,7 @@ def pull(names: tuple[str, ...], force: bool) -> None:
 
 def _entries(catalogue: Catalogue, name: str) -> list[ModelEntry]:
     """What there is to pull for a name: one model, or both of a pair that are not files already."""
-    from blendin_local.sources.store import local_path
+    from blendin_local.files import local_path
 
     if name not in catalogue.pairs:
         if name not in catalogue.models and local_path(name).is_file():
@@ -122,8 +123,8 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
     A MODEL is a file or a name. The first of two is the base, the second the guide; the name of a pair
     stands for both.
     """
-    from blendin_local.catalogue import load_catalogue
     from blendin_local.cli.inspection import inspect_files
+    from blendin_local.models.catalogue import load_catalogue
 
     catalogue = load_catalogue()
     if len(names) == 1 and names[0] in catalogue.pairs and not Path(names[0]).is_file():
@@ -153,8 +154,8 @@ def find(folders: tuple[Path, ...], as_json: bool) -> None:
     llama.cpp, and every FOLDER given.
     """
     from blendin_local.cli.progress import reading
-    from blendin_local.finder import find as find_files
-    from blendin_local.finder import suggest_pairs
+    from blendin_local.models.discovery import find as find_files
+    from blendin_local.models.discovery import suggest_pairs
 
     with reading() as progress:
         found = find_files(folders, progress=progress)
@@ -218,9 +219,9 @@ def remove(name: str, yes: bool) -> None:
 
     Only files in this tool's own folder are deleted; a file that lies elsewhere is only forgotten.
     """
-    from blendin_local.catalogue import load_catalogue
-    from blendin_local.sources.store import entry_folder, pulled_files
-    from blendin_local.sources.store import remove as remove_files
+    from blendin_local.models.catalogue import load_catalogue
+    from blendin_local.models.download.store import entry_folder, pulled_files
+    from blendin_local.models.download.store import remove as remove_files
 
     entry = load_catalogue().model(name)
     folder = entry_folder(entry)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from blendin_local.blending import METHODS
 from blendin_local.cli.complete_names import complete_model, complete_pair
 from blendin_local.cli.terminal import standard_input
+from blendin_local.engine.methods import METHODS
 from blendin_local.errors import PromptError, SettingError
 from blendin_local.settings import (
     DEFAULT_PAIR,
@@ -30,8 +30,8 @@ from blendin_local.settings import (
 )
 
 if TYPE_CHECKING:
-    from blendin_local.catalogue import PairEntry
-    from blendin_local.preferences import Preferences
+    from blendin_local.models.entries import PairEntry
+    from blendin_local.preferences.preferences import Preferences
 
 _LONGEST_TEXT = 1 << 24  # bytes; a device such as /dev/zero never ends
 

@@ -38,8 +38,8 @@ def check_writable(flag: str, path: Path) -> None:
 
 def write_output(path: Path, text: str) -> None:
     """Write a text whole. Raises EvaluationError."""
-    from blendin_local.atomic import write_text
-    from blendin_local.inert import encodable
+    from blendin_local.files import write_text
+    from blendin_local.safe_text import encodable
 
     try:
         write_text(path, encodable(text))

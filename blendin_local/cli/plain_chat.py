@@ -12,9 +12,9 @@ import click
 from blendin_local.cli.interrupt import interrupting
 from blendin_local.cli.show import ReplyPrinter
 from blendin_local.cli.terminal import is_terminal
+from blendin_local.engine.prompts import Message
 from blendin_local.errors import BlendinError
 from blendin_local.history.tree import Setup
-from blendin_local.prompts import Message
 from blendin_local.settings import GenerationSettings
 from blendin_local.tui.chat import Ask, Chat, Load, ReplyLike
 

@@ -19,13 +19,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from blendin_local.inert import inert
-from blendin_local.sources.transfer import Progress as Callback
+from blendin_local.models.download.transfer import Progress as Callback
+from blendin_local.safe_text import inert
 
 
 @contextmanager
 def download_progress(name: str) -> Iterator[Callback]:
-    """A callback for `blendin_local.sources.pull` that shows how far it is."""
+    """A callback for `blendin_local.models.download.pull` that shows how far it is."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _line_for_each_stage()

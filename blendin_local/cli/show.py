@@ -9,9 +9,9 @@ import click
 from rich.cells import cell_len, set_cell_size
 
 from blendin_local.cli.terminal import is_terminal
-from blendin_local.conversation import Reply
-from blendin_local.inert import inert
-from blendin_local.steps import Source, Step
+from blendin_local.engine.conversation import Reply
+from blendin_local.engine.steps import Source, Step
+from blendin_local.safe_text import inert
 
 COLOURS = {Source.BASE: None, Source.GUIDE: "cyan", Source.BOTH: "green", Source.BLEND: "magenta"}
 _BAR = 8

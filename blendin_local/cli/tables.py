@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from blendin_local.cli.terminal import is_terminal
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 
 if TYPE_CHECKING:
     from rich.table import Table

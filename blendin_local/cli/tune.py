@@ -25,13 +25,14 @@ from blendin_local.cli.terminal import is_terminal
 from blendin_local.errors import EvaluationError
 
 if TYPE_CHECKING:
-    from blendin_local.catalogue import Catalogue, PairEntry
-    from blendin_local.evaluation.examples import Example
-    from blendin_local.evaluation.passes import Kept, Measured
-    from blendin_local.loading import PairFiles
-    from blendin_local.preferences import Preferences
-    from blendin_local.prompts import PromptFormat
+    from blendin_local.engine.prompts import PromptFormat
+    from blendin_local.models.catalogue import Catalogue
+    from blendin_local.models.entries import PairEntry
+    from blendin_local.models.loading import PairFiles
+    from blendin_local.preferences.preferences import Preferences
     from blendin_local.settings import ModelOptions
+    from blendin_local.tune.examples import Example
+    from blendin_local.tune.passes import Kept, Measured
 
 BUDGET = 6000
 """Positions that are scored unless told otherwise: enough for intervals of about 2 % on the demo pair."""
@@ -82,21 +83,21 @@ def tune(**values: Any) -> None:
     """
     _check(values)
 
-    from blendin_local.catalogue import load_catalogue
-    from blendin_local.preferences import load_preferences
+    from blendin_local.models.catalogue import load_catalogue
+    from blendin_local.preferences.preferences import load_preferences
 
     catalogue, preferences = load_catalogue(), load_preferences()
     if values["from_record"]:
         entry, measured, about = _read_record(Path(values["from_record"]), catalogue)
         name = _saved_name(entry, values)
     else:
-        from blendin_local.loading import name_pair
+        from blendin_local.models.loading import name_pair
 
         entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
         name = _saved_name(entry, values)
         measured, about = _measured(catalogue, entry, preferences, values)
 
-    from blendin_local.evaluation.tuning import describe, tuned_entry
+    from blendin_local.tune.tuning import describe, tuned_entry
 
     level = preferences.chat.hint_rate
     result = describe(measured, seed=values["seed"], hint_level=level, **about)
@@ -105,7 +106,7 @@ def tune(**values: Any) -> None:
     _write(result, values)
     _print(result, values)
     if values["save"]:
-        from blendin_local.catalogue_editor import save_pair
+        from blendin_local.models.catalogue_writer import save_pair
 
         file = save_pair(tuned_entry(entry, result, name))
         if not values["quiet"]:
@@ -128,7 +129,7 @@ def _check(values: Mapping[str, Any]) -> None:
     outputs = {flag: values[name] for name, flag in _OUTPUTS.items()}
     check_distinct(outputs, (values["data"], values["from_record"]))
     if values["report"]:
-        from blendin_local.reports.html import check_available
+        from blendin_local.presentation.html_page import check_available
 
         check_available()
 
@@ -148,7 +149,7 @@ def _saved_name(entry: PairEntry, values: Mapping[str, Any]) -> str:
     if not values["save"]:
         return ""
 
-    from blendin_local.catalogue import is_name
+    from blendin_local.models.catalogue import is_name
 
     name = values["name"] or entry.name
     if not name:
@@ -165,15 +166,15 @@ def _measured(
     catalogue: Catalogue, entry: PairEntry, preferences: Preferences, values: Mapping[str, Any]
 ) -> tuple[Measured, dict[str, Any]]:
     """The pass over the reference answers, as far as it is not kept from before, and what it was made of."""
-    from blendin_local.evaluation.examples import shuffled
-    from blendin_local.evaluation.passes import Kept, measured, pass_key, speed_key
-    from blendin_local.evaluation.tuning import machine, portable
-    from blendin_local.fingerprints import file_digest
-    from blendin_local.fit import same_vocabulary
+    from blendin_local.engine.prompts import choose_format
+    from blendin_local.files import cache_dir
     from blendin_local.llamacpp.library import version
-    from blendin_local.loading import locate_pair
-    from blendin_local.locations import cache_dir
-    from blendin_local.prompts import choose_format
+    from blendin_local.models.checksums import file_digest
+    from blendin_local.models.compatibility import same_vocabulary
+    from blendin_local.models.loading import locate_pair
+    from blendin_local.tune.examples import shuffled
+    from blendin_local.tune.passes import Kept, measured, pass_key, speed_key
+    from blendin_local.tune.tuning import machine, portable
 
     options = model_options_of(values, preferences.models)
     examples, source = _examples(values)
@@ -215,7 +216,7 @@ def _measured(
 
 def _examples(values: Mapping[str, Any]) -> tuple[list[Example], str]:
     """The reference answers, and what to call them."""
-    from blendin_local.evaluation.examples import built_in_examples, examples_of, read_examples
+    from blendin_local.tune.examples import built_in_examples, examples_of, read_examples
 
     if values["task"]:
         from blendin_local.tasks import left_out, load_items, task_named
@@ -244,10 +245,10 @@ def _run(
     from blendin_local.cli.interrupt import interrupting
     from blendin_local.cli.loaded import loaded
     from blendin_local.cli.pass_progress import pass_progress
-    from blendin_local.evaluation.passes import run_pass
-    from blendin_local.evaluation.scoring import ROWS, Cancelled, Text
-    from blendin_local.model import Cancellation
-    from blendin_local.prompts import Message, make_prompt
+    from blendin_local.engine.language_model import Cancellation
+    from blendin_local.engine.prompts import Message, make_prompt
+    from blendin_local.tune.passes import run_pass
+    from blendin_local.tune.scoring import ROWS, Cancelled, Text
 
     options = replace(options, n_seq=_BRANCHES, n_outputs=ROWS, shared_cache=True)
     cancellation = Cancellation()
@@ -282,8 +283,8 @@ def _run(
 
 
 def _write_record(path: Path, measured: Measured, about: Mapping[str, Any]) -> None:
-    from blendin_local.evaluation.record import save_record
-    from blendin_local.report import to_json
+    from blendin_local.presentation.reply_json import to_json
+    from blendin_local.tune.record import save_record
 
     notes = {**about, "costs": measured.costs.as_dict(), "seconds": measured.seconds}
     try:
@@ -296,11 +297,11 @@ def _read_record(path: Path, catalogue: Catalogue) -> tuple[PairEntry, Measured,
     """The pair of a record that was written as a file, and what was measured."""
     import json
 
-    from blendin_local.evaluation.costs import Costs
-    from blendin_local.evaluation.passes import Measured
-    from blendin_local.evaluation.record import load_noted_record
-    from blendin_local.evaluation.tuning import portable
-    from blendin_local.loading import name_pair
+    from blendin_local.models.loading import name_pair
+    from blendin_local.tune.costs import Costs
+    from blendin_local.tune.passes import Measured
+    from blendin_local.tune.record import load_noted_record
+    from blendin_local.tune.tuning import portable
 
     record, notes = load_noted_record(path)
     try:
@@ -323,18 +324,18 @@ def _read_record(path: Path, catalogue: Catalogue) -> tuple[PairEntry, Measured,
 
 def _write(result: dict[str, Any], values: Mapping[str, Any]) -> None:
     if values["markdown"]:
-        from blendin_local.reports.markdown import tune_markdown
+        from blendin_local.tune.report_text import tune_markdown
 
         write_output(Path(values["markdown"]), tune_markdown(result))
     if values["report"]:
-        from blendin_local.reports.html import tune_page
+        from blendin_local.tune.report_page import tune_page
 
         write_output(Path(values["report"]), tune_page(result))
 
 
 def _print(result: dict[str, Any], values: Mapping[str, Any]) -> None:
     if values["as_json"]:
-        from blendin_local.report import to_json
+        from blendin_local.presentation.reply_json import to_json
 
         click.echo(to_json(result))
         return
@@ -342,7 +343,7 @@ def _print(result: dict[str, Any], values: Mapping[str, Any]) -> None:
     from rich.console import Console
 
     from blendin_local.cli.tables import print_parts
-    from blendin_local.reports.terminal import print_tune
+    from blendin_local.tune.report_text import print_tune
 
     seen = is_terminal(sys.stdout)
     print_parts(*print_tune(result, Console().width if seen else _PIPED_WIDTH, seen))

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from blendin_local.errors import EvaluationError
-from blendin_local.evaluation.record import Record, pack_record, unpack_record
-from blendin_local.locations import cache_dir
+from blendin_local.files import cache_dir
+from blendin_local.tune.record import Record, pack_record, unpack_record
 
 __all__ = ["Answer", "Answers", "answers_file", "digest"]
 

@@ -13,14 +13,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from blendin_local.blending import METHODS
-from blendin_local.catalogue import Catalogue
 from blendin_local.compare.naming import name_arms, name_models
+from blendin_local.engine.methods import METHODS
+from blendin_local.engine.pair import Role
+from blendin_local.engine.prompts import PromptFormat, choose_format
 from blendin_local.errors import EvaluationError, SettingError
-from blendin_local.llamacpp.gguf import GgufHeader, read_header
-from blendin_local.loading import name_pair
-from blendin_local.pair import Role
-from blendin_local.prompts import PromptFormat, choose_format
+from blendin_local.llamacpp.header import GgufHeader, read_header
+from blendin_local.models.catalogue import Catalogue
+from blendin_local.models.loading import name_pair
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, SamplingSettings
 
 __all__ = ["ALONE", "Arm", "ArmModel", "ArmWish", "Kind", "find_model", "make_arms"]

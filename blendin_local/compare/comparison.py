@@ -25,10 +25,10 @@ from blendin_local.compare.run import (
 )
 from blendin_local.compare.settings import RunSettings, TaskWish
 from blendin_local.compare.summary import Choices, Results, summarise
+from blendin_local.engine.prompts import Message
+from blendin_local.engine.steps import HINT_RATE
 from blendin_local.errors import EvaluationError
-from blendin_local.prompts import Message
 from blendin_local.settings import ModelOptions
-from blendin_local.steps import HINT_RATE
 from blendin_local.tasks import chance, load_items, task_named
 from blendin_local.tasks.base import Item, Score, Task
 

@@ -13,8 +13,8 @@ from blendin_local.compare.answers import Answer, Answers, digest
 from blendin_local.compare.arms import ArmModel
 from blendin_local.compare.run import Load, TaskRun, described, versions
 from blendin_local.compare.settings import RunSettings
+from blendin_local.engine.pair import Pair
 from blendin_local.errors import EvaluationError, PromptError
-from blendin_local.pair import Pair
 from blendin_local.settings import ModelOptions
 from blendin_local.tasks.base import Item, Score
 from blendin_local.tasks.endpoint import OpenAiJudge

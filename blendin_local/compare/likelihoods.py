@@ -16,17 +16,17 @@ import numpy.typing as npt
 
 from blendin_local.compare.answers import Answers, digest
 from blendin_local.compare.arms import Arm, ArmModel
+from blendin_local.compare.divergence import Rows
 from blendin_local.compare.run import Load, TaskRun, described, versions
 from blendin_local.compare.summary import Choices
+from blendin_local.engine.language_model import ScoringModel
+from blendin_local.engine.pair import Pair
+from blendin_local.engine.prompts import Prompt, make_prompt
 from blendin_local.errors import EvaluationError, PromptError
-from blendin_local.evaluation.divergence import Rows
-from blendin_local.evaluation.record import Record, empty_record
-from blendin_local.evaluation.scoring import ROWS, read_rows, score_texts
-from blendin_local.model import ScoringModel
-from blendin_local.pair import Pair
-from blendin_local.prompts import Prompt, make_prompt
 from blendin_local.settings import ModelOptions
 from blendin_local.tasks.base import Item
+from blendin_local.tune.record import Record, empty_record
+from blendin_local.tune.scoring import ROWS, read_rows, score_texts
 
 __all__ = ["choose", "own_bits", "reading_options"]
 
@@ -125,7 +125,7 @@ class _Reading:
     def bits(self, arm: Arm, item: Item) -> Doubles | None:
         """float64[options]: -log2 of the probability of each; None where they could not be read."""
         # Here, because SciPy comes with it, which takes a second.
-        from blendin_local.evaluation.pricing import bits_by_example
+        from blendin_local.tune.setting_scores import bits_by_example
 
         known = self._known[self._key(item)]
         if known.record is not None:

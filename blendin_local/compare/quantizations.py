@@ -1,6 +1,6 @@
 """Models alone on a text: perplexity, bits per byte, speed, memory, and fidelity to a reference.
 
-The figures that people know from llama.cpp's perplexity tool (`blendin_local.evaluation.fidelity`), kept
+The figures that people know from llama.cpp's perplexity tool (`blendin_local.compare.fidelity`), kept
 by content like answers are.
 """
 
@@ -17,11 +17,7 @@ from typing import Any
 from blendin_local.bench import PROMPTS
 from blendin_local.compare.answers import Answers, digest
 from blendin_local.compare.arms import ALONE, Arm, ArmModel
-from blendin_local.compare.peak import PeakMemory
-from blendin_local.compare.run import Load, described, versions
-from blendin_local.conversation import Conversation
-from blendin_local.errors import EvaluationError
-from blendin_local.evaluation.fidelity import (
+from blendin_local.compare.fidelity import (
     N_CTX,
     Stretch,
     measure_fidelity,
@@ -30,8 +26,12 @@ from blendin_local.evaluation.fidelity import (
     scoring_options,
     stretches_of,
 )
-from blendin_local.model import LanguageModel, ScoringModel
-from blendin_local.pair import Pair
+from blendin_local.compare.peak import PeakMemory
+from blendin_local.compare.run import Load, described, versions
+from blendin_local.engine.conversation import Conversation
+from blendin_local.engine.language_model import LanguageModel, ScoringModel
+from blendin_local.engine.pair import Pair
+from blendin_local.errors import EvaluationError
 from blendin_local.settings import GenerationSettings, ModelOptions
 
 __all__ = ["SPEED_TOKENS", "compare_quantizations", "reference_of", "singles"]

@@ -8,7 +8,7 @@ from typing import Any
 from blendin_local.compare.arms import Arm
 from blendin_local.compare.run import TaskRun
 from blendin_local.compare.summary import Results
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 from blendin_local.tasks.base import Item
 
 __all__ = ["answer_rows", "disagreements", "side_by_side"]

@@ -20,13 +20,13 @@ from dataclasses import asdict
 from operator import attrgetter
 from typing import Any
 
+from blendin_local.engine.steps import Candidate, Candidates, Step, Summary, Timings
 from blendin_local.errors import HistoryError
 from blendin_local.history.records import sum_up
 from blendin_local.history.tree import Setup, StepsOf, Tree, Turn
-from blendin_local.history.typed import BASE64, Damage, read, read_fields
-from blendin_local.inert import inert
-from blendin_local.report import step_as_dict, to_json
-from blendin_local.steps import Candidate, Candidates, Step, Summary, Timings
+from blendin_local.history.validation import BASE64, Damage, read, read_fields
+from blendin_local.presentation.reply_json import step_as_dict, to_json
+from blendin_local.safe_text import inert
 
 __all__ = ["FORMAT", "VERSION", "as_json", "read_json"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from blendin_local import atomic
+from blendin_local import files
 from blendin_local.errors import HistoryError
 from blendin_local.history.document import as_json
+from blendin_local.history.html_export import as_page
 from blendin_local.history.markdown import as_markdown
-from blendin_local.history.page import as_page
 from blendin_local.history.tree import Setup, StepsOf, Tree
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 
 __all__ = ["SUFFIXES", "export"]
 
@@ -37,7 +37,7 @@ def export(title: str, setup: Setup, tree: Tree, path: Path, *, steps_of: StepsO
             text = as_markdown(title, setup, tree)
         else:
             text = (as_json if suffix == ".json" else as_page)(title, setup, tree, steps_of)
-        atomic.write_text(path, text)
+        files.write_text(path, text)
     except (OSError, UnicodeEncodeError) as error:
         # The latter for a name that the system has no bytes for.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error

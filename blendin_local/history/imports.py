@@ -8,7 +8,7 @@ from blendin_local.errors import HistoryError
 from blendin_local.history.document import read_json
 from blendin_local.history.store import Kept, Store
 from blendin_local.history.tree import Setup, Tree, new_id
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 
 __all__ = ["import_file", "load"]
 

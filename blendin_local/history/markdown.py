@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from blendin_local.history.account import account, asked_with, described
+from blendin_local.history.reply_footer import account, asked_with, described
 from blendin_local.history.tree import Setup, Tree, Turn
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 
 __all__ = ["as_markdown"]
 

@@ -14,9 +14,9 @@ from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar, get_args
 
+from blendin_local.engine.steps import Candidate, Candidates, FinishReason, Source, Step, Summary
 from blendin_local.errors import SettingError
 from blendin_local.history.tree import Setup, Turn
-from blendin_local.steps import Candidate, Candidates, FinishReason, Source, Step, Summary
 
 __all__ = [
     "decode_steps",

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from blendin_local.errors import HistoryError
-from blendin_local.inert import encodable
+from blendin_local.safe_text import encodable
 
 __all__ = ["MIGRATIONS", "connect", "explained", "first_line", "fold", "reader"]
 

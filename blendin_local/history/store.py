@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from blendin_local.engine.steps import Step
 from blendin_local.errors import HistoryError
 from blendin_local.history.records import (
     decode_steps,
@@ -27,8 +28,7 @@ from blendin_local.history.records import (
 from blendin_local.history.schema import connect, explained, first_line, fold, reader
 from blendin_local.history.search import Listed, search
 from blendin_local.history.tree import Removal, Setup, Tree, Turn
-from blendin_local.inert import encodable
-from blendin_local.steps import Step
+from blendin_local.safe_text import encodable
 
 __all__ = ["Kept", "Store"]
 

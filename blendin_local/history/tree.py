@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from blendin_local.prompts import Message
+from blendin_local.engine.prompts import Message
+from blendin_local.engine.steps import FinishReason, Step, Summary
 from blendin_local.settings import Formats, GenerationSettings
-from blendin_local.steps import FinishReason, Step, Summary
 
 
 def new_id() -> str:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import psutil
 
+from blendin_local.engine.language_model import Cancellation, Logits, Status
+from blendin_local.engine.vocabulary import Vocabulary
 from blendin_local.errors import ModelError
 from blendin_local.llamacpp.batch import Batch, chunks
-from blendin_local.llamacpp.gguf import GgufHeader, read_header
+from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.llamacpp.library import api, captured_log, forget_log, last_error, load_file
 from blendin_local.llamacpp.tokenizer import Tokenizer
-from blendin_local.model import Cancellation, Logits, Status
 from blendin_local.settings import ModelOptions
-from blendin_local.vocabulary import Vocabulary
 
 LoadProgress = Callable[[float], bool]
 """Called with the share of the file loaded so far; returning False stops the load."""

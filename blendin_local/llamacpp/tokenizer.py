@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
-from blendin_local.llamacpp.gguf import GgufHeader
+from blendin_local.llamacpp.header import GgufHeader
 from blendin_local.llamacpp.library import api, load_file
 from blendin_local.llamacpp.vocabulary import read_vocabulary
 

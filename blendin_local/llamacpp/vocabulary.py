@@ -8,8 +8,8 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from blendin_local.engine.vocabulary import TokenKind, Vocabulary, make_vocabulary
 from blendin_local.llamacpp.library import api
-from blendin_local.vocabulary import TokenKind, Vocabulary, make_vocabulary
 
 _NORMAL, _BYTE, _USER_DEFINED = 4, 32, 16
 _SPECIAL = 1 | 2 | 8  # unknown, unused, control

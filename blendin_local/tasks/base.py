@@ -12,7 +12,7 @@ from pathlib import Path
 from string import ascii_uppercase as LETTERS
 from typing import TYPE_CHECKING
 
-from blendin_local.prompts import Message
+from blendin_local.engine.prompts import Message
 
 if TYPE_CHECKING:
     from blendin_local.tasks.reading import Row

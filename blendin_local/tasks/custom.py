@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from blendin_local.prompts import Message, Role
+from blendin_local.engine.prompts import Message, Role
 from blendin_local.tasks.base import LETTERS, Item, Score, Task, lettered, right_or_wrong
 from blendin_local.tasks.choices import score_choice
 from blendin_local.tasks.numbers import score_number

@@ -18,8 +18,8 @@ from blendin_local.tasks.base import Item, Score, Task
 from blendin_local.tasks.judge_questions import question_for
 
 if TYPE_CHECKING:
-    from blendin_local.pair import Pair
-    from blendin_local.prompts import PromptFormat
+    from blendin_local.engine.pair import Pair
+    from blendin_local.engine.prompts import PromptFormat
 
 __all__ = ["GgufJudge", "Judge", "judged", "parse_judgement"]
 
@@ -101,7 +101,7 @@ class GgufJudge:
 
     def ask(self, question: str) -> str:
         # Not at the top: the conversation brings the engine with it, and most tasks need no judge.
-        from blendin_local.conversation import Conversation
+        from blendin_local.engine.conversation import Conversation
 
         settings = GenerationSettings(
             BlendSettings(method="base", guide_stop=False), SamplingSettings(), max_tokens=self.max_tokens

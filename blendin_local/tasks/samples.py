@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from blendin_local.engine.prompts import Message
 from blendin_local.errors import EvaluationError
-from blendin_local.prompts import Message
 from blendin_local.tasks.base import Item, Task
 from blendin_local.tasks.datasets_source import HUB, hub_rows
 from blendin_local.tasks.reading import read_rows

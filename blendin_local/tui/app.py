@@ -16,15 +16,15 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from blendin_local.bands import BAND_COLOURS
+from blendin_local.engine.steps import Step
+from blendin_local.history.dialogue import Dialogue
 from blendin_local.history.journal import Journal
 from blendin_local.history.store import Kept, Store
-from blendin_local.inert import inert
-from blendin_local.preferences import Preferences
+from blendin_local.preferences.preferences import Preferences
+from blendin_local.presentation.colour_scale import BAND_COLOURS
+from blendin_local.safe_text import inert
 from blendin_local.settings import ModelOptions
-from blendin_local.steps import Step
 from blendin_local.tui.commands import Names
-from blendin_local.tui.dialogue import Dialogue
 from blendin_local.tui.loading import Prepare, Prepared
 from blendin_local.tui.prompt_history import PromptHistory
 from blendin_local.tui.screens.chat import ChatScreen

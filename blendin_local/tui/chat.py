@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from blendin_local.conversation import Conversation, Reply
-from blendin_local.prompts import Message
+from blendin_local.engine.conversation import Conversation, Reply
+from blendin_local.engine.prompts import Message
+from blendin_local.engine.steps import FinishReason, Step, Summary
 from blendin_local.settings import GenerationSettings
-from blendin_local.steps import FinishReason, Step, Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Ask:
 
 
 class ReplyLike(Protocol):
-    """A reply under way, as `blendin_local.conversation.Reply` is one."""
+    """A reply under way, as `blendin_local.engine.conversation.Reply` is one."""
 
     dropped_messages: int
     prefix: tuple[Step, ...]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blendin_local.history.exports import SUFFIXES
-from blendin_local.mentions import complete_path, unfinished
 from blendin_local.tui.commands import COMMANDS, SPECS, Names, is_command
+from blendin_local.tui.mentions import complete_path, unfinished
 
 MOST_FILES = 100
 

@@ -8,7 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
 from blendin_local.history.search import MATCH_BEGINS, MATCH_ENDS, Listed
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 
 CURRENT = "●"
 """Before the conversation that is open."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 
 __all__ = ["editable"]
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from rich.segment import Segment
 
 from blendin_local.history.tree import Turn
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 from blendin_local.tui.markdown_lines import Lines
 from blendin_local.tui.reply_text import Piece
 from blendin_local.tui.tagged_text import Tag, TaggedText, cells

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from blendin_local.catalogue import Catalogue, PairEntry, load_catalogue
+from blendin_local.engine.prompts import choose_format
 from blendin_local.history.tree import Setup
-from blendin_local.loading import PairFiles, load_pair, locate_pair, name_pair, start_conversation
-from blendin_local.prompts import choose_format
+from blendin_local.models.catalogue import Catalogue, load_catalogue
+from blendin_local.models.entries import PairEntry
+from blendin_local.models.loading import PairFiles, load_pair, locate_pair, name_pair, start_conversation
 from blendin_local.settings import Formats, GenerationSettings, ModelOptions
 from blendin_local.tui.about import About
 from blendin_local.tui.chat import Load, PairChat, Progress

@@ -13,7 +13,7 @@ from rich.markdown import Heading, Markdown, MarkdownElement
 from rich.segment import Segment
 from rich.theme import Theme
 
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 from blendin_local.tui.tagged_text import wrap
 
 Lines = list[list[Segment]]

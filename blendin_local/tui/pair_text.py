@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
-from blendin_local import memory
-from blendin_local.fit import Overlap, cautions, room, same_vocabulary
-from blendin_local.inert import inert
-from blendin_local.llamacpp.gguf import GgufHeader
-from blendin_local.pairs_on_hand import ModelOnHand, PairOnHand
+from blendin_local.llamacpp.header import GgufHeader
+from blendin_local.models import memory_estimate as memory
+from blendin_local.models.available import ModelOnHand, PairOnHand
+from blendin_local.models.compatibility import Overlap, cautions, room, same_vocabulary
+from blendin_local.safe_text import inert
 from blendin_local.settings import ModelOptions
 from blendin_local.tui.widgets.pick_list import Row
 

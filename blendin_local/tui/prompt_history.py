@@ -8,7 +8,7 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
-from blendin_local import atomic
+from blendin_local import files
 
 MOST = 500
 _LONGEST = 64 * 1024
@@ -68,7 +68,7 @@ class PromptHistory:
     def _rewrite(self, entries: list[str]) -> None:
         assert self._path
         with suppress(OSError):
-            atomic.write_text(self._path, "".join(_line(text) for text in entries))
+            files.write_text(self._path, "".join(_line(text) for text in entries))
 
     def _append(self, text: str) -> None:
         line = _line(text).encode()

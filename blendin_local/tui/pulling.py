@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from blendin_local.catalogue import ModelEntry
-from blendin_local.sources import pull
+from blendin_local.models.download import pull
+from blendin_local.models.entries import ModelEntry
 from blendin_local.tui.worker import sentence_of
 
 

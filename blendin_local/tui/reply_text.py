@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from blendin_local.attribution import Attribution
+from blendin_local.engine.steps import Step
+from blendin_local.engine.text_attribution import Attribution
 from blendin_local.history.tree import Turn
-from blendin_local.inert import inert
-from blendin_local.steps import Step
+from blendin_local.safe_text import inert
 
 Piece = tuple[str, str | int]
 """Inert text, and its tag: the index of the step that it belongs to, or the name of a style."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 from blendin_local.tui.bars import bar, course
-from blendin_local.tui.figures import Course
+from blendin_local.tui.metrics import Course
 
 UNKNOWN = "–"
 MUTED = "$foreground-muted"

@@ -6,8 +6,8 @@ import unicodedata
 
 from rich.cells import cell_len, set_cell_size
 
-from blendin_local.inert import inert
-from blendin_local.steps import Source, Step
+from blendin_local.engine.steps import Source, Step
+from blendin_local.safe_text import inert
 
 STOP = "(stop)"
 SILENT = "(no text)"

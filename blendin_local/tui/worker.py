@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
+from blendin_local.engine.steps import FinishReason, Step
 from blendin_local.errors import BlendinError
-from blendin_local.steps import FinishReason, Step
 from blendin_local.tui.chat import Ask, Chat, Load, ReplyLike
 
 

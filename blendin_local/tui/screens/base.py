@@ -11,11 +11,11 @@ from textual.getters import query_one
 from textual.screen import Screen
 from textual.widget import Widget
 
-from blendin_local.history.account import account
+from blendin_local.history.dialogue import Dialogue
+from blendin_local.history.reply_footer import account
 from blendin_local.history.tree import Turn
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 from blendin_local.tui.chat import Ask, Chat
-from blendin_local.tui.dialogue import Dialogue
 from blendin_local.tui.entry import Entry, Kind, View
 from blendin_local.tui.loading import Prepared
 from blendin_local.tui.phase import Phase

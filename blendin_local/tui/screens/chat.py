@@ -13,19 +13,19 @@ from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 
-from blendin_local.explanation import weak_passages
+from blendin_local.engine.steps import Step
 from blendin_local.history.tree import Turn
-from blendin_local.steps import Step
+from blendin_local.presentation.explanation import weak_passages
 from blendin_local.tui.chat import Ask, Chat
 from blendin_local.tui.commands import COMMANDS, Names
 from blendin_local.tui.editable import editable
 from blendin_local.tui.entry import Kind
-from blendin_local.tui.figures import Figures, PanelFigures, Totals
 from blendin_local.tui.loading import Prepared, model_name
+from blendin_local.tui.metrics import Figures, PanelFigures, Totals
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.reply_text import Piece, ReplyText, pieces_of
 from blendin_local.tui.screens.comparing import Comparing
-from blendin_local.tui.screens.doors import Doors
+from blendin_local.tui.screens.dialogs import Doors
 from blendin_local.tui.screens.turn_actions import TurnActions
 from blendin_local.tui.widgets.inspector import Inspector
 from blendin_local.tui.widgets.key_line import KeyLine

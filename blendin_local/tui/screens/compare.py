@@ -14,9 +14,9 @@ from textual.getters import query_one
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from blendin_local.engine.steps import Summary
 from blendin_local.history.tree import Turn
-from blendin_local.inert import inert
-from blendin_local.steps import Summary
+from blendin_local.safe_text import inert
 from blendin_local.tui.bars import bar
 from blendin_local.tui.entry import Entry, Kind
 from blendin_local.tui.number_keys import number_keys

@@ -12,7 +12,7 @@ from blendin_local.tui.commands import is_command, message_of
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.screens.base import once_stopped
 from blendin_local.tui.screens.compare import CompareScreen
-from blendin_local.tui.screens.doors import Doors
+from blendin_local.tui.screens.dialogs import Doors
 
 
 class Comparing(Doors):

@@ -11,7 +11,7 @@ from textual.containers import Grid, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from blendin_local.explanation import FIGURES
+from blendin_local.presentation.explanation import FIGURES
 from blendin_local.tui.commands import SPECS
 
 KEYS: dict[str, dict[str, str]] = {

@@ -16,13 +16,13 @@ from textual.getters import query_one
 from textual.screen import ModalScreen
 from textual.widgets import ContentSwitcher, Static
 
-from blendin_local.catalogue import Catalogue, load_catalogue
 from blendin_local.errors import BlendinError
-from blendin_local.fit import Overlap, find_overlap, room, same_vocabulary
 from blendin_local.history.tree import Setup
-from blendin_local.inert import inert
-from blendin_local.llamacpp.gguf import GgufHeader
-from blendin_local.pairs_on_hand import ModelOnHand, PairOnHand, Search, Stock, look_at, pair_of
+from blendin_local.llamacpp.header import GgufHeader
+from blendin_local.models.available import ModelOnHand, PairOnHand, Search, Stock, look_at, pair_of
+from blendin_local.models.catalogue import Catalogue, load_catalogue
+from blendin_local.models.compatibility import Overlap, find_overlap, room, same_vocabulary
+from blendin_local.safe_text import inert
 from blendin_local.settings import ModelOptions
 from blendin_local.tui.bars import bar
 from blendin_local.tui.loading import Prepare

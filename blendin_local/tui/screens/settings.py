@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Select, Static
 
 from blendin_local.errors import SettingError
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 from blendin_local.settings import GenerationSettings
 from blendin_local.tui.setting_fields import FIELDS, GROUPS, RANDOM, Field, changed
 from blendin_local.tui.widgets.setting_row import SettingRow

@@ -7,12 +7,12 @@ from typing import ClassVar
 from textual import on
 from textual.binding import Binding, BindingType
 
-from blendin_local.bands import MODES, Mode
+from blendin_local.engine.steps import Candidate
 from blendin_local.errors import BlendinError
-from blendin_local.explanation import weak_passages
 from blendin_local.history.tree import Turn
-from blendin_local.inert import encodable
-from blendin_local.steps import Candidate
+from blendin_local.presentation.colour_scale import MODES, Mode
+from blendin_local.presentation.explanation import weak_passages
+from blendin_local.safe_text import encodable
 from blendin_local.tui.commands import typed_for
 from blendin_local.tui.editable import editable
 from blendin_local.tui.entry import Entry, Kind, View

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from blendin_local.tui.figures import PanelFigures
+from blendin_local.tui.metrics import PanelFigures
 from blendin_local.tui.rows import Row, Sheet
 from blendin_local.tui.widgets.figure_section import FigureSection
 

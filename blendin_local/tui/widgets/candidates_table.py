@@ -11,8 +11,8 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from blendin_local.explanation import ended_by_guide
-from blendin_local.steps import Candidate, Candidates, Source, Step
+from blendin_local.engine.steps import Candidate, Candidates, Source, Step
+from blendin_local.presentation.explanation import ended_by_guide
 from blendin_local.tui.bars import bar, course
 from blendin_local.tui.rows import MUTED
 from blendin_local.tui.token_text import fit, spoken, visible

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textual.content import Content
 
 from blendin_local.tui.chat import Fill
-from blendin_local.tui.figures import NEARLY_FULL, PanelFigures
+from blendin_local.tui.metrics import NEARLY_FULL, PanelFigures
 from blendin_local.tui.rows import UNKNOWN, WARNING, Row, Sheet
 from blendin_local.tui.widgets.figure_section import FigureSection
 

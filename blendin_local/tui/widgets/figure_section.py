@@ -12,8 +12,8 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.widget import Widget
 
-from blendin_local.explanation import FIGURES
-from blendin_local.tui.figures import PanelFigures
+from blendin_local.presentation.explanation import FIGURES
+from blendin_local.tui.metrics import PanelFigures
 from blendin_local.tui.rows import Row, Sheet
 
 _USUAL_WIDTH = 32

@@ -17,9 +17,9 @@ from textual.getters import query_one
 from textual.message import Message
 from textual.widgets import Static
 
-from blendin_local.explanation import SPEAKERS, formula
+from blendin_local.engine.steps import WEAK_BELOW, Candidate, Source, Step
+from blendin_local.presentation.explanation import SPEAKERS, formula
 from blendin_local.settings import GenerationSettings
-from blendin_local.steps import WEAK_BELOW, Candidate, Source, Step
 from blendin_local.tui.number_keys import number_keys
 from blendin_local.tui.rows import MUTED, UNKNOWN, Sheet, number
 from blendin_local.tui.token_text import spoken

@@ -7,7 +7,7 @@ from typing import ClassVar
 from textual.content import Content
 from textual.widget import Widget
 
-from blendin_local.bands import MEANINGS, Mode, quantity, ranges
+from blendin_local.presentation.colour_scale import MEANINGS, Mode, quantity, ranges
 from blendin_local.tui.rows import MUTED
 
 _SOURCES = {

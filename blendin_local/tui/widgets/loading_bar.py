@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 from blendin_local.tui.about import About
 from blendin_local.tui.bars import bar
 

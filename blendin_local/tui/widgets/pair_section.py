@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from blendin_local.tui.figures import PanelFigures
+from blendin_local.tui.metrics import PanelFigures
 from blendin_local.tui.rows import MUTED, Row, Sheet, name
 from blendin_local.tui.widgets.figure_section import FigureSection
 

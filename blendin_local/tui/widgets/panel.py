@@ -12,10 +12,10 @@ from textual.content import Content
 from textual.getters import query_one
 from textual.widgets import Static
 
-from blendin_local.bands import Mode
-from blendin_local.explanation import in_words
+from blendin_local.presentation.colour_scale import Mode
+from blendin_local.presentation.explanation import in_words
 from blendin_local.tui.about import About
-from blendin_local.tui.figures import PanelFigures
+from blendin_local.tui.metrics import PanelFigures
 from blendin_local.tui.rows import MUTED
 from blendin_local.tui.widgets.blend_section import BlendSection
 from blendin_local.tui.widgets.context_section import ContextSection

@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 
 T = TypeVar("T")
 

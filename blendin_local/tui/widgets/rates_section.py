@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from blendin_local.tui.figures import PanelFigures, Totals
+from blendin_local.tui.metrics import PanelFigures, Totals
 from blendin_local.tui.rows import Row, Sheet, percentage
 from blendin_local.tui.widgets.figure_section import FigureSection
 

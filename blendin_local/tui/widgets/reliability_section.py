@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from blendin_local.steps import WEAK_BELOW
-from blendin_local.tui.figures import PanelFigures
+from blendin_local.engine.steps import WEAK_BELOW
+from blendin_local.tui.metrics import PanelFigures
 from blendin_local.tui.rows import MUTED, UNKNOWN, Row, Sheet, number
 from blendin_local.tui.widgets.figure_section import FigureSection
 

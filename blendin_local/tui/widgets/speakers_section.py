@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from blendin_local.steps import Source
+from blendin_local.engine.steps import Source
 from blendin_local.tui.bars import stack
-from blendin_local.tui.figures import PanelFigures
+from blendin_local.tui.metrics import PanelFigures
 from blendin_local.tui.rows import UNKNOWN, Row, Sheet
 from blendin_local.tui.widgets.figure_section import FigureSection
 

@@ -8,9 +8,9 @@ from textual.content import Content
 from textual.getters import query_one
 from textual.widgets import Static
 
-from blendin_local.bands import Mode
-from blendin_local.steps import WEAK_BELOW
-from blendin_local.tui.figures import NEARLY_FULL, PanelFigures
+from blendin_local.engine.steps import WEAK_BELOW
+from blendin_local.presentation.colour_scale import Mode
+from blendin_local.tui.metrics import NEARLY_FULL, PanelFigures
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.rows import WARNING
 from blendin_local.tui.widgets.legend import Legend

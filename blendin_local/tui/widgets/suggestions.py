@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 from blendin_local.tui.completions import Completion
 
 ROWS = 8

@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.getters import query_one
 from textual.widgets import Static
 
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 from blendin_local.tui.about import About
 
 

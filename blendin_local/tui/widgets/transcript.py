@@ -17,8 +17,8 @@ from textual.message import Message
 from textual.selection import Selection
 from textual.strip import Strip
 
-from blendin_local.bands import Mode, band
 from blendin_local.history.tree import Turn
+from blendin_local.presentation.colour_scale import Mode, band
 from blendin_local.tui.entry import Entry, Kind, View
 from blendin_local.tui.number_keys import number_keys
 from blendin_local.tui.reply_text import Piece

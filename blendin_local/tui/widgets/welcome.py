@@ -8,7 +8,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from blendin_local.inert import inert
+from blendin_local.safe_text import inert
 from blendin_local.tui.about import About
 from blendin_local.tui.widgets.legend import Legend
 

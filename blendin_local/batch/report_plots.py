@@ -1,0 +1,66 @@
+"""The plots of a job of offline generation: how its answers are distributed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from blendin_local.batch.report_tables import reliability_name, spread_line
+from blendin_local.engine.steps import HINT_RATE, WEAK_BELOW
+from blendin_local.presentation.formatting import Document, percent
+from blendin_local.presentation.plot import ROLE_COLOURS, Plot, hover, plot
+
+__all__ = ["batch_plots"]
+
+
+def batch_plots(figures: Document) -> Iterator[Plot]:
+    """Those that there are figures for. Raises EvaluationError where Plotly is missing."""
+    name = reliability_name(figures)
+    shown = spread_line(figures.get("reliability") or {})
+    if shown:
+        yield _histogram(
+            figures["reliability"],
+            f"{name.capitalize()} of the answers",
+            f"Each answer by its mean over its steps: {shown}. Left of the dotted line an answer is weak "
+            "throughout.",
+            f"mean {name}", ROLE_COLOURS["chosen"], WEAK_BELOW, explained=("reliability of an answer",),
+        )  # fmt: skip
+    rates = figures.get("intervention_rates") or {}
+    if shown := spread_line(rates):
+        yield _histogram(
+            rates,
+            "Intervention rate of the answers",
+            f"How often the guide was asked: {shown}. The dotted line is the paper's hint, no verdict.",
+            "intervention rate", ROLE_COLOURS["guide"], HINT_RATE,
+            explained=("intervention rate", "hint"),
+        )  # fmt: skip
+
+
+def _histogram(
+    spread: Document, title: str, caption: str, across: str, colour: str, mark: float, **more: Any
+) -> Plot:
+    edges, counts = spread["histogram"]["edges"], spread["histogram"]["counts"]
+    total = sum(counts)
+    width = edges[1] - edges[0]
+    trace = {
+        "type": "bar",
+        "x": [(low + high) / 2 for low, high in pairwise(edges)],
+        "y": counts,
+        "width": [width * 0.9] * len(counts),
+        "marker": {"color": colour},
+        "hoverinfo": "text",
+        "hovertext": [
+            hover(f"{low:.2f} to {high:.2f}", answers=f"{count:,}", share=percent(count / total))
+            for (low, high), count in zip(pairwise(edges), counts, strict=True)
+        ],
+    }
+    line = {"color": ROLE_COLOURS["front"], "dash": "dot", "width": 1.5}
+    layout = {
+        "showlegend": False,
+        "xaxis": {"title": {"text": across}, "range": [0, 1], "automargin": True, "showgrid": False},
+        "yaxis": {"title": {"text": "answers"}, "rangemode": "tozero", "automargin": True, "nticks": 6},
+        "shapes": [{"type": "line", "x0": mark, "x1": mark, "y0": 0, "y1": 1, "yref": "paper", "line": line}],
+        "margin": {"l": 56, "r": 12, "t": 12, "b": 48},
+    }
+    return plot(title, caption, [trace], layout, height=320, narrow=True, **more)

@@ -1,0 +1,237 @@
+"""What all rows of a run share, and in what an earlier run was another one.
+
+A run is two pieces of plain data that stand in every line of its output: its settings and its models. All
+that decides an answer is in them, so an output is compared with a run by what is written there. How fast the
+answers come (parallel sequences, threads, the size of a decode) and where files lie is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from blendin_local import __version__
+from blendin_local.engine.prompts import PromptFormat, choose_format
+from blendin_local.models.checksums import HashProgress, file_digest
+from blendin_local.safe_text import inert
+
+if TYPE_CHECKING:
+    from blendin_local.batch.results import Result
+    from blendin_local.llamacpp.header import GgufHeader
+    from blendin_local.models.entries import Curve
+    from blendin_local.models.loading import PairFiles
+    from blendin_local.settings import Formats, GenerationSettings, ModelOptions
+
+__all__ = ["DECIDING_OPTIONS", "Run", "describe_run"]
+
+DECIDING_OPTIONS = ("kv_type", "flash_attention", "swa_full")
+"""What of `ModelOptions` may change an answer by more than the rounding of its last digits.
+
+Not n_ctx: what fitted is the same in a longer context, in which rows that were too long can be retried.
+"""
+
+_FILE, _FORMAT, _CURVE = _PARTS = (("sha256",), ("format", "sha256"), ("calibration",))
+"""What of a model decides an answer, by the keys that lead to it: not its name, nor the format's."""
+
+_LONGEST = 40
+_ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Run:
+    """Plain data, equal to itself after a way through JSON.
+
+    settings: blend, sampling, max_tokens, seed and stop as in `GenerationSettings`; system; options, the
+    `DECIDING_OPTIONS`; output, with format, steps (whether a record of each is written) and candidates;
+    versions of the programs; date, only where a prompt format shows it. models: of "base" and "guide" the
+    name, sha256 of the file, format (name and sha256 of the prompt format) and calibration (digest of its
+    curve, None without one).
+    """
+
+    settings: dict[str, Any]
+    models: dict[str, dict[str, Any]]
+
+    @property
+    def calibrated(self) -> bool:
+        return all(model["calibration"] for model in self.models.values())
+
+    @property
+    def date(self) -> datetime | None:
+        """The moment that prompts show, whenever they are made; None where they show none."""
+        return _moment(self.settings)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        return dict(self.settings["versions"])
+
+    @property
+    def with_steps(self) -> bool:
+        return bool(self.settings["output"]["steps"])
+
+    @property
+    def candidates(self) -> int:
+        return int(self.settings["output"]["candidates"])
+
+    @property
+    def output_format(self) -> str:
+        """ "jsonl", or "openai" for lines of OpenAI's batch format."""
+        return str(self.settings["output"]["format"])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen digits that are the same for two runs only if they give the same answers."""
+        models = {role: [_at(model, *part) for part in _PARTS] for role, model in self.models.items()}
+        return _digest([sorted(_leaves(self.settings).items()), models])[:16]
+
+    def differences(self, earlier: Result) -> list[str]:
+        """In what the run that wrote this line was another one: each "--gamma is 0.6 and was 0.4"."""
+        written = earlier.get("settings")
+        now, was = _leaves(self.settings), _leaves(written if isinstance(written, Mapping) else {})
+        found = [
+            f"{_named(path)} is {_shown(path, now)} and was {_shown(path, was)}"
+            for path in {**now, **was}
+            if now.get(path, _ABSENT) != was.get(path, _ABSENT)
+        ]
+        for role, model in self.models.items():
+            found += _model_differences(role, model, _at(earlier.get("models"), role))
+        return found or ["its lines were written by another version of this program"]
+
+
+def describe_run(
+    settings: GenerationSettings,
+    files: PairFiles,
+    formats: Formats,
+    options: ModelOptions,
+    *,
+    system: str = "",
+    with_steps: bool = False,
+    candidates: int = 0,
+    output_format: str = "jsonl",
+    earlier: Result | None = None,
+    progress: HashProgress | None = None,
+) -> Run:
+    """The run of a pair under these settings.
+
+    earlier: a result of the run that this one goes on with, whose date is taken over, after midnight too.
+    Model files are read through where their digests are not remembered, which `progress` follows. Raises
+    ModelError for one that cannot be read, PromptError for a format that does not fit a model.
+    """
+    from blendin_local.llamacpp.library import version
+
+    curves = files.entry.calibration or {}
+
+    forms = {
+        "base": choose_format(formats.base, files.base.chat_template),
+        "guide": choose_format(formats.guide, files.guide.chat_template),
+    }
+    opened = asdict(options)
+    shared = asdict(settings) | {
+        "system": system,
+        "options": {name: opened[name] for name in DECIDING_OPTIONS},
+        "output": {"format": output_format, "steps": with_steps, "candidates": candidates},
+        "versions": {"blendin_local": __version__, "llama_cpp_python": version},
+    }
+    if any(form.shows_date for form in forms.values()):
+        date = _moment(earlier.get("settings") if earlier else None) or datetime.now().replace(microsecond=0)
+        shared["date"] = date.isoformat()
+    models = {
+        role: _model(header, forms[role], curves.get(role), progress)
+        for role, header in (("base", files.base), ("guide", files.guide))
+    }
+    # As a line that is read again gives it: lists for tuples.
+    return Run(json.loads(json.dumps(shared)), models)
+
+
+def _model(
+    header: GgufHeader, form: PromptFormat, curve: Curve | None, progress: HashProgress | None
+) -> dict[str, Any]:
+    return {
+        "name": header.label,
+        "sha256": file_digest(header.path, progress),
+        "format": {"name": form.name, "sha256": _digest([form.template, form.stops, form.bare])[:12]},
+        "calibration": _digest(curve)[:12] if curve else None,
+    }
+
+
+def _moment(settings: object) -> datetime | None:
+    with suppress(TypeError, ValueError):
+        return datetime.fromisoformat(_at(settings, "date"))
+    return None
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+Keys = tuple[str, ...]
+
+
+def _leaves(content: object, path: Keys = ()) -> dict[Keys, Any]:
+    """Each value under the keys that lead to it."""
+    if isinstance(content, Mapping):
+        below = (_leaves(value, (*path, str(key))) for key, value in content.items())
+        return {path: value for leaves in below for path, value in leaves.items()}
+    # 1.0 and 1 are one setting, typed in two ways.
+    whole = isinstance(content, float) and content.is_integer()
+    return {path: int(content) if whole else content}  # type: ignore[call-overload]
+
+
+def _at(content: object, *path: str) -> Any:
+    for key in path:
+        content = content.get(key) if isinstance(content, Mapping) else None
+    return content
+
+
+def _named(path: Keys) -> str:
+    """A setting in a user's words: its flag, which is named after its field."""
+    match path:
+        case ("versions", program):
+            return f"the version of {inert(program)}"
+        case ("output", "format"):
+            return "the format of the output"
+        case ("date",):
+            return "the date in its prompts"
+    return "--" + inert(path[-1]).replace("_", "-")
+
+
+def _shown(path: Keys, values: Mapping[Keys, Any]) -> str:
+    value = values.get(path, _ABSENT)
+    if value is _ABSENT:
+        return "not known"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value in ("", []):
+        return "not set"
+    if path[-1:] == ("system",):
+        value = [value]
+    text = inert(", ".join(map(repr, value)) if isinstance(value, list) else str(value))
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _model_differences(role: str, now: object, was: object) -> list[str]:
+    changed = [part for part in _PARTS if _at(now, *part) != _at(was, *part)]
+    if _FILE in changed:
+        # Another file brings its own template and curve: that it is another says it all.
+        return [f"the {role} is another file: {_file(now)}, and was {_file(was)}"]
+    found = []
+    if _FORMAT in changed:
+        names = [inert(str(_at(model, "format", "name"))) for model in (now, was)]
+        found.append(
+            f"the template of --{role}-format {names[0]} is another one"
+            if names[0] == names[1]
+            else f"--{role}-format is {names[0]} and was {names[1]}"
+        )
+    if _CURVE in changed:
+        found.append(f"the calibration of the {role} is another one, because the pair was tuned in between")
+    return found
+
+
+def _file(model: object) -> str:
+    name, sha256 = (inert(str(_at(model, key) or "not known")) for key in ("name", "sha256"))
+    return f"{name} (SHA-256 {sha256[:12]})"

@@ -1,0 +1,126 @@
+"""What the flags of `blendin compare` ask for: arms, tasks, settings of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from blendin_local.compare.arms import ArmWish
+from blendin_local.compare.settings import RunSettings, TaskWish
+from blendin_local.engine.methods import METHODS
+from blendin_local.errors import EvaluationError, SettingError
+from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
+from blendin_local.tasks.datasets_source import HUB
+
+__all__ = ["arm_wishes", "run_settings", "task_wishes"]
+
+_LISTS = ("gamma", "alpha", "prior")
+
+
+def arm_wishes(values: Mapping[str, Any], formats: Formats, usual: str = "") -> list[ArmWish]:
+    """Arms by --pair, --base and --guide, --model, each with every combination of the settings given.
+
+    usual: the pair to take where none of these is named.
+    """
+    if bool(values["base"]) != bool(values["guide"]):
+        given, other = ("base", "guide") if values["base"] else ("guide", "base")
+        raise EvaluationError(f"--{given} needs --{other}; a model alone is --model {values[given]}.")
+    flags = {"pairs": "--pair", "models": "--model"}
+    if empty := [flag for name, flag in flags.items() if "" in values[name]]:
+        raise EvaluationError(f"{empty[0]} is empty: name one, or leave it out.")
+    blend = _blend(values)
+    sampling = {name: (value,) for name, value in _given(SamplingSettings, values).items()}
+    common: dict[str, Any] = {
+        "sampling": sampling,
+        "stop": tuple(values["stop"]),
+        "formats": formats,
+    }
+    pairs = [ArmWish(pair=name, blend=blend, paper=values["paper"], **common) for name in values["pairs"]]
+    if values["base"]:
+        base, guide = values["base"], values["guide"]
+        pairs.append(ArmWish(base=base, guide=guide, blend=blend, paper=values["paper"], **common))
+    if usual and not pairs and not values["models"]:
+        pairs = [ArmWish(pair=usual, blend=blend, paper=values["paper"], **common)]
+    if blend and not pairs:
+        raise EvaluationError("Methods and their settings belong to a pair: name one with --pair.")
+    return [*pairs, *(ArmWish(model=name, **common) for name in values["models"])]
+
+
+def _blend(values: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    found: dict[str, tuple[Any, ...]] = {}
+    if values["methods"] is not None:
+        found["method"] = _methods(values["methods"])
+    for name, value in _given(BlendSettings, values).items():
+        found[name] = _numbers(f"--{name}", value) if name in _LISTS else (value,)
+    return found
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    names = list(METHODS) if text == "all" else _parts(text)
+    if unknown := [name for name in names if name not in METHODS]:
+        raise SettingError(f"Unknown method {unknown[0]!r}: use {', '.join(METHODS)}, or all.")
+    if not names:
+        raise SettingError("No method is named: use --methods nudge,blendin, or all.")
+    return tuple(names)
+
+
+def _numbers(flag: str, text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(dict.fromkeys(float(part) for part in _parts(text)))
+    except ValueError:
+        raise SettingError(f"{flag} must be numbers separated by commas, not {text!r}.") from None
+    if not numbers:
+        raise SettingError(f"{flag} must be numbers separated by commas, not {text!r}.")
+    return numbers
+
+
+def _parts(text: str) -> list[str]:
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in setting_names(cls) if values.get(name) is not None}
+
+
+def task_wishes(names: Sequence[str], files: Sequence[str], datasets: bool) -> list[TaskWish]:
+    """--task and --data in pairs: the first file is the first task's, and so on; several files of one task
+    are several tables. With --datasets, tasks without a file come from the hub.
+    """
+    if files and not names:
+        raise EvaluationError(f"--data {files[0]} needs --task: say what kind of questions it holds.")
+    if len(names) == 1 and files:
+        return [TaskWish(names[0], file) for file in files]
+    if len(files) > len(names) or (len(files) < len(names) and not datasets):
+        raise EvaluationError(
+            f"--task and --data go in pairs, and there are {len(names)} and {len(files)}: give each task its "
+            "file, or --datasets for those of the Hugging Face hub."
+        )
+    return [TaskWish(name, file) for name, file in zip(names, [*files, *[HUB] * len(names)], strict=False)]
+
+
+def run_settings(planned: Mapping[str, Any], values: Mapping[str, Any]) -> RunSettings:
+    """What the plan says of the run, changed by what was typed. Raises EvaluationError where settings of a
+    text come without one.
+    """
+    context = click.get_current_context()
+    typed = {
+        name: values[name]
+        for name in setting_names(RunSettings)
+        if name in values and context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    if isinstance(typed.get("text"), str):
+        typed["text"] = Path(typed["text"])
+    settings = replace(RunSettings(), **{**planned, **typed})
+    if settings.text is None:
+        for name in ("reference", "chunks", "text_ctx"):
+            if getattr(settings, name) != getattr(RunSettings(), name):
+                flag = f"--{name.replace('_', '-')}"
+                raise EvaluationError(
+                    f"{flag} belongs to a text, and there is none: give one with --text FILE."
+                )
+    return settings

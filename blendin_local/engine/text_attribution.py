@@ -1,0 +1,43 @@
+"""Which step each character of a reply belongs to.
+
+Text is released later than it is chosen: a character may need the bytes of several steps, and what may be
+the beginning of a stop string waits. Released text therefore belongs to the steps whose bytes it is made
+of, not to the step that released it.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections import deque
+
+from blendin_local.engine.steps import Source, Step
+
+
+class Attribution:
+    """Hands released text out in pieces, each with the step that chose it."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._waiting: deque[tuple[int, Step]] = deque()
+        self._last: Step | None = None
+
+    def take(self, step: Step) -> list[tuple[str, Step]]:
+        """The pieces of text that this step released."""
+        if step.source is not Source.STOP or self._last is None:
+            self._last = step
+        if count := len(self._decoder.decode(step.data)):
+            self._waiting.append((count, step))
+        return self.release(step.text)
+
+    def release(self, text: str) -> list[tuple[str, Step]]:
+        """Pieces of text released after the last step; none where there was no step at all."""
+        pieces: list[tuple[str, Step]] = []
+        while text and self._waiting:
+            count, step = self._waiting.popleft()
+            if count > len(text):
+                self._waiting.appendleft((count - len(text), step))
+            pieces.append((text[:count], step))
+            text = text[count:]
+        if text and self._last is not None:
+            pieces.append((text, self._last))
+        return pieces

@@ -1,0 +1,239 @@
+"""A conversation as one page that needs nothing else: every branch, and every token with its figures.
+
+What a script of the page shows beside the text is embedded as JSON, in short rows: figures and
+probabilities as whole ten-thousandths, -1 for what was not measured, tokens by their place in one table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any
+
+from blendin_local.engine.steps import Candidate, Candidates, Source, Step
+from blendin_local.engine.text_attribution import Attribution
+from blendin_local.history.markdown_html import rendered
+from blendin_local.history.reply_footer import account, asked_with, described
+from blendin_local.history.tree import Setup, StepsOf, Tree, Turn
+from blendin_local.presentation.colour_scale import BAND_COLOURS, MEANINGS, MODES, band, quantity, ranges
+from blendin_local.presentation.explanation import FIGURES, SPEAKERS, formula
+from blendin_local.presentation.html_template import page_template
+from blendin_local.safe_text import inert
+
+__all__ = ["as_page"]
+
+_COLUMNS = (
+    "probability", "base confidence c_b", "guide confidence c_g", "reliability", "agreement a", "weight α",
+    "divergence",
+)  # fmt: skip
+"""The figures of a step in the order of its row."""
+_EXPLAINED = (
+    "who spoke", "confidence", "reliability", "agreement", "alpha", "divergence", "intervention rate",
+    "changed-token rate", "guide-word rate", "mean and lowest reliability", "weak passages", "tokens/s",
+    "time to first token",
+)  # fmt: skip
+_PROBABILITY = (
+    "The token's share of the distribution that it was chosen from, before temperature and penalties."
+)
+_VISIBLE = str.maketrans({" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"})
+_STOP = "(stop)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Text of one step; step: its place in the reply, -1 for text that is no step's."""
+
+    text: str
+    classes: str = ""
+    step: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A turn as the template shows it; before, after: the places of its neighbours among its siblings."""
+
+    place: int
+    is_reply: bool
+    hidden: bool
+    pieces: list[_Piece]
+    rendered: str
+    siblings: int
+    rank: int
+    before: int | None
+    after: int | None
+    account: str
+    figures: list[tuple[str, str]]
+    error: str
+    other: str
+
+
+def as_page(title: str, setup: Setup, tree: Tree, steps_of: StepsOf = attrgetter("steps")) -> str:
+    """The page, as HTML; the steps of one reply after the other are read, and none is held."""
+    turns = _depth_first(tree)
+    places = {turn.id: place for place, turn in enumerate(turns)}
+    path = tree.path()
+    current = {turn.id for turn in path}
+    siblings: dict[str | None, list[str]] = {}
+    for turn in turns:
+        siblings.setdefault(turn.parent, []).append(turn.id)
+    tokens = _Tokens()
+    views, steps = [], []
+    for turn in turns:
+        whole = replace(turn, steps=steps_of(turn)) if turn.is_reply else turn
+        views.append(_view(whole, setup, siblings[turn.parent], places, turn.id not in current))
+        steps.append([_row(step, whole, tokens) for step in whole.steps])
+    data = {
+        "parents": [places[turn.parent] if turn.parent else -1 for turn in turns],
+        "path": [places[turn.id] for turn in path],
+        "figures": list(_COLUMNS),
+        "speakers": [SPEAKERS[source] for source in Source],
+        "steps": steps,
+        "tokens": tokens.shown,
+    }
+    return page_template("history").render(
+        title=inert(title) or "Conversation",
+        models=inert(f"{setup.base} + {setup.guide}"),
+        settings=inert(described(setup.settings)),
+        system=inert(setup.system).strip(),
+        turns=views,
+        modes={mode: "who spoke" if mode == "source" else quantity(mode) for mode in MODES},
+        keys={mode: list(zip(ranges(mode), MEANINGS[mode], strict=True)) for mode in MEANINGS},
+        colours=BAND_COLOURS,
+        speakers={str(source): SPEAKERS[source] for source in Source if source is not Source.STOP},
+        help={"probability": _PROBABILITY} | {name: FIGURES[name] for name in _EXPLAINED},
+        data=data,
+    )
+
+
+def _depth_first(tree: Tree) -> list[Turn]:
+    """Every turn of the tree after its parent, so that every path stands in its order."""
+    children: dict[str | None, list[Turn]] = {}
+    for turn in tree.turns.values():
+        children.setdefault(turn.parent, []).append(turn)
+    found: list[Turn] = []
+    waiting = children.get(None, [])[::-1]
+    while waiting:
+        found.append(turn := waiting.pop())
+        waiting += children.get(turn.id, [])[::-1]
+    return found
+
+
+# A turn
+
+
+def _view(turn: Turn, setup: Setup, siblings: list[str], places: dict[str, int], hidden: bool) -> _View:
+    rank = siblings.index(turn.id)
+    return _View(
+        place=places[turn.id],
+        is_reply=turn.is_reply,
+        hidden=hidden,
+        pieces=list(_pieces(turn)),
+        rendered=rendered(turn.text.strip() if turn.is_reply else turn.text),
+        siblings=len(siblings),
+        rank=rank + 1,
+        before=places[siblings[rank - 1]] if rank else None,
+        after=places[siblings[rank + 1]] if rank + 1 < len(siblings) else None,
+        account=account(turn) if turn.is_reply else "",
+        figures=list(_figures(turn)) if turn.is_reply else [],
+        error=inert(turn.error),
+        other=inert(asked_with(turn.setup, setup)) if turn.setup else "",
+    )
+
+
+def _pieces(turn: Turn) -> Iterator[_Piece]:
+    released = "".join(step.text for step in turn.steps)
+    if not turn.steps or not turn.text.startswith(released):
+        yield _Piece(inert(turn.text).strip("\n"))
+        return
+    attribution = Attribution()
+    owned = [piece for step in turn.steps for piece in attribution.take(step)]
+    owned += attribution.release(turn.text[len(released) :])
+    places = {id(step): place for place, step in enumerate(turn.steps)}
+    begun = False
+    for text, step in owned:
+        # A base begins its reply with the space or line break that its prompt left to it.
+        shown = inert(text) if begun else inert(text).lstrip()
+        begun = begun or bool(shown)
+        # White space before a word stays out of it: a line under nothing is no mark.
+        word = shown.lstrip() or shown
+        if lead := shown.removesuffix(word):
+            yield _Piece(lead)
+        if word:
+            yield _Piece(word, _classes(step), places[id(step)])
+    if turn.steps[-1].source is Source.STOP:
+        yield _Piece("■", "stop", len(turn.steps) - 1)
+
+
+def _classes(step: Step) -> str:
+    """The source, and the band in every mode that has bands, unless it is the harmless one: "a2" for α."""
+    bands = ((mode, band(mode, step)) for mode in MODES)
+    return " ".join([step.source, *(f"{mode[0]}{place}" for mode, place in bands if place)])
+
+
+def _figures(turn: Turn) -> Iterator[tuple[str, str]]:
+    summary = turn.summary
+    yield "intervention rate", f"{summary.intervention_rate:.1%}"
+    yield "changed-token rate", f"{summary.changed_rate:.1%}"
+    yield "guide-word rate", f"{summary.guide_word_rate:.1%}"
+    reliability = "reliability" if turn.calibrated else "confidence of whoever spoke"
+    for name, value in (
+        ("mean α of interventions", summary.mean("alpha")),
+        ("mean c_b", summary.mean("c_b")),
+        ("mean c_g", summary.mean("c_g")),
+        ("mean divergence", summary.mean("divergence")),
+        (f"mean {reliability}", summary.mean("reliability")),
+        (f"lowest {reliability}", summary.lowest_reliability),
+    ):
+        if value is not None:
+            yield name, f"{value:.2f}"
+    yield "weak steps", f"{summary.weak_share:.1%}"
+    if turn.setup and turn.setup.settings.sampling.temperature:
+        yield "seed", str(turn.setup.settings.seed)
+    if summary.tokens_per_second:
+        yield "tokens/s", f"{summary.tokens_per_second:.1f}"
+        yield "time to first token", f"{summary.timings.first_token_s:.2f} s"
+
+
+# Steps as rows
+
+
+class _Tokens:
+    """The table of tokens that steps name by their places."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+        self._places: dict[bytes, int] = {}
+
+    def place(self, data: bytes) -> int:
+        if data not in self._places:
+            self._places[data] = len(self.shown)
+            self.shown.append(inert(data.decode("utf-8", "backslashreplace").translate(_VISIBLE)) or _STOP)
+        return self._places[data]
+
+
+def _row(step: Step, turn: Turn, tokens: _Tokens) -> list[Any]:
+    """Source, token, statements on α, the figures of `_COLUMNS`, then candidates of base, guide and blend."""
+    figures = (
+        step.probability, step.c_b, step.c_g, step.reliability if turn.calibrated else None, step.agreement,
+        step.alpha, step.divergence,
+    )  # fmt: skip
+    listed = step.candidates or Candidates()
+    return [
+        list(Source).index(step.source),
+        tokens.place(step.data),
+        "\n".join(formula(step, turn.setup.settings.blend)) if turn.setup else "",
+        [_parts(figure) for figure in figures],
+        _flat(listed.base, tokens),
+        _flat(listed.guide, tokens),
+        # Without an intervention the blend is the writer's own distribution.
+        _flat(listed.blend, tokens) if step.intervened else [],
+    ]
+
+
+def _flat(candidates: tuple[Candidate, ...], tokens: _Tokens) -> list[int]:
+    return [n for each in candidates for n in (tokens.place(each.data), _parts(each.probability))]
+
+
+def _parts(value: float | None) -> int:
+    return -1 if value is None else round(value * 10_000)

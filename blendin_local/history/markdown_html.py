@@ -1,0 +1,38 @@
+"""Markdown as HTML in which nothing can act: no raw HTML, no images, no links but plain web addresses."""
+
+from __future__ import annotations
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
+
+from blendin_local.safe_text import inert
+
+__all__ = ["rendered"]
+
+_SCHEMES = ("http://", "https://", "mailto:")
+
+
+class _Harmless(MarkdownIt):
+    def validateLink(self, url: str) -> bool:
+        return url.lower().startswith(_SCHEMES)
+
+
+def rendered(text: str) -> str:
+    """The HTML of a Markdown text."""
+    # Afterwards, for Markdown can spell any character out: &#x202e;
+    return inert(_RENDERER.render(text))
+
+
+def _tame(state: StateCore) -> None:
+    for block in state.tokens:
+        for token in (block, *(block.children or ())):
+            if token.type == "link_open":
+                token.attrs["rel"] = "noreferrer noopener nofollow"
+            # The page's policy allows no styles but its own.
+            if style := token.attrs.pop("style", None):
+                token.attrs["class"] = f"to-{str(style).rpartition(':')[2]}"
+
+
+_RENDERER = _Harmless("commonmark", {"html": False, "linkify": False})
+_RENDERER.enable(["table", "strikethrough"]).disable("image")
+_RENDERER.core.ruler.push("tame", _tame)

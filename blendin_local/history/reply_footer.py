@@ -1,0 +1,79 @@
+"""A reply, and what it was asked with, in one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from blendin_local.engine.steps import FinishReason
+from blendin_local.history.tree import Setup, Turn
+from blendin_local.presentation.explanation import in_short
+from blendin_local.settings import BlendSettings, GenerationSettings, setting_names
+
+__all__ = ["account", "asked_with", "described"]
+
+_ENDS: dict[FinishReason, str] = {
+    "cancelled": "stopped",
+    "length": "cut off at the token limit",
+    "context": "cut off: the context is full",
+}
+
+
+def account(turn: Turn, siblings: Sequence[Turn] = ()) -> str:
+    """The line under a reply that is over: how it went, and with what it was asked."""
+    summary = turn.summary
+    parts = [f"{siblings.index(turn) + 1}/{len(siblings)}"] if len(siblings) > 1 else []
+    if turn.error:
+        parts.append("failed")
+    elif turn.finish_reason in _ENDS:
+        parts.append(_ENDS[turn.finish_reason])
+    parts.append("1 token" if summary.tokens == 1 else f"{summary.tokens} tokens")
+    if speed := summary.tokens_per_second:
+        parts.append(f"{speed:.0f}/s")
+    parts += [
+        f"intervened {summary.intervention_rate:.0%}",
+        f"changed {summary.changed_rate:.0%}",
+        f"guide words {summary.guide_word_rate:.0%}",
+    ]
+    if turn.dropped:
+        parts.append(f"{turn.dropped} old {'message' if turn.dropped == 1 else 'messages'} left out")
+    if turn.setup:
+        temperature = turn.setup.settings.sampling.temperature
+        parts.append(in_short(turn.setup.settings.blend))
+        parts.append(f"temperature {temperature:g}" if temperature else "greedy")
+        parts += ["system prompt"] if turn.setup.system.strip() else []
+    return " · ".join(parts)
+
+
+def described(settings: GenerationSettings, usual: GenerationSettings | None = None) -> str:
+    """The method, its γ, and what else is no default; with `usual`, all that differs from it."""
+    blend = settings.blend
+    parts = [] if usual else [blend.method, f"gamma {blend.gamma:g}"]
+    usual = usual or GenerationSettings(BlendSettings(method=blend.method, gamma=blend.gamma))
+    for own, other in ((blend, usual.blend), (settings.sampling, usual.sampling), (settings, usual)):
+        for name in setting_names(type(own)):
+            value = getattr(own, name)
+            if name not in ("blend", "sampling") and value != getattr(other, name):
+                parts.append(f"{name.replace('_', ' ')} {_value(value)}")
+    return ", ".join(parts)
+
+
+def asked_with(own: Setup, usual: Setup) -> str:
+    """In what a reply's setup differs from the conversation's, seeds aside; "" where it does not."""
+    settings = replace(own.settings, seed=usual.settings.seed)
+    parts = [f"{own.base} + {own.guide}"] if (own.base, own.guide) != (usual.base, usual.guide) else []
+    if own.system != usual.system:
+        parts.append("another system prompt" if own.system else "no system prompt")
+    if settings != usual.settings:
+        parts.append(described(settings, usual.settings))
+    if own.formats != usual.formats:
+        parts.append(f"the prompt formats {own.formats.base} and {own.formats.guide}")
+    return "; ".join(parts)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ", ".join(map(repr, value)) if isinstance(value, tuple) else str(value)

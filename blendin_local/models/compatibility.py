@@ -1,0 +1,90 @@
+"""How two models fit together, and into the memory, as far as their files tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blendin_local.engine.vocabulary import TokenKind, Vocabulary
+from blendin_local.llamacpp.header import GgufHeader
+from blendin_local.models import memory_estimate as memory
+from blendin_local.settings import ModelOptions
+
+__all__ = ["Overlap", "Room", "cautions", "find_overlap", "room", "same_vocabulary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How far a guide's text tokens can be said by the base.
+
+    shared: those that the base has too, byte for byte, as one token.
+    """
+
+    guide_tokens: int
+    shared: int
+
+    @property
+    def share(self) -> float:
+        return self.shared / self.guide_tokens if self.guide_tokens else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a pair takes of the memory, in one sentence, and in another whether that is there."""
+
+    needs: str
+    verdict: str
+    fits: bool
+
+
+def same_vocabulary(base: GgufHeader, guide: GgufHeader) -> bool:
+    return bool(base.fingerprint) and base.fingerprint == guide.fingerprint
+
+
+def find_overlap(base: GgufHeader, guide: GgufHeader) -> Overlap:
+    """Count the tokens that both vocabularies have: takes a second or two where they are large.
+
+    Raises ModelError where a file cannot be loaded.
+    """
+    from blendin_local.llamacpp.tokenizer import open_tokenizer
+
+    with open_tokenizer(base) as ours, open_tokenizer(guide) as theirs:
+        known, texts = set(_texts(ours.vocabulary)), _texts(theirs.vocabulary)
+    return Overlap(len(texts), sum(text in known for text in texts))
+
+
+def _texts(vocabulary: Vocabulary) -> list[bytes]:
+    """Bytes of every token that is text."""
+    raw, offsets = vocabulary.blob.tobytes(), vocabulary.offsets.tolist()
+    tokens = np.flatnonzero(vocabulary.kinds < TokenKind.CONTROL).tolist()
+    return [text for token in tokens if (text := raw[offsets[token] : offsets[token + 1]])]
+
+
+def cautions(base: GgufHeader, guide: GgufHeader) -> Iterator[str]:
+    """A sentence for each thing that speaks against these two in these roles."""
+    if guide.chat_template is None:
+        yield "The guide has no chat template: it may not be tuned to follow instructions."
+    if guide.n_params > base.n_params:
+        yield "The guide is larger than the base: the other way round is usually faster."
+
+
+def room(
+    pair: Sequence[GgufHeader],
+    options: ModelOptions,
+    loaded: Sequence[GgufHeader] = (),
+    free: int | None = None,
+) -> Room:
+    """Whether a pair fits beside the loaded one, in its place, or not at all. free: bytes, None measures."""
+    available = memory.free_memory() if free is None else free
+    new = [memory.estimate(header, options) for header in pair]
+    needs = memory.describe(*new, free=available)
+    if not (warning := memory.warning(*new, free=available)):
+        return Room(needs, "It fits beside the loaded pair." if loaded else "It fits.", True)
+    # The loaded files themselves are mapped: the system counts them as free already.
+    held = [memory.estimate(header, options) for header in loaded]
+    freed = sum(each.kv_cache + each.buffers for each in held)
+    if held and not memory.warning(*new, free=available + freed):
+        return Room(needs, "It does not fit beside the loaded pair, which makes way first.", True)
+    return Room(needs, warning, False)

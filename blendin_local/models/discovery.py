@@ -1,0 +1,239 @@
+"""GGUF files that are already on the machine, wherever another program keeps them, and pairs among them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blendin_local.errors import ModelError
+from blendin_local.files import hub_cache_dir, models_dir
+from blendin_local.llamacpp.header import GgufHeader, read_header
+
+__all__ = ["Found", "Suggestion", "find", "suggest_pairs"]
+
+_LATER_PART = re.compile(r".+-(?!00001)\d{5}-of-\d{5}\.gguf")
+_INSTRUCT = re.compile(r"(?i)(?:^|[^a-z])(instruct|chat|it|sft|dpo|rlhf|assistant|hermes|tulu)(?:[^a-z]|$)")
+_PRETRAINED = re.compile(r"(?i)(?:^|[^a-z])(base|pt|pretrained)(?:[^a-z]|$)")
+_FAMILIES = (
+    "smollm",
+    "llama",
+    "gemma",
+    "qwen",
+    "mistral",
+    "phi",
+    "granite",
+    "olmo",
+    "falcon",
+    "exaone",
+    "glm",
+)
+# A guide that is nearly as large as the base costs nearly as much.
+_LARGEST_GUIDE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One file on this machine.
+
+    name: as the program that keeps it calls it. place: which program that is, or the folder.
+    header: what the file says, None if it cannot be read. problem: why it cannot be used, or "".
+    """
+
+    name: str
+    path: Path
+    place: str
+    size_bytes: int
+    header: GgufHeader | None = None
+    problem: str = ""
+
+    @property
+    def instruct(self) -> bool:
+        """Whether the model was tuned to follow instructions, as far as names and template tell."""
+        names = f"{self.name} {self.path.name} {self.header.name if self.header else ''}"
+        if _INSTRUCT.search(names):
+            return True
+        # Pretrained models of some families carry a chat template too.
+        return bool(self.header and self.header.chat_template) and not _PRETRAINED.search(names)
+
+    @property
+    def family(self) -> str:
+        """Whose model it is ("llama"), or the architecture where the name does not tell."""
+        if self.header is None:
+            return ""
+        # Names first: many families share the architecture of another.
+        names = (self.name, self.header.name, self.header.architecture)
+        known = (family for name in names for family in _FAMILIES if family in name.lower())
+        return next(known, self.header.architecture)
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Two files that go together. reasons: why, in a few words each."""
+
+    base: Found
+    guide: Found
+    reasons: tuple[str, ...]
+    same_vocabulary: bool
+
+
+def find(
+    folders: Iterable[str | os.PathLike[str]] = (), *, progress: Callable[[Path], None] | None = None
+) -> list[Found]:
+    """Every GGUF model on this machine that the usual programs keep, and those in `folders`: see `scan`."""
+    return list(scan(folders, progress=progress))
+
+
+def scan(
+    folders: Iterable[str | os.PathLike[str]] = (), *, progress: Callable[[Path], None] | None = None
+) -> Iterator[Found]:
+    """The same, one by one as they are read.
+
+    A file that several programs share is listed once; parts of a split model after the first are left out.
+    progress: called with each file before it is read. Raises ModelError for a folder that does not exist.
+    """
+    seen: set[Path] = set()
+    for place, name, path in _candidates([Path(folder).expanduser() for folder in folders]):
+        try:
+            real, size = path.resolve(), path.stat().st_size
+        except OSError:
+            continue
+        if real in seen:
+            continue
+        seen.add(real)
+        if progress:
+            progress(path)
+        yield _read(place, name, path, size)
+
+
+def suggest_pairs(found: Iterable[Found], limit: int = 5) -> list[Suggestion]:
+    """Pairs of a larger base and a smaller instruction-tuned guide, the most promising first."""
+    usable = [(each, each.header) for each in found if each.header is not None and not each.problem]
+    rated = []
+    for base, base_header in usable:
+        for guide, guide_header in usable:
+            if guide.instruct and 0 < guide_header.n_params <= _LARGEST_GUIDE * base_header.n_params:
+                rated.append(_rate(base, base_header, guide, guide_header))
+    rated.sort(key=lambda pair: pair[0], reverse=True)
+    best: dict[object, Suggestion] = {}
+    for _, each in rated:
+        # Other quantizations of the same two models would say nothing new.
+        best.setdefault((_model(each.base), _model(each.guide)), each)
+    return list(best.values())[:limit]
+
+
+def _model(found: Found) -> object:
+    return found.header and (found.family, found.header.n_params, found.header.fingerprint)
+
+
+def _rate(
+    base: Found, base_header: GgufHeader, guide: Found, guide_header: GgufHeader
+) -> tuple[tuple[int, int], Suggestion]:
+    same = bool(base_header.fingerprint) and base_header.fingerprint == guide_header.fingerprint
+    family = base.family == guide.family
+    share = guide_header.n_params / base_header.n_params
+    reasons = (
+        "same vocabulary" if same else "vocabularies are mapped by bytes",
+        f"both {base.family}" if family else f"{base.family} and {guide.family}",
+        "the base is instruction-tuned too" if base.instruct else "the base is only pretrained",
+        f"the guide has {share:.0%} of its parameters",
+    )
+    points = 4 * same + 2 * family + 2 * (not base.instruct) + (share <= 0.5)
+    return (points, base_header.n_params), Suggestion(base, guide, reasons, same)
+
+
+def _read(place: str, name: str, path: Path, size: int) -> Found:
+    if "mmproj" in name.lower():
+        return Found(name, path, place, size, problem="a projector for images or sound")
+    try:
+        header = read_header(path)
+    except ModelError as error:
+        return Found(name, path, place, size, problem=str(error).replace(f"{path} ", "").rstrip("."))
+    return Found(name, path, place, header.size_bytes, header, header.unusable)
+
+
+# Where programs keep their models: (place, name, file).
+_Candidate = tuple[str, str, Path]
+
+
+def _candidates(folders: list[Path]) -> Iterator[_Candidate]:
+    for folder in folders:
+        if not folder.is_dir():
+            raise ModelError(f"The folder {folder} does not exist.")
+    for place, folder in [
+        ("blendin", models_dir()),
+        ("Hugging Face cache", hub_cache_dir()),
+        *(("LM Studio", folder) for folder in _lm_studio_folders()),
+        *(("llama.cpp", folder) for folder in _llama_cpp_folders()),
+    ]:
+        yield from ((place, path.stem, path) for path in _ggufs(folder))
+    for folder in _ollama_folders():
+        yield from _ollama_models(folder)
+    for folder in folders:
+        yield from ((str(folder), path.stem, path) for path in _ggufs(folder))
+
+
+def _ggufs(folder: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            if name.endswith(".gguf") and not name.startswith(".") and not _LATER_PART.fullmatch(name):
+                yield Path(root, name)
+
+
+def _lm_studio_folders() -> list[Path]:
+    home = Path.home()
+    return [home / ".lmstudio" / "models", home / ".cache" / "lm-studio" / "models"]
+
+
+def _llama_cpp_folders() -> list[Path]:
+    if folder := os.environ.get("LLAMA_CACHE"):
+        return [Path(folder).expanduser()]
+    if sys.platform == "darwin":
+        return [Path.home() / "Library" / "Caches" / "llama.cpp"]
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return [Path(cache).expanduser() / "llama.cpp"]
+
+
+def _ollama_folders() -> list[Path]:
+    if folder := os.environ.get("OLLAMA_MODELS"):
+        return [Path(folder).expanduser()]
+    return [Path.home() / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")]
+
+
+def _ollama_models(folder: Path) -> Iterator[_Candidate]:
+    """Ollama keeps files by their checksum; its manifests, named after the models, say which is whose."""
+    manifests = folder / "manifests"
+    for root, folders, names in os.walk(manifests):
+        folders.sort()
+        for tag in sorted(names):
+            manifest = Path(root, tag)
+            for kind, blob in _ollama_layers(manifest, folder / "blobs"):
+                name = _ollama_name(manifest.relative_to(manifests).parts)
+                yield "Ollama", f"{name} (mmproj)" if kind == "projector" else name, blob
+
+
+def _ollama_layers(manifest: Path, blobs: Path) -> Iterator[tuple[str, Path]]:
+    try:
+        layers: list[dict[str, Any]] = json.loads(manifest.read_text("utf-8"))["layers"]
+        for layer in layers:
+            kind = layer["mediaType"].rpartition(".")[2]
+            if kind in ("model", "projector"):
+                yield kind, blobs / layer["digest"].replace(":", "-")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        # Something else lies there, or a manifest of a newer kind.
+        return
+
+
+def _ollama_name(parts: tuple[str, ...]) -> str:
+    """("registry", "library", "llama3.2", "1b") is what Ollama calls llama3.2:1b."""
+    *place, model, tag = parts
+    shown = place[1:] if place and place[0].startswith("registry.") else place
+    if shown == ["library"]:
+        shown = []
+    return f"{'/'.join([*shown, model])}:{tag}"

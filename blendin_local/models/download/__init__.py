@@ -1,0 +1,89 @@
+"""Brings the file of a model to this machine, from wherever its catalogue entry says.
+
+A file appears under its final name only when it is whole and its checksum is right. What a pull that was
+broken off leaves behind is used by the next one. Nothing here prints: progress goes to a callback.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blendin_local.errors import CatalogueError
+from blendin_local.files import local_path
+from blendin_local.models.download import hub, pypi, web
+from blendin_local.models.download.store import (
+    Pulled,
+    checked,
+    entry_folder,
+    find_pulled,
+    locked,
+    remember,
+)
+from blendin_local.models.download.transfer import Progress, no_progress
+
+if TYPE_CHECKING:
+    from blendin_local.models.entries import ModelEntry
+
+__all__ = ["Progress", "pull"]
+
+
+def pull(entry: ModelEntry, *, progress: Progress = no_progress, force: bool = False) -> Path:
+    """Bring a model's file here and return its path; at once, and offline, if it is here already.
+
+    force: get it again even so. Raises CatalogueError, in one sentence, for whatever goes wrong; the user
+    breaking it off raises KeyboardInterrupt, and the next pull goes on from there.
+    """
+    if not force and (path := find_pulled(entry)):
+        return path
+    kind = _kind(entry)
+    try:
+        if kind == "path":
+            return remember(entry, [_local_file(entry, progress)])
+        with locked(entry, progress):
+            # Another pull may have brought it while this one waited.
+            if not force and ((path := find_pulled(entry)) or (path := _adopt(entry, progress))):
+                return path
+            fetch = {"pypi": pypi.fetch, "hf": hub.fetch, "url": web.fetch}[kind]
+            return remember(entry, fetch(entry, entry_folder(entry), progress, force))
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        where = error.filename or entry_folder(entry)
+        raise CatalogueError(f"{entry.name} cannot be pulled: {reason} ({where}).") from error
+
+
+def _kind(entry: ModelEntry) -> str:
+    """What all sources of an entry are: "pypi", "hf", "url" or "path"."""
+    kinds = {_source_kind(source) for source in entry.sources}
+    if len(entry.sources) > 1 and kinds != {"pypi"}:
+        raise CatalogueError(f"{entry.name} has several sources, which only pypi: sources may be.")
+    return kinds.pop()
+
+
+def _source_kind(source: str) -> str:
+    if source.startswith(("https://", "http://")):
+        return "url"
+    scheme = source.partition(":")[0]
+    return scheme if scheme in ("pypi", "hf", "url") else "path"
+
+
+def _local_file(entry: ModelEntry, progress: Progress) -> Pulled:
+    path = local_path(entry.sources[0])
+    if not path.is_absolute() and entry.origin is not None:
+        path = entry.origin.parent / path
+    if not path.is_file():
+        raise CatalogueError(f"The file of {entry.name}, {path}, does not exist.")
+    return checked(path, entry, progress)
+
+
+def _adopt(entry: ModelEntry, progress: Progress) -> Path | None:
+    """A whole file under the final name that nothing is remembered of: it was put there by hand, say."""
+    path = entry_folder(entry) / entry.file
+    known = bool(entry.sha256) or entry.size is not None
+    if not entry.file or not known or not path.is_file():
+        return None
+    try:
+        return remember(entry, [checked(path, entry, progress)])
+    except CatalogueError:
+        # Not the right file: the one that is pulled now takes its place.
+        return None

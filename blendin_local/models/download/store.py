@@ -1,0 +1,143 @@
+"""The folder of pulled models, and what is remembered of each.
+
+Every entry has a folder of its own, with a note beside the file: where the file is (it may be elsewhere, in
+another program's cache), how large, last changed when, and its checksum. As long as size and time are what
+they were, the checksum is not computed again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from blendin_local.errors import CatalogueError
+from blendin_local.files import models_dir, write_text
+from blendin_local.models.download.transfer import Progress, hash_file
+
+if TYPE_CHECKING:
+    from blendin_local.models.entries import ModelEntry
+
+__all__ = [
+    "Pulled",
+    "checked",
+    "entry_folder",
+    "find_pulled",
+    "locked",
+    "pulled_files",
+    "remember",
+    "remove",
+]
+
+_NOTE = "pulled.json"
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """One whole file on this machine, and its checksum."""
+
+    path: Path
+    sha256: str
+
+
+def entry_folder(entry: ModelEntry) -> Path:
+    """Where the files of an entry are put. It may not exist yet."""
+    return models_dir() / entry.name
+
+
+def find_pulled(entry: ModelEntry) -> Path | None:
+    """The file of a model that has been pulled, or None; of a split model, its first part."""
+    files = pulled_files(entry)
+    return files[0] if files else None
+
+
+def pulled_files(entry: ModelEntry) -> list[Path]:
+    """All files of a model that has been pulled, if none has changed since; else an empty list."""
+    try:
+        note = json.loads((entry_folder(entry) / _NOTE).read_text("utf-8"))
+        files = note["files"]
+        right = note["sources"] == list(entry.sources) and entry.sha256 in ("", files[0]["sha256"])
+        return [Path(each["path"]) for each in files] if right and all(map(_unchanged, files)) else []
+    except (OSError, ValueError, LookupError, TypeError):
+        # A model without a note that can be read counts as not pulled; pulling it writes a new one.
+        return []
+
+
+def remember(entry: ModelEntry, files: Sequence[Pulled]) -> Path:
+    """Note that a model has been pulled; returns the path of its (first) file."""
+    noted = []
+    for each in files:
+        path, status = str(each.path.absolute()), each.path.stat()
+        noted.append(
+            {"path": path, "size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": each.sha256}
+        )
+    note = {"name": entry.name, "sources": list(entry.sources), "files": noted}
+    write_text(entry_folder(entry) / _NOTE, json.dumps(note, indent=1))
+    return files[0].path.absolute()
+
+
+def checked(path: Path, entry: ModelEntry, progress: Progress) -> Pulled:
+    """A file that is whole as far as its entry tells. Raises CatalogueError if it is another one."""
+    size = path.stat().st_size
+    if entry.size not in (None, size):
+        raise CatalogueError(f"{path} has {size:,} bytes, but {entry.name} should have {entry.size:,}.")
+    sha256 = hash_file(path, progress, f"checking {path.name}")
+    if entry.sha256 not in ("", sha256):
+        raise CatalogueError(f"{path} is not the file that {entry.name} names: its checksum is {sha256}.")
+    return Pulled(path, sha256)
+
+
+def remove(entry: ModelEntry) -> list[Path]:
+    """Delete what a pull has put into the model's folder; returns files that lie elsewhere and stay."""
+    elsewhere = [
+        path for path in pulled_files(entry) if not path.is_relative_to(entry_folder(entry).absolute())
+    ]
+    if entry_folder(entry).is_dir():
+        shutil.rmtree(entry_folder(entry))
+    return elsewhere
+
+
+@contextmanager
+def locked(entry: ModelEntry, progress: Progress) -> Iterator[None]:
+    """Keep other processes from pulling the same model while the block runs; waits for one that does."""
+    models_dir().mkdir(parents=True, exist_ok=True)
+    with (models_dir() / f".{entry.name}.lock").open("a+b") as file:
+        while not _try_lock(file):
+            progress(0, None, f"waiting for another pull of {entry.name}")
+            time.sleep(_POLL_S)
+        # Closing the file lets go of the lock, also when the process dies.
+        yield
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: IO[bytes]) -> bool:
+        try:
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(file: IO[bytes]) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def _unchanged(noted: dict[str, Any]) -> bool:
+    status = Path(noted["path"]).stat()
+    return bool(status.st_size == noted["size"] and status.st_mtime_ns == noted["mtime_ns"])

@@ -1,0 +1,266 @@
+"""One file over HTTP, in a way that a broken connection or an impatient user costs little.
+
+Bytes go into a `.part` file beside the target, with a note of what they are the beginning of. The next
+attempt asks for the rest only; the target appears when everything is there and the checksum is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import re
+import shutil
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from blendin_local.errors import CatalogueError
+from blendin_local.files import write_text
+
+__all__ = ["Progress", "Remote", "check_room", "download", "hash_file", "no_progress"]
+
+Progress = Callable[[int, int | None, str], None]
+"""Called with bytes done, bytes in all (None if unknown), and what is being done."""
+
+_CHUNK = 1 << 20
+_TIMEOUT_S = 30
+_ATTEMPTS = 5
+_PAUSE_S = 1.0
+_BROKEN = (ConnectionError, TimeoutError, http.client.HTTPException, ssl.SSLError)
+
+
+def no_progress(done: int, total: int | None, label: str) -> None:
+    """The callback of those who do not want to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A file on a server.
+
+    identity: changes when the file does, as its checksum or tag; "" if only the answer to the request will
+    tell. size, sha256: what the file must have, if known. what: how messages call it.
+    """
+
+    url: str
+    what: str
+    identity: str = ""
+    size: int | None = None
+    sha256: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Refused(Exception):
+    """The server's answer to a request, if that is not the file. Temporary: asking again may help."""
+
+    def __init__(self, message: str, *, temporary: bool) -> None:
+        super().__init__(message)
+        self.temporary = temporary
+
+
+def download(remote: Remote, target: Path, progress: Progress) -> str:
+    """Bring a file to `target` and return its sha256; goes on with what an earlier attempt has left.
+
+    Raises CatalogueError where the server cannot be reached or refuses, where the connection keeps
+    breaking off, and where size or checksum are wrong.
+    """
+    part = _Part(target, remote)
+    try:
+        _receive_all(remote, part, progress)
+    finally:
+        part.close()
+    return part.finish(progress)
+
+
+def _receive_all(remote: Remote, part: _Part, progress: Progress) -> None:
+    """Fill `part`, in as many requests as it takes."""
+    first, failures = part.length, 0
+    while True:
+        before = part.length
+        try:
+            _receive(remote, part, progress)
+            return
+        except _Refused as refusal:
+            reason, again = str(refusal), refusal.temporary
+        except urllib.error.URLError as error:
+            reason, again = f"cannot be reached ({_reason(error.reason)})", part.length > first
+        except _BROKEN as error:
+            reason, again = f"broke off the connection ({_reason(error)})", True
+        failures = 1 if part.length > before else failures + 1
+        if not again or failures >= _ATTEMPTS:
+            kept = f"; pull again to go on from {part.length / 1e6:,.1f} MB" if part.length else ""
+            raise CatalogueError(f"{remote.what}: {urlsplit(remote.url).netloc} {reason}{kept}.")
+        time.sleep(_PAUSE_S * failures)
+
+
+def _receive(remote: Remote, part: _Part, progress: Progress) -> None:
+    """Append to `part` what it lacks, in one request."""
+    request = urllib.request.Request(remote.url, headers={"Accept-Encoding": "identity"})
+    request.add_header("User-Agent", "blendin-local")
+    for name, value in remote.headers.items():
+        request.add_header(name, value)
+    if part.length:
+        if part.length == remote.size:
+            return
+        request.add_header("Range", f"bytes={part.length}-")
+        if part.tag:
+            request.add_header("If-Range", part.tag)
+    try:
+        response = _opener.open(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416 and part.length:
+            part.restart()
+            raise _Refused("has another file now", temporary=True) from error
+        raise _Refused(_explained(error), temporary=error.code in (408, 429) or error.code >= 500) from error
+    with response:
+        start = _range_start(response) if response.status == 206 else 0
+        if start != part.length:
+            part.restart()
+            if start:
+                raise _Refused("sent another part of the file than was asked for", temporary=True)
+        rest = response.headers.get("Content-Length")
+        total = part.length + int(rest) if rest else remote.size
+        if remote.size is not None and total != remote.size:
+            raise _Refused(f"has a file of {total:,} bytes and not of {remote.size:,}", temporary=False)
+        part.begin(response, total)
+        progress(part.length, total, f"downloading {part.target.name}")
+        while chunk := response.read(_CHUNK):
+            part.append(chunk)
+            progress(part.length, total, f"downloading {part.target.name}")
+    if total is not None and part.length < total:
+        raise ConnectionError(f"after {part.length:,} of {total:,} bytes")
+
+
+class _Part:
+    """The beginning of a file, on disk, with a note that says of which file."""
+
+    def __init__(self, target: Path, remote: Remote) -> None:
+        self.target = target
+        self.length = 0
+        self.tag = ""
+        self._remote = remote
+        self._path = target.with_name(f".{target.name}.part")
+        self._note = target.with_name(f".{target.name}.part.json")
+        self._stream: IO[bytes] | None = None
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            note = json.loads(self._note.read_text("utf-8"))
+            self.tag = note["tag"]
+            # Without any mark of the file's identity, what is there may be the beginning of another one.
+            known = bool(remote.identity or self.tag or remote.sha256)
+            if known and note["url"] == _plain(remote.url) and note["identity"] == remote.identity:
+                self.length = self._path.stat().st_size
+        except (OSError, ValueError, LookupError, TypeError):
+            self.tag = ""
+
+    def restart(self) -> None:
+        self.length, self.tag = 0, ""
+        self._note.unlink(missing_ok=True)
+
+    def begin(self, response: Any, total: int | None) -> None:
+        """Get ready for the bytes of a response."""
+        check_room(self.target.parent, (total or 0) - self.length, self._remote.what)
+        if not self._remote.identity:
+            strong = response.headers.get("ETag", "")
+            self.tag = strong if strong.startswith('"') else response.headers.get("Last-Modified", "")
+        note = {"url": _plain(self._remote.url), "identity": self._remote.identity, "tag": self.tag}
+        write_text(self._note, json.dumps(note))
+        self.close()
+        self._stream = self._path.open("ab")
+        self._stream.truncate(self.length)
+
+    def append(self, chunk: bytes) -> None:
+        assert self._stream is not None
+        self._stream.write(chunk)
+        self._stream.flush()
+        self.length += len(chunk)
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+            self._stream = None
+
+    def finish(self, progress: Progress) -> str:
+        """Check the whole file and give it its name; returns its sha256."""
+        sha256 = hash_file(self._path, progress, f"checking {self.target.name}")
+        self._note.unlink(missing_ok=True)
+        if self._remote.sha256 not in ("", sha256):
+            self._path.unlink()
+            raise CatalogueError(
+                f"{self._remote.what} is not the file that it should be: its sha256 is {sha256} instead of "
+                f"{self._remote.sha256}, so it was deleted."
+            )
+        self._path.replace(self.target)
+        return sha256
+
+
+def hash_file(path: Path, progress: Progress, label: str) -> str:
+    """sha256 of a file, in hexadecimal digits."""
+    digest, done, size = hashlib.sha256(), 0, path.stat().st_size
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            progress(done, size, label)
+    return digest.hexdigest()
+
+
+def check_room(folder: Path, needed: int, what: str) -> None:
+    """Raise CatalogueError if the disk of `folder` has not `needed` bytes left."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise CatalogueError(
+            f"{what} needs {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are left: make room, "
+            "or set BLENDIN_CACHE_DIR to a folder on another disk."
+        )
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but shows the user's token to no other server than the one it was meant for."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        new = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if new is not None and urlsplit(new.full_url)[:2] != urlsplit(req.full_url)[:2]:
+            new.remove_header("Authorization")
+        return new
+
+
+_opener = urllib.request.build_opener(_Redirects)
+
+
+def _range_start(response: Any) -> int:
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(match[1]) if match else -1
+
+
+def _explained(error: urllib.error.HTTPError) -> str:
+    match error.code:
+        case 401 | 403:
+            return f"refuses the file to you ({error.code} {error.reason})"
+        case 404 | 410:
+            return f"has no such file ({error.code})"
+        case _:
+            return f"answers with an error ({error.code} {error.reason})"
+
+
+def _reason(error: object) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _plain(url: str) -> str:
+    """A URL without its query, which may hold a signature that changes from one day to the next."""
+    return urlsplit(url)._replace(query="", fragment="").geturl()

@@ -1,0 +1,28 @@
+"""Models from a plain URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from blendin_local.errors import CatalogueError
+from blendin_local.models.download.store import Pulled
+from blendin_local.models.download.transfer import Progress, Remote, download
+
+if TYPE_CHECKING:
+    from blendin_local.models.entries import ModelEntry
+
+
+def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> list[Pulled]:
+    """Download the file of an entry whose source is `url:https://...`, or such a URL alone."""
+    url = entry.sources[0].removeprefix("url:")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise CatalogueError(f"The source of {entry.name} is no URL that begins with https:// ({url}).")
+    name = entry.file or Path(unquote(parts.path)).name
+    if not name or name.startswith("."):
+        raise CatalogueError(f"The URL of {entry.name} ends in no file name: give one as `file`.")
+    target = folder / name
+    remote = Remote(url, what=entry.name, size=entry.size, sha256=entry.sha256)
+    return [Pulled(target, download(remote, target, progress))]

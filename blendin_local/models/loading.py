@@ -1,0 +1,133 @@
+"""From names to a loaded pair: what front ends call before anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from blendin_local.engine.conversation import Conversation
+from blendin_local.engine.pair import Pair, pair_models
+from blendin_local.engine.prompts import choose_format
+from blendin_local.engine.steps import Calibration
+from blendin_local.files import cache_dir
+from blendin_local.llamacpp.header import GgufHeader, read_header
+from blendin_local.llamacpp.model import GgufModel, open_model
+from blendin_local.models import memory_estimate as memory
+from blendin_local.models.catalogue import Catalogue
+from blendin_local.models.entries import Curve, PairEntry
+from blendin_local.settings import DEFAULT_PAIR, Formats, GenerationSettings, ModelOptions
+
+AUTO_FORMATS = Formats()
+
+LoadProgress = Callable[[str, float], bool]
+"""Called with "base" or "guide" and the share of its file loaded so far; returning False stops the load."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairFiles:
+    """A pair whose two files are on this machine; nothing is loaded yet."""
+
+    entry: PairEntry
+    base: GgufHeader
+    guide: GgufHeader
+
+    def memory_estimate(self, options: ModelOptions) -> str:
+        """One sentence on the memory that the pair takes, and on what is free."""
+        return memory.describe(*self._estimates(options))
+
+    def memory_warning(self, options: ModelOptions, free: int | None = None) -> str:
+        """One sentence where the pair will not fit into the free memory, else nothing.
+
+        free: bytes, measured if None.
+        """
+        return memory.warning(*self._estimates(options), free=free)
+
+    def _estimates(self, options: ModelOptions) -> list[memory.MemoryEstimate]:
+        return [memory.estimate(header, options) for header in (self.base, self.guide)]
+
+
+def name_pair(
+    catalogue: Catalogue, pair: str | None = None, base: str | None = None, guide: str | None = None
+) -> PairEntry:
+    """The pair that a user named: by its name, by two models, or by a name with one model exchanged.
+
+    Two models that the catalogue knows as a pair bring its settings with them. Raises CatalogueError for
+    an unknown name.
+    """
+    if base and guide and not pair:
+        known = (entry for entry in catalogue.pairs.values() if (entry.base, entry.guide) == (base, guide))
+        return next(known, PairEntry(name="", base=base, guide=guide))
+    entry = catalogue.pair(pair or DEFAULT_PAIR)
+    if not base and not guide:
+        return entry
+    # Settings and calibration were measured on the pair as it was.
+    return PairEntry(name="", base=base or entry.base, guide=guide or entry.guide)
+
+
+def locate_pair(catalogue: Catalogue, entry: PairEntry) -> PairFiles:
+    """Find and check both files. Raises CatalogueError or ModelError where one is missing or unusable."""
+    paths: list[Path] = [catalogue.resolve_model(entry.base), catalogue.resolve_model(entry.guide)]
+    base, guide = map(read_header, paths)
+    base.check_usable()
+    guide.check_usable()
+    return PairFiles(entry, base, guide)
+
+
+def load_pair(files: PairFiles, options: ModelOptions, *, progress: LoadProgress | None = None) -> Pair:
+    """Load both models and map their vocabularies.
+
+    Raises ModelError with llama.cpp's reason, or `LoadCancelled` where `progress` asked to stop; nothing
+    stays loaded then.
+    """
+
+    def load(header: GgufHeader, role: str) -> GgufModel:
+        return open_model(header.path, options, progress=progress and (lambda share: progress(role, share)))
+
+    base = load(files.base, "base")
+    try:
+        guide = load(files.guide, "guide")
+        try:
+            curves = files.entry.calibration or {}
+            return pair_models(
+                base,
+                guide,
+                base_calibration=_calibration(curves.get("base")),
+                guide_calibration=_calibration(curves.get("guide")),
+                cache=cache_dir() / "vocabulary-maps",
+            )
+        except BaseException:
+            guide.close()
+            raise
+    except BaseException:
+        base.close()
+        raise
+
+
+def _calibration(curve: Curve | None) -> Calibration | None:
+    return Calibration(*curve) if curve else None
+
+
+def start_conversation(
+    files: PairFiles,
+    pair: Pair,
+    settings: GenerationSettings | None = None,
+    *,
+    formats: Formats = AUTO_FORMATS,
+    system: str = "",
+    candidates: int = 0,
+) -> Conversation:
+    """A new conversation with a loaded pair. Raises PromptError for a format that does not fit a model.
+
+    Without settings, those that the catalogue recommends for the pair.
+    """
+    recommended = GenerationSettings(blend=files.entry.blend, sampling=files.entry.sampling)
+    conversation = Conversation(
+        pair,
+        choose_format(formats.base, files.base.chat_template),
+        choose_format(formats.guide, files.guide.chat_template),
+        settings or recommended,
+        candidates=candidates,
+    )
+    conversation.set_system(system)
+    return conversation

@@ -1,0 +1,1 @@
+"""User preferences: their keys, the file that holds them, and writing to it."""

@@ -1,0 +1,128 @@
+"""Writes preferences into the user's file, and leaves its comments and everything else as they were."""
+
+from __future__ import annotations
+
+import textwrap
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from blendin_local.errors import SettingError
+from blendin_local.files import write_text
+from blendin_local.preferences.preferences import KEYS, SECTIONS, key_named, preferences_file
+
+__all__ = ["as_toml", "default_text", "remove_preference", "write_default", "write_preference"]
+
+
+def write_preference(name: str, value: Any, path: Path | None = None) -> Path:
+    """Set a key, by its full name ("chat.view"), to a checked value; returns the file.
+
+    Raises SettingError for an unknown key or a wrong value, and where the file cannot be read or written;
+    the file is as it was then.
+    """
+    key = key_named(name)
+    value = key.check(value)
+
+    def change(document: Any) -> None:
+        document.setdefault(key.section, {})[key.name] = list(value) if isinstance(value, tuple) else value
+
+    return _edit(path, change)
+
+
+def remove_preference(name: str, path: Path | None = None) -> bool:
+    """Take a key out of the file, even one that is unknown; returns whether it was there.
+
+    Raises SettingError for a key that is neither known nor in the file, and as `write_preference` does.
+    """
+    file = _file(path)
+    section, _, rest = name.partition(".")
+    table = tomllib.loads(_text(file)).get(section)
+    if not isinstance(table, dict) or rest not in table:
+        key_named(name)
+        return False
+
+    def change(document: Any) -> None:
+        del document[section][rest]
+
+    _edit(file, change)
+    return True
+
+
+def write_default(path: Path | None = None) -> Path:
+    """Write the commented default file; returns it. Raises SettingError where there is one already."""
+    file = _file(path)
+    if file.exists():
+        raise SettingError(f"{file} exists already: `blendin config edit` changes it.")
+    _write(file, default_text())
+    return file
+
+
+def default_text() -> str:
+    """A file that says everything and sets nothing: every key stands there, behind a # of its own."""
+    return "\n".join(_default_lines())
+
+
+def as_toml(value: Any) -> str:
+    """A value as it stands in the file."""
+    import tomlkit
+
+    return str(tomlkit.item(list(value) if isinstance(value, tuple) else value).as_string())
+
+
+def _default_lines() -> Iterator[str]:
+    yield "# What you prefer: `blendin config` shows what holds, docs/config.md explains."
+    yield "# Take the # from the line of a key to set it."
+    for section, about in SECTIONS.items():
+        yield from ("", "", f"# {about}", f"[{section}]")
+        for key in KEYS.values():
+            if key.section == section:
+                yield ""
+                limits = f" ({key.limits})" if key.limits else ""
+                yield from textwrap.wrap(key.about + limits, 100, initial_indent="# ", subsequent_indent="# ")
+                yield f"#{key.name} = {as_toml(key.example)}"
+    yield from ("", '#"chat.stop" = "escape,ctrl+g"', "")
+
+
+def _file(path: Path | None) -> Path:
+    # A link stays a link: the file that it leads to is the one that changes.
+    return (path or preferences_file()).resolve()
+
+
+def _edit(path: Path | None, change: Callable[[Any], None]) -> Path:
+    """Apply a change to the file's document, with its comments; the result must say just what was meant."""
+    import tomlkit
+
+    file = _file(path)
+    text = _text(file)
+    wanted = tomllib.loads(text)
+    try:
+        change(wanted)
+        document = tomlkit.parse(text)
+        change(document)
+        new = tomlkit.dumps(document)
+        if tomllib.loads(new) != wanted:
+            raise ValueError("the file would say something else")
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        # A key where a section is expected, say.
+        raise SettingError(f"{file} has a form that cannot be changed here: edit it yourself.") from error
+    _write(file, new)
+    return file
+
+
+def _text(file: Path) -> str:
+    """The file's text, line ends and all; "" where there is none. Raises SettingError if it is not TOML."""
+    try:
+        text = file.read_bytes().decode("utf-8") if file.exists() else ""
+        tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingError(f"The preferences {file} cannot be read: {reason}.") from error
+    return text
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        write_text(file, text)
+    except OSError as error:
+        raise SettingError(f"The preferences {file} cannot be written: {error.strerror or error}.") from error

@@ -1,0 +1,1 @@
+"""Shared building blocks of everything that is shown: tables, plots, pages, colours and explanations."""

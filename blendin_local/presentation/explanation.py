@@ -1,0 +1,301 @@
+"""What happened at a step and what a reply's figures mean, in plain words.
+
+Everything here reads records that exist already; no probability is computed, and the rules that give α are
+those of `blendin_local.engine.methods` themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from blendin_local.engine.blended_response import GUIDE_STOP_ABOVE
+from blendin_local.engine.methods import CAP_AFTER_STEPS, GAP_THRESHOLD_LIMIT, METHODS, Evidence, threshold
+from blendin_local.engine.steps import WEAK_BELOW, Source, Step, Summary
+from blendin_local.settings import BlendSettings
+
+FEW_STEPS = 8
+"""Figures of fewer steps mean nothing yet."""
+
+_MANY_WEAK = 0.25
+"""Share of weak steps from which a reply is to be read with care."""
+_FEW = 0.1
+"""A rate up to here is low."""
+_PASSAGE_GAP = 2
+"""Most steps between two weak ones of one passage."""
+_SAME_ALPHA = 0.005
+"""Kept and recomputed α differ by rounding alone up to here."""
+_OTHER_SETTINGS = "this step was written under other settings"
+"""As of steps that one reply takes over from another."""
+
+SPEAKERS = {
+    Source.BASE: "the base's choice",
+    Source.GUIDE: "the guide's choice",
+    Source.BOTH: "the choice of both",
+    Source.BLEND: "only the mixture's choice",
+    Source.STOP: "the end of the reply",
+    Source.USER: "your choice",
+}
+
+FIGURES = {
+    "confidence": "The probability that a model gives to its own favourite next token. Where the base's, "
+    "c_b, is under γ, the guide is asked.",
+    "reliability": "How often a model of this pair was right at such a confidence. Only calibrated pairs "
+    "have it; for others the plain confidence stands in, and is called that.",
+    "agreement": "The base's own probability of the guide's favourite. Near 0 the two want different things.",
+    "alpha": "α, the guide's share in the mixture: 0 is the base alone, 1 the guide alone.",
+    "intervention rate": "Share of steps at which the base was unsure and the guide was blended in. If much "
+    "was changed too, try another base or a lower γ.",
+    "changed-token rate": "Share of steps at which the mixture's favourite was not the base's: what the "
+    "guide really altered.",
+    "guide-word rate": "Share of words that began with the guide's favourite token. High: the guide, not the "
+    "base, says what you read.",
+    "who spoke": "Whose favourite the token was: the base's, the guide's, both, or only the mixture's. Much "
+    "of the mixture alone: the two disagree, so read twice.",
+    "divergence": "How far apart the two distributions were, from 0 (alike) to 1 bit (nothing shared). High "
+    "all through: the two suit each other badly.",
+    "mean and lowest reliability": "Of whichever model spoke. A low lowest points at one bad passage, a low "
+    "mean at the whole reply.",
+    "weak passages": f"Steps at which whoever spoke was under {WEAK_BELOW}. Check facts there, or branch to "
+    "another token.",
+    "tokens/s": "Tokens after the first per second. The more often the guide is asked, the fewer: lower γ.",
+    "time to first token": "How long both models read the conversation before they wrote. What they hold "
+    "already is not read again.",
+    "context fill": "Tokens of the conversation that each model holds. When one is full, the oldest messages "
+    "are left out, and the reply says so.",
+    "memory": "What the program takes now. Close to what the machine has: take a shorter context or smaller "
+    "quantizations.",
+    "hint level": "The intervention rate from which it is remarked on, 20% unless set. To be read beside "
+    "changed tokens and guide words; no verdict.",
+}
+"""What each figure means, and what to do about it, in a line."""
+
+
+# One step
+
+
+def ended_by_guide(step: Step) -> bool:
+    """Whether guide stop ended the reply: asked about stopping only, the guide said yes."""
+    stops = step.source is Source.STOP and not step.intervened
+    return stops and step.stop_mass is not None and math.isclose(step.probability, step.stop_mass)
+
+
+def in_short(blend: BlendSettings) -> str:
+    """The method with the numbers that matter to it."""
+    if blend.method == "fixed":
+        return f"{blend.method} α {blend.alpha:.2f}, γ {threshold(blend):.2f}"
+    uncertain = METHODS[blend.method].trigger == "uncertain"
+    return f"{blend.method} γ {threshold(blend):.2f}" if uncertain else blend.method
+
+
+def formula(step: Step, blend: BlendSettings) -> list[str]:
+    """Why alpha is what it is at a step, with the step's numbers; one statement a line.
+
+    blend: the settings that the step was written with. Only a step at which alpha was weighed, and every
+    step of the methods `base` and `guide`, has lines with "α =", and the last of them ends with alpha.
+    """
+    return list(_statements(step, blend))
+
+
+def _statements(step: Step, blend: BlendSettings) -> Iterator[str]:
+    method = METHODS[blend.method]
+    if step.source is Source.USER:
+        if step.c_b is None and step.c_g is None:
+            yield "you wrote this; no model was asked"
+            return
+        yield "you chose this token"
+    if method.trigger == "never":
+        alpha = 1.0 if method.writer == "guide" else 0.0
+        yield f"the {method.writer} writes alone: α = {_number(alpha)}"
+        yield from _otherwise(step, alpha)
+    else:
+        yield from _trigger(step, blend)
+        if step.intervened:
+            yield from _weight(step, blend)
+        elif step.consulted:
+            yield _question(step, blend)
+    if step.source is Source.STOP and not ended_by_guide(step):
+        if step.intervened:
+            yield f"the stop was chosen from the mixture (probability {step.probability:.2f})"
+        else:
+            yield f"the {method.writer} itself ended the reply"
+
+
+def _trigger(step: Step, blend: BlendSettings) -> Iterator[str]:
+    """Why the guide was asked, or why it was not."""
+    if METHODS[blend.method].trigger == "always":
+        unsure, because = True, f"{blend.method} asks the guide at every step"
+    elif step.c_b is None:
+        yield _OTHER_SETTINGS
+        return
+    else:
+        gamma, name = threshold(blend), "γ"
+        if blend.capability_gap:
+            name = "γ'"
+            raised = f"{_number(blend.gamma)}·(1 {_signed(blend.capability_gap)}/2)"
+            limit = GAP_THRESHOLD_LIMIT
+            yield f"γ' = min(γ·(1 + gap/2), {limit}) = min({raised}, {limit}) = {_number(gamma)}"
+        unsure = step.c_b < gamma
+        because = f"{_compared('c_b', step.c_b, name, gamma)}: the base was {'unsure' if unsure else 'sure'}"
+    if step.intervened:
+        inside = "the guide was inside its word" if blend.unit == "word" else _OTHER_SETTINGS
+        yield because + (", so the guide was asked" if unsure else f", but {inside}")
+    elif unsure and not ended_by_guide(step):
+        yield f"{because}, but {_obstacle(step, blend)}"
+    else:
+        yield because + ("" if step.consulted else "; the guide was not asked")
+
+
+def _obstacle(step: Step, blend: BlendSettings) -> str:
+    """What kept an unsure base from asking the guide."""
+    if not step.consulted and 0x80 <= (step.data or b"\0")[0] < 0xC0:
+        return "half a character was written: the guide cannot be asked there"
+    if blend.max_intervention_rate < 1 and step.index > CAP_AFTER_STEPS:
+        return f"the cap on interventions ({_percent(blend.max_intervention_rate)}) was reached"
+    return f"{_OTHER_SETTINGS}, or inside a character"
+
+
+def _question(step: Step, blend: BlendSettings) -> str:
+    """What a guide that was not blended in was asked."""
+    mass = step.stop_mass or 0.0
+    compared = _compared("stop mass", mass, "", GUIDE_STOP_ABOVE, ">")
+    if ended_by_guide(step):
+        return f"{compared}: asked about stopping, the guide ended the reply (α = 1)"
+    if blend.unit == "word":
+        return f"asked whether to stop (stop mass {_number(mass)}) or to finish its word: neither"
+    return f"asked about stopping only: {compared}"
+
+
+def _weight(step: Step, blend: BlendSettings) -> Iterator[str]:
+    """How the method's rule gives alpha."""
+    if step.c_b is None or step.c_g is None or step.agreement is None or step.guide_rank is None:
+        yield f"its numbers were not kept: α = {_number(step.alpha)}"
+        return
+    evidence = Evidence(step.c_b, step.c_g, step.agreement, step.guide_rank)
+    value = float(METHODS[blend.method].rule(evidence, blend))
+    yield from _rule(step.c_b, step.c_g, step.agreement, step.guide_rank, value, blend)
+    yield from _otherwise(step, value)
+
+
+def _otherwise(step: Step, alpha: float) -> Iterator[str]:
+    """What to say where these settings would have given another alpha than the step has."""
+    if abs(alpha - step.alpha) > _SAME_ALPHA:
+        silent = step.intervened and step.alpha == 0
+        why = "all that the guide could say was a control token" if silent else _OTHER_SETTINGS
+        yield f"but {why}: α = {_number(step.alpha)}"
+
+
+def _rule(c_b: float, c_g: float, a: float, rank: int, value: float, blend: BlendSettings) -> Iterator[str]:
+    """The rule of the method with numbers in place of names."""
+    alpha, b, g, agreed = _number(value), _number(c_b), _number(c_g), _number(a)
+    paper = f"c_g / (c_b + c_g) + 0.1·a = {g} / ({b} + {g}) + 0.1·{agreed}"
+    doubt, doubted = "(1 − c_b)·c_g·(1 + a)", f"(1 − {b})·{g}·(1 + {agreed})"
+    match blend.method:
+        case "blendin":
+            yield f"α = {paper} = {_clipped(_paper_share(c_b, c_g, a), value)}"
+        case "tuned":
+            share = _paper_share(c_b, c_g, a)
+            first = min(share, 1.0)
+            yield f"α₀ = {paper} = {_clipped(share, first)}"
+            shift = _signed(blend.prior)
+            yield f"α = σ(logit α₀ + b) = σ(logit {_number(first)} {shift}) = {alpha}"
+        case "compete":
+            among = "in" if rank < blend.compete_k else "not in"
+            place = f"number {rank + 1} of the base's, {among} its top {blend.compete_k}"
+            yield f"the guide's favourite is {place}"
+            yield f"{_compared('c_g', c_g, 'c_b', c_b, '>')}: α = {alpha}"
+        case "moderate":
+            clipped = _clipped(0.1 + 0.7 * (1 - c_b) * c_g * (1 + a), value)
+            yield f"α = 0.1 + 0.7·{doubt} = 0.1 + 0.7·{doubted} = {clipped}"
+        case "doubt":
+            yield f"α = {doubt} = {doubted} = {_clipped((1 - c_b) * c_g * (1 + a), value)}"
+        case "tiered":
+            upper = blend.tau + 0.2
+            low = _compared("c_b", c_b, "τ", blend.tau)
+            high = _compared("c_b", c_b, "τ + 0.2 =", upper)
+            reason = low if c_b < blend.tau else f"{low}, {high}" if c_b < upper else high
+            yield f"{reason}: α = {alpha}"
+        case _:
+            yield f"{METHODS[blend.method].summary}: α = {alpha}"
+
+
+def _paper_share(c_b: float, c_g: float, a: float) -> float:
+    """The paper's weight before it is clipped."""
+    return c_g / max(c_b + c_g, 1e-30) + 0.1 * a
+
+
+def _clipped(raw: float, value: float) -> str:
+    return f"{_number(raw)}, clipped to {_number(value)}" if raw > value + 1e-9 else _number(value)
+
+
+def _compared(left: str, a: float, right: str, b: float, sign: str = "<") -> str:
+    """Two named values and how they stand, with as many decimals as it takes to tell them apart."""
+    decimals = next((n for n in range(2, 7) if a == b or f"{a:.{n}f}" != f"{b:.{n}f}"), 6)
+    relation = ("<" if a < b else "≥") if sign == "<" else (">" if a > b else "≤")
+    return f"{left} {a:.{decimals}f} {relation} {f'{right} {b:.{decimals}f}'.strip()}"
+
+
+def _number(value: float) -> str:
+    """Two decimals; smaller values get two digits, down to the fourth decimal."""
+    if value == 0 or value >= 0.1:
+        return f"{value:.2f}"
+    return f"{value:.{min(1 - math.floor(math.log10(value)), 4)}f}"
+
+
+def _signed(value: float) -> str:
+    return f"{'−' if value < 0 else '+'} {abs(value):.2f}"
+
+
+# A reply
+
+
+def in_words(summary: Summary, method: str, hint_rate: float, calibrated: bool) -> str:
+    """One line on what the figures of a reply mean; empty where it is too short to say anything.
+
+    hint_rate: the intervention rate from which it is remarked on, beside the two other rates.
+    """
+    if summary.steps < FEW_STEPS or summary.mean("reliability") is None:
+        return ""
+    care = summary.weak_share >= _MANY_WEAK
+    weak = f"{_percent(summary.weak_share)} of the steps were weak{'' if calibrated else ' (not calibrated)'}"
+    warning = f"Read with care: {weak}"
+    kind = METHODS[method]
+    if kind.trigger == "never":
+        alone = f"The {kind.writer} wrote alone, nothing was blended"
+        return f"{warning}. {alone}." if care else f"{alone}; {weak}."
+    asked, changed = _percent(summary.intervention_rate), _percent(summary.changed_rate)
+    if kind.trigger == "always":
+        both = f"both models weighed at every step, and the guide changed {changed} of the tokens"
+        return f"{warning}; {both}." if care else f"{both[0].upper()}{both[1:]}."
+    if summary.intervention_rate > hint_rate:
+        if care:
+            return f"{warning}; the base needed the guide at {asked} (hint level {_percent(hint_rate)})."
+        seen = f"The base needed the guide at {asked} of the steps (hint level {_percent(hint_rate)})"
+        if summary.changed_rate <= _FEW and summary.guide_word_rate <= _FEW:
+            return f"{seen}, but the guide changed only {changed} of the tokens."
+        return f"{seen}, the guide changed {changed}: the base may not suit this question."
+    if care:
+        return f"{warning}, though the base needed the guide at only {asked}."
+    if summary.intervention_rate <= _FEW and summary.weak_share <= _FEW:
+        return f"Calm: the base was sure nearly everywhere; the guide changed {changed} of the tokens."
+    return f"The base needed the guide at {asked} of the steps, which changed {changed} of the tokens."
+
+
+def _percent(share: float) -> str:
+    return "under 1%" if 0 < share < 0.005 else f"{share:.0%}"
+
+
+def weak_passages(steps: Sequence[Step]) -> list[range]:
+    """Places of the weak passages, in order: from a weak step to a weak step, at most two others between.
+
+    A passage says something: one whose only weak step is the stop is none.
+    """
+    passages: list[range] = []
+    for place, step in enumerate(steps):
+        if not step.weak:
+            continue
+        if passages and place - passages[-1].stop <= _PASSAGE_GAP:
+            passages[-1] = range(passages[-1].start, place + 1)
+        else:
+            passages.append(range(place, place + 1))
+    return [passage for passage in passages if any(steps[i].weak and steps[i].data for i in passage)]

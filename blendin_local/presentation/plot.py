@@ -1,0 +1,140 @@
+"""What every plot of a report has in common: colours, harmless text, and Plotly as the library.
+
+Figures are made without colours of text and paper: the page gives them those of its theme. All text that
+Plotly shows goes through `shown`, for Plotly takes a few HTML tags, links among them, for its own.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from blendin_local.errors import EvaluationError
+from blendin_local.presentation.formatting import line, shortened
+
+__all__ = ["ROLE_COLOURS", "Plot", "check_available", "colour_of", "hover", "plot", "script", "shown"]
+
+ROLE_COLOURS = {
+    "base": "#3b82c4",
+    "guide": "#d9730d",
+    "blend": "#9b5fd4",
+    "front": "#808891",
+    "chosen": "#2e9e5b",
+}
+_METHOD_COLOURS = {
+    "base": ROLE_COLOURS["base"],
+    "guide": ROLE_COLOURS["guide"],
+    "nudge": "#d64545",
+    "blendin": ROLE_COLOURS["blend"],
+    "tuned": ROLE_COLOURS["chosen"],
+    "fixed": ROLE_COLOURS["front"],
+    "compete": "#1a98a6",
+    "moderate": "#a3734a",
+    "doubt": "#d0508f",
+    "tiered": "#8a8f2a",
+    "ensemble": "#6f7fd8",
+}
+_CYCLE = tuple(_METHOD_COLOURS.values())
+"""All of them at least 3 : 1 against both papers of the page (tests/test_reports.py)."""
+
+LABEL = 26
+"""Most characters of a name beside an axis; the whole name is in the hover text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A figure as the page draws it.
+
+    figure: `data` and `layout` of Plotly. height: pixels. explained: names in `words.EXPLAINED`. narrow: two
+    of them fit side by side. intervals: whether the reader may switch on the intervals of every line.
+    """
+
+    title: str
+    caption: str
+    figure: Mapping[str, Any]
+    height: int
+    explained: tuple[str, ...] = ()
+    narrow: bool = False
+    intervals: bool = False
+
+
+def check_available() -> None:
+    """Raises EvaluationError, one sentence, where Plotly is missing: to be asked before a long run."""
+    try:
+        import plotly.graph_objects  # noqa: F401
+    except ImportError as error:
+        raise EvaluationError(
+            "Reports as pages need Plotly, which is not installed: pip install 'blendin-local[report]'."
+        ) from error
+
+
+def script() -> str:
+    """Plotly's own JavaScript, which the page holds whole: it needs no network."""
+    check_available()
+    from plotly.offline import get_plotlyjs
+
+    found: str = get_plotlyjs()
+    if "</script" in found.lower():
+        raise EvaluationError("The installed Plotly cannot be put into a page: install another version.")
+    return found
+
+
+def plot(
+    title: str,
+    caption: str,
+    traces: Sequence[Mapping[str, Any]],
+    layout: Mapping[str, Any],
+    *,
+    height: int = 420,
+    **more: Any,
+) -> Plot:
+    """The plot, its traces and layout checked by Plotly. Raises EvaluationError where Plotly is missing."""
+    check_available()
+    import plotly.graph_objects as go
+
+    defaults: dict[str, Any] = {
+        "margin": {"l": 56, "r": 12, "t": 34, "b": 48},
+        "hovermode": "closest",
+        "legend": {"orientation": "h", "y": -0.18, "yanchor": "top", "x": 0, "itemsizing": "constant"},
+        "height": height,
+    }
+    figure = go.Figure(data=[dict(trace) for trace in traces], layout=defaults | dict(layout))
+    # The template would bring colours of its own.
+    figure.layout.template = None
+    drawn = figure.to_plotly_json()
+    drawn["layout"].pop("template", None)
+    return Plot(title, caption, drawn, height, **more)
+
+
+def shown(text: object, width: int | None = None) -> str:
+    """Any text as Plotly shows it letter by letter; at most `width` characters, if given."""
+    return html.escape(line(text) if width is None else shortened(text, width), quote=False)
+
+
+def hover(name: object, **facts: str) -> str:
+    """The box beside a point: a name, and figures under it."""
+    lines = [
+        f"<b>{shown(name)}</b>",
+        *(f"{shown(key.replace('_', ' '))}: {shown(value)}" for key, value in facts.items()),
+    ]
+    return "<br>".join(lines)
+
+
+def colour_of(name: str, place: int = 0) -> str:
+    """The colour of a method, or for other names the one of their place."""
+    return _METHOD_COLOURS.get(name, _CYCLE[place % len(_CYCLE)])
+
+
+def errors(values: Sequence[float | None], bounds: Sequence[Any], *, visible: bool = True) -> dict[str, Any]:
+    """Plotly's bars from values to the two ends of their intervals; none where either is missing."""
+    above, below = [], []
+    for value, found in zip(values, bounds, strict=True):
+        whole = value is not None and found and None not in (found[0], found[1])
+        above.append(max(0.0, found[1] - value) if whole else 0.0)
+        below.append(max(0.0, value - found[0]) if whole and value is not None else 0.0)
+    return {
+        "type": "data", "symmetric": False, "array": above, "arrayminus": below, "visible": visible,
+        "thickness": 1.5, "width": 4,
+    }  # fmt: skip

@@ -1,0 +1,86 @@
+"""A reply as plain data, for JSON and for files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from blendin_local.engine.steps import Candidate, Step, Summary
+
+if TYPE_CHECKING:
+    from blendin_local.engine.conversation import Reply
+    from blendin_local.engine.pair import Pair
+    from blendin_local.models.loading import PairFiles
+    from blendin_local.settings import GenerationSettings
+
+
+def reply_as_dict(
+    reply: Reply,
+    files: PairFiles,
+    pair: Pair,
+    settings: GenerationSettings,
+    steps: Sequence[Step] | None = None,
+) -> dict[str, Any]:
+    """Everything about a finished reply; with `steps`, a record of each."""
+    document: dict[str, Any] = {
+        "text": reply.text,
+        "finish_reason": reply.finish_reason,
+        "settings": asdict(settings),
+        "models": {
+            role: {
+                "name": header.label,
+                "path": str(header.path),
+                "architecture": header.architecture,
+                "quantization": header.quantization,
+                "vocabulary": header.fingerprint,
+            }
+            for role, header in (("base", files.base), ("guide", files.guide))
+        },
+        **figures_as_dict(reply.prompt_tokens, reply.summary, pair.calibrated),
+    }
+    if steps is not None:
+        document["steps"] = [step_as_dict(step) for step in steps]
+    return document
+
+
+def figures_as_dict(prompt_tokens: Mapping[str, int], summary: Summary, calibrated: bool) -> dict[str, Any]:
+    """The figures of a finished reply: tokens of each model, reliability, seconds, speed."""
+    written = {"base": summary.base_tokens, "guide": summary.guide_tokens}
+    decoded = {"base": summary.base_decoded, "guide": summary.guide_decoded}
+    return {
+        "usage": {
+            role: {
+                "prompt_tokens": prompt_tokens.get(role, 0),
+                "generated_tokens": written[role],
+                "decoded_tokens": decoded[role],
+            }
+            for role in ("base", "guide")
+        },
+        "summary": summary.as_dict() | {"calibrated": calibrated},
+        "timings": asdict(summary.timings),
+        "tokens_per_second": summary.tokens_per_second,
+    }
+
+
+def step_as_dict(step: Step) -> dict[str, Any]:
+    """A step with its bytes as text (half characters as U+FFFD) and without what was not asked for."""
+    record = asdict(step)
+    record["data"] = step.data.decode("utf-8", "replace")
+    record["source"] = str(step.source)
+    record["reliability"] = step.reliability
+    if step.candidates is None:
+        del record["candidates"]
+    else:
+        for role in ("base", "guide", "blend"):
+            listed: tuple[Candidate, ...] = getattr(step.candidates, role)
+            record["candidates"][role] = [
+                {"text": candidate.data.decode("utf-8", "replace"), "probability": candidate.probability}
+                for candidate in listed
+            ]
+    return record
+
+
+def to_json(document: Any) -> str:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,156 @@
+"""The figures that the panel shows: those of one reply, by its steps and summary, and of all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from blendin_local.engine.methods import METHODS
+from blendin_local.engine.steps import HINT_RATE, Source, Step, Summary
+from blendin_local.tui.about import About
+from blendin_local.tui.chat import Fill
+
+COLUMNS = 128
+"""Most columns that a course is kept in, however long the reply; an even number."""
+
+NEARLY_FULL = 0.85
+"""Share of a context from which its fill is warned of."""
+
+
+@dataclass(slots=True)
+class Course:
+    """One figure over all steps of a reply: its last value, its mean, and means of stretches of steps.
+
+    When the columns are used up, each two are merged into one: adding a step costs the same at any length.
+    """
+
+    last: float | None = None
+    total: float = 0.0
+    count: int = 0
+    _columns: list[tuple[float, int]] = field(default_factory=list)
+    """Of each stretch, the sum of its values and how many of its steps have one."""
+    _stretch: int = 1
+    _room: int = 0
+    """Steps that the last column still takes in."""
+
+    def add(self, value: float | None) -> None:
+        """Take in a step; None where the figure was not measured."""
+        if not self._room:
+            self._begin_column()
+        self._room -= 1
+        if value is None:
+            return
+        self.last = value
+        self.total += value
+        self.count += 1
+        total, count = self._columns[-1]
+        self._columns[-1] = total + value, count + 1
+
+    def _begin_column(self) -> None:
+        if len(self._columns) == COLUMNS:
+            pairs = zip(self._columns[::2], self._columns[1::2], strict=True)
+            self._columns = [(a + b, m + n) for (a, m), (b, n) in pairs]
+            self._stretch *= 2
+        self._columns.append((0.0, 0))
+        self._room = self._stretch
+
+    @property
+    def mean(self) -> float | None:
+        return self.total / self.count if self.count else None
+
+    def columns(self, width: int) -> list[float | None]:
+        """The whole course in at most `width` values, None where nothing was measured."""
+        n = len(self._columns)
+        width = min(n, width)
+        parts = [self._columns[i * n // width : (i + 1) * n // width] for i in range(width)]
+        sums = [(sum(total for total, _ in part), sum(count for _, count in part)) for part in parts]
+        return [total / count if count else None for total, count in sums]
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was measured over a reply so far; base and guide are reliabilities (see `Step.r_b`)."""
+
+    summary: Summary = field(default_factory=Summary)
+    base: Course = field(default_factory=Course)
+    guide: Course = field(default_factory=Course)
+    agreement: Course = field(default_factory=Course)
+    alpha: Course = field(default_factory=Course)
+    divergence: Course = field(default_factory=Course)
+
+    def add(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            self.base.add(step.r_b)
+            self.guide.add(step.r_g)
+            self.agreement.add(step.agreement)
+            self.alpha.add(step.alpha if step.intervened else None)
+            self.divergence.add(step.divergence)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts of one or several replies, and their rates: shares of all steps or words, None without any."""
+
+    steps: int = 0
+    tokens: int = 0
+    interventions: int = 0
+    changed: int = 0
+    words: int = 0
+    guide_words: int = 0
+    sources: Counter[Source] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, summaries: Iterable[Summary]) -> Totals:
+        """Totals of replies: those of the current path, say."""
+        summaries = list(summaries)
+        return cls(
+            steps=sum(each.steps for each in summaries),
+            tokens=sum(each.tokens for each in summaries),
+            interventions=sum(each.interventions for each in summaries),
+            changed=sum(each.changed for each in summaries),
+            words=sum(each.words for each in summaries),
+            guide_words=sum(each.guide_words for each in summaries),
+            sources=sum((each.sources for each in summaries), Counter()),
+        )
+
+    @property
+    def intervention_rate(self) -> float | None:
+        return self.interventions / self.steps if self.steps else None
+
+    @property
+    def changed_rate(self) -> float | None:
+        return self.changed / self.steps if self.steps else None
+
+    @property
+    def guide_word_rate(self) -> float | None:
+        return self.guide_words / self.words if self.words else None
+
+
+@dataclass(frozen=True, slots=True)
+class PanelFigures:
+    """Everything that the panel shows.
+
+    about: the pair and the method that this reply was asked with. totals: of the conversation, this reply
+    included. fills: context fill by "base" and "guide". memory: bytes that the process takes now, 0 for
+    unknown. hint_rate: the rate above which it is remarked on. weak_passages: how many the reply has;
+    weak_at: the number of the one that the pointer is in, from 0.
+    """
+
+    about: About
+    reply: Figures = field(default_factory=Figures)
+    totals: Totals = field(default_factory=Totals)
+    calibrated: bool = False
+    fills: Mapping[str, Fill] = field(default_factory=dict)
+    memory: int = 0
+    hint_rate: float = HINT_RATE
+    weak_passages: int = 0
+    weak_at: int | None = None
+
+    @property
+    def hint(self) -> float | None:
+        """The hint level, None for methods that do not ask the guide only where the base is unsure."""
+        return self.hint_rate if METHODS[self.about.blend.method].trigger == "uncertain" else None
+
+    def over_hint(self, share: float | None) -> bool:
+        return self.hint is not None and share is not None and share > self.hint

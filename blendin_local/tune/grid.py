@@ -1,0 +1,103 @@
+"""The figures of every setting of a grid, with their intervals over examples, and which none beats."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blendin_local.engine.methods import METHODS
+from blendin_local.statistics import ratios, resample_counts, wide_intervals
+from blendin_local.tune.record import Record
+from blendin_local.tune.setting_scores import Prices
+
+__all__ = ["pareto_front", "rows"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.intp]
+Truths = npt.NDArray[np.bool_]
+
+
+def rows(
+    prices: Prices, record: Record, fitting: Integers, held_out: Integers, *, seed: int
+) -> list[dict[str, Any]]:
+    """A dictionary for each setting, ready for JSON: what it is, what it costs, and whether none beats it.
+
+    All figures are over all examples, apart from those of a half. What is undefined is None: the rates of the
+    guide alone, which asks nobody, and both ends of an interval over fewer than two examples. The intervals
+    are over examples; that of the speed says nothing of how well the decodes were measured.
+    """
+    sizes = record.bytes.astype(np.float64)
+    positions = np.bincount(record.example, minlength=record.examples).astype(np.float64)
+    counts = resample_counts(record.examples, seed=seed)
+    held_counts = resample_counts(len(held_out), seed=seed + 1)
+    per_byte = _with_interval(prices.bits, sizes, counts)
+    held = _with_interval(prices.bits[:, held_out], sizes[held_out], held_counts)
+    rates = _with_interval(prices.consultations, positions, counts)
+    speed = _with_interval(prices.tokens, prices.seconds, counts)
+    bytes_s = _over(np.full(len(prices.settings), sizes.sum()), prices.seconds.sum(axis=1))
+    fitted = _over(prices.bits[:, fitting].sum(axis=1), sizes[fitting].sum())
+    asks = np.array([METHODS[each.method].writer != "guide" for each in prices.settings])
+    rates = np.where(asks[:, None], rates, np.nan)
+    front = pareto_front(per_byte[:, 0], bytes_s)
+    return [
+        each.as_dict()
+        | {
+            "bits_per_byte": _known(per_byte[k, 0]),
+            "interval": _both(per_byte[k]),
+            "fitting_bits_per_byte": _known(fitted[k]),
+            "held_out_bits_per_byte": _known(held[k, 0]),
+            "held_out_interval": _both(held[k]),
+            "intervention_rate": _known(rates[k, 0]),
+            "intervention_rate_interval": _both(rates[k]),
+            "tokens_per_second": _known(speed[k, 0]),
+            "tokens_per_second_interval": _both(speed[k]),
+            "bytes_per_second": _known(bytes_s[k]),
+            "floored": _known(prices.floored[k]),
+            "pareto": bool(front[k]),
+        }
+        for k, each in enumerate(prices.settings)
+    ]
+
+
+def _with_interval(above: Floats, below: Floats, counts: Floats) -> Floats:
+    """float64[s, 3]: sum over sum and the ends of its interval, never below 0; NaN where unknown.
+
+    above: float64[s, e]. below: float64[e] or like above. counts: float64[r, e] of `resample_counts`.
+    """
+    found = _over(above.sum(axis=-1), below.sum(axis=-1))
+    # Many settings share a trigger, and with it their work: only different rows are resampled.
+    both = np.concatenate([above, np.broadcast_to(below, above.shape)], axis=1)
+    _, first, back = np.unique(both, axis=0, return_index=True, return_inverse=True)
+    below = below if below.ndim == 1 else below[first]
+    low, high = wide_intervals(found[first], ratios(above[first], below, counts), above.shape[1])
+    ends = np.stack([np.maximum(low, 0), high], axis=1)[back.ravel()]
+    return np.concatenate([found[:, None], ends], axis=1)
+
+
+def pareto_front(bits_per_byte: Floats, bytes_per_second: Floats) -> Truths:
+    """bool[s]: settings that no other beats in bits and in speed; of equal ones the first. NaN never is."""
+    bits, speed = np.asarray(bits_per_byte, np.float64), np.asarray(bytes_per_second, np.float64)
+    front = np.zeros(len(bits), np.bool_)
+    known = np.flatnonzero(np.isfinite(bits) & np.isfinite(speed))
+    order = known[np.lexsort((known, -speed[known], bits[known]))]
+    fastest = np.maximum.accumulate(np.concatenate([[-math.inf], speed[order]]))
+    front[order] = speed[order] > fastest[:-1]
+    return front
+
+
+def _over(above: Floats, below: float | Floats) -> Floats:
+    """NaN where there is nothing to divide by."""
+    return np.asarray(
+        np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
+    )
+
+
+def _both(found: Floats) -> list[float | None]:
+    return [_known(found[1]), _known(found[2])]
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

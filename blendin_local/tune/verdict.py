@@ -1,0 +1,110 @@
+"""What a choice comes to, in plain words and with the figures it rests on."""
+
+from __future__ import annotations
+
+from blendin_local.tune.recommendation import LEAST_EXAMPLES, SINGLES, WORTHWHILE, Choice, Gain
+from blendin_local.tune.setting_scores import Setting
+
+__all__ = ["described", "reason", "verdict"]
+
+
+def described(setting: Setting) -> str:
+    """A setting in a few words: "blendin at γ 0.4", "the base alone"."""
+    if setting.method in SINGLES:
+        return f"the {setting.method} alone"
+    extras = "" if setting.alpha is None else f" with α {setting.alpha:g}"
+    extras += "" if setting.prior is None else f" with prior {setting.prior:g}"
+    return setting.method + ("" if setting.gamma is None else f" at γ {setting.gamma:g}") + extras
+
+
+def verdict(choice: Choice, settings: tuple[Setting, ...]) -> str:
+    """One of four, in one to three sentences, with the figures it rests on.
+
+    Blend; use the base alone; use the guide alone; too little data to say. It rests on the gain over both
+    single models on the held-out half, and where the two halves contradict each other it says so.
+    """
+    chosen = described(settings[choice.chosen])
+    if choice.is_tiny:
+        fitted, judged = choice.examples
+        return (
+            f"Too little data to say: of {fitted + judged} answers {fitted} choose and {judged} judge, and "
+            f"at least {LEAST_EXAMPLES} of each are needed. Until there are more, use {chosen}."
+        )
+    if choice.is_refuted:
+        refuted = described(settings[choice.preferred])
+        return (
+            f"Use {chosen}: half of the answers recommend {refuted}, but the other half refutes it: "
+            f"{_judged(choice, 'it')}."
+        )
+    if choice.chosen > 1:
+        if choice.over_base.is_clear and choice.over_guide.is_clear:
+            return f"Blend: {_judged(choice, chosen)}."
+        return f"Too little data to say: half of the answers recommend {chosen}, but {_judged(choice, 'it')}."
+    if choice.other_single.is_worth_it:
+        other = described(settings[1 - choice.single])
+        return (
+            f"Too little data to say: half of the answers recommend {chosen}, but on {choice.examples[1]} "
+            f"held-out answers {other} needs {_fewer(choice.other_single, chosen)}."
+        )
+    if choice.blend is None:
+        return f"Use {chosen}: the base is sure everywhere and never asks the guide."
+    judged_blend = _judged(choice, described(settings[choice.blend]))
+    over_chosen = choice.over_guide if choice.chosen else choice.over_base
+    if not choice.clear.is_clear and (over_chosen.high or 0) > WORTHWHILE:
+        return (
+            f"Too little data to say: {judged_blend}, which may be chance. Until there is more, use {chosen}."
+        )
+    return f"Use {chosen}: no blend is clearly better. Of the best one found: {judged_blend}."
+
+
+def reason(choice: Choice, settings: tuple[Setting, ...]) -> str:
+    """Why the recommended setting is recommended, from the fitting half, in a sentence or two."""
+    best, single = described(settings[choice.best]), described(settings[choice.single])
+    figures = (
+        "chosen anew in resamples of it and judged on the answers that these left out, the best setting "
+        f"needs {_fewer(choice.clear, single)}"
+    )
+    if choice.is_refuted:
+        return f"The fitting half prefers {best}, but on the held-out half it is worse, beyond chance."
+    if choice.chosen > 1:
+        return f"On the fitting half {best} needs fewest bits of all; {figures}."
+    if choice.best == choice.single:
+        return f"On the fitting half no setting needs fewer bits than {single}."
+    if choice.is_tiny:
+        return f"There are too few answers to prefer {best} to {single}."
+    hardly = "hardly" if choice.clear.is_clear else "not clearly"
+    return f"On the fitting half {best} is {hardly} better; {figures}."
+
+
+def _judged(choice: Choice, what: str) -> str:
+    return (
+        f"on {choice.examples[1]} held-out answers {what} needs {_fewer(choice.over_base, 'the base alone')} "
+        f"and {_fewer(choice.over_guide, 'the guide alone', again=True)}"
+    )
+
+
+def _fewer(gain: Gain, than: str, *, again: bool = False) -> str:
+    """ "11.2% fewer bits than the base alone (95% interval 8.1% to 13.9%)"; of a loss, more bits.
+
+    again: the unit and the level were said before.
+    """
+    unit, level = ("", "") if again else (" bits", "95% interval ")
+    if gain.value is None:
+        return f"bits that do not compare with {than}"
+    amount = round(100 * gain.value, 1)
+    how = f"as many{unit} as" if amount == 0 else f"{_more_or_fewer(amount)}{unit} than"
+    if gain.low is None or gain.high is None:
+        return f"{how} {than}"
+    low, high = round(100 * gain.low, 1), round(100 * gain.high, 1)
+    if low >= 0 < amount:
+        span = f"{abs(low):.1f}% to {high:.1f}%"
+    elif high <= 0 > amount:
+        span = f"{abs(high):.1f}% to {-low:.1f}%"
+    else:
+        span = f"{_more_or_fewer(low)} to {_more_or_fewer(high)}"
+    return f"{how} {than} ({level}{span})"
+
+
+def _more_or_fewer(percent: float) -> str:
+    direction = " more" if percent < 0 else " fewer" if percent > 0 else ""
+    return f"{abs(percent):.1f}%{direction}"

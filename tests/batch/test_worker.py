@@ -1,0 +1,66 @@
+"""A worker by itself: what it takes of its node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.batch_files import EXACT, formats_of, row_of, run_of, tiny_files
+
+from blendin_local.batch.cluster_worker import Worker, WorkerSetup
+from blendin_local.batch.planning import options_for
+from blendin_local.engine.prompts import PromptFormat
+from blendin_local.models import memory_estimate as memory
+from blendin_local.models.loading import PairFiles
+from blendin_local.settings import GenerationSettings
+
+pytest.importorskip("ray")
+
+SETTINGS = GenerationSettings(max_tokens=4)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> PairFiles:
+    return tiny_files(tmp_path)
+
+
+class Idle(Worker):
+    """It never begins, and lets go of what it has loaded."""
+
+    def _write(self, scheduler: object) -> None:
+        pass
+
+    def _load(self, files: PairFiles, parallel: int) -> object:  # type: ignore[override]
+        scheduler = super()._load(files, parallel)
+        self.n_seq = scheduler._pair.base.n_seq
+        scheduler._pair.close()
+        return scheduler
+
+
+@pytest.mark.parametrize("pairs", [1, 3])
+@pytest.mark.parametrize("room", [1, 3, 4])
+def test_it_writes_as_many_rows_as_its_share_of_the_memory_allows(
+    files: PairFiles, monkeypatch: pytest.MonkeyPatch, room: int, pairs: int
+) -> None:
+    headers = files.base, files.guide
+    needs = [
+        sum(memory.estimate(header, options_for(EXACT, rows)).total for header in headers)
+        for rows in (room, room + 1)
+    ]
+    monkeypatch.setattr(memory, "free_memory", lambda: pairs * sum(needs) // 2)
+    setup = WorkerSetup(files.entry, formats_of(files), EXACT, run_of(files, SETTINGS), 4)
+    worker = Idle(setup)
+    assert worker.prepare(pairs)[1] == room
+    assert worker.n_seq == room
+
+
+def test_formats_are_not_looked_for_on_its_node(files: PairFiles) -> None:
+    """A template may be a file of one machine alone."""
+    formats = formats_of(files) | {"base": PromptFormat("mine.jinja", "{{ messages[-1].content }} is")}
+    setup = WorkerSetup(files.entry, formats, EXACT, run_of(files, SETTINGS), 1)
+    scheduler = Worker(setup)._load(files, 1)
+    try:
+        (result,) = scheduler.answer([row_of("a", "the", SETTINGS)])
+    finally:
+        scheduler._pair.close()
+    assert result["usage"]["base"]["prompt_tokens"] < result["usage"]["guide"]["prompt_tokens"]

@@ -1,0 +1,371 @@
+"""A scripted chat for tests of the interface: fixed steps, fixed times, and gates that hold it still."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from textual._context import active_app
+from textual.events import Key
+from textual.pilot import Pilot
+from textual.widgets import Footer
+
+from blendin_local.engine.steps import Candidate, Candidates, FinishReason, Source, Step, Summary
+from blendin_local.errors import CatalogueError
+from blendin_local.history.tree import Setup
+from blendin_local.preferences.preferences import ChatPreferences, Preferences
+from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
+from blendin_local.tui.about import About
+from blendin_local.tui.app import ChatApp, make_app
+from blendin_local.tui.chat import Ask, Fill, Load, Progress
+from blendin_local.tui.entry import Kind
+from blendin_local.tui.loading import Prepare, Prepared
+from blendin_local.tui.phase import Phase
+from blendin_local.tui.screens.chat import ChatScreen
+
+WIDE, NARROW = (120, 40), (80, 24)
+
+ABOUT = About(
+    base="base-model",
+    guide="guide-model",
+    pair="demo",
+    blend=BlendSettings(),
+    memory="Needs about 0.9 GB (files 0.35, KV caches 0.25, buffers 0.30); 12.0 GB are free.",
+)
+_TURN = (Source.BASE, Source.BASE, Source.GUIDE, Source.BASE, Source.BOTH, Source.BASE, Source.BLEND)
+
+
+def step(index: int, text: str, source: Source = Source.BASE, data: bytes | None = None) -> Step:
+    """A step with made-up figures that depend on its index only."""
+    intervened = source is not Source.BASE
+    c_b = 0.2 + 0.05 * (index % 4) if intervened else 0.5 + 0.1 * (index % 5)
+    c_g = 0.3 + 0.1 * (index % 6) if intervened else None
+    return Step(
+        index=index,
+        data=text.encode("utf-8", "replace") if data is None else data,
+        text=text,
+        source=source,
+        base_tokens=(index,),
+        outcome=index,
+        c_b=c_b,
+        c_g=c_g,
+        r_b=c_b,
+        r_g=c_g,
+        alpha=0.55 if intervened else 0.0,
+        consulted=intervened,
+        intervened=intervened,
+        changed=source is Source.GUIDE,
+    )
+
+
+def steps_of(text: str) -> list[Step]:
+    """A step for each word, by all sources in turn."""
+    words = [f"{word} " for word in text.split(" ")]
+    words[-1] = words[-1][:-1]
+    return [step(i, word, _TURN[i % len(_TURN)]) for i, word in enumerate(words)]
+
+
+def with_choices(each: Step, *others: str) -> Step:
+    """A step that others could stand in the place of, by their outcomes 100, 101 and so on."""
+    chosen = Candidate(each.data, 0.5, each.outcome)
+    choices = (chosen, *(Candidate(text.encode(), 0.1, 100 + i) for i, text in enumerate(others)))
+    return replace(each, candidates=Candidates(base=choices, blend=choices))
+
+
+class FakeReply:
+    """Yields its steps; waits at `hold_at` until the gate opens or it is cancelled; may end in an error."""
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        *,
+        tail: str = "",
+        error: Exception | None = None,
+        hold_at: int | None = None,
+        dropped: int = 0,
+        ends: FinishReason = "stop",
+    ) -> None:
+        self.dropped_messages = dropped
+        self.prefix: tuple[Step, ...] = ()
+        self.gate = threading.Event()
+        self.text = ""
+        self.summary = Summary()
+        self.finish_reason: FinishReason | None = None
+        self._steps = steps
+        self._tail = tail
+        self._error = error
+        self._hold_at = hold_at
+        self._ends = ends
+        self._cancelled = threading.Event()
+
+    def go_on_from(self, prefix: tuple[Step, ...]) -> None:
+        self.prefix = prefix
+        for each in prefix:
+            self.text += each.text
+            self.summary.take_over(each)
+
+    def __iter__(self) -> Iterator[Step]:
+        for i, each in enumerate(self._steps):
+            each = replace(each, index=each.index + len(self.prefix))
+            if i == self._hold_at:
+                self._wait()
+            if self._cancelled.is_set():
+                self._end("cancelled")
+                return
+            if i == len(self._steps) - 1 and not self._error:
+                each = replace(each, finish_reason=self._ends)
+            self.text += each.text
+            timings = self.summary.timings
+            timings.first_token_s = 0.25
+            timings.total_s = 0.25 + i * 0.025
+            self.summary.add(each)
+            yield each
+        if self._error:
+            raise self._error
+        self._end(self._ends)
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+
+    def _wait(self) -> None:
+        while not self.gate.wait(0.005) and not self._cancelled.is_set():
+            pass
+
+    def _end(self, reason: FinishReason) -> None:
+        self.finish_reason = self.summary.finish_reason = reason
+        self.text += self._tail
+
+
+class SlowToStop(FakeReply):
+    """Heeds that it is cancelled when its gate opens, as models do at the end of a decode."""
+
+    def _wait(self) -> None:
+        self.gate.wait()
+
+
+def replies(*words: str) -> list[FakeReply]:
+    return [FakeReply(steps_of(text)) for text in words]
+
+
+Script = FakeReply | Exception
+
+
+class FakeChat:
+    """Plays a script: each ask takes the next reply, or raises the next error."""
+
+    def __init__(self, *script: Script, calibrated: bool = False) -> None:
+        self.models = {"base": "b", "guide": "g"}
+        self.calibrated = calibrated
+        self.asks: list[Ask] = []
+        self.closed = threading.Event()
+        self._script = list(script)
+
+    @property
+    def asked(self) -> list[str]:
+        """The last message of each ask."""
+        return [ask.messages[-1].content for ask in self.asks]
+
+    def write(self, ask: Ask) -> FakeReply:
+        self.asks.append(ask)
+        following = self._script.pop(0)
+        if isinstance(following, Exception):
+            raise following
+        following.go_on_from(ask.prefix)
+        return following
+
+    def fills(self) -> Mapping[str, Fill]:
+        return {"base": Fill(412, 4096), "guide": Fill(3800, 4096)}
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class FakeLoad:
+    """A load that reports half of the base and then waits until `finish` is called, if it is held."""
+
+    def __init__(self, chat: FakeChat, *, held: bool = False, error: Exception | None = None) -> None:
+        self.finish = threading.Event()
+        self.cancelled = False
+        self._chat = chat
+        self._error = error
+        if not held:
+            self.finish.set()
+
+    def __call__(self, progress: Progress) -> FakeChat:
+        while True:
+            if not progress("base", 0.5):
+                self.cancelled = True
+                raise RuntimeError("the load was cancelled")
+            if self.finish.wait(0.005):
+                break
+        if self._error:
+            raise self._error
+        return self._chat
+
+
+def app_with(
+    load: Load, *, about: About = ABOUT, temperature: float = 0.8, view: str = "tokens", **options: Any
+) -> ChatApp:
+    """An app that opens with these models; view: how finished replies are shown."""
+    settings = GenerationSettings(sampling=SamplingSettings(temperature=temperature))
+    prepared = Prepared(about, Setup(about.base, about.guide, about.pair, settings=settings), load)
+    preferences = options.pop("preferences", None) or Preferences(ChatPreferences(view=view))  # type: ignore[arg-type]
+    # Tests wait for each look at what the models said: ten in a second, as users have, are slow.
+    options["preferences"] = replace(preferences, chat=replace(preferences.chat, looks_per_second=60))
+    options.setdefault("prepare", no_pairs)
+    return make_app(prepared, **options)
+
+
+def no_pairs(pair: str, base: str, guide: str) -> Prepared:
+    raise CatalogueError(f"There is no pair called {pair or base}.")
+
+
+def app_of(*script: Script, calibrated: bool = False, **options: Any) -> tuple[ChatApp, FakeChat]:
+    """An app whose models are loaded at once, and the scripted chat behind it."""
+    chat = FakeChat(*script, calibrated=calibrated)
+    return app_with(FakeLoad(chat), **options), chat
+
+
+def pairs_of(**loads: FakeLoad) -> Prepare:
+    """Prepares pairs by their names; each has a system prompt of its own."""
+
+    def prepare(pair: str, base: str, guide: str) -> Prepared:
+        name = pair or f"{base} {guide}"
+        about = About(f"{name}-base", f"{name}-guide", name)
+        return Prepared(about, Setup(about.base, about.guide, name, system="The pair's."), loads[name])
+
+    return prepare
+
+
+async def wait_until(pilot: Pilot[None], true: Callable[[], object], seconds: float = 20) -> None:
+    """Give the app time until something holds."""
+    for _ in range(int(seconds / 0.02)):
+        if true():
+            await pilot.pause()
+            return
+        await pilot.pause(0.02)
+    raise AssertionError("waited in vain")
+
+
+# What is on the screen
+
+
+def screen_of(app: ChatApp) -> ChatScreen:
+    screen = app.screen_stack[0]
+    assert isinstance(screen, ChatScreen)
+    return screen
+
+
+def texts(app: ChatApp, kind: Kind | None = None) -> list[str]:
+    """What the transcript says, entry by entry."""
+    entries = screen_of(app).transcript.entries
+    return [entry.text for entry in entries if kind in (None, entry.kind)]
+
+
+def feet(app: ChatApp) -> list[str]:
+    """The lines under the entries."""
+    return [entry.foot.text for entry in screen_of(app).transcript.entries]
+
+
+def visible(app: ChatApp) -> str:
+    """What stands on the screen now."""
+    rows = app.screen._compositor.render_strips(app.size)
+    return "\n".join("".join(segment.text for segment in row) for row in rows)
+
+
+def told(app: ChatApp) -> str:
+    """The sentence that the app says last, beside the conversation."""
+    said = [note.message for note in app._notifications]
+    return said[-1] if said else ""
+
+
+def assert_inert(said: str) -> None:
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff]", said)
+
+
+# What a user does
+
+FOOTER = Footer.compose
+"""What `prompt_pilot` takes away."""
+
+
+@pytest.fixture(autouse=True)
+def prompt_pilot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Import this where apps are driven: keys then wait until they are handled, not until time has passed.
+
+    Textual's own way watches the processor, which a look at the models twenty times a second keeps busy.
+    """
+
+    async def handled(min_sleep: float = 0, max_sleep: float = 0) -> None:
+        app = active_app.get()
+        for _ in range(2):
+            quiet = 0
+            while quiet < 4:
+                await asyncio.sleep(0)
+                pumps = (app, *app.screen.walk_children(with_self=True))
+                quiet = 0 if any(pump.message_queue_size for pump in pumps) else quiet + 1
+            app.screen._on_timer_update()
+
+    # Textual's footer is made anew whenever the focus moves, which would take most of the time.
+    monkeypatch.setattr(Footer, "compose", lambda footer: iter(()))
+    for module in ("app", "pilot"):
+        monkeypatch.setattr(f"textual.{module}.wait_for_idle", handled)
+
+
+def deaf(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """The screen looks at what the models said until this is emptied."""
+    look, listening = ChatScreen.look, [True]
+    monkeypatch.setattr(ChatScreen, "look", lambda screen: look(screen) if listening else None)
+    return listening
+
+
+def rush(app: ChatApp, *keys: str) -> None:
+    """Press keys that arrive all at once, as they do where the screen was busy, or a line is slow."""
+    for key in keys:
+        app.post_message(Key(key, key if len(key) == 1 else None))
+
+
+async def ready(pilot: Pilot[None], app: ChatApp) -> None:
+    await wait_until(pilot, lambda: screen_of(app).phase is Phase.READY)
+
+
+async def press(pilot: Pilot[None], app: ChatApp, *keys: str) -> None:
+    """Press keys, and wait for the reply that they may ask for."""
+    await pilot.press(*keys)
+    await pilot.pause()
+    await ready(pilot, app)
+
+
+async def say(pilot: Pilot[None], app: ChatApp, text: str) -> None:
+    """Send a message, or a command, without waiting for what comes of it."""
+    prompt = screen_of(app).prompt
+    prompt.focus()
+    prompt.insert(text)
+    prompt.suggestions.offer([])
+    await pilot.press("enter")
+    await pilot.pause()
+
+
+async def ask(pilot: Pilot[None], app: ChatApp, text: str = "Why?") -> None:
+    """Send a message and wait for the end of the reply."""
+    await say(pilot, app, text)
+    await ready(pilot, app)
+
+
+@asynccontextmanager
+async def chatting(
+    *script: Script, size: tuple[int, int] = NARROW, asked: str = "", **options: Any
+) -> AsyncIterator[tuple[Pilot[None], ChatApp, FakeChat]]:
+    """An app with its models loaded; asked: a message that was answered already."""
+    app, chat = app_of(*script, **options)
+    async with app.run_test(size=size) as pilot:
+        await ready(pilot, app)
+        if asked:
+            await ask(pilot, app, asked)
+        yield pilot, app, chat

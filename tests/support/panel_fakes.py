@@ -1,0 +1,38 @@
+"""Replies with round figures, for tests of what shows figures."""
+
+from __future__ import annotations
+
+from blendin_local.engine.steps import Source, Step
+from blendin_local.tui.metrics import Figures
+
+
+def step(index: int, source: Source = Source.BASE) -> Step:
+    """The base is weak and the guide asked at every step that is not the base's."""
+    asked = source not in (Source.BASE, Source.USER)
+    return Step(
+        index=index,
+        data=b" word",
+        text=" word",
+        source=source,
+        base_tokens=(index,),
+        r_b=0.3 if asked else 0.9,
+        r_g=0.35 if asked else None,
+        agreement=0.25 if asked else None,
+        alpha=0.625 if asked else 0.0,
+        intervened=asked,
+        changed=source is Source.GUIDE,
+        divergence=0.375 if asked else None,
+    )
+
+
+_TURN = [Source(name) for name in ("base", "base", "guide", "base", "both", "base", "blend", "user")]
+
+
+def figures_of(n: int) -> Figures:
+    figures = Figures()
+    for i in range(n):
+        figures.add([each := step(i, _TURN[i % len(_TURN)])])
+        figures.summary.add(each)
+    figures.summary.timings.first_token_s = 0.42
+    figures.summary.timings.total_s = 0.42 + (n - 1) / 40
+    return figures
