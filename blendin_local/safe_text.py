@@ -1,4 +1,4 @@
-"""Text of models and users made inert: nothing in it may move the cursor, colour the screen, or hide.
+"""Text of models and users made sanitize: nothing in it may move the cursor, colour the screen, or hide.
 
 It is only for showing. What the models read and what is kept is the text as it was.
 """
@@ -48,7 +48,7 @@ def _show(character: str) -> str:
 _SHOWN = _Shown()
 
 
-def inert(text: str) -> str:
+def sanitize(text: str) -> str:
     """Text that a terminal shows as it is; line breaks stay, control characters become visible."""
     if text.isascii() and text.isprintable():
         return text

@@ -26,7 +26,7 @@ import numpy as np
 from blendin_local.batch.planning import options_for
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import Row, own_settings
-from blendin_local.batch.run_manifest import Run, describe_run
+from blendin_local.batch.run_manifest import RunManifest, describe_run
 from blendin_local.batch.scheduler import Scheduler
 from blendin_local.engine.pair import Pair, Role
 from blendin_local.engine.prompts import Message, PromptFormat, choose_format
@@ -97,7 +97,7 @@ class Opened:
             "guide": choose_format(self.formats.guide, self.files.guide.chat_template),
         }
 
-    def _run(self, settings: GenerationSettings) -> Run:
+    def _run(self, settings: GenerationSettings) -> RunManifest:
         return describe_run(settings, self.files, self.formats, OPTIONS)
 
 

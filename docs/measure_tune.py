@@ -31,11 +31,11 @@ from blendin_local.models.catalogue import load_catalogue
 from blendin_local.models.entries import PairEntry
 from blendin_local.models.loading import PairFiles, load_pair, locate_pair, name_pair
 from blendin_local.settings import BlendSettings, ModelOptions
-from blendin_local.tune.alignment import Text, cut
+from blendin_local.tune.alignment import Text, align
 from blendin_local.tune.costs import measure_costs
 from blendin_local.tune.diagnosis import analyse
 from blendin_local.tune.examples import built_in_examples, shuffled
-from blendin_local.tune.position_recorder import Observer
+from blendin_local.tune.position_recorder import PositionRecorder
 from blendin_local.tune.record import Record, join_records
 from blendin_local.tune.scoring import ROWS, score_text
 from blendin_local.tune.setting_scores import bits_by_example
@@ -117,8 +117,8 @@ def one_by_one(pair: Pair, texts: Sequence[Text]) -> None:
     guide: ScoringModel = pair.guide  # type: ignore[assignment]
     base_says, said = Distribution(len(base.vocabulary)), Distribution(len(guide.vocabulary))
     for text in texts:
-        places = cut(pair, text)
-        observer = Observer(pair.vocabulary_map, (text.base.lead, text.guide.lead), places)
+        places = align(pair, text)
+        observer = PositionRecorder(pair.vocabulary_map, (text.base.lead, text.guide.lead), places)
         read = list(text.base.tokens)
         for index, (token, place) in enumerate(zip(places.tokens, places.places, strict=True)):
             base.advance({0: reuse(base, 0, read)})

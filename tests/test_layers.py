@@ -23,7 +23,7 @@ PURE = (
     "writing",
     "explanation",
     "attribution",
-    "inert",
+    "sanitize",
     "engine",
     "pair",
 )

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from blendin_local.errors import BatchError
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 __all__ = ["connect", "disconnect"]
 
@@ -63,7 +63,7 @@ def connect(address: str | None, cpus: int) -> Any:
                 "name its address, or leave the address out."
             ) from error
         raise BatchError(
-            f"The Ray cluster at {inert(str(address))} cannot be used: {_first_line(error)}"
+            f"The Ray cluster at {sanitize(str(address))} cannot be used: {_first_line(error)}"
         ) from error
     return ray
 
@@ -80,14 +80,14 @@ def _check_reachable(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isascii() or not port.isdigit():
         raise BatchError(
-            f"{inert(address)} is no address of a Ray cluster: give HOST:PORT (the port is 6379 unless "
+            f"{sanitize(address)} is no address of a Ray cluster: give HOST:PORT (the port is 6379 unless "
             "it was chosen), ray://HOST:PORT, or auto for one on this machine."
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
     except (OSError, OverflowError) as error:
         raise BatchError(
-            f"The Ray cluster at {inert(address)} cannot be reached ({error}): see that it runs there "
+            f"The Ray cluster at {sanitize(address)} cannot be reached ({error}): see that it runs there "
             "(`ray status`) and that no firewall is between."
         ) from error
 

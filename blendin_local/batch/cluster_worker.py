@@ -20,7 +20,7 @@ from blendin_local import __version__
 from blendin_local.batch.planning import fitting, options_for
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import Row
-from blendin_local.batch.run_manifest import Run
+from blendin_local.batch.run_manifest import RunManifest
 from blendin_local.batch.scheduler import Scheduler
 from blendin_local.engine.pair import Role
 from blendin_local.engine.prompts import PromptFormat
@@ -48,7 +48,7 @@ class WorkerSetup:
     entry: PairEntry
     formats: Mapping[Role, PromptFormat]
     options: ModelOptions
-    run: Run
+    run: RunManifest
     parallel: int
 
 
@@ -157,7 +157,7 @@ def _threads(on_node: int) -> int:
     return max(1, min(cores, *(int(resources.get("CPU", cores)) for resources in mine)) // on_node)
 
 
-def _check_versions(run: Run) -> None:
+def _check_versions(run: RunManifest) -> None:
     from blendin_local.llamacpp.library import version
 
     here = {"blendin_local": __version__, "llama_cpp_python": version}
@@ -169,7 +169,7 @@ def _check_versions(run: Run) -> None:
             )
 
 
-def _check_bytes(files: PairFiles, run: Run) -> None:
+def _check_bytes(files: PairFiles, run: RunManifest) -> None:
     for role, header in (("base", files.base), ("guide", files.guide)):
         wanted = run.models[role]["sha256"]
         if file_digest(header.path) != wanted:

@@ -15,7 +15,7 @@ from blendin_local.batch.loops import Loop, find_loop
 from blendin_local.batch.results import Result
 from blendin_local.engine.steps import HINT_RATE, WEAK_BELOW
 
-__all__ = ["COMMON", "LISTED", "Attention", "Usual"]
+__all__ = ["COMMON", "LISTED", "RowFlags", "Usual"]
 
 LISTED = 20
 _LISTED_SHARE, _FEW = 0.2, 5
@@ -72,7 +72,7 @@ class _Seen:
         return self.index, self.id
 
 
-class Attention:
+class RowFlags:
     """Keeps the most remarkable rows of each kind, and counts loops and empty answers."""
 
     def __init__(self) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from itertools import accumulate, pairwise
 from typing import Any
 
-__all__ = ["Spread"]
+__all__ = ["Histogram"]
 
 _BINS = 1000
 """Quantiles are right to the width of a bin. Their order of arrival can make no difference."""
 _SHOWN = 20
 
 
-class Spread:
+class Histogram:
     """Counts of values from 0 to 1."""
 
     def __init__(self) -> None:

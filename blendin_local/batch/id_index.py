@@ -14,12 +14,12 @@ from typing import Any
 
 from blendin_local.errors import BatchError
 
-__all__ = ["Ledger"]
+__all__ = ["IdIndex"]
 
 _CACHE_KIB = 2048
 
 
-class Ledger:
+class IdIndex:
     """Any thread may call, one at a time. Everything raises BatchError where the database cannot grow."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from itertools import chain
 from time import sleep
 from typing import Protocol
 
-from blendin_local.batch.id_index import Ledger
+from blendin_local.batch.id_index import IdIndex
 from blendin_local.batch.output import Output
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import BadRow, Row
@@ -45,7 +45,7 @@ class Pending:
     for a row that asks something else than what the output answers under its id.
     """
 
-    def __init__(self, rows: Iterable[Row | BadRow | None], ledger: Ledger, output: str) -> None:
+    def __init__(self, rows: Iterable[Row | BadRow | None], ledger: IdIndex, output: str) -> None:
         self._rows = rows
         self._ledger = ledger
         self._output = output
@@ -79,21 +79,21 @@ class UntilDamaged:
             self.damage = error
 
 
-def check_unchanged(rows: Iterable[Row | BadRow | None], ledger: Ledger, output: str) -> int:
+def check_unchanged(rows: Iterable[Row | BadRow | None], ledger: IdIndex, output: str) -> int:
     """How many of these rows the output answers, none of them counted as met.
 
     Raises the BatchError that `Pending` would. Rows that cannot be read are passed over, and so is what comes
     after damage.
     """
     answered = 0
-    with closing(Ledger()) as met:
+    with closing(IdIndex()) as met:
         for row in UntilDamaged(rows):
             if row and not met.seen(row.id):
                 answered += _is_done(row, ledger, output)
     return answered
 
 
-def _is_done(row: Row | BadRow, ledger: Ledger, output: str) -> bool:
+def _is_done(row: Row | BadRow, ledger: IdIndex, output: str) -> bool:
     """Whether the output answers a row. Raises BatchError where it answers another one of that id."""
     was = ledger.done(row.id)
     if was is None:

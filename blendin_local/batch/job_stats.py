@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from blendin_local.batch.flagged_rows import Attention, Usual
-from blendin_local.batch.histogram import Spread
+from blendin_local.batch.flagged_rows import RowFlags, Usual
+from blendin_local.batch.histogram import Histogram
 from blendin_local.batch.results import Result
 
-__all__ = ["Last", "Pace", "Tally"]
+__all__ = ["JobStats", "Last", "Pace"]
 
 _UNIT = 1 << 40
 """Of sums of fractions."""
@@ -50,7 +50,7 @@ class _Mark:
     tokens: int
 
 
-class Tally:
+class JobStats:
     """Takes in one result after another. Rates are over all steps, not means of rows.
 
     Rows kept from an earlier run count in everything but speed. `last` is the row of this run that ended
@@ -68,8 +68,8 @@ class Tally:
         self._steps = self._interventions = self._changed = self._weak = 0
         self._words = self._guide_words = self._reliability = self._reliable_steps = 0
         self._calibrated = True
-        self._reliabilities, self._rates = Spread(), Spread()
-        self._attention = Attention()
+        self._reliabilities, self._rates = Histogram(), Histogram()
+        self._attention = RowFlags()
         self._marks = deque[_Mark]()
         self.start()
 

@@ -17,11 +17,11 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TextIO
 
-from blendin_local.batch.id_index import Ledger
+from blendin_local.batch.id_index import IdIndex
 from blendin_local.batch.openai import batch_line
 from blendin_local.batch.results import Result
 from blendin_local.batch.resuming import EarlierLines, FileLock, Found, is_duplicate, resume
-from blendin_local.batch.run_manifest import Run
+from blendin_local.batch.run_manifest import RunManifest
 from blendin_local.batch.streams import Sink, explained, is_standard_output, open_sink
 from blendin_local.errors import BatchError
 from blendin_local.presentation.reply_json import to_json
@@ -98,7 +98,7 @@ def check_output(path: str, *, overwrite: bool = False) -> None:
 
 def open_output(
     path: str,
-    run: Run,
+    run: RunManifest,
     *,
     overwrite: bool = False,
     retry_failed: bool = False,
@@ -118,7 +118,7 @@ def open_output(
     """
     name, real = _name(path), _regular(path)
     with ExitStack() as undo:
-        ledger = undo.enter_context(closing(Ledger()))
+        ledger = undo.enter_context(closing(IdIndex()))
         if real is None:
             output = Output(name, open_sink(path), run, ledger, None, Found(), overwrite)
         else:
@@ -179,8 +179,8 @@ class Output:
         self,
         name: str,
         sink: Sink,
-        run: Run,
-        ledger: Ledger,
+        run: RunManifest,
+        ledger: IdIndex,
         lock: FileLock | None,
         found: Found,
         overwrite: bool,

@@ -16,13 +16,13 @@ from blendin_local.batch.report_tables import (
 )
 from blendin_local.presentation.formatting import NOTHING, Document, line, number, percent
 from blendin_local.presentation.html_page import Card, Folded, Page, Section, check_available
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 __all__ = ["batch_page"]
 
 
 def batch_page(figures: Document) -> str:
-    """The page of a job's figures (`Tally.as_dict`; `batch_tables` says what else they may hold), as HTML.
+    """The page of a job's figures (`JobStats.as_dict`; `batch_tables` says what else they may hold), as HTML.
 
     Raises EvaluationError, one sentence, where Plotly is missing.
     """
@@ -94,6 +94,6 @@ def _folded(row: Document, reliability: str) -> Folded:
         name=line(row.get("id")),
         why="; ".join(map(line, row.get("why") or ())),
         note=" · ".join(f"{name} {value}" for name, value in known),
-        text=inert(str(error.get("message") or row.get("text") or "(no text)")),
+        text=sanitize(str(error.get("message") or row.get("text") or "(no text)")),
         alarm=bool(error),
     )

@@ -1,8 +1,7 @@
 """A job of offline generation in sentences and tables, for its end summary and its page alike.
 
-A job's figures are what `Tally.as_dict` gives. Beside those its caller knows more, and each is shown where it
-is there: left (rows of the input not dealt with), input, output, parallel, settings and models (as in
-`batch.identity.Run`).
+A job's figures are what `JobStats.as_dict` gives. Its caller may add more: left (rows of the input not dealt
+with), input, output, parallel, settings and models (as in `run_manifest.RunManifest`).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from blendin_local.presentation.reply_json import figures_as_dict, step_as_dict
 
 if TYPE_CHECKING:
     from blendin_local.batch.rows import BadRow, Row
-    from blendin_local.batch.run_manifest import Run
+    from blendin_local.batch.run_manifest import RunManifest
     from blendin_local.engine.response import Response
 
 __all__ = ["ErrorKind", "Result", "answered", "failed"]
@@ -30,7 +30,7 @@ Result = dict[str, Any]
 ErrorKind = Literal["bad row", "duplicate id", "too long", "model", "worker lost"]
 
 
-def answered(row: Row, response: Response, run: Run, steps: Sequence[Step] | None = None) -> Result:
+def answered(row: Row, response: Response, run: RunManifest, steps: Sequence[Step] | None = None) -> Result:
     """The result of a finished response; with `steps`, a record of each."""
     loop = find_loop(response.text)
     result = {
@@ -50,7 +50,7 @@ def answered(row: Row, response: Response, run: Run, steps: Sequence[Step] | Non
     return result
 
 
-def failed(row: Row | BadRow, kind: ErrorKind, message: str, run: Run) -> Result:
+def failed(row: Row | BadRow, kind: ErrorKind, message: str, run: RunManifest) -> Result:
     """The result of a row without an answer; message is one sentence."""
     digest = getattr(row, "digest", None)
     return {
@@ -68,5 +68,5 @@ def _beginning(row: Row | BadRow) -> Result:
     return {"id": row.id, "index": row.index} | ({"raw": True} if getattr(row, "raw", False) else {})
 
 
-def _shared(run: Run) -> Result:
+def _shared(run: RunManifest) -> Result:
     return {"settings": run.settings, "models": run.models, "run": run.fingerprint}

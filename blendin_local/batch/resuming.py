@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from blendin_local.batch.id_index import Ledger
+from blendin_local.batch.id_index import IdIndex
 from blendin_local.batch.openai import result_of
 from blendin_local.batch.results import Result
-from blendin_local.batch.run_manifest import Run
+from blendin_local.batch.run_manifest import RunManifest
 from blendin_local.batch.streams import (
     Compression,
     DamagedError,
@@ -27,7 +27,7 @@ from blendin_local.batch.streams import (
     open_sink,
 )
 from blendin_local.errors import BatchError
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 __all__ = ["EarlierLines", "FileLock", "Found", "is_duplicate", "resume"]
 
@@ -210,8 +210,8 @@ class Found:
 def resume(
     path: str,
     name: str,
-    run: Run,
-    ledger: Ledger,
+    run: RunManifest,
+    ledger: IdIndex,
     lock: FileLock,
     retry_failed: bool,
     tally: Callable[[Result], None] | None,
@@ -238,8 +238,8 @@ def resume(
             ledger.report(result["id"])
         elif not ledger.answer(result["id"], result["row"]):
             raise BatchError(
-                f"{name} answers {inert(repr(result['id']))} twice, as no run would: take one of the lines "
-                "out, name another file, or give --overwrite to answer every row again."
+                f"{name} answers {sanitize(repr(result['id']))} twice, as no run would: take one of the "
+                "lines out, name another file, or give --overwrite to answer every row again."
             )
         found.kept += 1
         found.kept_failed += result["error"] is not None

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from blendin_local import __version__
 from blendin_local.engine.prompts import PromptFormat, choose_format
 from blendin_local.models.checksums import HashProgress, file_digest
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 if TYPE_CHECKING:
     from blendin_local.batch.results import Result
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from blendin_local.models.loading import PairFiles
     from blendin_local.settings import Formats, GenerationSettings, ModelOptions
 
-__all__ = ["DECIDING_OPTIONS", "Run", "describe_run"]
+__all__ = ["DECIDING_OPTIONS", "RunManifest", "describe_run"]
 
 DECIDING_OPTIONS = ("kv_type", "flash_attention", "swa_full")
 """What of `ModelOptions` may change an answer by more than the rounding of its last digits.
@@ -44,7 +44,7 @@ _ABSENT = object()
 
 
 @dataclass(frozen=True)
-class Run:
+class RunManifest:
     """Plain data, equal to itself after a way through JSON.
 
     settings: blend, sampling, max_tokens, seed and stop as in `GenerationSettings`; system; options, the
@@ -115,7 +115,7 @@ def describe_run(
     output_format: str = "jsonl",
     earlier: Result | None = None,
     progress: HashProgress | None = None,
-) -> Run:
+) -> RunManifest:
     """The run of a pair under these settings.
 
     earlier: a result of the run that this one goes on with, whose date is taken over, after midnight too.
@@ -145,7 +145,7 @@ def describe_run(
         for role, header in (("base", files.base), ("guide", files.guide))
     }
     # As a line that is read again gives it: lists for tuples.
-    return Run(json.loads(json.dumps(shared)), models)
+    return RunManifest(json.loads(json.dumps(shared)), models)
 
 
 def _model(
@@ -192,12 +192,12 @@ def _named(path: Keys) -> str:
     """A setting in a user's words: its flag, which is named after its field."""
     match path:
         case ("versions", program):
-            return f"the version of {inert(program)}"
+            return f"the version of {sanitize(program)}"
         case ("output", "format"):
             return "the format of the output"
         case ("date",):
             return "the date in its prompts"
-    return "--" + inert(path[-1]).replace("_", "-")
+    return "--" + sanitize(path[-1]).replace("_", "-")
 
 
 def _shown(path: Keys, values: Mapping[Keys, Any]) -> str:
@@ -210,7 +210,7 @@ def _shown(path: Keys, values: Mapping[Keys, Any]) -> str:
         return "not set"
     if path[-1:] == ("system",):
         value = [value]
-    text = inert(", ".join(map(repr, value)) if isinstance(value, list) else str(value))
+    text = sanitize(", ".join(map(repr, value)) if isinstance(value, list) else str(value))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
@@ -221,7 +221,7 @@ def _model_differences(role: str, now: object, was: object) -> list[str]:
         return [f"the {role} is another file: {_file(now)}, and was {_file(was)}"]
     found = []
     if _FORMAT in changed:
-        names = [inert(str(_at(model, "format", "name"))) for model in (now, was)]
+        names = [sanitize(str(_at(model, "format", "name"))) for model in (now, was)]
         found.append(
             f"the template of --{role}-format {names[0]} is another one"
             if names[0] == names[1]
@@ -233,5 +233,5 @@ def _model_differences(role: str, now: object, was: object) -> list[str]:
 
 
 def _file(model: object) -> str:
-    name, sha256 = (inert(str(_at(model, key) or "not known")) for key in ("name", "sha256"))
+    name, sha256 = (sanitize(str(_at(model, key) or "not known")) for key in ("name", "sha256"))
     return f"{name} (SHA-256 {sha256[:12]})"

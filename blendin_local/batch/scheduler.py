@@ -11,7 +11,7 @@ from time import sleep
 
 from blendin_local.batch.results import ErrorKind, Result, answered, failed
 from blendin_local.batch.rows import BadRow, Row
-from blendin_local.batch.run_manifest import Run
+from blendin_local.batch.run_manifest import RunManifest
 from blendin_local.engine.conversation import ask
 from blendin_local.engine.decoder import Decoder, Request, Response, respond
 from blendin_local.engine.language_model import Cancellation
@@ -45,7 +45,7 @@ class Scheduler:
         self,
         pair: Pair,
         formats: Mapping[Role, PromptFormat],
-        run: Run,
+        run: RunManifest,
         parallel: int,
         cancellation: Cancellation | None = None,
         on_round: Callable[[], None] = lambda: None,

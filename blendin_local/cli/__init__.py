@@ -12,7 +12,7 @@ import click
 
 from blendin_local import __version__
 from blendin_local.errors import BlendinError
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 INTERRUPTED = 130
 _COMMANDS = ("generate", "chat", "tune", "compare", "models", "bench", "config", "completion", "web")
@@ -36,7 +36,7 @@ class LazyGroup(click.Group):
         except BlendinError as error:
             if os.environ.get("BLENDIN_TRACEBACK"):
                 raise
-            raise Failure(inert(str(error))) from error
+            raise Failure(sanitize(str(error))) from error
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
         except OSError as error:

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from blendin_local.batch.job_stats import Tally
+from blendin_local.batch.job_stats import JobStats
 from blendin_local.cli.terminal import is_terminal
 from blendin_local.presentation.formatting import duration
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 __all__ = ["BatchProgress"]
 
@@ -40,7 +40,7 @@ class BatchProgress:
     def __init__(self, *, quiet: bool = False, total: int | None = None, in_lines: bool = False) -> None:
         self._quiet, self._total = quiet, total
         self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self._tally: Tally | None = None
+        self._tally: JobStats | None = None
         self._active = 0
         self._notes = Counter[str]()
         # For logs: when the last line was written, and what it said.
@@ -68,7 +68,7 @@ class BatchProgress:
         elif self._tally:
             self._say(self._tally, 0)
 
-    def update(self, tally: Tally, active: int = 0) -> None:
+    def update(self, tally: JobStats, active: int = 0) -> None:
         """What the job has come to; active: rows that are being answered. May be called at every step."""
         first, self._tally, self._active = self._tally is None, tally, active
         if first and self._live:
@@ -93,7 +93,7 @@ class BatchProgress:
 
     # Lines
 
-    def _say(self, tally: Tally, active: int) -> None:
+    def _say(self, tally: JobStats, active: int) -> None:
         done, left = self._done(tally)
         said = ", ".join([done, *left, *(text for text, _ in self._figures(tally, active))])
         if said != self._said:
@@ -101,7 +101,7 @@ class BatchProgress:
             self._write(said)
 
     def _write(self, text: str) -> None:
-        shown = " ".join(inert(text).split())
+        shown = " ".join(sanitize(text).split())
         if self._live:
             self._console.print(Text(shown))
         elif not self._quiet:
@@ -119,7 +119,7 @@ class BatchProgress:
             lines.append(_last(tally, width))
         return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
 
-    def _bar(self, tally: Tally, width: int) -> Text:
+    def _bar(self, tally: JobStats, width: int) -> Text:
         text = "  ".join(_fitting(self._numbers(tally), width, "  "))
         room = min(width - cell_len(text) - 2, _WIDEST_BAR)
         if not self._total or room < _LEAST_BAR:
@@ -127,11 +127,11 @@ class BatchProgress:
         full = min(room, room * tally.rows // self._total)
         return Text.assemble(("━" * full, "cyan"), ("━" * (room - full), "bright_black"), "  ", text)
 
-    def _numbers(self, tally: Tally) -> list[str]:
+    def _numbers(self, tally: JobStats) -> list[str]:
         done, left = self._done(tally)
         return [done, *left] if left else [done, f"{duration(tally.seconds)} so far"]
 
-    def _done(self, tally: Tally) -> tuple[str, list[str]]:
+    def _done(self, tally: JobStats) -> tuple[str, list[str]]:
         """How many rows are dealt with, and how long the rest will take, if that is known."""
         if self._total is None:
             return f"{tally.rows:,} {'row' if tally.rows == 1 else 'rows'}", []
@@ -141,7 +141,7 @@ class BatchProgress:
         # Rounded down: 100% is the end.
         return f"{tally.rows:,} of {self._total:,} rows ({int(share * 100)}%)", left
 
-    def _figures(self, tally: Tally, active: int) -> Iterable[tuple[str, str]]:
+    def _figures(self, tally: JobStats, active: int) -> Iterable[tuple[str, str]]:
         """Texts and their styles, in the order in which they may claim room."""
         if pace := tally.pace:
             yield f"{pace.tokens_per_s:.1f} tokens/s", ""
@@ -154,7 +154,7 @@ class BatchProgress:
         if tally.kept:
             yield f"{tally.kept:,} kept from before", ""
 
-    def _facts(self, tally: Tally, width: int) -> Text:
+    def _facts(self, tally: JobStats, width: int) -> Text:
         figures = dict(self._figures(tally, self._active))
         kept = _fitting(figures, width, " · ")
         return Text(" · ").join(Text(text, figures[text]) for text in kept)
@@ -169,13 +169,15 @@ def _fitting(texts: Iterable[str], width: int, between: str) -> list[str]:
     return kept
 
 
-def _last(tally: Tally, width: int) -> Text:
+def _last(tally: JobStats, width: int) -> Text:
     """The row that ended last, on one line."""
     last = tally.last
     assert last is not None
     said = last.text if last.error is None else last.error
-    name = Text(" ".join(inert(last.id).split()))
+    name = Text(" ".join(sanitize(last.id).split()))
     name.truncate(max(width // 3, 8), overflow="ellipsis")
-    line = Text.assemble(name, "  ", (" ".join(inert(said).split()), "dim" if last.error is None else "red"))
+    line = Text.assemble(
+        name, "  ", (" ".join(sanitize(said).split()), "dim" if last.error is None else "red")
+    )
     line.truncate(width, overflow="ellipsis")
     return line

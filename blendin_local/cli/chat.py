@@ -23,7 +23,7 @@ from blendin_local.cli.options import (
     typed_over,
 )
 from blendin_local.cli.terminal import screen_available
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 if TYPE_CHECKING:
     from blendin_local.history.store import Kept, Store
@@ -92,7 +92,7 @@ def chat(**values: Any) -> None:
         sys.__stderr__.reconfigure(errors="replace")
     app.run(mouse=preferences.chat.mouse)
     if problem := app.journal.problem:
-        click.echo(f"Error: {inert(problem)}", err=True)
+        click.echo(f"Error: {sanitize(problem)}", err=True)
     sys.exit(app.return_code)
 
 

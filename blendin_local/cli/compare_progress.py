@@ -16,7 +16,7 @@ from blendin_local.cli.terminal import is_terminal
 from blendin_local.compare.comparison import Watcher
 from blendin_local.compare.run import ArmProgress
 from blendin_local.presentation.formatting import duration
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 __all__ = ["CompareProgress", "duration"]
 
@@ -95,7 +95,7 @@ class CompareProgress(Watcher):
                 far = f": {done} of {total}{', ' if eta else ''}{eta}" if done else ""
                 self._write(f"{text}{far}")
             return
-        description = inert(text).replace("\n", " ")
+        description = sanitize(text).replace("\n", " ")
         if self._line is None:
             self._line = self._bar.add_task(description, total=total, completed=done, eta=eta)
         else:
@@ -110,4 +110,4 @@ class CompareProgress(Watcher):
     def _write(self, text: str) -> None:
         self._said_s = monotonic()
         if not self._quiet:
-            click.echo(inert(text).replace("\n", " "), err=True)
+            click.echo(sanitize(text).replace("\n", " "), err=True)

@@ -10,8 +10,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from blendin_local.compare.arms import ArmWish
-from blendin_local.compare.settings import RunSettings, TaskWish
+from blendin_local.compare.arms import ArmSpec
+from blendin_local.compare.settings import RunSettings, TaskSpec
 from blendin_local.engine.methods import METHODS
 from blendin_local.errors import EvaluationError, SettingError
 from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
@@ -22,7 +22,7 @@ __all__ = ["arm_wishes", "run_settings", "task_wishes"]
 _LISTS = ("gamma", "alpha", "prior")
 
 
-def arm_wishes(values: Mapping[str, Any], formats: Formats, usual: str = "") -> list[ArmWish]:
+def arm_wishes(values: Mapping[str, Any], formats: Formats, usual: str = "") -> list[ArmSpec]:
     """Arms by --pair, --base and --guide, --model, each with every combination of the settings given.
 
     usual: the pair to take where none of these is named.
@@ -40,15 +40,15 @@ def arm_wishes(values: Mapping[str, Any], formats: Formats, usual: str = "") -> 
         "stop": tuple(values["stop"]),
         "formats": formats,
     }
-    pairs = [ArmWish(pair=name, blend=blend, paper=values["paper"], **common) for name in values["pairs"]]
+    pairs = [ArmSpec(pair=name, blend=blend, paper=values["paper"], **common) for name in values["pairs"]]
     if values["base"]:
         base, guide = values["base"], values["guide"]
-        pairs.append(ArmWish(base=base, guide=guide, blend=blend, paper=values["paper"], **common))
+        pairs.append(ArmSpec(base=base, guide=guide, blend=blend, paper=values["paper"], **common))
     if usual and not pairs and not values["models"]:
-        pairs = [ArmWish(pair=usual, blend=blend, paper=values["paper"], **common)]
+        pairs = [ArmSpec(pair=usual, blend=blend, paper=values["paper"], **common)]
     if blend and not pairs:
         raise EvaluationError("Methods and their settings belong to a pair: name one with --pair.")
-    return [*pairs, *(ArmWish(model=name, **common) for name in values["models"])]
+    return [*pairs, *(ArmSpec(model=name, **common) for name in values["models"])]
 
 
 def _blend(values: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -87,20 +87,20 @@ def _given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in setting_names(cls) if values.get(name) is not None}
 
 
-def task_wishes(names: Sequence[str], files: Sequence[str], datasets: bool) -> list[TaskWish]:
+def task_wishes(names: Sequence[str], files: Sequence[str], datasets: bool) -> list[TaskSpec]:
     """--task and --data in pairs: the first file is the first task's, and so on; several files of one task
     are several tables. With --datasets, tasks without a file come from the hub.
     """
     if files and not names:
         raise EvaluationError(f"--data {files[0]} needs --task: say what kind of questions it holds.")
     if len(names) == 1 and files:
-        return [TaskWish(names[0], file) for file in files]
+        return [TaskSpec(names[0], file) for file in files]
     if len(files) > len(names) or (len(files) < len(names) and not datasets):
         raise EvaluationError(
             f"--task and --data go in pairs, and there are {len(names)} and {len(files)}: give each task its "
             "file, or --datasets for those of the Hugging Face hub."
         )
-    return [TaskWish(name, file) for name, file in zip(names, [*files, *[HUB] * len(names)], strict=False)]
+    return [TaskSpec(name, file) for name, file in zip(names, [*files, *[HUB] * len(names)], strict=False)]
 
 
 def run_settings(planned: Mapping[str, Any], values: Mapping[str, Any]) -> RunSettings:

@@ -8,7 +8,7 @@ from functools import wraps
 import click
 from click.shell_completion import CompletionItem
 
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -21,7 +21,7 @@ def _quiet(offer: Callable[[click.Context, str], Iterable[tuple[str, str]]]) -> 
         try:
             return [
                 # One line each: a shell reads them by lines.
-                CompletionItem(name, help=" ".join(inert(about).split()))
+                CompletionItem(name, help=" ".join(sanitize(about).split()))
                 for name, about in offer(ctx, incomplete)
                 if name.startswith(incomplete)
             ]

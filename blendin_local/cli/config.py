@@ -11,7 +11,7 @@ import click
 
 from blendin_local.cli.complete_names import complete_key, complete_value
 from blendin_local.cli.terminal import is_terminal
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 _key = click.argument("key", shell_complete=complete_key)
@@ -66,7 +66,7 @@ def list_keys(as_json: bool) -> None:
         add_row(table, name, each.origin, cell(key_named(name).default), cell(each.value))
     print_parts(table, "")
     click.echo(
-        f"-: as the pair recommends; of the seed, random. The file is {inert(str(preferences_file()))}."
+        f"-: as the pair recommends; of the seed, random. The file is {sanitize(str(preferences_file()))}."
     )
 
 
@@ -83,7 +83,7 @@ def get(key: str) -> None:
         sys.exit(UNSET)
     text = declared.show(value.value)
     # Raw bytes are for pipes; in a terminal escape sequences would act.
-    click.echo(inert(text) if is_terminal(sys.stdout) else text)
+    click.echo(sanitize(text) if is_terminal(sys.stdout) else text)
 
 
 # A negative number is a value, not an option.
@@ -114,7 +114,7 @@ def unset(key: str) -> None:
 
     found = remove_preference(key)
     what = "is no longer" if found else "was not"
-    click.echo(f"{inert(key)} {what} set in {preferences_file()}.", err=True)
+    click.echo(f"{sanitize(key)} {what} set in {preferences_file()}.", err=True)
     if declared := KEYS.get(key):
         _tell_overruled(declared.variable)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from blendin_local.batch.job_stats import Tally
+from blendin_local.batch.job_stats import JobStats
 from blendin_local.batch.output import Output
 from blendin_local.batch.reading import InputOptions
-from blendin_local.batch.run_manifest import Run
+from blendin_local.batch.run_manifest import RunManifest
 from blendin_local.cli.batch_progress import BatchProgress
 from blendin_local.engine.language_model import Cancellation
 from blendin_local.engine.pair import Role
@@ -51,10 +51,10 @@ class Job:
     """
 
     plan: Plan
-    run: Run
+    run: RunManifest
     total: int | None
     output: Output
-    tally: Tally
+    tally: JobStats
     progress: BatchProgress
     cancellation: Cancellation
     parallel: int | None = None

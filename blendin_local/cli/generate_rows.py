@@ -19,12 +19,12 @@ from blendin_local.batch.job import (
     peek,
     write_answers,
 )
-from blendin_local.batch.job_stats import Tally
+from blendin_local.batch.job_stats import JobStats
 from blendin_local.batch.output import Output, check_apart, check_output, first_result, open_output
 from blendin_local.batch.read_ahead import arriving
 from blendin_local.batch.reading import InputOptions, RowSource, count_rows, open_rows
 from blendin_local.batch.rows import BadRow, Row
-from blendin_local.batch.run_manifest import Run, describe_run
+from blendin_local.batch.run_manifest import RunManifest, describe_run
 from blendin_local.batch.streams import is_standard_output
 from blendin_local.cli import INTERRUPTED
 from blendin_local.cli.batch_progress import BatchProgress
@@ -66,7 +66,7 @@ def _run(plan: Plan) -> Job:
     with ExitStack() as stack:
         source = stack.enter_context(open_rows(plan.source))
         run = _described(plan, source)
-        tally = Tally()
+        tally = JobStats()
         output = stack.enter_context(_opened(plan, run, tally))
         total = _total(plan, output)
         progress = stack.enter_context(_progress(plan.values, total))
@@ -115,7 +115,7 @@ def _planned(values: Mapping[str, Any]) -> Plan:
     )
 
 
-def _described(plan: Plan, source: RowSource) -> Run:
+def _described(plan: Plan, source: RowSource) -> RunManifest:
     values, quiet = plan.values, plan.values["quiet"]
     wanted = values["output_format"]
     with CompareProgress(quiet=quiet) as progress:
@@ -133,7 +133,7 @@ def _described(plan: Plan, source: RowSource) -> Run:
         )
 
 
-def _opened(plan: Plan, run: Run, tally: Tally) -> Output:
+def _opened(plan: Plan, run: RunManifest, tally: JobStats) -> Output:
     values = plan.values
     with CompareProgress(quiet=values["quiet"]) as progress:
         return open_output(

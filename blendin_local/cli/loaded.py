@@ -17,7 +17,7 @@ from blendin_local.cli.terminal import is_terminal
 from blendin_local.engine.pair import Pair
 from blendin_local.llamacpp.model import LoadCancelled
 from blendin_local.models.loading import LoadProgress, PairFiles, load_pair
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.settings import ModelOptions
 
 
@@ -38,7 +38,7 @@ def loaded(files: PairFiles, options: ModelOptions, *, quiet: bool = False) -> I
         click.secho(files.memory_estimate(options), err=True, dim=True)
     with _progress(visible=seen) as progress:
         tasks = {
-            role: progress.add_task(f"{role}: {inert(header.path.name)}", total=1.0)
+            role: progress.add_task(f"{role}: {sanitize(header.path.name)}", total=1.0)
             for role, header in (("base", files.base), ("guide", files.guide))
         }
 

@@ -11,7 +11,7 @@ import click
 from blendin_local.cli.complete_names import complete_model, complete_name
 from blendin_local.cli.tables import add_row, new_table, print_parts
 from blendin_local.errors import CatalogueError
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 if TYPE_CHECKING:
     from blendin_local.llamacpp.header import GgufHeader
@@ -245,4 +245,4 @@ def _size(size: int) -> str:
 
 
 def _echo(text: str) -> None:
-    click.echo(inert(text))
+    click.echo(sanitize(text))

@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.text import Text
 
 from blendin_local.models.download.transfer import Progress as Callback
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def download_progress(name: str) -> Iterator[Callback]:
                 for task in stages.values():
                     bars.remove_task(task)
                 stages.clear()
-                stages[label] = bars.add_task(inert(label), total=total)
+                stages[label] = bars.add_task(sanitize(label), total=total)
             bars.update(stages[label], completed=done, total=total)
 
         yield report
@@ -59,7 +59,7 @@ def _line_for_each_stage() -> Callback:
         nonlocal last
         if label != last:
             size = "" if total is None else f" ({total / 1e6:,.0f} MB)"
-            click.echo(f"{inert(label)}{size} …", err=True)
+            click.echo(f"{sanitize(label)}{size} …", err=True)
             last = label
 
     return report
@@ -73,4 +73,4 @@ def reading() -> Iterator[Callable[[Path], None]]:
         yield lambda path: None
         return
     with console.status("") as status:
-        yield lambda path: status.update(Text(inert(f"reading {path.name}")))
+        yield lambda path: status.update(Text(sanitize(f"reading {path.name}")))

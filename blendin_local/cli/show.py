@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from blendin_local.cli.terminal import is_terminal
 from blendin_local.engine.conversation import Reply
 from blendin_local.engine.steps import Source, Step
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 COLOURS = {Source.BASE: None, Source.GUIDE: "cyan", Source.BOTH: "green", Source.BLEND: "magenta"}
 _BAR = 8
@@ -37,12 +37,12 @@ class ReplyPrinter:
         """After the last step."""
         if self._tokens:
             click.echo()
-            click.echo(inert(text) if self._inert else text)
+            click.echo(sanitize(text) if self._inert else text)
         elif is_terminal(sys.stdout) or not text.endswith("\n"):
             click.echo()
 
     def _styled(self, text: str, step: Step) -> str:
-        shown = inert(text) if self._inert else text
+        shown = sanitize(text) if self._inert else text
         return click.style(shown, fg=COLOURS.get(step.source)) if self._colour and shown else shown
 
     def _line(self, step: Step) -> str:

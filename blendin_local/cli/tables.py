@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from blendin_local.cli.terminal import is_terminal
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,13 +19,13 @@ def new_table(*titles: str, wrapped: bool = False) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in titles:
-        table.add_column(inert(title), overflow="fold", no_wrap=not wrapped and title != titles[-1])
+        table.add_column(sanitize(title), overflow="fold", no_wrap=not wrapped and title != titles[-1])
     return table
 
 
 def add_row(table: Table, *cells: str) -> None:
     """Add a row of plain text."""
-    table.add_row(*map(inert, cells))
+    table.add_row(*map(sanitize, cells))
 
 
 def print_parts(*parts: Any) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from blendin_local.preferences.preferences import Preferences
     from blendin_local.settings import ModelOptions
     from blendin_local.tune.examples import Example
-    from blendin_local.tune.passes import Kept, Measured
+    from blendin_local.tune.passes import Measured, PassCheckpoint
 
 BUDGET = 6000
 """Positions that are scored unless told otherwise: enough for intervals of about 2 % on the demo pair."""
@@ -173,7 +173,7 @@ def _measured(
     from blendin_local.models.compatibility import same_vocabulary
     from blendin_local.models.loading import locate_pair
     from blendin_local.tune.examples import shuffled
-    from blendin_local.tune.passes import Kept, measured, pass_key, speed_key
+    from blendin_local.tune.passes import PassCheckpoint, measured, pass_key, speed_key
     from blendin_local.tune.tuning import machine, portable
 
     options = model_options_of(values, preferences.models)
@@ -189,7 +189,7 @@ def _measured(
     system = values["system"] or ""
     key = pass_key(digests, [repr(each) for each in formats] + [system], examples, version, options)
     folder, speed = cache_dir() / "records" / key, speed_key(options)
-    kept = Kept(folder, speed) if values["fresh"] else Kept.open(folder, speed)
+    kept = PassCheckpoint(folder, speed) if values["fresh"] else PassCheckpoint.open(folder, speed)
     if kept.enough(len(examples), values["max_tokens"]) is None or kept.costs is None:
         _run(files, options, examples, formats, system, kept, values)
     elif not values["quiet"]:
@@ -237,7 +237,7 @@ def _run(
     examples: list[Example],
     formats: list[PromptFormat],
     system: str,
-    kept: Kept,
+    kept: PassCheckpoint,
     values: Mapping[str, Any],
 ) -> None:
     from dataclasses import replace

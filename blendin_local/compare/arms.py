@@ -1,6 +1,6 @@
 """What is compared: a model alone, or a pair with a method and settings.
 
-An `ArmWish` is what a user asked for, with lists of values where every combination is meant; `make_arms`
+An `ArmSpec` is what a user asked for, with lists of values where every combination is meant; `make_arms`
 finds the files and makes `Arm`s of it. The base alone and the guide alone of every pair are always among
 them: with a large gap between two models no blend beats the better one, and that must be seen.
 """
@@ -23,7 +23,7 @@ from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.loading import name_pair
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, SamplingSettings
 
-__all__ = ["ALONE", "Arm", "ArmModel", "ArmWish", "Kind", "find_model", "make_arms"]
+__all__ = ["ALONE", "Arm", "ArmModel", "ArmSpec", "Kind", "find_model", "make_arms"]
 
 Kind = Literal["base", "guide", "pair", "model"]
 
@@ -34,7 +34,7 @@ Values = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class ArmWish:
+class ArmSpec:
     """One line of a plan: a pair by name or by two models, or a single model.
 
     blend, sampling: fields of `BlendSettings` and `SamplingSettings`, each with the values to be tried;
@@ -104,7 +104,7 @@ class Arm:
 
 
 def make_arms(
-    wishes: Sequence[ArmWish], catalogue: Catalogue, identify: Callable[[Path], str]
+    wishes: Sequence[ArmSpec], catalogue: Catalogue, identify: Callable[[Path], str]
 ) -> tuple[Arm, ...]:
     """Find and check all files, and make the arms, each once, with names that tell them apart.
 
@@ -139,7 +139,7 @@ def find_model(
     return ArmModel(given if given in catalogue.models else "", header, identify(header.path), form)
 
 
-def _of_wish(wish: ArmWish, catalogue: Catalogue, identify: Callable[[Path], str]) -> list[Arm]:
+def _of_wish(wish: ArmSpec, catalogue: Catalogue, identify: Callable[[Path], str]) -> list[Arm]:
     def model(given: str, format_name: str) -> ArmModel:
         return find_model(catalogue, identify, given, format_name)
 
@@ -173,14 +173,14 @@ def _single(role: Role, model: ArmModel, settings: GenerationSettings) -> Arm:
     return Arm("", role, base, guide, settings)
 
 
-def _samplings(wish: ArmWish) -> list[GenerationSettings]:
+def _samplings(wish: ArmSpec) -> list[GenerationSettings]:
     return [
         GenerationSettings(ALONE, _checked(wish, SamplingSettings(), chosen), stop=wish.stop)
         for chosen in _choices(wish.sampling)
     ]
 
 
-def _combined(wish: ArmWish, recommended: BlendSettings) -> list[GenerationSettings]:
+def _combined(wish: ArmSpec, recommended: BlendSettings) -> list[GenerationSettings]:
     """All combinations of the wish's values, each setting that has no effect under a method tried once."""
     if wish.paper:
         recommended = replace(recommended, guide_stop=False)
@@ -200,7 +200,7 @@ def _combined(wish: ArmWish, recommended: BlendSettings) -> list[GenerationSetti
     return list(found.values())
 
 
-def _checked(wish: ArmWish, settings: Any, chosen: Mapping[str, Any]) -> Any:
+def _checked(wish: ArmSpec, settings: Any, chosen: Mapping[str, Any]) -> Any:
     try:
         return replace(settings, **chosen)
     except SettingError as error:

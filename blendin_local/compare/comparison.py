@@ -23,7 +23,7 @@ from blendin_local.compare.run import (
     versions,
     write_answers,
 )
-from blendin_local.compare.settings import RunSettings, TaskWish
+from blendin_local.compare.settings import RunSettings, TaskSpec
 from blendin_local.compare.summary import Choices, Results, summarise
 from blendin_local.engine.prompts import Message
 from blendin_local.engine.steps import HINT_RATE
@@ -90,7 +90,7 @@ class Found:
     rows: list[dict[str, Any]]
 
 
-def draw_tasks(wishes: Sequence[TaskWish], settings: RunSettings) -> tuple[TaskRun, ...]:
+def draw_tasks(wishes: Sequence[TaskSpec], settings: RunSettings) -> tuple[TaskRun, ...]:
     """Load all tasks and draw their questions, before any model is loaded. Raises EvaluationError."""
     drawn: list[TaskRun] = []
     for wish in wishes:

@@ -12,8 +12,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from blendin_local.compare.arms import ArmWish
-from blendin_local.compare.settings import TaskWish
+from blendin_local.compare.arms import ArmSpec
+from blendin_local.compare.settings import TaskSpec
 from blendin_local.errors import EvaluationError
 from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
 from blendin_local.tasks.datasets_source import HUB
@@ -23,8 +23,8 @@ __all__ = ["ARM_KEYS", "RUN_KEYS", "TASK_KEYS", "Plan", "read_plan"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    arms: tuple[ArmWish, ...] = ()
-    tasks: tuple[TaskWish, ...] = ()
+    arms: tuple[ArmSpec, ...] = ()
+    tasks: tuple[TaskSpec, ...] = ()
     run: Mapping[str, Any] = field(default_factory=dict)
     """The fields of `settings.RunSettings` that the file sets."""
 
@@ -83,7 +83,7 @@ class _Reader:
     file: Path
     formats: Formats
 
-    def arm(self, table: dict[str, Any], where: str) -> ArmWish:
+    def arm(self, table: dict[str, Any], where: str) -> ArmSpec:
         self.known(table, ARM_KEYS, where)
         texts = {key: self.value(table, key, str, where) for key in _ARM_TEXTS if key in table}
         if empty := [key for key in ("pair", "base", "guide", "model") if texts.get(key) == ""]:
@@ -105,7 +105,7 @@ class _Reader:
         formats = {
             role: texts.pop(f"{role}_format", getattr(self.formats, role)) for role in ("base", "guide")
         }
-        return ArmWish(
+        return ArmSpec(
             **texts,
             blend=self.settings(table, _BLEND, where),
             sampling=self.settings(table, _SAMPLING, where),
@@ -128,7 +128,7 @@ class _Reader:
             found[name] = tuple(self.value({name: value}, name, kind, where) for value in values)
         return found
 
-    def task(self, table: dict[str, Any], where: str) -> TaskWish:
+    def task(self, table: dict[str, Any], where: str) -> TaskSpec:
         self.known(table, TASK_KEYS, where)
         values = self.values(table, TASK_KEYS, where)
         if "name" not in values:
@@ -139,7 +139,7 @@ class _Reader:
             values["data"] = HUB
         elif not values["data"].startswith(HUB):
             values["data"] = str(self.path(values["data"]))
-        return TaskWish(**values)
+        return TaskSpec(**values)
 
     def run(self, document: dict[str, Any]) -> dict[str, Any]:
         table = document.get("run", {})

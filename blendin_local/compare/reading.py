@@ -8,7 +8,7 @@ from typing import Any
 from blendin_local.compare.arms import Arm
 from blendin_local.compare.run import TaskRun
 from blendin_local.compare.summary import Results
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.tasks.base import Item
 
 __all__ = ["answer_rows", "disagreements", "side_by_side"]
@@ -86,12 +86,12 @@ def side_by_side(rows: Sequence[dict[str, Any]], limit: int) -> Iterator[str]:
             if shown[row["task"]] > limit:
                 continue
             yield ""
-            yield f"━━ {inert(row['task'])} · {inert(row['item'])}"
+            yield f"━━ {sanitize(row['task'])} · {sanitize(row['item'])}"
             yield from _indented(row["prompt"], "   ")
             if row["expected"]:
-                yield f"   expected: {inert(row['expected'])}"
+                yield f"   expected: {sanitize(row['expected'])}"
         if shown[row["task"]] <= limit:
-            yield f"── {inert(row['arm'])}: {_said(row)}"
+            yield f"── {sanitize(row['arm'])}: {_said(row)}"
             yield from _indented(row["reply"] or "(nothing)", "   ")
 
 
@@ -103,8 +103,8 @@ def _said(row: dict[str, Any]) -> str:
         row["note"],
         row["finish_reason"],
     ]
-    return inert(", ".join(part for part in parts if part))
+    return sanitize(", ".join(part for part in parts if part))
 
 
 def _indented(text: str, by: str) -> Iterator[str]:
-    return (by + line for line in inert(text).splitlines() or [""])
+    return (by + line for line in sanitize(text).splitlines() or [""])

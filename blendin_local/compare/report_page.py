@@ -12,7 +12,7 @@ from blendin_local.compare.report_plots import across_plots, fidelity_plots, tas
 from blendin_local.compare.report_verdicts import verdicts
 from blendin_local.presentation.formatting import Document, line, number, percent
 from blendin_local.presentation.html_page import Page, Section, check_available, present_tables
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 __all__ = ["compare_page"]
 
@@ -79,7 +79,7 @@ def _questions(rows: Sequence[Document], tasks: Sequence[Document]) -> dict[str,
             {
                 "task": task_names.setdefault(task, len(task_names)),
                 "item": line(row.get("item") or ""),
-                "prompt": inert(str(row.get("prompt") or "")),
+                "prompt": sanitize(str(row.get("prompt") or "")),
                 "expected": line(row.get("expected") or ""),
                 "replies": [],
             },
@@ -88,7 +88,7 @@ def _questions(rows: Sequence[Document], tasks: Sequence[Document]) -> dict[str,
         question["replies"].append(
             {
                 "arm": arm_names.setdefault(name, len(arm_names)),
-                "reply": inert(str(row.get("reply") or "")),
+                "reply": sanitize(str(row.get("reply") or "")),
                 "value": row.get("value"),
                 "low": low,
                 "high": high,

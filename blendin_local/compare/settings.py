@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["DEFAULT_LIMIT", "RunSettings", "TaskWish"]
+__all__ = ["DEFAULT_LIMIT", "RunSettings", "TaskSpec"]
 
 DEFAULT_LIMIT = 50
 """Questions of each task: enough to see a difference of 20 points, few enough to wait for."""
 
 
 @dataclass(frozen=True, slots=True)
-class TaskWish:
+class TaskSpec:
     """A task and where its questions come from: a file, or "hub:..." (`tasks.datasets_source`).
 
     limit (0: all), shots, max_tokens: None takes what the run says.

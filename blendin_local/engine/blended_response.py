@@ -166,8 +166,8 @@ class BlendedResponse(Response):
         mixed *= np.float32(1 - alpha)
         mixed[projection.reached] += np.float32(alpha) * from_guide
         total = float(mixed.sum())
-        forced = self._take_forced()
-        chosen = self._sampler.choose(mixed, self._outcomes) if forced is None else forced
+        forced_outcome = self._take_forced()
+        chosen = self._sampler.choose(mixed, self._outcomes) if forced_outcome is None else forced_outcome
         if self.request.candidates:
             seen["candidates"] = Candidates(
                 base_candidates,
@@ -179,7 +179,7 @@ class BlendedResponse(Response):
         # A forced one may be a token whose mass is another's.
         place = mapping.base_outcome[chosen] if chosen < len(mapping.base) else chosen
         tokens = self._spelled(chosen)
-        source = whose(tokens, forced, _source(chosen, base_top, guide_top))
+        source = whose(tokens, forced_outcome, _source(chosen, base_top, guide_top))
         self._inside_guide_word = self._goes_on_with_guide(source)
         return self._emit(
             chosen,

@@ -87,15 +87,15 @@ class Conversation:
             self.messages.pop()
             raise
 
-    def reply(self, *, prefix: tuple[Step, ...] = (), forced: int | None = None) -> Reply:
+    def reply(self, *, prefix: tuple[Step, ...] = (), forced_outcome: int | None = None) -> Reply:
         """Begin the reply to the messages so far, the oldest turns dropped where they do not fit.
 
         prefix: steps of an earlier reply to the same messages that this one goes on from, without a stop
-        among them; what both models remember of it is not decoded again. forced: the outcome that follows
-        them (`Candidate.outcome`), or None to choose it.
+        among them; what both models remember of it is not decoded again. forced_outcome: the outcome that
+        follows them (`Candidate.outcome`), or None to choose it.
         """
         kept, prompts = self._fitting(b"".join(step.data for step in prefix))
-        request = _request(prompts, self._formats, self.settings, self.candidates, prefix, forced)
+        request = _request(prompts, self._formats, self.settings, self.candidates, prefix, forced_outcome)
         return Reply(respond(self.pair, request), self.pair, len(self.messages) - len(kept))
 
     def keep(self, reply: Reply) -> None:
@@ -154,7 +154,7 @@ def _request(
     settings: GenerationSettings,
     candidates: int,
     prefix: tuple[Step, ...] = (),
-    forced: int | None = None,
+    forced_outcome: int | None = None,
 ) -> Request:
     return Request(
         base=prompts.get("base"),
@@ -163,7 +163,7 @@ def _request(
         stops=tuple(stop for role in prompts for stop in formats[role].stops),
         candidates=candidates,
         prefix=prefix,
-        forced=forced,
+        forced_outcome=forced_outcome,
     )
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 from blendin_local.engine.blended_response import BlendedResponse, respond
 from blendin_local.engine.language_model import Cancellation, Logits, Status
 from blendin_local.engine.pair import Pair, Role
-from blendin_local.engine.prefix_cache import Blocks, Copies
+from blendin_local.engine.prefix_cache import BlockPrefixes, ForkedPrefixes
 from blendin_local.engine.response import Request, Response
 from blendin_local.engine.steps import Step
 from blendin_local.errors import ModelError
@@ -62,8 +62,8 @@ class Decoder:
         self._cancellation = cancellation
         self._joined_s: dict[Response, float] = {}
         self._consulted: set[Response] = set()
-        prefixes = Blocks if repeatable else Copies
-        self._prefixes: dict[Role, Blocks | Copies] = {
+        prefixes = BlockPrefixes if repeatable else ForkedPrefixes
+        self._prefixes: dict[Role, BlockPrefixes | ForkedPrefixes] = {
             "base": prefixes(pair.base),
             "guide": prefixes(pair.guide),
         }

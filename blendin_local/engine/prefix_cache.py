@@ -1,8 +1,8 @@
 """Beginnings that prompts have in common: decoded once, then copied to other sequences or kept for the next.
 
-Both only save work. `Copies` shares among all sequences of a model; what a decode gives then depends, in its
-last digits, on what stood beside it. `Blocks` shares along a sequence that is alone, so that it does not.
-Nothing here knows llama.cpp.
+Both only save work. `ForkedPrefixes` shares among all sequences of a model; what a decode gives then depends,
+in its last digits, on what stood beside it. `BlockPrefixes` shares along a sequence that is alone, so that it
+does not. Nothing here knows llama.cpp.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from blendin_local.engine.language_model import LanguageModel, common_prefix, reuse
 
-__all__ = ["BLOCK", "WORTH_SHARING", "Blocks", "Copies", "Decode"]
+__all__ = ["BLOCK", "WORTH_SHARING", "BlockPrefixes", "Decode", "ForkedPrefixes"]
 
 WORTH_SHARING = 16
 """Tokens: for fewer, a decode of their own would cost more than it saves."""
@@ -23,7 +23,7 @@ Decode = Callable[[int, Sequence[int]], bool]
 """Appends tokens to a sequence and says whether that went well; whoever gives it sees to it if not."""
 
 
-class Copies:
+class ForkedPrefixes:
     """Beginnings copied among the sequences of one model.
 
     Where the model cannot copy, each sequence reuses only what it holds itself.
@@ -74,7 +74,7 @@ def _worth_decoding(tokens: Sequence[int], held: int, following: Iterable[Sequen
     return shared if shared - held >= WORTH_SHARING else 0
 
 
-class Blocks:
+class BlockPrefixes:
     """Beginnings kept along each sequence, for models whose sequences have caches of their own.
 
     Prompts are decoded in blocks, counted from their first token, and only whole blocks are kept for the
@@ -86,7 +86,7 @@ class Blocks:
         self._whole = [0] * model.n_seq
 
     def begin(self, prompts: Mapping[int, Sequence[int]], decode: Decode) -> dict[int, Sequence[int]]:
-        """As `Copies.begin`."""
+        """As `ForkedPrefixes.begin`."""
         return {seq: self._begin(seq, tokens, decode) for seq, tokens in prompts.items()}
 
     def _begin(self, seq: int, tokens: Sequence[int], decode: Decode) -> Sequence[int]:
@@ -98,7 +98,7 @@ class Blocks:
         return tokens[place:]
 
     def go_on(self, seq: int, tokens: Sequence[int]) -> Sequence[int]:
-        """As `Copies.go_on`."""
+        """As `ForkedPrefixes.go_on`."""
         left = reuse(self._model, seq, tokens)
         self._whole[seq] = min(self._whole[seq], len(tokens) - len(left))
         return left

@@ -29,8 +29,9 @@ class Request:
 
     stops: stop strings, those of the prompt formats included. candidates: how many of the most probable
     outcomes each step reports; 0 reports none. prefix: steps of another response that this one goes on
-    from, without a stop among them; under a temperature the random numbers begin anew after them. forced:
-    the outcome of its first own step (`Candidate.outcome`, as this writer's), or None to choose it.
+    from, without a stop among them; under a temperature the random numbers begin anew after them.
+    forced_outcome: the outcome of its first own step (`Candidate.outcome`, as this writer's), or None to
+    choose it.
     """
 
     base: Prompt | None
@@ -39,7 +40,7 @@ class Request:
     stops: tuple[str, ...] = ()
     candidates: int = 0
     prefix: tuple[Step, ...] = ()
-    forced: int | None = None
+    forced_outcome: int | None = None
 
     @property
     def prompt_tokens(self) -> dict[str, int]:
@@ -77,18 +78,22 @@ class Response:
         self._outcomes: list[int] = []
         self._own = Distribution(len(self.writer.vocabulary))
         self._ends = frozenset(self.writer.vocabulary.end_tokens.tolist())
-        self._forced = self._checked(request.forced)
+        self._forced = self._checked(request.forced_outcome)
         self._latest_source: Source | None = None
         self._costs: Counter[str] = Counter()
         self._choosing_since = 0.0
         self.prefix = self._take_over(request.prefix)
         self.pending: Sequence[int] = [*prompt.tokens, *self.tokens]
 
-    def _checked(self, forced: int | None) -> int | None:
+    def _checked(self, forced_outcome: int | None) -> int | None:
         own = len(self.writer.vocabulary)
-        if forced is not None and not 0 <= forced < (self._map.n_outcomes if self._role == "base" else own):
-            raise ModelError(f"{self.writer.name} knows no outcome {forced}: choose another candidate.")
-        return forced
+        if forced_outcome is not None and not 0 <= forced_outcome < (
+            self._map.n_outcomes if self._role == "base" else own
+        ):
+            raise ModelError(
+                f"{self.writer.name} knows no outcome {forced_outcome}: choose another candidate."
+            )
+        return forced_outcome
 
     def _take_over(self, steps: Sequence[Step]) -> tuple[Step, ...]:
         """Say again what another response said; in new tokens where those of the steps are not its own."""
@@ -157,15 +162,19 @@ class Response:
     def _emit_own(self, guide: tuple[Candidate, ...] = (), **seen: Any) -> Step:
         """Choose from the writer's own distribution; guide: what the guide would have said."""
         own = self._own
-        forced = self._take_forced()
-        chosen = self._sampler.choose(own.masses, self._outcomes, own.top) if forced is None else forced
+        forced_outcome = self._take_forced()
+        chosen = (
+            self._sampler.choose(own.masses, self._outcomes, own.top)
+            if forced_outcome is None
+            else forced_outcome
+        )
         tokens = self._spelled(chosen)
         top = self._own_candidates()
         columns = {"base": (), "guide": guide, self._role: top}
         return self._emit(
             chosen,
             tokens,
-            whose(tokens, forced, Source(self._role)),
+            whose(tokens, forced_outcome, Source(self._role)),
             probability=self._own_probability(chosen),
             candidates=Candidates(**columns, blend=top) if self.request.candidates else None,
             **self._own_figures(),
@@ -173,8 +182,8 @@ class Response:
         )
 
     def _take_forced(self) -> int | None:
-        forced, self._forced = self._forced, None
-        return forced
+        forced_outcome, self._forced = self._forced, None
+        return forced_outcome
 
     def _spelled(self, outcome: int) -> tuple[int, ...]:
         """The writer's tokens for an outcome; none for the stop."""
@@ -262,8 +271,8 @@ def read_logits(distribution: Distribution, logits: Logits, model: LanguageModel
         raise ModelError(f"{model.name} cannot go on: {error}. Its file may be damaged.") from error
 
 
-def whose(tokens: Sequence[int], forced: int | None, source: Source) -> Source:
+def whose(tokens: Sequence[int], forced_outcome: int | None, source: Source) -> Source:
     """Whose choice an outcome of these tokens is: `source`, unless it was forced or is the stop."""
     if not tokens:
         return Source.STOP
-    return source if forced is None else Source.USER
+    return source if forced_outcome is None else Source.USER

@@ -154,7 +154,7 @@ class Dialogue:
         Raises PromptError where the reply shall end there, and what writes now is not what wrote it.
         """
         prefix = tuple(self.steps(turn)[:index])
-        forced: int | None = candidate.outcome
+        forced_outcome: int | None = candidate.outcome
         if not (self._same_pair(turn) and self._writer(turn.setup) == self._writer(self.setup)):
             # An outcome is a number that only its writer knows; its bytes are understood by all.
             if not candidate.data:
@@ -164,9 +164,9 @@ class Dialogue:
             data = candidate.data.removeprefix(b" ") if begins else candidate.data
             text = data.decode("utf-8", "replace")
             prefix = (*prefix, Step(index=index, data=data, text=text, source=Source.USER))
-            forced = None
+            forced_outcome = None
         self._begin(turn.parent, forked_from=turn.id, fork=index)
-        return self._ask(self._current, prefix=prefix, forced=forced)
+        return self._ask(self._current, prefix=prefix, forced_outcome=forced_outcome)
 
     def _same_pair(self, turn: Turn) -> bool:
         """Whether a reply was written by the models that are there now."""
@@ -343,7 +343,7 @@ class Dialogue:
         self.seed += 1
         return (self.seed - 1) % (1 << 63)
 
-    def _ask(self, turn: Turn, prefix: tuple[Step, ...] = (), forced: int | None = None) -> Ask:
+    def _ask(self, turn: Turn, prefix: tuple[Step, ...] = (), forced_outcome: int | None = None) -> Ask:
         setup = turn.setup or self.setup
         messages = self.tree.messages(turn.parent, setup.system)
-        return Ask(messages, setup.settings, prefix, forced, self.candidates)
+        return Ask(messages, setup.settings, prefix, forced_outcome, self.candidates)

@@ -26,7 +26,7 @@ from blendin_local.history.records import sum_up
 from blendin_local.history.tree import Setup, StepsOf, Tree, Turn
 from blendin_local.history.validation import BASE64, Damage, read, read_fields
 from blendin_local.presentation.reply_json import step_as_dict, to_json
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 __all__ = ["FORMAT", "VERSION", "as_json", "read_json"]
 
@@ -104,7 +104,7 @@ def read_json(document: str, name: str = "This file") -> tuple[str, Setup, Tree]
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise HistoryError(f'{name} is not a conversation of blendin: it lacks "format": "{FORMAT}".')
     if content.get("version") != VERSION:
-        version = inert(str(content.get("version")))[:20]
+        version = sanitize(str(content.get("version")))[:20]
         raise HistoryError(f"{name} has version {version} of the format, not {VERSION}: update blendin.")
     try:
         title = read(str, content.get("title"), "title")
@@ -113,7 +113,7 @@ def read_json(document: str, name: str = "This file") -> tuple[str, Setup, Tree]
         turns = [_turn(record, f"turns[{i}]") for i, record in enumerate(records)]
         return title, setup, _tree(turns, read(str | None, content.get("leaf"), "leaf"))
     except Damage as error:
-        raise HistoryError(f"{name} is damaged: {inert(str(error))[:300]}.") from error
+        raise HistoryError(f"{name} is damaged: {sanitize(str(error))[:300]}.") from error
 
 
 def _turn(record: dict[str, Any], where: str) -> Turn:

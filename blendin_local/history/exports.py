@@ -10,7 +10,7 @@ from blendin_local.history.document import as_json
 from blendin_local.history.html_export import as_page
 from blendin_local.history.markdown import as_markdown
 from blendin_local.history.tree import Setup, StepsOf, Tree
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 __all__ = ["SUFFIXES", "export"]
 
@@ -27,7 +27,7 @@ def export(title: str, setup: Setup, tree: Tree, path: Path, *, steps_of: StepsO
     steps_of: asked for each reply once, and only where the format shows steps; the tree stays as it is.
     Raises HistoryError for another suffix, where the file exists, and where it cannot be written.
     """
-    name = inert(str(path))
+    name = sanitize(str(path))
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise HistoryError(f"{name} must end in {', '.join(SUFFIXES)}: that chooses the format.")
@@ -50,4 +50,6 @@ def _check(path: Path, name: str) -> None:
     if path.exists():
         raise HistoryError(f"{name} exists already: choose another name.")
     if not path.parent.is_dir():
-        raise HistoryError(f"There is no folder {inert(str(path.parent))}: make it, or choose another one.")
+        raise HistoryError(
+            f"There is no folder {sanitize(str(path.parent))}: make it, or choose another one."
+        )

@@ -13,13 +13,13 @@ from typing import Any
 
 from blendin_local.engine.steps import Candidate, Candidates, Source, Step
 from blendin_local.engine.text_attribution import Attribution
-from blendin_local.history.markdown_html import rendered
-from blendin_local.history.reply_footer import account, asked_with, described
+from blendin_local.history.markdown_html import markdown_html
+from blendin_local.history.reply_footer import asked_with, described, reply_footer
 from blendin_local.history.tree import Setup, StepsOf, Tree, Turn
 from blendin_local.presentation.colour_scale import BAND_COLOURS, MEANINGS, MODES, band, quantity, ranges
 from blendin_local.presentation.explanation import FIGURES, SPEAKERS, formula
 from blendin_local.presentation.html_template import page_template
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 __all__ = ["as_page"]
 
@@ -92,10 +92,10 @@ def as_page(title: str, setup: Setup, tree: Tree, steps_of: StepsOf = attrgetter
         "tokens": tokens.shown,
     }
     return page_template("history").render(
-        title=inert(title) or "Conversation",
-        models=inert(f"{setup.base} + {setup.guide}"),
-        settings=inert(described(setup.settings)),
-        system=inert(setup.system).strip(),
+        title=sanitize(title) or "Conversation",
+        models=sanitize(f"{setup.base} + {setup.guide}"),
+        settings=sanitize(described(setup.settings)),
+        system=sanitize(setup.system).strip(),
         turns=views,
         modes={mode: "who spoke" if mode == "source" else quantity(mode) for mode in MODES},
         keys={mode: list(zip(ranges(mode), MEANINGS[mode], strict=True)) for mode in MEANINGS},
@@ -129,22 +129,22 @@ def _view(turn: Turn, setup: Setup, siblings: list[str], places: dict[str, int],
         is_reply=turn.is_reply,
         hidden=hidden,
         pieces=list(_pieces(turn)),
-        rendered=rendered(turn.text.strip() if turn.is_reply else turn.text),
+        rendered=markdown_html(turn.text.strip() if turn.is_reply else turn.text),
         siblings=len(siblings),
         rank=rank + 1,
         before=places[siblings[rank - 1]] if rank else None,
         after=places[siblings[rank + 1]] if rank + 1 < len(siblings) else None,
-        account=account(turn) if turn.is_reply else "",
+        account=reply_footer(turn) if turn.is_reply else "",
         figures=list(_figures(turn)) if turn.is_reply else [],
-        error=inert(turn.error),
-        other=inert(asked_with(turn.setup, setup)) if turn.setup else "",
+        error=sanitize(turn.error),
+        other=sanitize(asked_with(turn.setup, setup)) if turn.setup else "",
     )
 
 
 def _pieces(turn: Turn) -> Iterator[_Piece]:
     released = "".join(step.text for step in turn.steps)
     if not turn.steps or not turn.text.startswith(released):
-        yield _Piece(inert(turn.text).strip("\n"))
+        yield _Piece(sanitize(turn.text).strip("\n"))
         return
     attribution = Attribution()
     owned = [piece for step in turn.steps for piece in attribution.take(step)]
@@ -153,7 +153,7 @@ def _pieces(turn: Turn) -> Iterator[_Piece]:
     begun = False
     for text, step in owned:
         # A base begins its reply with the space or line break that its prompt left to it.
-        shown = inert(text) if begun else inert(text).lstrip()
+        shown = sanitize(text) if begun else sanitize(text).lstrip()
         begun = begun or bool(shown)
         # White space before a word stays out of it: a line under nothing is no mark.
         word = shown.lstrip() or shown
@@ -208,7 +208,7 @@ class _Tokens:
     def place(self, data: bytes) -> int:
         if data not in self._places:
             self._places[data] = len(self.shown)
-            self.shown.append(inert(data.decode("utf-8", "backslashreplace").translate(_VISIBLE)) or _STOP)
+            self.shown.append(sanitize(data.decode("utf-8", "backslashreplace").translate(_VISIBLE)) or _STOP)
         return self._places[data]
 
 

@@ -8,7 +8,7 @@ from blendin_local.errors import HistoryError
 from blendin_local.history.document import read_json
 from blendin_local.history.store import Kept, Store
 from blendin_local.history.tree import Setup, Tree, new_id
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 __all__ = ["import_file", "load"]
 
@@ -26,7 +26,7 @@ def import_file(path: Path, store: Store) -> str:
 
 def load(path: Path) -> tuple[str, Setup, Tree]:
     """Title, setup and tree of a conversation that was exported as JSON. Raises HistoryError."""
-    name = inert(str(path))
+    name = sanitize(str(path))
     try:
         if path.exists() and not path.is_file():
             # Reading a pipe or a device could take for ever.

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from blendin_local.history.reply_footer import account, asked_with, described
+from blendin_local.history.reply_footer import asked_with, described, reply_footer
 from blendin_local.history.tree import Setup, Tree, Turn
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 __all__ = ["as_markdown"]
 
@@ -52,20 +52,20 @@ def _message(turn: Turn, setup: Setup) -> Iterator[str]:
     if turn.is_reply:
         drawn = turn.setup and turn.setup.settings.sampling.temperature
         seed = f" · seed {turn.setup.settings.seed}" if turn.setup and drawn else ""
-        yield f"*{_line(account(turn))}{seed}*"
+        yield f"*{_line(reply_footer(turn))}{seed}*"
     if turn.setup and (other := asked_with(turn.setup, setup)):
         yield f"*Asked with {_line(other)}*"
 
 
 def _line(text: str) -> str:
     """Any text as one line that no Markdown acts on."""
-    return _SPECIAL.sub(r"\\\1", " ".join(inert(text).split()))
+    return _SPECIAL.sub(r"\\\1", " ".join(sanitize(text).split()))
 
 
 def _placed(text: str) -> str:
     """A message so that it cannot reach beyond its place."""
     # Tabs stay: a Makefile in a reply is of no use without.
-    text = "\t".join(inert(part) for part in text.split("\t")).strip("\n")
+    text = "\t".join(sanitize(part) for part in text.split("\t")).strip("\n")
     # A heading after it tells whether it ends before the next message begins.
     tokens = _PARSER.parse(f"{text}\n\n# end")
     tokens, after = tokens[:-3], tokens[-3:]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
 
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
-__all__ = ["rendered"]
+__all__ = ["markdown_html"]
 
 _SCHEMES = ("http://", "https://", "mailto:")
 
@@ -17,10 +17,10 @@ class _Harmless(MarkdownIt):
         return url.lower().startswith(_SCHEMES)
 
 
-def rendered(text: str) -> str:
+def markdown_html(text: str) -> str:
     """The HTML of a Markdown text."""
     # Afterwards, for Markdown can spell any character out: &#x202e;
-    return inert(_RENDERER.render(text))
+    return sanitize(_RENDERER.render(text))
 
 
 def _tame(state: StateCore) -> None:

@@ -10,7 +10,7 @@ from blendin_local.history.tree import Setup, Turn
 from blendin_local.presentation.explanation import in_short
 from blendin_local.settings import BlendSettings, GenerationSettings, setting_names
 
-__all__ = ["account", "asked_with", "described"]
+__all__ = ["asked_with", "described", "reply_footer"]
 
 _ENDS: dict[FinishReason, str] = {
     "cancelled": "stopped",
@@ -19,7 +19,7 @@ _ENDS: dict[FinishReason, str] = {
 }
 
 
-def account(turn: Turn, siblings: Sequence[Turn] = ()) -> str:
+def reply_footer(turn: Turn, siblings: Sequence[Turn] = ()) -> str:
     """The line under a reply that is over: how it went, and with what it was asked."""
     summary = turn.summary
     parts = [f"{siblings.index(turn) + 1}/{len(siblings)}"] if len(siblings) > 1 else []

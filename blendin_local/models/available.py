@@ -20,7 +20,7 @@ from blendin_local.models.discovery import Found, scan, suggest_pairs
 from blendin_local.models.download.store import find_pulled
 from blendin_local.models.entries import ModelEntry, PairEntry
 
-__all__ = ["ModelOnHand", "PairOnHand", "Search", "Stock", "look_at", "pair_of"]
+__all__ = ["Inventory", "ModelOnHand", "PairOnHand", "Search", "look_at", "pair_of"]
 
 _SUGGESTIONS = 5
 _TELL_EVERY_S = 0.5
@@ -61,7 +61,7 @@ class PairOnHand:
 
 
 @dataclass(frozen=True, slots=True)
-class Stock:
+class Inventory:
     """What is known so far. loaded: the pair that is loaded, if any. whole: nothing more will come."""
 
     loaded: PairOnHand | None = None
@@ -79,7 +79,7 @@ class Search:
     """
 
     def __init__(self, catalogue: Callable[[], Catalogue], loaded: Sequence[str] = ()) -> None:
-        self.stock = Stock()
+        self.stock = Inventory()
         self.reading = ""
         self.error = ""
         self._catalogue = catalogue
@@ -108,7 +108,7 @@ class Search:
         catalogue = self._catalogue()
         loaded = pair_of(*(look_at(catalogue, name) for name in self._loaded)) if self._loaded else None
         pairs = tuple(_catalogue_pairs(catalogue))
-        self.stock = Stock(loaded, pairs)
+        self.stock = Inventory(loaded, pairs)
         found, told = list[Found](), time.monotonic()
         for each in scan(progress=self._report):
             found.append(each)
@@ -129,11 +129,11 @@ class _Stopped(Exception):
 
 def _stock(
     catalogue: Catalogue, loaded: PairOnHand | None, pairs: tuple[PairOnHand, ...], found: Sequence[Found]
-) -> Stock:
+) -> Inventory:
     models = [(_model(each, name), each) for each, name in _named(catalogue, found)]
     usable = {each.path: (model, each) for model, each in models if not model.problem}
     order = sorted((model for model, _ in models), key=lambda each: (each.problem, each.name.casefold()))
-    return Stock(loaded, pairs, tuple(_suggestions(pairs, usable)), tuple(order))
+    return Inventory(loaded, pairs, tuple(_suggestions(pairs, usable)), tuple(order))
 
 
 def look_at(catalogue: Catalogue, given: str) -> ModelOnHand:

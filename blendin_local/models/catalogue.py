@@ -18,7 +18,7 @@ from blendin_local.errors import CatalogueError, SettingError
 from blendin_local.files import config_dir, local_path
 from blendin_local.models.download.store import find_pulled
 from blendin_local.models.entries import Curve, ModelEntry, PairEntry
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.settings import RECOMMENDED_SAMPLING, BlendSettings, SamplingSettings, setting_names
 
 __all__ = [
@@ -75,7 +75,7 @@ class Catalogue:
             if path.is_file():
                 return path
         except OSError as error:
-            raise CatalogueError(f"{inert(text)} cannot be read: {error.strerror}.") from error
+            raise CatalogueError(f"{sanitize(text)} cannot be read: {error.strerror}.") from error
         if text not in self.models and not _REMOTE.match(text) and _is_path(text):
             if path.is_dir():
                 raise CatalogueError(f"{path} is a folder: give the .gguf file inside it.")

@@ -20,7 +20,7 @@ from blendin_local.engine.steps import HINT_RATE
 from blendin_local.errors import SettingError
 from blendin_local.files import config_dir
 from blendin_local.preferences.keys import KEYMAP, Key
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.settings import (
     DEFAULT_PAIR,
     FLASH_ATTENTION,
@@ -189,7 +189,7 @@ def key_named(name: str) -> Key:
     close = get_close_matches(rest or name, [key.name for key in KEYS.values()], n=2, cutoff=0.7)
     close = [full for full, key in KEYS.items() if key.name in close]
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
-    raise SettingError(f"There is no key {inert(name)}{hint}; `blendin config` shows them all.")
+    raise SettingError(f"There is no key {sanitize(name)}{hint}; `blendin config` shows them all.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,10 +258,10 @@ def _entries(document: dict[str, Any]) -> Iterator[tuple[Key, Any]]:
         if section not in SECTIONS or not isinstance(table, dict):
             close = get_close_matches(section, SECTIONS, n=1)
             hint = f" (did you mean [{close[0]}]?)" if close else ""
-            raise SettingError(f"there is no section {inert(section)}{hint}.")
+            raise SettingError(f"there is no section {sanitize(section)}{hint}.")
         for name, value in table.items():
             if section == KEYMAP and isinstance(value, dict):
                 raise SettingError(
-                    f'in [keys], a name with a dot goes into quotes: "{inert(name)}. ..." = "...".'
+                    f'in [keys], a name with a dot goes into quotes: "{sanitize(name)}. ..." = "...".'
                 )
             yield key_named(f"{section}.{name}"), value

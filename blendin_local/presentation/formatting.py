@@ -10,7 +10,7 @@ from typing import Any
 
 from blendin_local.engine.methods import METHODS
 from blendin_local.presentation.explanation import FIGURES
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 __all__ = [
     "EXPLAINED",
@@ -106,7 +106,7 @@ EXPLAINED = {
 
 def line(text: object) -> str:
     """Any text as one line that moves no cursor and hides nothing."""
-    return " ".join(inert(str(text)).split())
+    return " ".join(sanitize(str(text)).split())
 
 
 def shortened(text: object, width: int) -> str:

@@ -22,7 +22,7 @@ from blendin_local.history.journal import Journal
 from blendin_local.history.store import Kept, Store
 from blendin_local.preferences.preferences import Preferences
 from blendin_local.presentation.colour_scale import BAND_COLOURS
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.settings import ModelOptions
 from blendin_local.tui.commands import Names
 from blendin_local.tui.loading import Prepare, Prepared
@@ -100,7 +100,7 @@ class ChatApp(App[None]):
         if wanted in self.available_themes:
             self.theme = wanted
         else:
-            self.notify(f"There is no theme called {inert(wanted)}.", severity="warning", markup=False)
+            self.notify(f"There is no theme called {sanitize(wanted)}.", severity="warning", markup=False)
         self.set_keymap(dict(self.preferences.keys))
         if self.store:
             days = self.preferences.chat.keep_deleted_days

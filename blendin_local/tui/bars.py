@@ -17,7 +17,7 @@ def bar(share: float, width: int) -> tuple[str, str]:
     return full, "─" * (width - len(full))
 
 
-def course(values: Iterable[float | None]) -> str:
+def sparkline(values: Iterable[float | None]) -> str:
     """Values between 0 and 1 as columns of one line; a gap where there is none."""
     return "".join(_GAP if value is None else _HEIGHTS[min(int(max(value, 0.0) * 8), 7)] for value in values)
 

@@ -31,7 +31,7 @@ class Ask:
     messages: tuple[Message, ...]
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     prefix: tuple[Step, ...] = ()
-    forced: int | None = None
+    forced_outcome: int | None = None
     candidates: int = 8
 
 
@@ -107,7 +107,7 @@ class PairChat:
         conversation.messages = list(ask.messages)
         conversation.settings = ask.settings
         conversation.candidates = ask.candidates
-        return conversation.reply(prefix=ask.prefix, forced=ask.forced)
+        return conversation.reply(prefix=ask.prefix, forced_outcome=ask.forced_outcome)
 
     def fills(self) -> dict[str, Fill]:
         pair = self._conversation.pair

@@ -8,7 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
 from blendin_local.history.search import MATCH_BEGINS, MATCH_ENDS, Listed
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 CURRENT = "●"
 """Before the conversation that is open."""
@@ -49,7 +49,7 @@ def when(moment: float, now: float) -> str:
 
 def one_line(text: str) -> str:
     """Anyone's text, harmless and in one line."""
-    return " ".join(inert(text).split())
+    return " ".join(sanitize(text).split())
 
 
 def _columns(width: int, mark: str, title: str, changed: str, messages: str, pair: str) -> str:
@@ -71,8 +71,8 @@ def _fit(text: str, width: int) -> str:
 def _marked(snippet: str) -> Content:
     """A snippet with what was found set off."""
     first, *others = snippet.split(MATCH_BEGINS)
-    parts: list[str | tuple[str, str]] = [inert(first)]
+    parts: list[str | tuple[str, str]] = [sanitize(first)]
     for each in others:
         match, _, rest = each.partition(MATCH_ENDS)
-        parts += [(inert(match), "bold underline"), inert(rest)]
+        parts += [(sanitize(match), "bold underline"), sanitize(rest)]
     return Content.assemble(*parts)

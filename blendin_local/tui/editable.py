@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 __all__ = ["editable"]
 
@@ -15,10 +15,10 @@ _OTHERS = re.compile(f"[^{_KEPT}]+")
 
 
 def editable(text: str) -> str:
-    """Text as `inert` shows it, control characters made visible, but with all that is harmless as it was.
+    """Text as `sanitize` shows it, control characters made visible, but with all that is harmless as it was.
 
     Tabs stay, which inputs draw themselves, and invisible marks that some scripts are written with: no
     terminal gives them a cell, and they reach no further than the characters beside them.
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _OTHERS.sub(lambda part: inert(part[0]), lines)
+    return _OTHERS.sub(lambda part: sanitize(part[0]), lines)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from rich.segment import Segment
 
 from blendin_local.history.tree import Turn
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.tui.markdown_lines import Lines
 from blendin_local.tui.reply_text import Piece
 from blendin_local.tui.tagged_text import Tag, TaggedText, cells
@@ -51,7 +51,7 @@ class Entry:
     # Words
 
     def append(self, pieces: Iterable[Piece]) -> None:
-        """Add inert text to the end."""
+        """Add sanitize text to the end."""
         self.filled = True
         for piece, tag in pieces:
             self.body.append(piece, tag)
@@ -71,14 +71,14 @@ class Entry:
     def set_foot(self, text: str, tag: str = "note") -> None:
         """What stands under the words."""
         self.foot = TaggedText()
-        self.foot.append(inert(text), tag)
+        self.foot.append(sanitize(text), tag)
         if self._width:
             self.foot.layout(self._width)
 
     @property
     def text(self) -> str:
-        """The words, inert."""
-        return self.body.text if self.filled or self.turn is None else inert(self.turn.text).strip()
+        """The words, sanitize."""
+        return self.body.text if self.filled or self.turn is None else sanitize(self.turn.text).strip()
 
     # Lines
 

@@ -13,7 +13,7 @@ from rich.markdown import Heading, Markdown, MarkdownElement
 from rich.segment import Segment
 from rich.theme import Theme
 
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.tui.tagged_text import wrap
 
 Lines = list[list[Segment]]
@@ -45,11 +45,11 @@ class _Markdown(Markdown):
 
 
 def _parse(text: str) -> list[Token]:
-    tokens = _PARSER.parse(inert(text).strip())
+    tokens = _PARSER.parse(sanitize(text).strip())
     for token in tokens:
         # Once more, because entities have become characters.
         for each in (token, *(token.children or ())):
-            each.content = inert(each.content)
+            each.content = sanitize(each.content)
     return tokens
 
 
@@ -86,7 +86,7 @@ def _words(text: str) -> int:
 
 
 def _plain(text: str, width: int) -> Lines:
-    shown = inert(text).strip()
+    shown = sanitize(text).strip()
     return [[Segment(shown[start:end])] for start, end in wrap(shown, 0, width)]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blendin_local.errors import PromptError
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 __all__ = ["Expanded", "complete_path", "expand", "unfinished"]
 
@@ -91,7 +91,7 @@ def complete_path(prefix: str, folder: Path) -> list[str]:
                 if entry.name.casefold().startswith(start.casefold())
                 and entry.name.startswith(".") <= start.startswith(".")
                 and '"' not in entry.name
-                and entry.name == inert(entry.name).replace("\n", " ")
+                and entry.name == sanitize(entry.name).replace("\n", " ")
             ]
     except (OSError, ValueError):
         return []

@@ -11,7 +11,7 @@ from blendin_local.llamacpp.header import GgufHeader
 from blendin_local.models import memory_estimate as memory
 from blendin_local.models.available import ModelOnHand, PairOnHand
 from blendin_local.models.compatibility import Overlap, cautions, room, same_vocabulary
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.settings import ModelOptions
 from blendin_local.tui.widgets.pick_list import Row
 
@@ -102,7 +102,7 @@ def _judgement(pair: PairOnHand, knowledge: Knowledge) -> Iterator[Content]:
         yield Content.assemble((_line(entry.name), "bold"), (f"  {_line(about)}", _MUTED))
     if pair.headers is None:
         return
-    yield Content(inert(_vocabulary(*pair.headers, knowledge)))
+    yield Content(sanitize(_vocabulary(*pair.headers, knowledge)))
     if not knowledge.is_loaded(pair):
         there = room(pair.headers, knowledge.options, knowledge.loaded_headers)
         yield Content(there.needs)
@@ -128,4 +128,4 @@ def _gb(size: int) -> str:
 
 def _line(text: str) -> str:
     """Any text on one line."""
-    return " ".join(inert(text).split())
+    return " ".join(sanitize(text).split())

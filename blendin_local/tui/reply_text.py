@@ -1,4 +1,4 @@
-"""The words of a reply for the transcript: pieces of inert text, each tagged with its step."""
+"""The words of a reply for the transcript: pieces of sanitize text, each tagged with its step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from blendin_local.engine.steps import Step
 from blendin_local.engine.text_attribution import Attribution
 from blendin_local.history.tree import Turn
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 Piece = tuple[str, str | int]
 """Inert text, and its tag: the index of the step that it belongs to, or the name of a style."""
@@ -34,7 +34,7 @@ class ReplyText:
         return self._shown(self._attribution.release(text[self._released :]))
 
     def _shown(self, pieces: Sequence[tuple[str, Step]]) -> list[Piece]:
-        shown: list[Piece] = [(inert(text), step.index) for text, step in pieces]
+        shown: list[Piece] = [(sanitize(text), step.index) for text, step in pieces]
         if not self._says_something:
             # A base begins its reply with the space or line break that its prompt left to it.
             while shown and not (first := shown[0][0].lstrip()):
@@ -48,6 +48,6 @@ class ReplyText:
 def pieces_of(turn: Turn, steps: Sequence[Step]) -> list[Piece]:
     """All pieces of a reply that is over."""
     if not steps:
-        return [(inert(turn.text).strip(), "base")]
+        return [(sanitize(turn.text).strip(), "base")]
     text = ReplyText()
     return [*text.take(steps), *text.end(turn.text)]

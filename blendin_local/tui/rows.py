@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
-from blendin_local.safe_text import inert
-from blendin_local.tui.bars import bar, course
+from blendin_local.safe_text import sanitize
+from blendin_local.tui.bars import bar, sparkline
 from blendin_local.tui.metrics import Course
 
 UNKNOWN = "–"
@@ -29,7 +29,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class PanelLayout:
     """Lays out lines of `width` cells."""
 
     width: int
@@ -58,7 +58,7 @@ class Sheet:
         """A share as a bar with its last value and its mean, and its course below."""
         numbers = (number(value, weak_below) for value in (figure.last, figure.mean))
         line = Content.assemble(f"{label:{_LABEL}}", self._bar(figure.last, style), *numbers)
-        return line, Content.styled(course(figure.columns(self.width)), style)
+        return line, Content.styled(sparkline(figure.columns(self.width)), style)
 
     def rate(
         self, label: str, reply: Content, chat: Content, share: float | None, tick: float | None
@@ -92,4 +92,4 @@ def percentage(share: float | None, marked: bool = False) -> Content:
 
 def name(text: str, width: int) -> Content:
     """A name that somebody else gave, on one line."""
-    return Content(" ".join(inert(text).split())).truncate(width, ellipsis=True)
+    return Content(" ".join(sanitize(text).split())).truncate(width, ellipsis=True)

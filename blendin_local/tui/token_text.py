@@ -7,7 +7,7 @@ import unicodedata
 from rich.cells import cell_len, set_cell_size
 
 from blendin_local.engine.steps import Source, Step
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 STOP = "(stop)"
 SILENT = "(no text)"
@@ -45,7 +45,7 @@ def _shown(character: str) -> str:
     # Joiners and selectors included: they take their width from their neighbours, and not in every terminal.
     if unicodedata.category(character) in _HIDDEN or 0xFE00 <= code < 0xFE10:
         return f"<U+{code:04X}>"
-    return inert(character)
+    return sanitize(character)
 
 
 def fit(text: str, width: int) -> str:

@@ -15,7 +15,7 @@ from blendin_local.engine.pair import Pair
 from blendin_local.engine.prompts import Prompt
 from blendin_local.errors import EvaluationError
 
-__all__ = ["Place", "Places", "Text", "cut"]
+__all__ = ["Alignment", "Position", "Text", "align"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Position:
     """A position of the reply: before one of the base's tokens.
 
     n_bytes: what the token adds to the reply. begun: whether the reply has begun. consultable: False inside
@@ -45,16 +45,16 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class Alignment:
     """A reply in the tokens of both models; as many places as base tokens."""
 
     tokens: list[int]
     guide_tokens: list[int]
-    places: list[Place]
+    places: list[Position]
     n_bytes: int
 
 
-def cut(pair: Pair, text: Text) -> Places:
+def align(pair: Pair, text: Text) -> Alignment:
     """Cut a reply. Raises EvaluationError where it is empty, or a model has no tokens for it."""
     reply = text.reply.encode("utf-8", "replace")
     if not reply:
@@ -64,10 +64,10 @@ def cut(pair: Pair, text: Text) -> Places:
     for model, spelled, lead in ((pair.base, tokens, text.base.lead), (pair.guide, whole, text.guide.lead)):
         if model.vocabulary.decode(spelled) != lead + reply:
             raise EvaluationError(f"{model.name} cannot spell the reply of {text.id} in its tokens.")
-    return Places(tokens, whole, _places(pair, text, tokens, whole), len(reply))
+    return Alignment(tokens, whole, _places(pair, text, tokens, whole), len(reply))
 
 
-def _places(pair: Pair, text: Text, tokens: list[int], whole: list[int]) -> list[Place]:
+def _places(pair: Pair, text: Text, tokens: list[int], whole: list[int]) -> list[Position]:
     retokenizer = Retokenizer(pair.guide)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     said, begun, places = b"", False, []
@@ -83,6 +83,6 @@ def _places(pair: Pair, text: Text, tokens: list[int], whole: list[int]) -> list
         if data and not begun:
             begun = True
             data = data.removeprefix(text.base.lead)
-        places.append(Place(len(data), was_begun, not inside, length, branch))
+        places.append(Position(len(data), was_begun, not inside, length, branch))
         said += decoder.decode(data).encode()
     return places

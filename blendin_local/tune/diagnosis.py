@@ -19,7 +19,7 @@ from blendin_local.tune.costs import Costs
 from blendin_local.tune.grid import rows
 from blendin_local.tune.recommendation import LEAST_EXAMPLES, SINGLES, choose, fewest
 from blendin_local.tune.record import Record
-from blendin_local.tune.setting_scores import GAMMAS, Prices, consulted, halves, price
+from blendin_local.tune.setting_scores import GAMMAS, SettingScores, consulted, halves, price
 from blendin_local.tune.verdict import reason, verdict
 
 __all__ = ["LEAST_EXAMPLES", "analyse", "hint", "uncertain_figures"]
@@ -71,7 +71,7 @@ def _alone(row: dict[str, Any], right: npt.NDArray[np.bool_], record: Record) ->
     return {name: row[name] for name in names} | {"accuracy": _mean(right[record.consultable])}
 
 
-def _priors(prices: Prices, fitting: Integers) -> dict[str, Any]:
+def _priors(prices: SettingScores, fitting: Integers) -> dict[str, Any]:
     """The prior at the threshold where `tuned` needs fewest bits on the fitting half, and at every other."""
     tuned = [k for k, each in enumerate(prices.settings) if each.method == "tuned"]
     best = fewest(prices.bits[tuned][:, fitting].sum(axis=1))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from blendin_local.engine.methods import METHODS
 from blendin_local.statistics import ratios, resample_counts, wide_intervals
 from blendin_local.tune.record import Record
-from blendin_local.tune.setting_scores import Prices
+from blendin_local.tune.setting_scores import SettingScores
 
 __all__ = ["pareto_front", "rows"]
 
@@ -21,7 +21,7 @@ Truths = npt.NDArray[np.bool_]
 
 
 def rows(
-    prices: Prices, record: Record, fitting: Integers, held_out: Integers, *, seed: int
+    prices: SettingScores, record: Record, fitting: Integers, held_out: Integers, *, seed: int
 ) -> list[dict[str, Any]]:
     """A dictionary for each setting, ready for JSON: what it is, what it costs, and whether none beats it.
 

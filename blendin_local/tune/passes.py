@@ -30,7 +30,7 @@ from blendin_local.tune.examples import Example
 from blendin_local.tune.record import Record, join_records, load_record, save_record
 from blendin_local.tune.scoring import Text, score_text
 
-__all__ = ["Kept", "MakeText", "Measured", "measured", "pass_key", "run_pass", "speed_key"]
+__all__ = ["MakeText", "Measured", "PassCheckpoint", "measured", "pass_key", "run_pass", "speed_key"]
 
 MakeText = Callable[[Example], Text]
 Progress = Callable[[int, int], None]
@@ -77,7 +77,7 @@ def speed_key(options: ModelOptions) -> str:
 
 
 @dataclass
-class Kept:
+class PassCheckpoint:
     """What is known of a pass so far.
 
     tokens: of each example in order, the positions that it gave, 0 where it could not be scored. skipped: why
@@ -95,7 +95,7 @@ class Kept:
     costs: Costs | None = None
 
     @classmethod
-    def open(cls, folder: Path, speed: str = "") -> Kept:
+    def open(cls, folder: Path, speed: str = "") -> PassCheckpoint:
         """What a folder holds, up to the first part that is missing or damaged."""
         kept = cls(folder, speed)
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -171,7 +171,7 @@ def run_pass(
     pair: Pair,
     examples: Sequence[Example],
     make_text: MakeText,
-    kept: Kept,
+    kept: PassCheckpoint,
     *,
     budget: int,
     progress: Progress | None = None,
@@ -215,7 +215,7 @@ def run_pass(
 
 
 def _scored(
-    pair: Pair, example: Example, make_text: MakeText, kept: Kept, cancellation: Cancellation | None
+    pair: Pair, example: Example, make_text: MakeText, kept: PassCheckpoint, cancellation: Cancellation | None
 ) -> Record | None:
     try:
         return score_text(pair, make_text(example), cancellation)
@@ -224,7 +224,7 @@ def _scored(
         return None
 
 
-def measured(kept: Kept, examples: int, budget: int) -> Measured:
+def measured(kept: PassCheckpoint, examples: int, budget: int) -> Measured:
     """The finished pass. Raises EvaluationError where none of the examples could be scored."""
     count = kept.enough(examples, budget)
     read = kept.tokens[:count]

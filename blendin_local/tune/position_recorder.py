@@ -8,19 +8,19 @@ import numpy as np
 
 from blendin_local.engine.methods import Distribution, Masses, jensen_shannon
 from blendin_local.engine.vocabulary import VocabularyMap
-from blendin_local.tune.alignment import Places
+from blendin_local.tune.alignment import Alignment
 from blendin_local.tune.record import POSITION_FIELDS, TYPES, Record
 
-__all__ = ["Observer"]
+__all__ = ["PositionRecorder"]
 
 
-class Observer:
+class PositionRecorder:
     """Notes what a record keeps of each place of one reply; each place once, in any order.
 
     leads: the spaces with which the base's and the guide's prompts make a reply begin.
     """
 
-    def __init__(self, mapping: VocabularyMap, leads: tuple[bytes, bytes], places: Places) -> None:
+    def __init__(self, mapping: VocabularyMap, leads: tuple[bytes, bytes], places: Alignment) -> None:
         self._map = mapping
         self._places = places
         self._first_reach = mapping.at_first_step(*leads)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blendin_local.statistics import intervals, ratios, resample_counts, wide_intervals
-from blendin_local.tune.setting_scores import Prices
+from blendin_local.tune.setting_scores import SettingScores
 
 __all__ = [
     "LEAST_EXAMPLES",
@@ -101,7 +101,7 @@ class Choice:
         return self.chosen != self.preferred
 
 
-def choose(prices: Prices, fitting: Integers, held_out: Integers, *, seed: int) -> Choice:
+def choose(prices: SettingScores, fitting: Integers, held_out: Integers, *, seed: int) -> Choice:
     """The setting to use: the best of the fitting half if choosing it gains clearly, else a single model.
 
     The held-out half only judges, with one exception: a blend that it shows to need more bits than a single
@@ -139,7 +139,7 @@ def choose(prices: Prices, fitting: Integers, held_out: Integers, *, seed: int) 
     )
 
 
-def gain(prices: Prices, setting: int, over: int, examples: Integers, counts: Floats) -> Gain:
+def gain(prices: SettingScores, setting: int, over: int, examples: Integers, counts: Floats) -> Gain:
     """How much fewer bits one setting needs than another on some examples, as a share of the other's.
 
     counts: float64[r, len(examples)] of `resample_counts`. Both are resampled together: they are paired.
@@ -156,7 +156,7 @@ def gain(prices: Prices, setting: int, over: int, examples: Integers, counts: Fl
     return Gain(value, float(low), min(1.0, float(high)))
 
 
-def gain_of_choosing(prices: Prices, over: int, examples: Integers, counts: Floats) -> Gain:
+def gain_of_choosing(prices: SettingScores, over: int, examples: Integers, counts: Floats) -> Gain:
     """What the best of all settings gains over one, judged on examples that had no part in choosing it.
 
     The best of a hundred settings looks better than it is on the examples that it was chosen by, and its

@@ -17,8 +17,8 @@ from blendin_local.engine.pair import Pair
 from blendin_local.engine.prompts import Prompt
 from blendin_local.engine.response import read_logits
 from blendin_local.errors import EvaluationError
-from blendin_local.tune.alignment import Places, Text, cut
-from blendin_local.tune.position_recorder import Observer
+from blendin_local.tune.alignment import Alignment, Text, align
+from blendin_local.tune.position_recorder import PositionRecorder
 from blendin_local.tune.record import Record, join_records
 
 __all__ = ["ROWS", "Cancelled", "Text", "read_rows", "score_text", "score_texts"]
@@ -72,9 +72,9 @@ def score_text(
     which are kept. Raises EvaluationError for a reply that cannot be scored, ModelError if a model fails,
     and `Cancelled`.
     """
-    places = cut(pair, text)
+    places = align(pair, text)
     base: ScoringModel = pair.base  # type: ignore[assignment]
-    observer = Observer(pair.vocabulary_map, (text.base.lead, text.guide.lead), places)
+    observer = PositionRecorder(pair.vocabulary_map, (text.base.lead, text.guide.lead), places)
     reader = _GuideReader(pair, text, places, observer, again)
     with pair.watched(cancellation):
         for start, rows in read_rows(base, text.base, places.tokens, text.id, again):
@@ -102,7 +102,9 @@ def read_rows(
 class _GuideReader:
     """Decodes the guide along one reply, and has every place observed with what it says there."""
 
-    def __init__(self, pair: Pair, text: Text, places: Places, observer: Observer, again: bool) -> None:
+    def __init__(
+        self, pair: Pair, text: Text, places: Alignment, observer: PositionRecorder, again: bool
+    ) -> None:
         self.bits = 0.0
         self._again = again
         self._model: ScoringModel = pair.guide  # type: ignore[assignment]

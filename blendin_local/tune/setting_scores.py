@@ -26,8 +26,8 @@ __all__ = [
     "FIXED_ALPHAS",
     "GAMMAS",
     "LEAST_PROBABILITY",
-    "Prices",
     "Setting",
+    "SettingScores",
     "bits_by_example",
     "consulted",
     "fit_priors",
@@ -48,8 +48,8 @@ LEAST_PROBABILITY = 2.0**-40
 """No probability is priced below this: 40 bits for what a method holds impossible.
 
 A guide that weighs 1 and has no token for the reference makes it impossible. One such position in a
-thousand would make every figure of the method infinite, and all such methods alike. `Prices.floored` says
-how often that was so: a method that is there often is worse than its bits.
+thousand would make every figure of the method infinite, and all such methods alike. `SettingScores.floored`
+says how often that was so: a method that is there often is worse than its bits.
 """
 
 _FLOOR_BITS = -math.log2(LEAST_PROBABILITY)
@@ -180,7 +180,7 @@ def setting_of(row: Mapping[str, Any]) -> Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class SettingScores:
     """s settings over e examples: bits, consultations, tokens written and seconds, float64[s, e].
 
     floored: float64[s], the share of positions that are priced at `LEAST_PROBABILITY`; NaN for the guide
@@ -204,7 +204,7 @@ def halves(examples: int, seed: int) -> tuple[Integers, Integers]:
     return np.sort(order[:middle]), np.sort(order[middle:])
 
 
-def price(record: Record, costs: Costs, fitting: Integers) -> Prices:
+def price(record: Record, costs: Costs, fitting: Integers) -> SettingScores:
     """Every method at every one of `GAMMAS`, the pair prior of `tuned` fitted on the `fitting` examples."""
     first = _first_gamma(record)
     table = _Table(record, first)
@@ -222,7 +222,7 @@ def price(record: Record, costs: Costs, fitting: Integers) -> Prices:
             priced.append((Setting(name), _by_example(record, bits), _floored(bits)))
     settings, bits_of, floored = zip(*priced, strict=True)
     work = _work(record, costs, settings, first)
-    return Prices(settings, np.array(bits_of), *work, np.array(floored, np.float64), priors)
+    return SettingScores(settings, np.array(bits_of), *work, np.array(floored, np.float64), priors)
 
 
 _Priced = tuple[Setting, Floats, float]

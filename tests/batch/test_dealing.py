@@ -17,14 +17,14 @@ from blendin_local.batch import cluster
 from blendin_local.batch.cluster import Cluster, WorkerSetup
 from blendin_local.batch.cluster_shares import share_out
 from blendin_local.batch.rows import BadRow, Row
-from blendin_local.batch.run_manifest import Run
+from blendin_local.batch.run_manifest import RunManifest
 from blendin_local.engine.language_model import Cancellation
 from blendin_local.engine.prompts import Message
 from blendin_local.errors import BatchError
 from blendin_local.models.entries import PairEntry
 from blendin_local.settings import GenerationSettings, ModelOptions
 
-RUN = Run({}, {})
+RUN = RunManifest({}, {})
 
 
 def row(index: int, id: str = "") -> Row:

@@ -12,21 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blendin_local.batch.id_index import Ledger
+from blendin_local.batch.id_index import IdIndex
 from blendin_local.errors import BatchError
 
 
 @pytest.fixture
-def ledger() -> Iterator[Ledger]:
-    with closing(Ledger()) as ledger:
+def ledger() -> Iterator[IdIndex]:
+    with closing(IdIndex()) as ledger:
         yield ledger
 
 
-def test_an_id_is_a_duplicate_from_the_second_time_on(ledger: Ledger) -> None:
+def test_an_id_is_a_duplicate_from_the_second_time_on(ledger: IdIndex) -> None:
     assert [ledger.seen(id) for id in ("a", "b", "a", "A", "a")] == [False, False, True, False, True]
 
 
-def test_an_answer_is_known_by_what_was_asked(ledger: Ledger) -> None:
+def test_an_answer_is_known_by_what_was_asked(ledger: IdIndex) -> None:
     assert ledger.done("a") is None
     assert ledger.answer("a", "digest")
     assert ledger.done("a") == "digest"
@@ -34,13 +34,13 @@ def test_an_answer_is_known_by_what_was_asked(ledger: Ledger) -> None:
     assert ledger.done("b") == ""
 
 
-def test_what_is_answered_is_not_answered_again(ledger: Ledger) -> None:
+def test_what_is_answered_is_not_answered_again(ledger: IdIndex) -> None:
     assert ledger.answer("a", "one")
     assert not ledger.answer("a", "two")
     assert ledger.done("a") == "one"
 
 
-def test_met_and_answered_are_two_things(ledger: Ledger) -> None:
+def test_met_and_answered_are_two_things(ledger: IdIndex) -> None:
     """What the output holds is no duplicate when the input comes to it for the first time."""
     ledger.answer("a", "one")
     assert not ledger.seen("a")
@@ -50,7 +50,7 @@ def test_met_and_answered_are_two_things(ledger: Ledger) -> None:
     assert ledger.answer("b", "two")
 
 
-def test_each_duplicate_is_reported_once(ledger: Ledger) -> None:
+def test_each_duplicate_is_reported_once(ledger: IdIndex) -> None:
     ledger.report("a")
     assert not ledger.seen("a")
     assert ledger.seen("a") and ledger.reported("a")
@@ -61,7 +61,7 @@ def test_each_duplicate_is_reported_once(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("id", ["", "\0", "ä", "\ud800", "x" * 100_000, "'; DROP TABLE ids; --"])
-def test_every_text_is_an_id(ledger: Ledger, id: str) -> None:
+def test_every_text_is_an_id(ledger: IdIndex, id: str) -> None:
     assert not ledger.seen(id)
     assert ledger.answer(id, "digest")
     assert ledger.seen(id)
@@ -77,7 +77,7 @@ def test_it_agrees_with_a_dictionary(calls: list[tuple[str, str]]) -> None:
     met: Counter[str] = Counter()
     reported: Counter[str] = Counter()
     answers: dict[str, str] = {}
-    with closing(Ledger()) as ledger:
+    with closing(IdIndex()) as ledger:
         for number, (call, id) in enumerate(calls):
             if call == "seen":
                 met[id] += 1
@@ -92,7 +92,7 @@ def test_it_agrees_with_a_dictionary(calls: list[tuple[str, str]]) -> None:
             assert ledger.done(id) == answers.get(id)
 
 
-def test_a_full_disk_is_one_sentence(ledger: Ledger) -> None:
+def test_a_full_disk_is_one_sentence(ledger: IdIndex) -> None:
     ledger._database.execute("PRAGMA max_page_count = 2")
     with pytest.raises(BatchError, match=r"list of finished rows cannot be kept .* full\): free space"):
         for number in range(10_000):
@@ -101,8 +101,8 @@ def test_a_full_disk_is_one_sentence(ledger: Ledger) -> None:
 
 _MANY = """
 import psutil
-from blendin_local.batch.id_index import Ledger
-ledger, sizes = Ledger(), []
+from blendin_local.batch.id_index import IdIndex
+ledger, sizes = IdIndex(), []
 for number in range(200_000):
     assert not ledger.seen(f"row-{number}")
     assert ledger.answer(f"row-{number}", f"{number:016x}")

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.batch_commands import pair_in
 
-from blendin_local.batch.id_index import Ledger
+from blendin_local.batch.id_index import IdIndex
 from blendin_local.batch.job import Pending, UntilDamaged, check_unchanged, peek, write_answers
 from blendin_local.batch.output import Output
 from blendin_local.batch.read_ahead import arriving
@@ -72,9 +72,9 @@ def answered(rows: Iterable[Row | BadRow | None]) -> list[str]:
     return output.ids
 
 
-def noted(answers: dict[str, Row | BadRow | None]) -> Ledger:
+def noted(answers: dict[str, Row | BadRow | None]) -> IdIndex:
     """A ledger of an output that answers these rows; None: whatever they are, without a digest."""
-    ledger = Ledger()
+    ledger = IdIndex()
     for id, asked in answers.items():
         ledger.answer(id, asked.digest if isinstance(asked, Row) else None)
     return ledger
@@ -83,7 +83,7 @@ def noted(answers: dict[str, Row | BadRow | None]) -> Ledger:
 @pytest.mark.parametrize("wait", [False, True], ids=["file", "pipe"])
 def test_rows_before_a_damaged_place_are_answered_before_it_is_told(wait: bool) -> None:
     source: Iterable[Row | None] = damaged(row(id) for id in "abcde")
-    with closing(Ledger()) as ledger:
+    with closing(IdIndex()) as ledger:
         pending = UntilDamaged(Pending(arriving(source) if wait else source, ledger, "out.jsonl"))
         assert pending.damage is None
         assert answered(pending) == [*"abcde"]
@@ -102,7 +102,7 @@ def test_a_file_that_is_cut_off_has_all_its_rows_answered(tmp_path: Path) -> Non
     lines = [json.dumps({"id": str(n), "prompt": os.urandom(20).hex()}) + "\n" for n in range(500)]
     with open(path, "wb") as file:
         file.write(gzip.compress("".join(lines).encode())[:-2000])
-    with open_input(path) as stream, closing(Ledger()) as ledger:
+    with open_input(path) as stream, closing(IdIndex()) as ledger:
         rows = RowSource(stream, InputOptions(path)).rows(RUN, "")
         pending = UntilDamaged(Pending(rows, ledger, "out.jsonl"))
         ids = answered(pending)

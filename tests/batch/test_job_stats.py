@@ -16,15 +16,15 @@ from support.clock import Clock
 
 from blendin_local.batch import flagged_rows as attention
 from blendin_local.batch.flagged_rows import LISTED
-from blendin_local.batch.histogram import Spread
-from blendin_local.batch.job_stats import Pace, Tally
+from blendin_local.batch.histogram import Histogram
+from blendin_local.batch.job_stats import JobStats, Pace
 from blendin_local.batch.loops import find_loop
 
 
 def tallied(results: list[dict[str, Any]], *, kept: int = 0) -> dict[str, Any]:
     """The figures of a job of ten seconds; kept: so many of its first rows are from an earlier run."""
     clock = Clock()
-    tally = Tally(clock)
+    tally = JobStats(clock)
     for place, result in enumerate(results):
         tally.add(result, kept=place < kept)
     clock.now += 10
@@ -114,7 +114,7 @@ def test_figures_are_json_and_add_up(job: list[dict[str, Any]]) -> None:
 
 
 def test_what_the_caller_knows_is_beside_it() -> None:
-    found = Tally().as_dict({"left": 7, "output": "answers.jsonl"})
+    found = JobStats().as_dict({"left": 7, "output": "answers.jsonl"})
     assert (found["left"], found["output"]) == (7, "answers.jsonl")
 
 
@@ -123,7 +123,7 @@ def test_what_the_caller_knows_is_beside_it() -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=300))
 def test_quantiles_are_right_to_a_bin(values: list[float]) -> None:
-    spread = Spread()
+    spread = Histogram()
     for value in values:
         spread.add(value)
     ordered = sorted(values)
@@ -136,7 +136,7 @@ def test_quantiles_are_right_to_a_bin(values: list[float]) -> None:
 
 
 def test_a_value_at_an_edge_is_in_the_bin_above() -> None:
-    spread = Spread()
+    spread = Histogram()
     for value in (0.0, 0.55, 0.4, 1.0):
         spread.add(value)
     shown = spread.as_dict()["histogram"]
@@ -244,14 +244,14 @@ def test_an_excerpt_has_both_ends() -> None:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows() -> None:
-    def feed(tally: Tally, rows: range) -> None:
+    def feed(tally: JobStats, rows: range) -> None:
         for place in rows:
             clock.now += 0.7
             text = f"{place} " + "It is the soul that is the essence of humanity. " * (place % 7)
             tally.add(failure(place) if place % 50 == 0 else answer(place, text, interventions=place % 20))
 
     clock = Clock()
-    tally = Tally(clock)
+    tally = JobStats(clock)
     feed(tally, range(1500))
     tracemalloc.start()
     try:
@@ -265,7 +265,7 @@ def test_memory_does_not_grow_with_the_rows() -> None:
 @pytest.mark.parametrize(("rows", "listed"), [(3, 3), (24, 5), (60, 12), (400, LISTED)])
 def test_of_a_small_job_few_rows_are_listed(rows: int, listed: int) -> None:
     """If all are remarkable, none is."""
-    tally = Tally()
+    tally = JobStats()
     for place in range(rows):
         tally.add(failure(place))
     assert len(tally.as_dict()["worth_a_look"]) == listed
@@ -276,7 +276,7 @@ def test_of_a_small_job_few_rows_are_listed(rows: int, listed: int) -> None:
 
 def test_the_pace_is_that_of_the_last_minute() -> None:
     clock = Clock()
-    tally = Tally(clock)
+    tally = JobStats(clock)
     assert tally.pace is None and tally.eta_s(100) is None
     for place in range(100):
         clock.now += 10
@@ -293,7 +293,7 @@ def test_the_pace_is_that_of_the_last_minute() -> None:
 
 def test_rows_under_way_count_in_the_pace_and_nowhere_else() -> None:
     clock = Clock()
-    tally = Tally(clock)
+    tally = JobStats(clock)
     for second in range(1, 11):
         clock.now += 1
         tally.writing(30 * second)
@@ -311,7 +311,7 @@ def test_rows_under_way_count_in_the_pace_and_nowhere_else() -> None:
 def test_slow_rows_have_a_pace_of_several() -> None:
     """Two at a time every 100 seconds: the last minute alone would say none, or two."""
     clock = Clock()
-    tally = Tally(clock)
+    tally = JobStats(clock)
     for place in range(40):
         clock.now += 100 * (place % 2)
         tally.add(answer(place, steps=10))
@@ -321,7 +321,7 @@ def test_slow_rows_have_a_pace_of_several() -> None:
 
 def test_loading_and_kept_rows_are_no_time_of_the_job() -> None:
     clock = Clock()
-    tally = Tally(clock)
+    tally = JobStats(clock)
     for place in range(50):
         tally.add(answer(place), kept=True)
     clock.now += 1000

@@ -15,7 +15,7 @@ from support.compare_fakes import header_of
 from blendin_local.batch import run_manifest as identity
 from blendin_local.batch.results import failed
 from blendin_local.batch.rows import BadRow
-from blendin_local.batch.run_manifest import DECIDING_OPTIONS, Run, describe_run
+from blendin_local.batch.run_manifest import DECIDING_OPTIONS, RunManifest, describe_run
 from blendin_local.cli.generate import generate
 from blendin_local.errors import ModelError, PromptError
 from blendin_local.models.entries import PairEntry
@@ -35,12 +35,12 @@ def files(tmp_path: Path) -> PairFiles:
     return PairFiles(PairEntry("made", "large", "small", calibration=CURVES), *headers)
 
 
-def run_of(files: PairFiles, settings: GenerationSettings | None = None, **more: Any) -> Run:
+def run_of(files: PairFiles, settings: GenerationSettings | None = None, **more: Any) -> RunManifest:
     formats, options = more.pop("formats", Formats()), more.pop("options", ModelOptions())
     return describe_run(settings or GenerationSettings(), files, formats, options, **more)
 
 
-def line_of(run: Run) -> dict[str, Any]:
+def line_of(run: RunManifest) -> dict[str, Any]:
     """A line of this run's output, as it is read again."""
     line = failed(BadRow("a", 0, "line 1", "It is empty."), "bad row", "It is empty.", run)
     return dict(json.loads(json.dumps(line)))
@@ -254,7 +254,7 @@ def test_a_line_without_a_date_gives_none(files: PairFiles, clock: type[Clock], 
 def test_another_version_is_another_run(files: PairFiles, program: str) -> None:
     now = run_of(files)
     settings = now.settings | {"versions": now.settings["versions"] | {program: "0.0.1"}}
-    before = Run(settings, now.models)
+    before = RunManifest(settings, now.models)
     assert before.fingerprint != now.fingerprint
     (difference,) = now.differences(line_of(before))
     assert difference == f"the version of {program} is {now.versions[program]} and was 0.0.1"
@@ -283,7 +283,7 @@ def test_seeds_are_told_apart_to_the_last_digit(files: PairFiles) -> None:
 def test_a_run_is_plain_data_that_does_not_change_on_its_way_through_a_file(files: PairFiles) -> None:
     run = run_of(files, GenerationSettings(stop=("\ud800", "a")), system="\udfff ä")
     line = line_of(run)
-    again = Run(line["settings"], line["models"])
+    again = RunManifest(line["settings"], line["models"])
     assert again == run
     assert again.fingerprint == run.fingerprint == line["run"]
     assert (again.with_steps, again.candidates, again.calibrated) == (False, 0, True)

@@ -16,7 +16,7 @@ from support.clock import Clock
 from support.paths import TESTS
 from support.terminal import Terminal
 
-from blendin_local.batch.job_stats import Tally
+from blendin_local.batch.job_stats import JobStats
 from blendin_local.cli import batch_progress
 from blendin_local.cli.batch_progress import BatchProgress
 
@@ -46,7 +46,7 @@ def errors(capsys: pytest.CaptureFixture[str]) -> Errors:
 
 
 def test_a_line_at_the_beginning_every_15_seconds_and_at_the_end(clock: Clock, errors: Errors) -> None:
-    tally = Tally(clock)
+    tally = JobStats(clock)
     with BatchProgress(total=10) as progress:
         progress.update(tally, 2)
         for place in range(10):
@@ -63,7 +63,7 @@ def test_a_line_at_the_beginning_every_15_seconds_and_at_the_end(clock: Clock, e
 
 
 def test_of_a_pipe_nobody_knows_the_total(clock: Clock, errors: Errors) -> None:
-    tally = Tally(clock)
+    tally = JobStats(clock)
     tally.add(answer(0), kept=True)
     with BatchProgress() as progress:
         progress.update(tally)
@@ -72,12 +72,12 @@ def test_of_a_pipe_nobody_knows_the_total(clock: Clock, errors: Errors) -> None:
 
 def test_all_of_nothing_is_done(clock: Clock, errors: Errors) -> None:
     with BatchProgress(total=0) as progress:
-        progress.update(Tally(clock))
+        progress.update(JobStats(clock))
     assert errors() == ["0 of 0 rows (100%)"]
 
 
 def test_hundred_percent_is_the_end(clock: Clock, errors: Errors) -> None:
-    tally = Tally(clock)
+    tally = JobStats(clock)
     for place in range(999):
         tally.add(answer(place), kept=True)
     with BatchProgress(total=1000) as progress:
@@ -105,7 +105,7 @@ def test_quiet_says_nothing(
     clock: Clock, errors: Errors, monkeypatch: pytest.MonkeyPatch, terminal: bool
 ) -> None:
     monkeypatch.setattr(batch_progress, "is_terminal", lambda stream: terminal)
-    tally = Tally(clock)
+    tally = JobStats(clock)
     with BatchProgress(total=3, quiet=True) as progress:
         for place in range(3):
             clock.now += 20
@@ -120,14 +120,14 @@ def test_where_answers_go_to_the_terminal_nothing_stays_in_place(
 ) -> None:
     monkeypatch.setattr(batch_progress, "is_terminal", lambda stream: True)
     with BatchProgress(total=3, in_lines=True) as progress:
-        progress.update(Tally(clock))
+        progress.update(JobStats(clock))
     assert errors() == ["0 of 3 rows (0%)"]
 
 
 # Lines in place
 
 
-def shown(tally: Tally, width: int, total: int | None, active: int = 8) -> list[str]:
+def shown(tally: JobStats, width: int, total: int | None, active: int = 8) -> list[str]:
     """What stands in a terminal of that width."""
     progress = BatchProgress(total=total, in_lines=True, quiet=True)
     progress.update(tally, active)
@@ -147,7 +147,7 @@ def test_no_line_is_wider_than_the_terminal(
     text: str, id: str, width: int, total: int | None, failed: bool
 ) -> None:
     clock = Clock()
-    tally = Tally(clock)
+    tally = JobStats(clock)
     for place in range(30):
         tally.add(failure(place) if place % 9 == 0 else answer(place), kept=place < 12)
     clock.now += 7e5
@@ -160,7 +160,7 @@ def test_no_line_is_wider_than_the_terminal(
 
 def test_where_there_is_little_room_what_matters_most_is_kept() -> None:
     clock = Clock()
-    tally = Tally(clock)
+    tally = JobStats(clock)
     for place in range(30):
         tally.add(failure(place) if place % 9 == 0 else answer(place), kept=place < 12)
         clock.now += place >= 12
@@ -182,13 +182,13 @@ JOB = """
 import os, sys, time
 sys.path.insert(0, {tests!r})
 from support.batch_results import answer, failure
-from blendin_local.batch.job_stats import Tally
+from blendin_local.batch.job_stats import JobStats
 from blendin_local.cli.batch_progress import BatchProgress
 def wait():
     while not os.path.exists({go!r}):
         time.sleep(0.02)
     os.remove({go!r})
-tally = Tally()
+tally = JobStats()
 with BatchProgress(total=8) as progress:
     for place in range(4):
         tally.add(failure(place) if place == 2 else answer(place, f"Answer {{place}}"))

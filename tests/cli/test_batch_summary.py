@@ -13,14 +13,14 @@ from rich.console import Console
 from support.batch_results import answer, failure, jobs
 from support.result_documents import HOSTILE
 
-from blendin_local.batch.job_stats import Tally
+from blendin_local.batch.job_stats import JobStats
 from blendin_local.cli.batch_summary import histogram, print_summary, summary_parts
 
 LOOP = "It is the soul that is the essence of humanity. " * 6
 
 
 def figures_of(results: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-    tally = Tally(lambda: 0.0)
+    tally = JobStats(lambda: 0.0)
     for result in results:
         tally.add(result)
     figures = tally.as_dict(more)
@@ -110,7 +110,7 @@ def test_nothing_in_it_acts() -> None:
 
 
 def test_a_job_without_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    print_summary(Tally(lambda: 0.0).as_dict({"output": "answers.jsonl"}))
+    print_summary(JobStats(lambda: 0.0).as_dict({"output": "answers.jsonl"}))
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [

@@ -24,7 +24,7 @@ from blendin_local.cli.compare import compare
 from blendin_local.cli.compare_specs import task_wishes
 from blendin_local.compare import run as running
 from blendin_local.compare.plan import ARM_KEYS, RUN_KEYS, TASK_KEYS
-from blendin_local.compare.settings import TaskWish
+from blendin_local.compare.settings import TaskSpec
 from blendin_local.errors import BlendinError, EvaluationError
 from blendin_local.preferences.preferences import load_preferences
 
@@ -341,10 +341,10 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(
 
 
 def test_which_file_belongs_to_which_task() -> None:
-    assert task_wishes(["a", "b"], ["1", "2"], False) == [TaskWish("a", "1"), TaskWish("b", "2")]
-    assert task_wishes(["a"], ["1", "2"], False) == [TaskWish("a", "1"), TaskWish("a", "2")]
-    assert task_wishes(["a", "b"], ["1"], True) == [TaskWish("a", "1"), TaskWish("b", "hub:")]
-    assert task_wishes(["a"], [], True) == [TaskWish("a", "hub:")]
+    assert task_wishes(["a", "b"], ["1", "2"], False) == [TaskSpec("a", "1"), TaskSpec("b", "2")]
+    assert task_wishes(["a"], ["1", "2"], False) == [TaskSpec("a", "1"), TaskSpec("a", "2")]
+    assert task_wishes(["a", "b"], ["1"], True) == [TaskSpec("a", "1"), TaskSpec("b", "hub:")]
+    assert task_wishes(["a"], [], True) == [TaskSpec("a", "hub:")]
     assert task_wishes([], [], False) == []
     with pytest.raises(EvaluationError, match="there are 2 and 3"):
         task_wishes(["a", "b"], ["1", "2", "3"], True)

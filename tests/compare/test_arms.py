@@ -12,7 +12,7 @@ import pytest
 from support.compare_fakes import header_of
 from support.tiny_gguf import write_tiny
 
-from blendin_local.compare.arms import Arm, ArmWish, make_arms
+from blendin_local.compare.arms import Arm, ArmSpec, make_arms
 from blendin_local.compare.naming import family_of, name_models
 from blendin_local.errors import CatalogueError, EvaluationError, ModelError, PromptError, SettingError
 from blendin_local.models.catalogue import Catalogue
@@ -39,7 +39,7 @@ def made(folder: Path) -> MakeArms:
     backwards = PairEntry("back", str(folder / "guide.gguf"), str(folder / "base.gguf"))
     catalogue = Catalogue({}, {"mine": pair, "back": backwards})
 
-    def make(*wishes: ArmWish) -> tuple[Arm, ...]:
+    def make(*wishes: ArmSpec) -> tuple[Arm, ...]:
         return make_arms(wishes, catalogue, lambda path: hashlib.sha256(path.read_bytes()).hexdigest())
 
     return make
@@ -50,7 +50,7 @@ def names(arms: tuple[Arm, ...]) -> list[str]:
 
 
 def test_base_and_guide_alone_are_always_among_the_arms(made: MakeArms) -> None:
-    arms = made(ArmWish(pair="mine"))
+    arms = made(ArmSpec(pair="mine"))
     assert [(arm.name, arm.kind, arm.method) for arm in arms] == [
         ("base", "base", "base"),
         ("guide", "guide", "guide"),
@@ -65,7 +65,7 @@ def test_base_and_guide_alone_are_always_among_the_arms(made: MakeArms) -> None:
 
 def test_every_combination_is_an_arm_and_what_has_no_effect_is_tried_once(made: MakeArms) -> None:
     values = {"method": ("base", "guide", "nudge", "blendin", "ensemble"), "gamma": (0.3, 0.5)}
-    arms = made(ArmWish(pair="mine", blend=values))
+    arms = made(ArmSpec(pair="mine", blend=values))
     assert names(arms)[2:] == [
         "mine nudge γ=0.3",
         "mine nudge γ=0.5",
@@ -78,7 +78,7 @@ def test_every_combination_is_an_arm_and_what_has_no_effect_is_tried_once(made: 
 def test_a_model_is_one_arm_whichever_pairs_share_it(made: MakeArms, folder: Path) -> None:
     copy = folder / "copy.gguf"
     copy.write_bytes((folder / "base.gguf").read_bytes())
-    arms = made(ArmWish(pair="mine"), ArmWish(pair="back"), ArmWish(model=str(copy)), ArmWish(pair="mine"))
+    arms = made(ArmSpec(pair="mine"), ArmSpec(pair="back"), ArmSpec(model=str(copy)), ArmSpec(pair="mine"))
     assert [arm.kind for arm in arms] == ["base", "guide", "pair", "pair"]
     base, guide, _, back = arms
     assert (back.alone("base", arms), back.alone("guide", arms)) == (guide, base)
@@ -86,7 +86,7 @@ def test_a_model_is_one_arm_whichever_pairs_share_it(made: MakeArms, folder: Pat
 
 
 def test_a_model_that_is_sampled_otherwise_is_another_arm(made: MakeArms) -> None:
-    arms = made(ArmWish(pair="mine"), ArmWish(pair="mine", sampling={"temperature": (0.5,)}))
+    arms = made(ArmSpec(pair="mine"), ArmSpec(pair="mine", sampling={"temperature": (0.5,)}))
     assert len(arms) == 6
     greedy, hot = arms[2], arms[5]
     assert greedy.alone("base", arms) is arms[0] and hot.alone("base", arms) is arms[3]
@@ -95,53 +95,53 @@ def test_a_model_that_is_sampled_otherwise_is_another_arm(made: MakeArms) -> Non
 
 
 def test_formats_of_a_role(made: MakeArms) -> None:
-    arms = made(ArmWish(pair="mine", formats=Formats(guide="raw")))
+    arms = made(ArmSpec(pair="mine", formats=Formats(guide="raw")))
     assert [model.format.name for model in arms[2].models] == ["question-answer", "raw"]
     assert arms[1].models[0].format.name == "raw"
     with pytest.raises(PromptError, match="no chat template"):
-        made(ArmWish(pair="mine", formats=Formats(base="chat")))
+        made(ArmSpec(pair="mine", formats=Formats(base="chat")))
 
 
 def test_two_models_without_a_pair_and_models_alone(made: MakeArms, folder: Path) -> None:
     given: dict[str, Any] = {"base": str(folder / "other.gguf"), "guide": str(folder / "guide.gguf")}
-    arms = made(ArmWish(**given), ArmWish(model=str(folder / "base.gguf"), name="my own"))
+    arms = made(ArmSpec(**given), ArmSpec(model=str(folder / "base.gguf"), name="my own"))
     assert names(arms) == ["other", "guide", "other+guide blendin γ=0.4", "my own"]
     assert arms[3].kind == "model"
 
 
 def test_alpha_alone_means_fixed(made: MakeArms) -> None:
-    arms = made(ArmWish(pair="mine", blend={"alpha": (0.25, 0.75)}))
+    arms = made(ArmSpec(pair="mine", blend={"alpha": (0.25, 0.75)}))
     assert names(arms)[2:] == ["mine fixed α=0.25 γ=0.3", "mine fixed α=0.75 γ=0.3"]
     with pytest.raises(SettingError, match=r"^alpha belongs to the method fixed, not to nudge"):
-        made(ArmWish(pair="mine", blend={"alpha": (0.25,), "method": ("nudge",)}))
-    both = made(ArmWish(pair="mine", blend={"alpha": (0.2, 0.4), "method": ("nudge", "fixed")}))
+        made(ArmSpec(pair="mine", blend={"alpha": (0.25,), "method": ("nudge",)}))
+    both = made(ArmSpec(pair="mine", blend={"alpha": (0.2, 0.4), "method": ("nudge", "fixed")}))
     assert len(both) == 2 + 1 + 2
 
 
 def test_arms_alike_in_name_say_how_they_differ(made: MakeArms) -> None:
-    arms = made(ArmWish(pair="mine", blend={"unit": ("token", "word"), "guide_stop": (True, False)}))
+    arms = made(ArmSpec(pair="mine", blend={"unit": ("token", "word"), "guide_stop": (True, False)}))
     assert len(set(names(arms))) == 6
     assert names(arms)[2] == "mine blendin γ=0.3 unit=token guide_stop=True"
 
 
 def test_paper_asks_nobody_when_to_stop(made: MakeArms) -> None:
-    assert made(ArmWish(pair="mine", paper=True))[2].settings.blend.guide_stop is False
-    wish = ArmWish(pair="mine", paper=True, blend={"guide_stop": (True,)})
+    assert made(ArmSpec(pair="mine", paper=True))[2].settings.blend.guide_stop is False
+    wish = ArmSpec(pair="mine", paper=True, blend={"guide_stop": (True,)})
     assert made(wish)[2].settings.blend.guide_stop is True
 
 
 @pytest.mark.parametrize(
     ("wish", "error", "sentence"),
     [
-        (ArmWish(pair="mnie"), CatalogueError, r"no pair called mnie \(did you mean mine\?\)"),
-        (ArmWish(model="nothing.gguf"), CatalogueError, "does not exist"),
-        (ArmWish(pair="mine", blend={"gamma": (2.0,)}, where="In p.toml, [arms 1]: "), SettingError,
+        (ArmSpec(pair="mnie"), CatalogueError, r"no pair called mnie \(did you mean mine\?\)"),
+        (ArmSpec(model="nothing.gguf"), CatalogueError, "does not exist"),
+        (ArmSpec(pair="mine", blend={"gamma": (2.0,)}, where="In p.toml, [arms 1]: "), SettingError,
          r"^In p\.toml, \[arms 1\]: gamma must be between 0 and 1, not 2.0"),
-        (ArmWish(pair="mine", sampling={"top_p": (2.0,)}), SettingError, r"^top_p must be between"),
+        (ArmSpec(pair="mine", sampling={"top_p": (2.0,)}), SettingError, r"^top_p must be between"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_made_is_one_sentence(
-    made: MakeArms, wish: ArmWish, error: Any, sentence: str
+    made: MakeArms, wish: ArmSpec, error: Any, sentence: str
 ) -> None:
     with pytest.raises(error, match=sentence) as caught:
         made(wish)
@@ -153,14 +153,14 @@ def test_no_arms_and_no_model(made: MakeArms, tmp_path: Path) -> None:
         made()
     write_tiny(tmp_path / "bert.gguf", arch="bert")
     with pytest.raises(ModelError, match="cannot write text"):
-        made(ArmWish(model=str(tmp_path / "bert.gguf")))
+        made(ArmSpec(model=str(tmp_path / "bert.gguf")))
 
 
 def test_names_from_the_catalogue(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = ModelEntry("tiny", ("hf:a/b:c.gguf",))
     catalogue = Catalogue({"tiny": entry}, {})
     monkeypatch.setattr(Catalogue, "resolve_model", lambda self, text: folder / "base.gguf")
-    (arm,) = make_arms([ArmWish(model="tiny")], catalogue, str)
+    (arm,) = make_arms([ArmSpec(model="tiny")], catalogue, str)
     assert arm.name == "tiny"
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from blendin_local.compare.arms import ArmWish
+from blendin_local.compare.arms import ArmSpec
 from blendin_local.compare.plan import Plan, read_plan
-from blendin_local.compare.settings import RunSettings, TaskWish
+from blendin_local.compare.settings import RunSettings, TaskSpec
 from blendin_local.errors import EvaluationError
 from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
 
@@ -69,7 +69,7 @@ model = "c.gguf"
 def test_a_whole_plan(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, WHOLE, Formats(guide="chat"))
     first, second, third = plan.arms
-    assert first == ArmWish(
+    assert first == ArmSpec(
         pair="demo",
         name="mine",
         blend={"method": ("fixed",), "gamma": (1.0,), "alpha": (0.25,)},
@@ -82,9 +82,9 @@ def test_a_whole_plan(tmp_path: Path) -> None:
     assert second.formats == Formats("raw", "chat")
     assert (third.model, third.blend) == ("c.gguf", {})
     assert plan.tasks == (
-        TaskWish("gsm8k", str(tmp_path / "data/gsm8k.jsonl"), limit=0, shots=4),
-        TaskWish("mmlu", "hub:", max_tokens=8),
-        TaskWish("arc_challenge", "hub:validation"),
+        TaskSpec("gsm8k", str(tmp_path / "data/gsm8k.jsonl"), limit=0, shots=4),
+        TaskSpec("mmlu", "hub:", max_tokens=8),
+        TaskSpec("arc_challenge", "hub:validation"),
     )
     assert RunSettings(**plan.run) == RunSettings(
         limit=20, seed=3, text=tmp_path / "wiki.txt", reference="first", system="", options=False

@@ -242,10 +242,10 @@ def test_a_branch_decodes_what_differs_and_no_prompt(
         column = steps[k].candidates
         assert column is not None
         other = next(c.outcome for c in column.blend if c.data and c.outcome != steps[k].outcome)
-        for forced in (other, None):
-            branch = conversation.reply(prefix=tuple(steps[:k]), forced=forced)
+        for forced_outcome in (other, None):
+            branch = conversation.reply(prefix=tuple(steps[:k]), forced_outcome=forced_outcome)
             rest = list(branch)
-            assert rest[0].outcome == (steps[k].outcome if forced is None else forced)
+            assert rest[0].outcome == (steps[k].outcome if forced_outcome is None else forced_outcome)
             assert rest[0].base_decoded <= (0 if method == "guide" else 3)
             assert rest[0].guide_decoded <= (0 if method == "base" else 8)
             assert branch.text.startswith("".join(step.text for step in steps[:k]))

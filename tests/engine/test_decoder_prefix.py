@@ -42,11 +42,15 @@ TEXT = "the 🧀 aaaa.\n\nQuest é 日本 the end"
 PENALTIES = SamplingSettings(repetition_penalty=1.5, presence_penalty=0.3, dry_multiplier=1.0)
 
 
-def onward(request: Request, prefix: Sequence[Step], forced: int | None = None, **changes: Any) -> Request:
+def onward(
+    request: Request, prefix: Sequence[Step], forced_outcome: int | None = None, **changes: Any
+) -> Request:
     """The same request, to go on from a prefix with what is left of its token limit."""
     left = max(1, request.settings.max_tokens - len(prefix))
     generation = replace(request.settings, max_tokens=left)
-    return replace(request, settings=generation, prefix=tuple(prefix), forced=forced, **changes)
+    return replace(
+        request, settings=generation, prefix=tuple(prefix), forced_outcome=forced_outcome, **changes
+    )
 
 
 def uncounted(steps: Sequence[Step]) -> list[Step]:
@@ -218,7 +222,7 @@ def test_every_candidate_can_be_chosen(
     if is_text(said):
         assert response.text == said.decode()
     # And what was chosen is as good a prefix as any.
-    _, after = run(pair, replace(branch, prefix=(*steps[:k], chosen), forced=None))
+    _, after = run(pair, replace(branch, prefix=(*steps[:k], chosen), forced_outcome=None))
     assert uncounted(after)[: len(rest) - 2] == uncounted(rest[1:-1])
     # Whether the guide is asked or not: it is no part of what the user chose.
     alone = replace(branch.settings, blend=replace(branch.settings.blend, gamma=0.0))
@@ -242,7 +246,7 @@ def test_a_token_that_only_the_guide_has_is_chosen_under_any_settings(
     assert step.candidates is not None
     (wanted,) = step.candidates.guide
     assert wanted.outcome >= len(pair.base.vocabulary)
-    request = replace(asked(*prompts, **{"max_tokens": 2, **settings}), forced=wanted.outcome)
+    request = replace(asked(*prompts, **{"max_tokens": 2, **settings}), forced_outcome=wanted.outcome)
     response, steps = run(pair, request)
     assert (response.text, steps[0].data, steps[0].source) == ("Oslo is", b"Oslo", Source.USER)
     assert (steps[0].reliability, steps[0].weak, steps[0].r_b is None) == (None, False, False)
@@ -262,14 +266,14 @@ def test_a_first_word_of_the_guide_is_the_base_s_with_its_space() -> None:
     assert step.candidates is not None
     (wanted,) = step.candidates.guide
     assert wanted.outcome == id_of(pair.base.vocabulary, " Paris")
-    _, (step,) = run(pair, replace(request, forced=wanted.outcome))
+    _, (step,) = run(pair, replace(request, forced_outcome=wanted.outcome))
     assert step.data == wanted.data == b"Paris"
 
 
 def test_a_guide_s_token_needs_no_prompt_of_the_guide() -> None:
     pair = scripted(("_Cam bridge", {"": {"!": 0.9}}), ("_Cambridge", {"": {" Cambridge": 0.9}}))
     request = replace(asked(method="base", max_tokens=2), guide=None)
-    response, _ = run(pair, replace(request, forced=len(pair.base.vocabulary)))
+    response, _ = run(pair, replace(request, forced_outcome=len(pair.base.vocabulary)))
     assert response.text == " Cambridge!"
 
 
@@ -278,10 +282,10 @@ def test_the_stop_can_be_chosen_for_any_of_its_tokens(gamma: float) -> None:
     pair = scripted(("", {"": {"x": 0.6, 1: 0.1, 2: 0.2}}), ("", {"": {"y": 0.9, 1: 0.05, 2: 0.05}}), ends=2)
     stop = pair.vocabulary_map.stop
     blended = 0.5 * (0.3 + 0.1)
-    for forced, alone in ((stop, 0.3), (2, 0.2)):
-        request = replace(asked(method="fixed", gamma=gamma), forced=forced)
+    for forced_outcome, alone in ((stop, 0.3), (2, 0.2)):
+        request = replace(asked(method="fixed", gamma=gamma), forced_outcome=forced_outcome)
         response, (step,) = run(pair, request)
-        assert (response.finish_reason, step.source, step.outcome) == ("stop", Source.STOP, forced)
+        assert (response.finish_reason, step.source, step.outcome) == ("stop", Source.STOP, forced_outcome)
         assert step.probability == pytest.approx(blended if gamma == 1 else alone, abs=1e-3)
 
 
@@ -292,7 +296,7 @@ def test_a_chosen_token_whose_mass_is_another_s() -> None:
     pair = pair_models(
         FakeModel(base, reciting(base, b"\n", confidence=0.3)), FakeModel(guide, reciting(guide, b"\n"))
     )
-    _, (step,) = run(pair, replace(asked(method="fixed", max_tokens=1), forced=twin))
+    _, (step,) = run(pair, replace(asked(method="fixed", max_tokens=1), forced_outcome=twin))
     assert (step.outcome, step.base_tokens, step.data) == (twin, (twin,), b"\n")
     assert step.probability == pytest.approx(0.6, abs=1e-2)
 
@@ -303,10 +307,10 @@ def test_a_chosen_token_whose_mass_is_another_s() -> None:
 def test_an_outcome_that_there_is_not(method: str, beyond: str) -> None:
     pair = reciters("the end", 0.3)
     size = pair.vocabulary_map.n_outcomes if beyond else len(pair.guide.vocabulary)
-    for forced in (-1, size):
-        with pytest.raises(ModelError, match=f"knows no outcome {forced}: choose another"):
-            respond(pair, replace(asked(method=method), forced=forced))
-    assert respond(pair, replace(asked(method=method), forced=size - 1)).finish_reason is None
+    for forced_outcome in (-1, size):
+        with pytest.raises(ModelError, match=f"knows no outcome {forced_outcome}: choose another"):
+            respond(pair, replace(asked(method=method), forced_outcome=forced_outcome))
+    assert respond(pair, replace(asked(method=method), forced_outcome=size - 1)).finish_reason is None
 
 
 def test_the_user_outweighs_a_guide_that_wants_to_stop() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.fakes import FakeModel, dreaming, words_and_bytes
 
 from blendin_local.engine.language_model import common_prefix
-from blendin_local.engine.prefix_cache import BLOCK, WORTH_SHARING, Blocks, Copies
+from blendin_local.engine.prefix_cache import BLOCK, WORTH_SHARING, BlockPrefixes, ForkedPrefixes
 
 VOCABULARY = words_and_bytes("abcdef")
 
@@ -25,7 +25,9 @@ def decoding(model: FakeModel, seq: int, tokens: Sequence[int]) -> bool:
     return True
 
 
-def begin(model: FakeModel, kind: type[Copies] | type[Blocks], prompts: dict[int, list[int]]) -> None:
+def begin(
+    model: FakeModel, kind: type[ForkedPrefixes] | type[BlockPrefixes], prompts: dict[int, list[int]]
+) -> None:
     left = kind(model).begin(prompts, lambda seq, tokens: decoding(model, seq, tokens))
     model.advance(left)
 
@@ -38,7 +40,7 @@ def test_what_prompts_begin_with_is_decoded_once() -> None:
     model = model_of()
     shared = tokens_of(100)
     prompts = {seq: shared + [seq] * 5 for seq in range(4)}
-    begin(model, Copies, prompts)
+    begin(model, ForkedPrefixes, prompts)
     assert [list(model.cached(seq)) for seq in range(4)] == list(prompts.values())
     assert model.decoded == 100 + 4 * 5
     # The beginning, then all the rest at once.
@@ -49,7 +51,7 @@ def test_beginnings_that_differ_between_groups_are_decoded_once_each() -> None:
     model = model_of()
     left, right = tokens_of(50, 1), tokens_of(60, 2)
     prompts = {0: [*left, 1], 1: [*right, 2], 2: [*left, 3], 3: [*right, 4]}
-    begin(model, Copies, prompts)
+    begin(model, ForkedPrefixes, prompts)
     assert [list(model.cached(seq)) for seq in range(4)] == list(prompts.values())
     assert model.decoded == 50 + 60 + 4
 
@@ -59,7 +61,7 @@ def test_a_newcomer_copies_from_whoever_holds_most() -> None:
     prompt = tokens_of(80)
     model.advance({0: prompt[:40], 1: prompt[:70], 3: tokens_of(30, 9)})
     before = model.decoded
-    begin(model, Copies, {3: prompt})
+    begin(model, ForkedPrefixes, {3: prompt})
     assert list(model.cached(3)) == prompt
     assert model.decoded - before == 10
     assert list(model.cached(1)) == prompt[:70]
@@ -68,14 +70,14 @@ def test_a_newcomer_copies_from_whoever_holds_most() -> None:
 def test_a_few_tokens_are_not_worth_a_decode_of_their_own() -> None:
     model = model_of()
     shared = tokens_of(WORTH_SHARING - 1)
-    begin(model, Copies, {0: [*shared, 1], 1: [*shared, 2]})
+    begin(model, ForkedPrefixes, {0: [*shared, 1], 1: [*shared, 2]})
     assert len(model.decodes) == 1
 
 
 def test_equal_prompts_leave_each_its_last_token() -> None:
     model = model_of()
     prompt = tokens_of(40)
-    begin(model, Copies, dict.fromkeys(range(4), prompt))
+    begin(model, ForkedPrefixes, dict.fromkeys(range(4), prompt))
     assert model.decoded == 39 + 4
 
 
@@ -84,7 +86,7 @@ def test_where_nothing_can_be_copied_everything_is_decoded(goes_back: int) -> No
     model = model_of(goes_back=goes_back)
     shared = tokens_of(100)
     prompts = {seq: shared + [seq] * 5 for seq in range(4)}
-    begin(model, Copies, prompts)
+    begin(model, ForkedPrefixes, prompts)
     assert [list(model.cached(seq)) for seq in range(4)] == list(prompts.values())
     assert model.decoded == 4 * 105
 
@@ -101,10 +103,10 @@ prompts_of_some = st.lists(
 )
 
 
-@pytest.mark.parametrize("kind", [Copies, Blocks])
+@pytest.mark.parametrize("kind", [ForkedPrefixes, BlockPrefixes])
 @given(rounds=prompts_of_some, goes_back=st.sampled_from((None, 0, 25)))
 def test_sequences_hold_their_own_tokens_whatever_was_before(
-    kind: type[Copies] | type[Blocks],
+    kind: type[ForkedPrefixes] | type[BlockPrefixes],
     rounds: list[dict[int, tuple[int, list[int]]]],
     goes_back: int | None,
 ) -> None:
@@ -125,7 +127,7 @@ def test_sequences_hold_their_own_tokens_whatever_was_before(
 def test_blocks_are_cut_alike_whatever_was_kept(acts: list[tuple[int, int, int]]) -> None:
     """The state after a prompt owes its last digits to where its decodes were cut: so it is cut alike."""
     model = model_of(1)
-    blocks = Blocks(model)
+    blocks = BlockPrefixes(model)
     held, whole = tokens_of(200), 0
     for number, (length, tail, changed) in enumerate(acts):
         # It may begin with all that was said before, the reply included.
@@ -135,7 +137,7 @@ def test_blocks_are_cut_alike_whatever_was_kept(acts: list[tuple[int, int, int]]
         kept = len(model.cached(0)) - sum(len(decode[0]) for decode in model.decodes[before:])
         model.advance(left)
         fresh = model_of(1)
-        begin(fresh, Blocks, {0: prompt})
+        begin(fresh, BlockPrefixes, {0: prompt})
         assert kept % BLOCK == 0
         made = [kept + end for end in ends_of(model.decodes[before:])]
         assert made == [end for end in ends_of(fresh.decodes) if end > kept]
@@ -158,7 +160,7 @@ def ends_of(decodes: list[dict[int, tuple[int, ...]]]) -> list[int]:
 
 def test_blocks_that_are_common_are_not_decoded_again() -> None:
     model = model_of(1)
-    blocks = Blocks(model)
+    blocks = BlockPrefixes(model)
     shared = tokens_of(150)
     for seed in range(3):
         prompt = [*shared, *tokens_of(20, seed + 1)]

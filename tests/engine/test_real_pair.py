@@ -215,7 +215,7 @@ def test_a_branch_decodes_a_handful_of_tokens(demo: Pair, demo_files: PairFiles,
         listed = steps[k].candidates
         assert listed is not None
         other = next(c for c in listed.blend if c.data and c.outcome != steps[k].outcome)
-        branch = conversation.reply(prefix=tuple(steps[:k]), forced=other.outcome)
+        branch = conversation.reply(prefix=tuple(steps[:k]), forced_outcome=other.outcome)
         rest = list(branch)
         assert rest[0].base_decoded <= 2 and rest[0].guide_decoded <= 5
         assert (rest[0].source, rest[0].data) == (Source.USER, other.data)
@@ -232,7 +232,7 @@ def test_a_token_that_only_the_guide_has_begins_the_reply(demo: Pair, demo_files
     conversation.send("Name a word.")
     for method in ("base", "blendin", "ensemble"):
         conversation.settings = GenerationSettings(BlendSettings(method), max_tokens=4)
-        reply = conversation.reply(forced=len(demo.base.vocabulary) + place)
+        reply = conversation.reply(forced_outcome=len(demo.base.vocabulary) + place)
         steps = list(reply)
         word = demo.vocabulary_map.guide_only[place]
         assert (steps[0].data, steps[0].source, len(steps)) == (word, Source.USER, reply.summary.steps)

@@ -106,7 +106,7 @@ def test_an_outcome_is_forced_where_its_writer_goes_on(chats: Chats) -> None:
     dialogue.change(blendin)
     for candidate in (stop, offered(turn, 2)[0]):
         ask = dialogue.branch(turn, 2, candidate)
-        assert (ask.prefix, ask.forced) == (tuple(turn.steps[:2]), candidate.outcome)
+        assert (ask.prefix, ask.forced_outcome) == (tuple(turn.steps[:2]), candidate.outcome)
         dialogue.end("", None, "")
     for other in (guide, replace(base, guide="another")):
         dialogue.change(other)

@@ -185,7 +185,7 @@ def test_a_branch_that_comes_to_nothing_leads_back(dialogue: Dialogue) -> None:
     turn = answer(dialogue, dialogue.send("a"), "one two")
     other = answer(dialogue, dialogue.again(), "three")
     ask = dialogue.branch(turn, 1, Candidate(b"zwei", 0.1, 42))
-    assert (ask.prefix, ask.forced) == (tuple(turn.steps[:1]), 42)
+    assert (ask.prefix, ask.forced_outcome) == (tuple(turn.steps[:1]), 42)
     assert dialogue.reply is not None
     assert (dialogue.reply.forked_from, dialogue.reply.fork) == (turn.id, 1)
     dialogue.end("", None, "No.")
@@ -208,7 +208,7 @@ def test_another_writer_is_given_bytes_and_never_outcomes(dialogue: Dialogue, se
     turn = answer(dialogue, dialogue.send("a"), "one two")
     dialogue.change(setup)
     ask = dialogue.branch(turn, 1, Candidate(b" zwei", 0.1, 42))
-    assert (ask.forced, ask.settings.blend) == (None, setup.settings.blend)
+    assert (ask.forced_outcome, ask.settings.blend) == (None, setup.settings.blend)
     assert ask.prefix[:-1] == tuple(turn.steps[:1])
     chosen = ask.prefix[-1]
     assert (chosen.index, chosen.data, chosen.source, chosen.outcome) == (1, b" zwei", Source.USER, -1)
@@ -219,7 +219,7 @@ def test_another_writer_is_given_bytes_and_never_outcomes(dialogue: Dialogue, se
     assert (said(dialogue)[1], dialogue.reply) == (branch.text, None)
     # Another method with the same writer knows its outcomes.
     dialogue.change(replace(SETUP, settings=GenerationSettings(BlendSettings(method="nudge"))))
-    assert dialogue.branch(turn, 1, Candidate(b"", 0.1, 7)).forced == 7
+    assert dialogue.branch(turn, 1, Candidate(b"", 0.1, 7)).forced_outcome == 7
 
 
 @pytest.mark.parametrize(("format", "begins"), [("auto", b"zwei"), ("raw", b" zwei")])

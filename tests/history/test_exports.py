@@ -25,7 +25,7 @@ from blendin_local.history.html_export import as_page
 from blendin_local.history.markdown import as_markdown
 from blendin_local.history.records import sum_up
 from blendin_local.history.tree import Setup, Tree, Turn
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
 
 PLAIN = Setup("base-model", "guide-model", "demo")
@@ -282,8 +282,8 @@ def test_the_page_shows_hostile_text_and_nothing_acts(text: str) -> None:
     assert not set(page) & {chr(code) for code in (*range(9), *range(11, 32), 127, 0x202E)}
     seen = Page(page)
     assert seen.texts == [
-        inert(text).strip("\n"),
-        inert(text).lstrip() if text.strip() else inert(text).strip("\n"),
+        sanitize(text).strip("\n"),
+        sanitize(text).lstrip() if text.strip() else sanitize(text).strip("\n"),
     ]
     assert [tag for tag, _ in seen.tags].count("script") == 2
     assert not {"img", "iframe", "link", "object", "form", "base"} & {tag for tag, _ in seen.tags}

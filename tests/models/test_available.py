@@ -13,7 +13,7 @@ from blendin_local.errors import CatalogueError
 from blendin_local.files import models_dir
 from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.llamacpp.tokenizer import open_tokenizer
-from blendin_local.models.available import Search, Stock, look_at
+from blendin_local.models.available import Inventory, Search, look_at
 from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.compatibility import Overlap, cautions, find_overlap, room, same_vocabulary
 from blendin_local.models.download import pull
@@ -34,7 +34,7 @@ def tiny(path: Path, **options: object) -> Path:
     return tiny_gguf.write_tiny(path, **options)  # type: ignore[arg-type]
 
 
-def whole(search: Search) -> Stock:
+def whole(search: Search) -> Inventory:
     search.thread.join()
     assert search.stock.whole
     assert not search.reading

@@ -11,7 +11,7 @@ from typing import Any
 from blendin_local.batch.planning import options_for
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import BadRow, Row, own_settings
-from blendin_local.batch.run_manifest import Run, describe_run
+from blendin_local.batch.run_manifest import RunManifest, describe_run
 from blendin_local.batch.scheduler import Scheduler
 from blendin_local.engine.pair import Role
 from blendin_local.engine.prompts import Message, PromptFormat, choose_format
@@ -47,13 +47,13 @@ def formats_of(files: PairFiles) -> dict[Role, PromptFormat]:
     }
 
 
-def run_of(files: PairFiles, settings: GenerationSettings, **changes: Any) -> Run:
+def run_of(files: PairFiles, settings: GenerationSettings, **changes: Any) -> RunManifest:
     return describe_run(settings, files, Formats(), EXACT, **changes)
 
 
 @contextmanager
 def scheduler_of(
-    files: PairFiles, run: Run, parallel: int, options: ModelOptions = EXACT, **changes: Any
+    files: PairFiles, run: RunManifest, parallel: int, options: ModelOptions = EXACT, **changes: Any
 ) -> Iterator[Scheduler]:
     pair = load_pair(files, options_for(options, parallel))
     try:
@@ -63,7 +63,11 @@ def scheduler_of(
 
 
 def answers(
-    files: PairFiles, run: Run, rows: Sequence[Row | BadRow], parallel: int, options: ModelOptions = EXACT
+    files: PairFiles,
+    run: RunManifest,
+    rows: Sequence[Row | BadRow],
+    parallel: int,
+    options: ModelOptions = EXACT,
 ) -> dict[str, Result]:
     """The results by id."""
     with scheduler_of(files, run, parallel, options) as scheduler:

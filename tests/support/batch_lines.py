@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from blendin_local.batch.run_manifest import DECIDING_OPTIONS, Run
+from blendin_local.batch.run_manifest import DECIDING_OPTIONS, RunManifest
 from blendin_local.batch.streams import lines_of, open_input
 from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions
 
 Result = dict[str, Any]
 
 
-def run_of(*, output_format: str = "jsonl", **blend: Any) -> Run:
+def run_of(*, output_format: str = "jsonl", **blend: Any) -> RunManifest:
     options = asdict(ModelOptions())
     settings = asdict(GenerationSettings(BlendSettings(**blend))) | {
         "system": "",
@@ -25,13 +25,13 @@ def run_of(*, output_format: str = "jsonl", **blend: Any) -> Run:
     }
     model = {"sha256": "0" * 64, "format": {"name": "chat", "sha256": "1" * 12}, "calibration": None}
     models = {role: {"name": role, **model} for role in ("base", "guide")}
-    return Run(json.loads(json.dumps(settings)), models)
+    return RunManifest(json.loads(json.dumps(settings)), models)
 
 
 RUN = run_of()
 
 
-def answer_of(number: int, text: str = "The tide.", run: Run = RUN, id: str | None = None) -> Result:
+def answer_of(number: int, text: str = "The tide.", run: RunManifest = RUN, id: str | None = None) -> Result:
     usage = {"prompt_tokens": 12, "generated_tokens": 20, "decoded_tokens": 31}
     return {
         "id": f"row-{number}" if id is None else id,
@@ -48,7 +48,7 @@ def answer_of(number: int, text: str = "The tide.", run: Run = RUN, id: str | No
     }
 
 
-def failure_of(number: int, kind: str = "bad row", run: Run = RUN, id: str | None = None) -> Result:
+def failure_of(number: int, kind: str = "bad row", run: RunManifest = RUN, id: str | None = None) -> Result:
     error = {"kind": kind, "message": "This row has no prompt.", "where": f"line {number}"}
     return answer_of(number, run=run, id=id) | {
         "text": None,
@@ -74,7 +74,7 @@ def ids_in(path: Path | str) -> list[str]:
     return [document["id"] for document in documents_in(path)]
 
 
-def written(path: Path, results: Iterable[Result], run: Run = RUN) -> Path:
+def written(path: Path, results: Iterable[Result], run: RunManifest = RUN) -> Path:
     """An output that holds these, by a run that ended."""
     from blendin_local.batch.output import open_output
 

@@ -22,7 +22,7 @@ def forced_steps(pair: Pair, text: Text, blend: BlendSettings) -> list[Step]:
     settings = GenerationSettings(blend, max_tokens=1)
     steps: list[Step] = []
     for token in tokens:
-        request = Request(text.base, text.guide, settings, prefix=tuple(steps), forced=token)
+        request = Request(text.base, text.guide, settings, prefix=tuple(steps), forced_outcome=token)
         ((_, step),) = decode(pair, [respond(pair, request)])
         assert (step.guide_tokens if guide else step.base_tokens) == (token,)
         steps.append(step)

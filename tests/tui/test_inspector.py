@@ -15,7 +15,7 @@ from textual.app import App, ComposeResult
 
 import blendin_local.tui
 from blendin_local.engine.steps import Candidate, Candidates, Source, Step
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
 from blendin_local.tui.token_text import SILENT, fit, spoken, visible
 from blendin_local.tui.widgets.candidates_table import CandidatesTable, columns_of, is_choice
@@ -145,7 +145,7 @@ def test_a_token_without_text_is_not_taken_for_the_stop() -> None:
 @example(b"x" * 100_000)
 def test_token_text_is_one_inert_line_that_fits(data: bytes) -> None:
     text = visible(data)
-    assert text and inert(text) == text and "\n" not in text
+    assert text and sanitize(text) == text and "\n" not in text
     assert cell_len(text) > 0 and len(text) <= 10_000
     for width in (0, 1, 5, 30):
         assert cell_len(fit(text, width)) == width

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.markdown import Markdown
 from support.awkward import AWKWARD
 
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.tui.markdown_lines import code_blocks, markdown_lines
 
 
@@ -64,14 +64,14 @@ def test_a_defect_in_the_library_costs_only_the_format(monkeypatch: pytest.Monke
 def test_entities_cannot_act() -> None:
     assert shown("a&#x202e;b &amp;") == ["a�b &"]
     said = "".join(shown("a&#x202e;b&#x1b;[31mc `&#x202e;` ![&#x202e;](x)\n\n# &#x202e;"))
-    assert said == inert(said)
+    assert said == sanitize(said)
 
 
 @given(st.one_of(st.text(), st.text(st.sampled_from("*_`[]()<>|-# \n1.&x")), st.sampled_from(AWKWARD)))
 def test_any_text_becomes_inert_lines_that_fit(text: str) -> None:
     for width in (2, 20):
         for line in shown(text, width):
-            assert line == inert(line)
+            assert line == sanitize(line)
             assert cell_len(line) <= width
 
 

@@ -25,7 +25,7 @@ from blendin_local.tui.about import About
 from blendin_local.tui.chat import Fill
 from blendin_local.tui.metrics import PanelFigures, Totals
 from blendin_local.tui.phase import Phase
-from blendin_local.tui.rows import Sheet
+from blendin_local.tui.rows import PanelLayout
 from blendin_local.tui.widgets.figure_section import FigureSection, explained
 from blendin_local.tui.widgets.legend import Legend
 from blendin_local.tui.widgets.panel import Panel
@@ -180,7 +180,7 @@ def test_no_row_is_wider_than_the_panel(width: int) -> None:
     for case in (figures, replace(figures, fills=fills), PanelFigures(about), replace(figures, weak_at=None)):
         panel = Panel(about)
         for section in panel._sections:
-            for row in section.rows(case, Sheet(width)):
+            for row in section.rows(case, PanelLayout(width)):
                 assert [str(line) for line in row.lines if line.cell_length > width] == []
 
 

@@ -1,4 +1,4 @@
-"""The parts of the chat that know no Textual: inert text, wrapping, attribution, what a pair is asked."""
+"""The parts of the chat that know no Textual: sanitize text, wrapping, attribution, what a pair is asked."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from blendin_local.llamacpp.model import open_model
 from blendin_local.models.catalogue import load_catalogue
 from blendin_local.models.entries import PairEntry
 from blendin_local.models.loading import locate_pair
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions
 from blendin_local.tui.about import About
-from blendin_local.tui.bars import bar, course
+from blendin_local.tui.bars import bar, sparkline
 from blendin_local.tui.chat import Ask, PairChat, Progress
 from blendin_local.tui.loading import about_pair, pair_loader
 from blendin_local.tui.tagged_text import TaggedText, wrap
@@ -58,13 +58,13 @@ from blendin_local.tui.tagged_text import TaggedText, wrap
     ],
 )
 def test_inert_text(text: str, shown: str) -> None:
-    assert inert(text) == shown
+    assert sanitize(text) == shown
 
 
 @given(st.text())
 def test_inert_text_is_stable_and_safe(text: str) -> None:
-    shown = inert(text)
-    assert inert(shown) == shown
+    shown = sanitize(text)
+    assert sanitize(shown) == shown
     assert all(character == "\n" or not _acts(character) for character in shown)
     shown.encode("utf-8")
 
@@ -80,8 +80,8 @@ WIDTHS = st.integers(2, 40)
 TEXTS = st.one_of(
     st.text(st.sampled_from("ab \n東\N{BAT}\u0301")),
     # A joiner takes the width from whatever follows it, here and in Textual, so it must have sense.
-    st.text().map(lambda text: inert(text).replace("\u200d", "").replace("\ufe0f", "")),
-    st.sampled_from(AWKWARD).map(inert),
+    st.text().map(lambda text: sanitize(text).replace("\u200d", "").replace("\ufe0f", "")),
+    st.sampled_from(AWKWARD).map(sanitize),
 )
 
 
@@ -193,7 +193,7 @@ def test_bars() -> None:
     assert bar(0.001, 4) == ("╸", "───")
     assert bar(0.5, 4) == ("━━", "──")
     assert bar(1.7, 4) == ("━━━━", "")
-    assert course([0, 0.5, None, 1, -1, 2]) == "▁▅ █▁█"
+    assert sparkline([0, 0.5, None, 1, -1, 2]) == "▁▅ █▁█"
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -239,8 +239,8 @@ def test_a_pair_answers_what_it_is_asked(tiny: Pair) -> None:
     rest = written(Ask(said, replace(settings, max_tokens=3), prefix=tuple(whole[:3])))
     assert [step.index for step in rest] == [3, 4, 5]
     other = next(each for each in whole[2].candidates.base if each.outcome not in (-1, whole[2].outcome))  # type: ignore[union-attr]
-    forced = written(Ask(said, settings, prefix=tuple(whole[:2]), forced=other.outcome))
-    assert (forced[0].outcome, forced[0].source) == (other.outcome, Source.USER)
+    forced_outcome = written(Ask(said, settings, prefix=tuple(whole[:2]), forced_outcome=other.outcome))
+    assert (forced_outcome[0].outcome, forced_outcome[0].source) == (other.outcome, Source.USER)
     fills = chat.fills()
     assert {role: fill.size for role, fill in fills.items()} == {"base": 256, "guide": 256}
     assert fills["base"].used > 0

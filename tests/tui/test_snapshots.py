@@ -39,7 +39,7 @@ from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup, Turn
 from blendin_local.llamacpp.header import read_header
 from blendin_local.models import memory_estimate as memory
-from blendin_local.models.available import ModelOnHand, PairOnHand, Stock, pair_of
+from blendin_local.models.available import Inventory, ModelOnHand, PairOnHand, pair_of
 from blendin_local.models.entries import ModelEntry
 from blendin_local.preferences.preferences import ChatPreferences, Preferences
 from blendin_local.presentation.colour_scale import MODES
@@ -261,7 +261,7 @@ def test_conversations(as_ever: AsEver, look: str, tmp_path: Path, monkeypatch: 
         assert as_ever(scene, REPLY, look=look)
 
 
-def stock(folder: Path) -> Stock:
+def stock(folder: Path) -> Inventory:
     """Pairs of every kind, of models whose files are nowhere."""
     file = read_header(tiny_gguf.write_tiny(folder / "tiny.gguf", chat_template="{{ x }}"))
 
@@ -279,7 +279,7 @@ def stock(folder: Path) -> Stock:
     absent = PairOnHand("far-8b", "guide-model", "far", "far", "One vocabulary", missing=(far,))
     wrong = PairOnHand("gone", "guide-model", "gone", "gone", problem="The file /gone.gguf does not exist.")
     found = replace(pair_of(other, guide), note="one vocabulary; 42 times as large")
-    return Stock(loaded, (loaded, absent, wrong), (found,), (base, guide, other), whole=True)
+    return Inventory(loaded, (loaded, absent, wrong), (found,), (base, guide, other), whole=True)
 
 
 @EACH_LOOK

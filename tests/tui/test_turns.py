@@ -272,7 +272,7 @@ async def test_a_reply_branches_at_a_token() -> None:
         assert "2 of 3" in visible(app)
         await press(pilot, app, "2")
         branch = chat.asks[1]
-        assert ([each.text for each in branch.prefix], branch.forced) == (["one "], 100)
+        assert ([each.text for each in branch.prefix], branch.forced_outcome) == (["one "], 100)
         assert [message.content for message in branch.messages] == ["Why?"]
         assert texts(app) == ["Why?", "one zwei drei"]
         assert feet(app)[1].startswith("2/2 · ")
@@ -292,13 +292,13 @@ async def test_a_reply_branches_at_a_token() -> None:
         assert (screen.inspecting, len(chat.asks)) == (True, 2)
         await pilot.press("l", "down")
         await press(pilot, app, "enter")
-        assert ([each.text for each in chat.asks[2].prefix], chat.asks[2].forced) == (["one "], 101)
+        assert ([each.text for each in chat.asks[2].prefix], chat.asks[2].forced_outcome) == (["one "], 101)
         assert feet(app)[1].startswith("3/3 · ")
         # With the inspector open, numbers work in the conversation too.
         screen.transcript.focus()
         await pilot.press("left_square_bracket", "left_square_bracket", "right")
         await press(pilot, app, "3")
-        assert (len(chat.asks[3].prefix), chat.asks[3].forced) == (0, 101)
+        assert (len(chat.asks[3].prefix), chat.asks[3].forced_outcome) == (0, 101)
 
 
 async def test_the_inspector_offers_nothing_of_another_reply(

@@ -22,7 +22,7 @@ from blendin_local.engine.incremental_tokenizer import Retokenizer
 from blendin_local.engine.pair import Pair, pair_models
 from blendin_local.engine.vocabulary import Vocabulary
 from blendin_local.errors import EvaluationError
-from blendin_local.tune.alignment import Place, Text, cut
+from blendin_local.tune.alignment import Position, Text, align
 
 SPECIAL = [(b"", CONTROL), (b"", END)]
 
@@ -44,18 +44,18 @@ def text(reply: str, base_lead: bytes = b"", guide_lead: bytes = b"") -> Text:
 
 
 def test_tokens_that_end_alike_are_read_off_the_trunk() -> None:
-    found = cut(pair_of(words("a", "b"), words("a", "b")), text("aba"))
+    found = align(pair_of(words("a", "b"), words("a", "b")), text("aba"))
     assert (found.tokens, found.guide_tokens, found.n_bytes) == ([2, 3, 2], [2, 3, 2], 3)
     assert found.places == [
-        Place(1, False, True, 0, None),
-        Place(1, True, True, 1, None),
-        Place(1, True, True, 2, None),
+        Position(1, False, True, 0, None),
+        Position(1, True, True, 1, None),
+        Position(1, True, True, 2, None),
     ]
 
 
 def test_a_beginning_that_is_cut_otherwise_is_a_branch() -> None:
     """The guide reads "abc" as one token, "ab" as one, and "a" as one: none begins another."""
-    found = cut(pair_of(words("a", "b", "c", "x"), words("x", "a", "ab", "abc")), text("xabcx"))
+    found = align(pair_of(words("a", "b", "c", "x"), words("x", "a", "ab", "abc")), text("xabcx"))
     assert found.guide_tokens == [2, 5, 2]
     assert [(place.guide_length, place.branch) for place in found.places] == [
         (0, None),
@@ -68,7 +68,7 @@ def test_a_beginning_that_is_cut_otherwise_is_a_branch() -> None:
 
 def test_inside_a_character_nobody_is_asked() -> None:
     base, guide = words("a", raw="é".encode()), words("a", "é")
-    found = cut(pair_of(base, guide), text("aéa"))
+    found = align(pair_of(base, guide), text("aéa"))
     assert [place.consultable for place in found.places] == [True, True, False, True]
     assert [place.guide_length for place in found.places] == [0, 1, 0, 2]
     assert [place.n_bytes for place in found.places] == [1, 1, 1, 1]
@@ -76,25 +76,25 @@ def test_inside_a_character_nobody_is_asked() -> None:
 
 def test_the_spaces_that_prompts_ask_for_are_no_part_of_the_reply() -> None:
     base, guide = words("a", " a", " "), words("a", " ", " a")
-    found = cut(pair_of(base, guide), text("aa", b" ", b""))
+    found = align(pair_of(base, guide), text("aa", b" ", b""))
     assert (found.tokens, found.guide_tokens) == ([3, 2], [2, 2])
     assert [(place.n_bytes, place.begun, place.guide_length) for place in found.places] == [
         (1, False, 0),
         (1, True, 1),
     ]
-    found = cut(pair_of(base, guide), text("aa", b"", b" "))
+    found = align(pair_of(base, guide), text("aa", b"", b" "))
     assert (found.tokens, found.guide_tokens) == ([2, 2], [4, 2])
 
 
 def test_a_space_that_is_a_token_of_its_own_begins_the_reply() -> None:
     """After it the guide's space is said too, as the engine has it."""
     base, guide = words("a", " "), words("a", " ", " a")
-    found = cut(pair_of(base, guide), text("aa", b" ", b" "))
+    found = align(pair_of(base, guide), text("aa", b" ", b" "))
     assert found.tokens == [3, 2, 2]
     assert found.places == [
-        Place(0, False, True, 0, None),
-        Place(1, True, True, 1, (0, (3,))),
-        Place(1, True, True, 1, None),
+        Position(0, False, True, 0, None),
+        Position(1, True, True, 1, (0, (3,))),
+        Position(1, True, True, 1, None),
     ]
 
 
@@ -108,7 +108,7 @@ def test_places_are_what_they_say(
     base: Vocabulary, guide: Vocabulary, leads: tuple[bytes, bytes], reply: str
 ) -> None:
     pair = pair_of(base, guide)
-    found = cut(pair, text(reply, *leads))
+    found = align(pair, text(reply, *leads))
     assert len(found.places) == len(found.tokens)
     assert base.decode(found.tokens) == leads[0] + reply.encode()
     assert guide.decode(found.guide_tokens) == leads[1] + reply.encode()
@@ -136,9 +136,9 @@ def test_awkward_replies(reply: str) -> None:
     pair = pair_of(words(" the", "é", raw=every), words("\r\n", "日", raw=every))
     if not reply:
         with pytest.raises(EvaluationError, match="is empty"):
-            cut(pair, text(reply))
+            align(pair, text(reply))
         return
-    found = cut(pair, text(reply))
+    found = align(pair, text(reply))
     assert found.n_bytes == len(reply.encode())
 
 
@@ -152,5 +152,5 @@ def test_awkward_replies(reply: str) -> None:
 )
 def test_what_cannot_be_cut(base: str, guide: str, reply: str, said: str) -> None:
     with pytest.raises(EvaluationError) as caught:
-        cut(pair_of(words(*base.split()), words(*guide.split())), text(reply))
+        align(pair_of(words(*base.split()), words(*guide.split())), text(reply))
     assert str(caught.value) == said

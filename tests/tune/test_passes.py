@@ -27,7 +27,7 @@ from blendin_local.settings import ModelOptions
 from blendin_local.tune import passes
 from blendin_local.tune.costs import Costs
 from blendin_local.tune.examples import Example
-from blendin_local.tune.passes import Kept, Measured, measured, pass_key, run_pass, speed_key
+from blendin_local.tune.passes import Measured, PassCheckpoint, measured, pass_key, run_pass, speed_key
 from blendin_local.tune.record import Record, load_record, save_record
 from blendin_local.tune.scoring import Cancelled, Text
 
@@ -67,9 +67,9 @@ def run(
     make: Callable[[Example], Text] = make_text,
     **options: Any,
 ) -> Measured:
-    kept = Kept.open(folder)
+    kept = PassCheckpoint.open(folder)
     run_pass(pair or make_pair(), examples, make, kept, budget=budget, **options)
-    return measured(Kept.open(folder), len(examples), budget)
+    return measured(PassCheckpoint.open(folder), len(examples), budget)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_where_nothing_can_be_scored(tmp_path: Path) -> None:
     )
     assert str(caught.value) == said
     with pytest.raises(EvaluationError, match=r"could be scored\.$"):
-        measured(Kept(tmp_path), 0, 5)
+        measured(PassCheckpoint(tmp_path), 0, 5)
 
 
 # Stopped
@@ -164,7 +164,7 @@ def test_cancelled_at_any_decode(tmp_path: Path, whole: Record, after: int) -> N
     guide.before_decode = lambda number: cancellation.cancel() if number == after else None
     with pytest.raises(Cancelled):
         run(tmp_path, pair=pair, cancellation=cancellation)
-    kept = Kept.open(tmp_path)
+    kept = PassCheckpoint.open(tmp_path)
     assert kept.tokens == LENGTHS[: len(kept.tokens)] and kept.costs is None
     before = scored_by(pair)
     guide.before_decode = lambda number: None
@@ -186,7 +186,7 @@ def test_whatever_ends_a_pass_what_was_scored_is_kept(
 
     with pytest.raises(type(error)):
         run(tmp_path, make=make)
-    assert Kept.open(tmp_path).tokens == LENGTHS[:5]
+    assert PassCheckpoint.open(tmp_path).tokens == LENGTHS[:5]
     assert len(list(tmp_path.glob("part-*"))) == (5 if every == 0 else 1)
     assert_same(run(tmp_path).record, whole)
 
@@ -233,7 +233,7 @@ def test_a_disk_that_is_full(tmp_path: Path, whole: Record, monkeypatch: pytest.
         patch.setattr(passes, "save_record", full)
         with pytest.raises(OSError, match="No space"):
             run(tmp_path)
-    assert Kept.open(tmp_path).tokens == LENGTHS[:3]
+    assert PassCheckpoint.open(tmp_path).tokens == LENGTHS[:3]
     assert_same(run(tmp_path).record, whole)
 
 
@@ -264,7 +264,7 @@ def test_killed_at_any_time(tmp_path: Path, whole: Record) -> None:
     process.communicate()
     assert heard[0] == "begun\n"
     done = int(heard[-1])
-    kept = Kept.open(tmp_path / "kept")
+    kept = PassCheckpoint.open(tmp_path / "kept")
     assert kept.tokens == LENGTHS[: len(kept.tokens)] and sum(kept.tokens) >= done - LENGTHS[2]
     found = run(tmp_path / "kept")
     assert_same(found.record, whole)
@@ -285,7 +285,7 @@ def test_killed_at_any_time(tmp_path: Path, whole: Record) -> None:
 def test_damaged_progress_begins_anew(tmp_path: Path, whole: Record, content: bytes) -> None:
     run(tmp_path, 20)
     (tmp_path / "progress.json").write_bytes(content)
-    assert Kept.open(tmp_path) == Kept(tmp_path)
+    assert PassCheckpoint.open(tmp_path) == PassCheckpoint(tmp_path)
     assert_same(run(tmp_path).record, whole)
 
 
@@ -306,7 +306,7 @@ def test_damaged_parts_are_scored_again(tmp_path: Path, whole: Record, part: int
             save_record(made([LENGTHS[part] + 1]), path)
         case "shorter":
             save_record(whole.select([]), path)
-    assert Kept.open(tmp_path).tokens == LENGTHS[:part]
+    assert PassCheckpoint.open(tmp_path).tokens == LENGTHS[:part]
     pair = make_pair()
     assert_same(run(tmp_path, pair=pair).record, whole)
     assert scored_by(pair) == 9 - part
@@ -319,7 +319,7 @@ def test_a_damaged_part_between_answers_that_were_left_out(tmp_path: Path) -> No
     odd = [replace(example, response="") if n in (0, 3, 8) else example for n, example in enumerate(EXAMPLES)]
     expected = run(tmp_path, examples=odd)
     sorted(tmp_path.glob("part-*"))[2].unlink()
-    kept = Kept.open(tmp_path)
+    kept = PassCheckpoint.open(tmp_path)
     assert (kept.tokens, len(kept.skipped)) == ([0, *LENGTHS[1:3], 0], 2)
     found = run(tmp_path, examples=odd)
     assert_same(found.record, expected.record)
@@ -329,7 +329,7 @@ def test_a_damaged_part_between_answers_that_were_left_out(tmp_path: Path) -> No
 def test_begun_anew_and_killed_the_old_pass_is_still_whole(tmp_path: Path, whole: Record) -> None:
     """A new pass writes over the parts of the old one before it says so in `progress.json`."""
     run(tmp_path)
-    fresh = Kept(tmp_path)
+    fresh = PassCheckpoint(tmp_path)
     fresh.tokens += LENGTHS[:2]
     old = (tmp_path / "progress.json").read_bytes()
     fresh.add([whole.select([0]), whole.select([1])])
@@ -348,10 +348,10 @@ def test_parts_say_what_is_in_them(tmp_path: Path) -> None:
 
 
 def test_costs_of_another_speed_are_measured_anew(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, speed="one")
+    kept = PassCheckpoint(tmp_path, speed="one")
     run_pass(make_pair(), EXAMPLES, make_text, kept, budget=20)
-    assert Kept.open(tmp_path, "one").costs == COSTS
-    other = Kept.open(tmp_path, "other")
+    assert PassCheckpoint.open(tmp_path, "one").costs == COSTS
+    other = PassCheckpoint.open(tmp_path, "other")
     assert other.costs is None and other.tokens == kept.tokens
 
 

@@ -18,7 +18,7 @@ from blendin_local.tune.recommendation import (
     gain,
     gain_of_choosing,
 )
-from blendin_local.tune.setting_scores import Prices, Setting
+from blendin_local.tune.setting_scores import Setting, SettingScores
 from blendin_local.tune.verdict import described, reason, verdict
 
 Bits = npt.NDArray[np.float64] | list[list[float]]
@@ -27,22 +27,22 @@ HALF = LEAST_EXAMPLES
 FITTING, HELD_OUT = np.arange(HALF), np.arange(HALF, 2 * HALF)
 
 
-def prices_of(bits: Bits, asking: tuple[bool, ...] = ()) -> Prices:
+def prices_of(bits: Bits, asking: tuple[bool, ...] = ()) -> SettingScores:
     """Prices of base, guide and blends, bits float[s, e]; asking: whether a setting ever asks the guide."""
     spent = np.array(bits, np.float64)
     blends = len(spent) - 2
     settings = (Setting("base"), Setting("guide"), *(Setting("nudge", k / 10) for k in range(1, blends + 1)))
     asked = np.array(asking or (False, False, *[True] * blends), np.float64)
     ones = np.ones(spent.shape)
-    return Prices(settings, spent, ones * asked[:, None], ones, ones, asked * 0, (0.0,) * 11)
+    return SettingScores(settings, spent, ones * asked[:, None], ones, ones, asked * 0, (0.0,) * 11)
 
 
-def by_half(*bits: tuple[float, float]) -> Prices:
+def by_half(*bits: tuple[float, float]) -> SettingScores:
     """Prices of settings that spend so much on each example of the half that chooses, and of the other."""
     return prices_of([[one] * HALF + [other] * HALF for one, other in bits])
 
 
-def chosen(prices: Prices) -> Choice:
+def chosen(prices: SettingScores) -> Choice:
     return choose(prices, FITTING, HELD_OUT, seed=0)
 
 
@@ -158,7 +158,7 @@ def test_the_gain_of_choosing_by_hand() -> None:
     assert gain_of_choosing(prices, 0, np.array([0]), np.ones((3, 1))) == Gain(None, None, None)
 
 
-def made_up(random: np.random.Generator, gains: npt.ArrayLike) -> Prices:
+def made_up(random: np.random.Generator, gains: npt.ArrayLike) -> SettingScores:
     """80 answers; a guide that is worse than the base; a blend for each gain, with a noise of its own."""
     base = random.uniform(50, 400, 80) * random.gamma(8, 1 / 8, 80)
     guide = base * (1.1 + 0.1 * random.normal(size=80))

@@ -12,9 +12,9 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from blendin_local.history.dialogue import Dialogue
-from blendin_local.history.reply_footer import account
+from blendin_local.history.reply_footer import reply_footer
 from blendin_local.history.tree import Turn
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.tui.chat import Ask, Chat
 from blendin_local.tui.entry import Entry, Kind, View
 from blendin_local.tui.loading import Prepared
@@ -88,7 +88,7 @@ class BaseScreen(Screen[None]):
     def tell(self, text: str, *, error: bool = False) -> None:
         """Say one thing; a key pressed over and over does not pile it up."""
         self.app.clear_notifications()
-        self.notify(inert(text), markup=False, severity="error" if error else "information")
+        self.notify(sanitize(text), markup=False, severity="error" if error else "information")
 
     def may_act(self) -> bool:
         """Whether a reply can be asked for, or the conversation changed; says why not."""
@@ -137,7 +137,7 @@ class BaseScreen(Screen[None]):
             entry = Entry(Kind.REPLY, turn, self.view)
         else:
             entry = Entry(Kind.USER, turn)
-            entry.append([(inert(turn.text), "user")])
+            entry.append([(sanitize(turn.text), "user")])
         self._entries[turn.id] = entry
         return entry
 
@@ -150,7 +150,7 @@ class BaseScreen(Screen[None]):
         if turn is None or turn is self.dialogue.reply:
             return
         if turn.is_reply:
-            entry.set_foot(account(turn, siblings))
+            entry.set_foot(reply_footer(turn, siblings))
         elif len(siblings) > 1:
             entry.set_foot(f"{siblings.index(turn) + 1}/{len(siblings)}")
 
@@ -160,7 +160,7 @@ class BaseScreen(Screen[None]):
     def add_line(self, kind: Kind, text: str, tag: str = "note") -> None:
         """Say something in the transcript that is no part of the conversation."""
         entry = Entry(kind)
-        entry.append([(inert(text), tag)])
+        entry.append([(sanitize(text), tag)])
         self.transcript.add(entry)
         self.show_emptiness()
 

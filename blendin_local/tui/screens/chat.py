@@ -25,7 +25,7 @@ from blendin_local.tui.metrics import Figures, PanelFigures, Totals
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.reply_text import Piece, ReplyText, pieces_of
 from blendin_local.tui.screens.comparing import Comparing
-from blendin_local.tui.screens.dialogs import Doors
+from blendin_local.tui.screens.dialogs import Dialogs
 from blendin_local.tui.screens.turn_actions import TurnActions
 from blendin_local.tui.widgets.inspector import Inspector
 from blendin_local.tui.widgets.key_line import KeyLine
@@ -61,7 +61,7 @@ class ChatScreen(Comparing):
         Binding("escape", "stop", "Stop", id="chat.stop"),
         Binding("f1", "help", "Help", id="chat.help"),
         *TurnActions.TURN_BINDINGS,
-        *Doors.DOOR_BINDINGS,
+        *Dialogs.DOOR_BINDINGS,
     ]
 
     def __init__(self, app: ChatApp, prepared: Prepared) -> None:

@@ -16,7 +16,7 @@ from textual.widgets import Static
 
 from blendin_local.engine.steps import Summary
 from blendin_local.history.tree import Turn
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.tui.bars import bar
 from blendin_local.tui.entry import Entry, Kind
 from blendin_local.tui.number_keys import number_keys
@@ -100,7 +100,7 @@ class CompareScreen(ModalScreen[int | None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="compare"):
             first = next((line for line in self._question.splitlines() if line.strip()), "")
-            yield Static(Content.assemble(("❯ ", "$text-primary"), inert(first)), id="question")
+            yield Static(Content.assemble(("❯ ", "$text-primary"), sanitize(first)), id="question")
             with Grid(id="columns"):
                 yield from self._columns
             yield KeyLine()
@@ -136,7 +136,7 @@ class CompareScreen(ModalScreen[int | None]):
         if turn is not None and not error:
             column.show(turn.summary)
         else:
-            column.figures.update(Content.styled(inert(error) or "no words came", "$text-error"))
+            column.figures.update(Content.styled(sanitize(error) or "no words came", "$text-error"))
 
     # Keys
 

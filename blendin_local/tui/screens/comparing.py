@@ -12,10 +12,10 @@ from blendin_local.tui.commands import is_command, message_of
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.screens.base import once_stopped
 from blendin_local.tui.screens.compare import CompareScreen
-from blendin_local.tui.screens.dialogs import Doors
+from blendin_local.tui.screens.dialogs import Dialogs
 
 
-class Comparing(Doors):
+class Comparing(Dialogs):
     """The replies are siblings in the conversation; they are kept whether they are picked or not."""
 
     _comparison: CompareScreen | None = None

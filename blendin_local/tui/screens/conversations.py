@@ -22,7 +22,7 @@ from textual.widgets.option_list import Option
 from blendin_local.errors import HistoryError
 from blendin_local.history.search import Listed
 from blendin_local.history.store import Store
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.tui.conversation_rows import CURRENT, heads, one_line, row
 
 _PAUSE_S = 0.12
@@ -300,7 +300,7 @@ class ConversationsScreen(ModalScreen[Choice | None]):
 
     def _note(self, text: str, *, wrong: bool = False) -> None:
         note = self.query_one("#conversations-note", Static)
-        note.update(Content(inert(text)))
+        note.update(Content(sanitize(text)))
         note.set_class(wrong, "-wrong")
 
     def _show_keys(self) -> None:

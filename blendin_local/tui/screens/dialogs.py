@@ -35,7 +35,7 @@ from blendin_local.tui.widgets.prompt import Prompt
 from blendin_local.tui.widgets.transcript import Transcript
 
 
-class Doors(TurnActions):
+class Dialogs(TurnActions):
     DOOR_BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+n", "restart", "New", show=False, id="chat.new"),
         Binding("ctrl+o", "open", "Open", id="chat.open"),

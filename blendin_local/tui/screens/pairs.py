@@ -19,10 +19,10 @@ from textual.widgets import ContentSwitcher, Static
 from blendin_local.errors import BlendinError
 from blendin_local.history.tree import Setup
 from blendin_local.llamacpp.header import GgufHeader
-from blendin_local.models.available import ModelOnHand, PairOnHand, Search, Stock, look_at, pair_of
+from blendin_local.models.available import Inventory, ModelOnHand, PairOnHand, Search, look_at, pair_of
 from blendin_local.models.catalogue import Catalogue, load_catalogue
 from blendin_local.models.compatibility import Overlap, find_overlap, room, same_vocabulary
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.settings import ModelOptions
 from blendin_local.tui.bars import bar
 from blendin_local.tui.loading import Prepare
@@ -83,7 +83,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         self._prepare = prepare
         self._catalogue = catalogue
         self._search = Search(catalogue, self._names)
-        self._stock = Stock()
+        self._stock = Inventory()
         self._knowledge = Knowledge(options or ModelOptions(), None, current.pair if current else "", {})
         self._typed: dict[str, ModelOnHand] = {}
         self._pulling: Pulling | None = None
@@ -138,7 +138,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
             state = "looking for models …"
         else:
             state = f"{len(stock.models)} models on this machine"
-        self.query_one("#pairs-state", Static).update(Content(inert(state)))
+        self.query_one("#pairs-state", Static).update(Content(sanitize(state)))
         if self._pulling:
             self._show_pulling(self._pulling)
 
@@ -186,7 +186,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
             self._find_out(pair)
         if not self._pulling:
             text, style = self._says(pair)
-            self.query_one("#pairs-says", Static).update(Content.styled(inert(text), style))
+            self.query_one("#pairs-says", Static).update(Content.styled(sanitize(text), style))
 
     def _says(self, pair: PairOnHand | None) -> tuple[str, str]:
         """A sentence, and how it looks."""
@@ -296,7 +296,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         says = "Stopping …" if pulling.given_up else f"{pulling.doing or pulling.name} · Esc stops"
         line = Content.assemble(
             (full, "$primary"), (rest, "$foreground-disabled"),
-            f" {pulling.done / 1e6:,.0f}{number} MB  ", inert(says),
+            f" {pulling.done / 1e6:,.0f}{number} MB  ", sanitize(says),
         )  # fmt: skip
         self.query_one("#pairs-says", Static).update(line)
 

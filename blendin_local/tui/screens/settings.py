@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Select, Static
 
 from blendin_local.errors import SettingError
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.settings import GenerationSettings
 from blendin_local.tui.setting_fields import FIELDS, GROUPS, RANDOM, Field, changed
 from blendin_local.tui.widgets.setting_row import SettingRow
@@ -130,7 +130,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
         name = (row and row.name) or ""
         if wrong:
             sentence = wrong.get(name) or next(iter(wrong.values()))
-            self.about.update(Content.styled(inert(sentence), "$text-error bold"))
+            self.about.update(Content.styled(sanitize(sentence), "$text-error bold"))
             return
         lines = [_SYSTEM_HELP] if name == _SYSTEM else []
         if field := FIELDS.get(name):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from blendin_local.tui.metrics import PanelFigures
-from blendin_local.tui.rows import Row, Sheet
+from blendin_local.tui.rows import PanelLayout, Row
 from blendin_local.tui.widgets.figure_section import FigureSection
 
 
 class BlendSection(FigureSection):
-    def rows(self, shown: PanelFigures, sheet: Sheet) -> Sequence[Row]:
+    def rows(self, shown: PanelFigures, sheet: PanelLayout) -> Sequence[Row]:
         figures = shown.reply
         return [
             Row.of("", sheet.heading("The mixture", "last", "mean")),

@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 from blendin_local.engine.steps import Candidate, Candidates, Source, Step
 from blendin_local.presentation.explanation import ended_by_guide
-from blendin_local.tui.bars import bar, course
+from blendin_local.tui.bars import bar, sparkline
 from blendin_local.tui.rows import MUTED
 from blendin_local.tui.token_text import fit, spoken, visible
 
@@ -213,7 +213,7 @@ class CandidatesTable(Widget):
         if width < _ROOMY:
             number = "1.0" if probability >= 0.995 else f"{probability:.2f}"[1:]
             token = f"{'✓' if chosen else ' '}{fit(name, width - 6)} "
-            return Content.assemble((token + number, style), (course([probability]), colour))
+            return Content.assemble((token + number, style), (sparkline([probability]), colour))
         number = f" {probability:.3f}"
         size = width // 4
         full, rest = bar(probability, size)

@@ -8,12 +8,12 @@ from textual.content import Content
 
 from blendin_local.tui.chat import Fill
 from blendin_local.tui.metrics import NEARLY_FULL, PanelFigures
-from blendin_local.tui.rows import UNKNOWN, WARNING, Row, Sheet
+from blendin_local.tui.rows import UNKNOWN, WARNING, PanelLayout, Row
 from blendin_local.tui.widgets.figure_section import FigureSection
 
 
 class ContextSection(FigureSection):
-    def rows(self, shown: PanelFigures, sheet: Sheet) -> Sequence[Row]:
+    def rows(self, shown: PanelFigures, sheet: PanelLayout) -> Sequence[Row]:
         memory = f"{shown.memory / 1e9:.2f} GB" if shown.memory else UNKNOWN
         return [
             Row.of("", sheet.heading("Context", "tokens")),
@@ -25,7 +25,7 @@ class ContextSection(FigureSection):
         ]
 
 
-def _fill(role: str, fill: Fill | None, sheet: Sheet) -> Content:
+def _fill(role: str, fill: Fill | None, sheet: PanelLayout) -> Content:
     if fill is None or not fill.size:
         return sheet.fact(role, UNKNOWN)
     share = fill.used / fill.size

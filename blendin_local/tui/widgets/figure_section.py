@@ -14,7 +14,7 @@ from textual.widget import Widget
 
 from blendin_local.presentation.explanation import FIGURES
 from blendin_local.tui.metrics import PanelFigures
-from blendin_local.tui.rows import Row, Sheet
+from blendin_local.tui.rows import PanelLayout, Row
 
 _USUAL_WIDTH = 32
 
@@ -38,11 +38,11 @@ class FigureSection(Widget):
         super().__init__()
         self._shown = shown
         self._pointed: int | None = None
-        self._rows = self.rows(shown, Sheet(_USUAL_WIDTH))
+        self._rows = self.rows(shown, PanelLayout(_USUAL_WIDTH))
         self._lines: list[Content] = [line for row in self._rows for line in row.lines]
 
     @abstractmethod
-    def rows(self, shown: PanelFigures, sheet: Sheet) -> Sequence[Row]: ...
+    def rows(self, shown: PanelFigures, sheet: PanelLayout) -> Sequence[Row]: ...
 
     def show(self, shown: PanelFigures) -> None:
         self._shown = shown
@@ -78,7 +78,7 @@ class FigureSection(Widget):
         width = self.size.width
         if not width:
             return
-        self._rows = self.rows(self._shown, Sheet(width))
+        self._rows = self.rows(self._shown, PanelLayout(width))
         lines = [line for row in self._rows for line in row.lines]
         if self._pointed is not None:
             top = self.region_of(self._pointed).y

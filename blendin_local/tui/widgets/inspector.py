@@ -21,7 +21,7 @@ from blendin_local.engine.steps import WEAK_BELOW, Candidate, Source, Step
 from blendin_local.presentation.explanation import SPEAKERS, formula
 from blendin_local.settings import GenerationSettings
 from blendin_local.tui.number_keys import number_keys
-from blendin_local.tui.rows import MUTED, UNKNOWN, Sheet, number
+from blendin_local.tui.rows import MUTED, UNKNOWN, PanelLayout, number
 from blendin_local.tui.token_text import spoken
 from blendin_local.tui.widgets.candidates_table import CandidatesTable
 
@@ -164,7 +164,7 @@ The chosen token is marked with ✓. Probabilities are the models' own, before t
             yield from self._figures(step)
 
     def _figures(self, step: Step) -> Iterator[Content]:
-        sheet = Sheet(min(self._room, _WIDEST))
+        sheet = PanelLayout(min(self._room, _WIDEST))
         weak = WEAK_BELOW
         yield sheet.heading("", "base", "guide")
         yield sheet.fact("confidence", number(step.c_b, weak) + number(step.c_g, weak))
@@ -172,7 +172,7 @@ The chosen token is marked with ✓. Probabilities are the models' own, before t
         yield sheet.fact("reliability", calibrated if self._calibrated else "not calibrated")
         yield sheet.fact("entropy, bits", number(step.base_entropy) + number(step.guide_entropy))
         rank = UNKNOWN if step.guide_rank is None else str(step.guide_rank + 1)
-        halves = Sheet((sheet.width - _GAP) // 2)
+        halves = PanelLayout((sheet.width - _GAP) // 2)
         for left, right in (
             (halves.fact("α", number(step.alpha)), halves.fact("agreement", number(step.agreement))),
             (halves.fact("divergence", number(step.divergence)), halves.fact("guide rank", rank)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.tui.about import About
 from blendin_local.tui.bars import bar
 
@@ -33,7 +33,7 @@ class LoadingBar(Static):
         if (role, share) == self._shown:
             return
         self._shown = (role, share)
-        name = inert({"base": self._about.base, "guide": self._about.guide}.get(role, ""))
+        name = sanitize({"base": self._about.base, "guide": self._about.guide}.get(role, ""))
         if role and share < 1:
             full, rest = bar(share, _BAR)
             line = Content.assemble(

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from textual.content import Content
 
 from blendin_local.tui.metrics import PanelFigures
-from blendin_local.tui.rows import MUTED, Row, Sheet, name
+from blendin_local.tui.rows import MUTED, PanelLayout, Row, name
 from blendin_local.tui.widgets.figure_section import FigureSection
 
 
 class PairSection(FigureSection):
-    def rows(self, shown: PanelFigures, sheet: Sheet) -> Sequence[Row]:
+    def rows(self, shown: PanelFigures, sheet: PanelLayout) -> Sequence[Row]:
         about = shown.about
         method = Content.styled(about.method, MUTED)
         pair = name(about.pair or "Two models", sheet.width - method.cell_length - 2).stylize("bold")

@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ class PickList(Vertical, Generic[T]):
         options, shown = list[Option](), list[Row[T] | None]()
 
         def say(text: str, style: str) -> None:
-            options.append(Option(Content.styled(inert(text), style), disabled=True))
+            options.append(Option(Content.styled(sanitize(text), style), disabled=True))
             shown.append(None)
 
         groups = dict.fromkeys([row.group for row in found])

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from blendin_local.tui.metrics import PanelFigures, Totals
-from blendin_local.tui.rows import Row, Sheet, percentage
+from blendin_local.tui.rows import PanelLayout, Row, percentage
 from blendin_local.tui.widgets.figure_section import FigureSection
 
 
 class RatesSection(FigureSection):
     """The rates that published figures call the intervention rate are marked above the hint level."""
 
-    def rows(self, shown: PanelFigures, sheet: Sheet) -> Sequence[Row]:
+    def rows(self, shown: PanelFigures, sheet: PanelLayout) -> Sequence[Row]:
         reply, chat = Totals.of([shown.reply.summary]), shown.totals
 
         def row(figure: str, label: str, here: float | None, all: float | None, hinted: bool = True) -> Row:

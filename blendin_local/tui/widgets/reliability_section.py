@@ -8,14 +8,14 @@ from textual.content import Content
 
 from blendin_local.engine.steps import WEAK_BELOW
 from blendin_local.tui.metrics import PanelFigures
-from blendin_local.tui.rows import MUTED, UNKNOWN, Row, Sheet, number
+from blendin_local.tui.rows import MUTED, UNKNOWN, PanelLayout, Row, number
 from blendin_local.tui.widgets.figure_section import FigureSection
 
 
 class ReliabilitySection(FigureSection):
     """Called reliability only where the pair has been calibrated."""
 
-    def rows(self, shown: PanelFigures, sheet: Sheet) -> Sequence[Row]:
+    def rows(self, shown: PanelFigures, sheet: PanelLayout) -> Sequence[Row]:
         figures, summary = shown.reply, shown.reply.summary
         title, source = (
             ("reliability", "calibrated for this pair")

@@ -9,7 +9,7 @@ from textual.content import Content
 from blendin_local.engine.steps import Source
 from blendin_local.tui.bars import stack
 from blendin_local.tui.metrics import PanelFigures
-from blendin_local.tui.rows import UNKNOWN, Row, Sheet
+from blendin_local.tui.rows import UNKNOWN, PanelLayout, Row
 from blendin_local.tui.widgets.figure_section import FigureSection
 
 _SPEAKERS = (
@@ -23,7 +23,7 @@ _APART = 4
 
 
 class SpeakersSection(FigureSection):
-    def rows(self, shown: PanelFigures, sheet: Sheet) -> Sequence[Row]:
+    def rows(self, shown: PanelFigures, sheet: PanelLayout) -> Sequence[Row]:
         sources = shown.reply.summary.sources
         counts = [sources[source] for source, *_ in _SPEAKERS]
         total = sum(counts)
@@ -38,7 +38,7 @@ class SpeakersSection(FigureSection):
             share = f"{counts[place] / total:.0%}" if total else UNKNOWN
             if counts[place] and share == "0%":
                 share = "<1%"
-            return Sheet(width).apart(Content.assemble((mark, style), f" {label}"), share)
+            return PanelLayout(width).apart(Content.assemble((mark, style), f" {label}"), share)
 
         def pair(left: int, right: int) -> Content:
             return sheet.apart(entry(left), entry(right))

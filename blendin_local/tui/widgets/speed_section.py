@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from blendin_local.tui.metrics import PanelFigures
-from blendin_local.tui.rows import UNKNOWN, Row, Sheet
+from blendin_local.tui.rows import UNKNOWN, PanelLayout, Row
 from blendin_local.tui.widgets.figure_section import FigureSection
 
 
 class SpeedSection(FigureSection):
-    def rows(self, shown: PanelFigures, sheet: Sheet) -> Sequence[Row]:
+    def rows(self, shown: PanelFigures, sheet: PanelLayout) -> Sequence[Row]:
         summary = shown.reply.summary
         speed, first = summary.tokens_per_second, summary.timings.first_token_s
         tokens = f"{summary.tokens}, in the chat {shown.totals.tokens}" if shown.totals.steps else UNKNOWN

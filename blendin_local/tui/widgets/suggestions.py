@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.tui.completions import Completion
 
 ROWS = 8
@@ -83,4 +83,4 @@ class Suggestions(Widget, can_focus=False):
 
 
 def _line(text: str) -> str:
-    return inert(text).replace("\n", " ")
+    return sanitize(text).replace("\n", " ")

@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.getters import query_one
 from textual.widgets import Static
 
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.tui.about import About
 
 
@@ -29,6 +29,10 @@ class TitleBar(Horizontal):
 
     def show(self, about: About) -> None:
         """Name another pair or method."""
-        parts = [("blendin", "bold $text-primary"), (inert(about.pair), "bold"), (inert(about.models), "")]
+        parts = [
+            ("blendin", "bold $text-primary"),
+            (sanitize(about.pair), "bold"),
+            (sanitize(about.models), ""),
+        ]
         self._title.update(Content("  ").join(Content.styled(*part) for part in parts if part[0]))
         self._method.update(Content(about.method))

@@ -8,7 +8,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from blendin_local.safe_text import inert
+from blendin_local.safe_text import sanitize
 from blendin_local.tui.about import About
 from blendin_local.tui.widgets.legend import Legend
 
@@ -23,7 +23,7 @@ class Welcome(VerticalScroll, can_focus=False):
     def compose(self) -> ComposeResult:
         about = self._about
         base_role, guide_role = about.roles
-        base, guide = inert(about.base), inert(about.guide)
+        base, guide = sanitize(about.base), sanitize(about.guide)
         width = max(cell_len(base), cell_len(guide)) + 2
         models = Content.assemble(
             ("Two models answer you together.\n\n", "bold"),
