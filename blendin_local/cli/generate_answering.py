@@ -110,7 +110,7 @@ def _tried(job: Job, first: Sequence[Row | BadRow], most: int) -> int:
 @contextmanager
 def on_ray(job: Job) -> Iterator[Answering]:
     """Workers of a Ray cluster."""
-    from blendin_local.batch.cluster import Cluster, WorkerSetup
+    from blendin_local.batch.ray_dispatcher import Cluster, WorkerSetup
 
     plan, values = job.plan, job.plan.values
     job.parallel = values["parallel"] or DEFAULT_PARALLEL

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from blendin_local.batch.cluster_worker import WorkerSetup
+from blendin_local.batch.ray_worker import WorkerSetup
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import Row
 from blendin_local.errors import BatchError

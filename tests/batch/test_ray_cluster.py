@@ -19,9 +19,9 @@ import pytest
 from support.batch_files import EXACT, answers, formats_of, row_of, run_of, tiny_files
 from support.batch_results import Result
 
-from blendin_local.batch import cluster, cluster_connection
-from blendin_local.batch.cluster import Cluster, WorkerSetup
-from blendin_local.batch.cluster_worker import Worker
+from blendin_local.batch import ray_connection, ray_dispatcher
+from blendin_local.batch.ray_dispatcher import Cluster, WorkerSetup
+from blendin_local.batch.ray_worker import Worker
 from blendin_local.batch.rows import BadRow, Row
 from blendin_local.engine.language_model import Cancellation
 from blendin_local.errors import BatchError, ModelError
@@ -154,7 +154,7 @@ def test_a_killed_worker_loses_no_row(nodes: Any, job: Job) -> None:
 
 
 def test_nodes_go_and_come(nodes: Any, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "_LOOK_S", 0.1)
+    monkeypatch.setattr(ray_dispatcher, "_LOOK_S", 0.1)
     rows = job.rows(40)
     expected = answers(job.files, job.setup.run, rows, 1)
     results = []
@@ -326,7 +326,7 @@ def test_a_node_with_another_version(nodes: Any, job: Job) -> None:
 def test_a_node_without_the_package(
     nodes: Any, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = "from blendin_local.batch.cluster_worker import Worker\nclass Elsewhere(Worker): pass\n"
+    source = "from blendin_local.batch.ray_worker import Worker\nclass Elsewhere(Worker): pass\n"
     (tmp_path / "only_here.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     import only_here  # type: ignore[import-not-found]
@@ -370,7 +370,7 @@ def test_a_pair_that_fails_as_a_whole(nodes: Any, job: Job) -> None:
 LOCAL = """
 import os, pickle, signal, sys
 import psutil
-from blendin_local.batch.cluster import Cluster
+from blendin_local.batch.ray_dispatcher import Cluster
 setup, rows = pickle.load(sys.stdin.buffer)
 notes = []
 with Cluster(setup, note=notes.append) as opened:
@@ -434,6 +434,6 @@ def test_no_cluster_on_this_machine(job: Job, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(BatchError, match="No Ray cluster runs on this machine: start one"):
-        cluster_connection.connect("auto", 1)
+        ray_connection.connect("auto", 1)
     with pytest.raises(BatchError, match="Ray cannot be started on this machine: Could not find"):
-        cluster_connection.connect(None, 1)
+        ray_connection.connect(None, 1)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from support.batch_results import Result
 from support.fake_ray import FakeRay, FakeWorker
 
-from blendin_local.batch import cluster
-from blendin_local.batch.cluster import Cluster, WorkerSetup
-from blendin_local.batch.cluster_shares import share_out
+from blendin_local.batch import ray_dispatcher
+from blendin_local.batch.ray_dispatcher import Cluster, WorkerSetup
+from blendin_local.batch.ray_resources import share_out
 from blendin_local.batch.rows import BadRow, Row
 from blendin_local.batch.run_manifest import RunManifest
 from blendin_local.engine.language_model import Cancellation
@@ -51,9 +51,9 @@ def dealing(
     ray = FakeRay(seed, kills, workers if room is None else room, at_once)
     setup = WorkerSetup(PairEntry("", "base", "guide"), {}, ModelOptions(), RUN, parallel)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "connect", lambda address, cpus: ray)
-        patch.setattr(cluster, "disconnect", lambda: None)
-        patch.setattr(cluster, "_PATIENCE_S", 0.0)
+        patch.setattr(ray_dispatcher, "connect", lambda address, cpus: ray)
+        patch.setattr(ray_dispatcher, "disconnect", lambda: None)
+        patch.setattr(ray_dispatcher, "_PATIENCE_S", 0.0)
         with Cluster(setup, workers=workers, cancellation=cancellation, **told) as opened:
             yield opened, ray
 
@@ -287,7 +287,7 @@ def test_a_first_worker_that_cannot_load_the_pair_is_done_without(monkeypatch: p
 
 
 def test_no_other_node_is_free_for_a_pair_that_a_first_cannot_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "_ROOM_S", 0.2)
+    monkeypatch.setattr(ray_dispatcher, "_ROOM_S", 0.2)
     monkeypatch.setattr(FakeRay, "refuses", lambda ray: "On node old: The model is missing.")
     with pytest.raises(BatchError, match="On node old"), dealing(workers=2, room=1):
         pass
@@ -312,7 +312,7 @@ def test_nodes_without_room() -> None:
 
 
 def test_busy_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "_ROOM_S", 0.0)
+    monkeypatch.setattr(ray_dispatcher, "_ROOM_S", 0.0)
     monkeypatch.setattr(FakeRay, "wait", lambda self, references, **options: ([], list(references)))
     with pytest.raises(BatchError, match="are busy"), dealing():
         pass

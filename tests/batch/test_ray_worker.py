@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from support.batch_files import EXACT, formats_of, row_of, run_of, tiny_files
 
-from blendin_local.batch.cluster_worker import Worker, WorkerSetup
 from blendin_local.batch.planning import options_for
+from blendin_local.batch.ray_worker import Worker, WorkerSetup
 from blendin_local.engine.prompts import PromptFormat
 from blendin_local.models import memory_estimate as memory
 from blendin_local.models.loading import PairFiles

@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import Any
 
 from blendin_local import __version__
-from blendin_local.batch.cluster_connection import connect, disconnect
-from blendin_local.batch.cluster_shares import Resources, Share, share_out
-from blendin_local.batch.cluster_worker import Worker, WorkerSetup
+from blendin_local.batch.ray_connection import connect, disconnect
+from blendin_local.batch.ray_resources import Resources, Share, share_out
+from blendin_local.batch.ray_worker import Worker, WorkerSetup
 from blendin_local.batch.results import Result, failed
 from blendin_local.batch.rows import BadRow, Row
 from blendin_local.engine.language_model import Cancellation
