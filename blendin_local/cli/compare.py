@@ -34,9 +34,9 @@ from blendin_local.safe_text import encodable
 if TYPE_CHECKING:
     from blendin_local.cli.compare_progress import CompareProgress
     from blendin_local.compare.answers import Answers
-    from blendin_local.compare.comparison import Comparison, Found
     from blendin_local.compare.judging import KeptJudge
-    from blendin_local.compare.run import Load
+    from blendin_local.compare.run import Comparison, Found
+    from blendin_local.compare.writing import Load
 
 _LONGEST_TEXT = 1 << 28  # bytes; a device such as /dev/zero never ends
 _OUTPUTS = {
@@ -85,9 +85,9 @@ def compare(**values: Any) -> None:
 
 
 def _found(values: Mapping[str, Any], answers: Answers, progress: CompareProgress) -> Found:
-    from blendin_local.cli.interrupt import interrupting
-    from blendin_local.compare.comparison import compare as run
     from blendin_local.compare.loading import offloads
+    from blendin_local.compare.run import compare as run
+    from blendin_local.engine.interrupt import interrupting
 
     load = _loader(progress)
     comparison, judge = _checked(values, answers, progress, load)
@@ -109,9 +109,9 @@ def _checked(
     """Everything that was typed or planned, read and checked; what takes longest comes last."""
     from blendin_local.cli.compare_specs import arm_wishes, run_settings, task_wishes
     from blendin_local.compare.arms import find_model, make_arms
-    from blendin_local.compare.comparison import Comparison, draw_tasks
     from blendin_local.compare.judging import make_judge
     from blendin_local.compare.plan import Plan, read_plan
+    from blendin_local.compare.run import Comparison, draw_tasks
     from blendin_local.models.catalogue import load_catalogue
     from blendin_local.models.checksums import file_digest, model_files
     from blendin_local.preferences.preferences import load_preferences
@@ -244,7 +244,7 @@ def _write(found: Found, values: Mapping[str, Any]) -> None:
 
 def _warnings(found: Found) -> Iterator[str]:
     """What a context too short has cost, which no table shows."""
-    from blendin_local.compare.run import TOO_LONG
+    from blendin_local.compare.writing import TOO_LONG
 
     cells = found.document["cells"]
     if lost := sum(cell["finish_reasons"].get(TOO_LONG, 0) for cell in cells):

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from blendin_local.cli.terminal import is_terminal
-from blendin_local.compare.comparison import Watcher
-from blendin_local.compare.run import ArmProgress
+from blendin_local.compare.run import Watcher
+from blendin_local.compare.writing import ArmProgress
 from blendin_local.presentation.formatting import duration
 from blendin_local.safe_text import sanitize
 

@@ -70,9 +70,9 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
     _check_output(values)
     text = _prompt_text(prompt, file)
 
-    from blendin_local.cli.interrupt import interrupting
     from blendin_local.cli.loaded import loaded
     from blendin_local.cli.show import ReplyPrinter, summary_line
+    from blendin_local.engine.interrupt import interrupting
     from blendin_local.models.catalogue import load_catalogue
     from blendin_local.models.loading import locate_pair, name_pair, start_conversation
     from blendin_local.preferences.preferences import load_preferences

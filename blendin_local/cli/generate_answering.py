@@ -19,8 +19,8 @@ from blendin_local.batch.rows import BadRow, Row
 from blendin_local.batch.scheduler import Scheduler, request_of
 from blendin_local.cli.generate_job import Job
 from blendin_local.cli.generate_options import AUTO, LOCAL_RAY
-from blendin_local.cli.interrupt import interrupting
 from blendin_local.cli.loaded import loaded
+from blendin_local.engine.interrupt import interrupting
 from blendin_local.errors import PromptError
 
 __all__ = ["here", "most_at_once", "on_ray"]

@@ -33,10 +33,10 @@ from blendin_local.cli.compare_progress import CompareProgress
 from blendin_local.cli.generate_answering import here, most_at_once, on_ray
 from blendin_local.cli.generate_job import Job, Plan
 from blendin_local.cli.generate_options import AUTO
-from blendin_local.cli.interrupt import interrupting, terminating
 from blendin_local.cli.options import formats_of, generation_settings_of, model_options_of
 from blendin_local.cli.outputs import check_distinct, check_writable, write_output
 from blendin_local.cli.terminal import is_terminal
+from blendin_local.engine.interrupt import interrupting, terminating
 from blendin_local.engine.language_model import Cancellation
 from blendin_local.errors import BlendinError
 from blendin_local.models.catalogue import load_catalogue

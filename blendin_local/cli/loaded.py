@@ -12,8 +12,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from blendin_local.cli.interrupt import interrupting
 from blendin_local.cli.terminal import is_terminal
+from blendin_local.engine.interrupt import interrupting
 from blendin_local.engine.pair import Pair
 from blendin_local.llamacpp.model import LoadCancelled
 from blendin_local.models.loading import LoadProgress, PairFiles, load_pair

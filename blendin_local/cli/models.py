@@ -123,8 +123,8 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
     A MODEL is a file or a name. The first of two is the base, the second the guide; the name of a pair
     stands for both.
     """
-    from blendin_local.cli.inspection import inspect_files
     from blendin_local.models.catalogue import load_catalogue
+    from blendin_local.models.inspection import inspect_files
 
     catalogue = load_catalogue()
     if len(names) == 1 and names[0] in catalogue.pairs and not Path(names[0]).is_file():
@@ -195,7 +195,7 @@ def _found_columns(header: GgufHeader) -> tuple[str, str, str, str]:
 
 
 def _found_json(found: Found) -> dict[str, Any]:
-    from blendin_local.cli.inspection import header_json
+    from blendin_local.models.inspection import header_json
 
     assert found.header is not None
     about = {"instruct": found.instruct, "family": found.family}

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import click
 
-from blendin_local.cli.interrupt import interrupting
 from blendin_local.cli.show import ReplyPrinter
 from blendin_local.cli.terminal import is_terminal
+from blendin_local.engine.interrupt import interrupting
 from blendin_local.engine.prompts import Message
 from blendin_local.errors import BlendinError
 from blendin_local.history.tree import Setup

@@ -242,9 +242,9 @@ def _run(
 ) -> None:
     from dataclasses import replace
 
-    from blendin_local.cli.interrupt import interrupting
     from blendin_local.cli.loaded import loaded
     from blendin_local.cli.pass_progress import pass_progress
+    from blendin_local.engine.interrupt import interrupting
     from blendin_local.engine.language_model import Cancellation
     from blendin_local.engine.prompts import Message, make_prompt
     from blendin_local.tune.passes import run_pass

@@ -13,7 +13,7 @@ from typing import Any
 
 from blendin_local.compare.arms import Arm
 from blendin_local.compare.naming import family_of
-from blendin_local.compare.run import TaskRun
+from blendin_local.compare.writing import TaskRun
 from blendin_local.statistics import cohens_d, pearson
 
 __all__ = ["across_pairs", "families"]

@@ -11,8 +11,8 @@ from typing import Any
 
 from blendin_local.compare.answers import Answer, Answers, digest
 from blendin_local.compare.arms import ArmModel
-from blendin_local.compare.run import Load, TaskRun, described, versions
 from blendin_local.compare.settings import RunSettings
+from blendin_local.compare.writing import Load, TaskRun, described, versions
 from blendin_local.engine.pair import Pair
 from blendin_local.errors import EvaluationError, PromptError
 from blendin_local.settings import ModelOptions

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from blendin_local.compare.answers import Answers, digest
 from blendin_local.compare.arms import Arm, ArmModel
 from blendin_local.compare.divergence import Rows
-from blendin_local.compare.run import Load, TaskRun, described, versions
 from blendin_local.compare.summary import Choices
+from blendin_local.compare.writing import Load, TaskRun, described, versions
 from blendin_local.engine.language_model import ScoringModel
 from blendin_local.engine.pair import Pair
 from blendin_local.engine.prompts import Prompt, make_prompt

@@ -27,7 +27,7 @@ from blendin_local.compare.fidelity import (
     stretches_of,
 )
 from blendin_local.compare.peak import PeakMemory
-from blendin_local.compare.run import Load, described, versions
+from blendin_local.compare.writing import Load, described, versions
 from blendin_local.engine.conversation import Conversation
 from blendin_local.engine.language_model import LanguageModel, ScoringModel
 from blendin_local.engine.pair import Pair

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from blendin_local.compare.arms import Arm
-from blendin_local.compare.run import TaskRun
 from blendin_local.compare.summary import Results
+from blendin_local.compare.writing import TaskRun
 from blendin_local.safe_text import sanitize
 from blendin_local.tasks.base import Item
 

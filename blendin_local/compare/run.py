@@ -1,317 +1,290 @@
-"""Writing the answers of all arms to all questions, each kept as soon as it is whole.
-
-Every answer depends on its key alone, not on what was written before it: so a comparison that was killed
-and goes on gives what an undisturbed one gives. Nothing here knows a score: the sample is fixed before.
-"""
+"""A whole comparison: answers, likelihoods, figures on a text, judgements, and the document made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
-from blendin_local import __version__
-from blendin_local.compare.answers import Answer, Answers, digest
-from blendin_local.compare.arms import Arm, ArmModel, effective
-from blendin_local.compare.peak import PeakMemory
-from blendin_local.engine.conversation import Conversation, Reply
-from blendin_local.engine.language_model import LanguageModel, common_prefix
-from blendin_local.engine.methods import METHODS, may_consult, threshold
-from blendin_local.engine.pair import Pair
-from blendin_local.engine.prompts import Message, PromptFormat, make_prompt
-from blendin_local.engine.steps import Summary
-from blendin_local.errors import PromptError
-from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions
-from blendin_local.tasks.base import Item, Task
+from blendin_local.compare.across import across_pairs, families
+from blendin_local.compare.answers import Answer, Answers
+from blendin_local.compare.arms import Arm, ArmModel
+from blendin_local.compare.likelihoods import choose
+from blendin_local.compare.quantizations import compare_quantizations, reference_of, singles
+from blendin_local.compare.reading import answer_rows, disagreements
+from blendin_local.compare.settings import RunSettings, TaskSpec
+from blendin_local.compare.summary import Choices, Results, summarise
+from blendin_local.compare.writing import (
+    TOO_LONG,
+    ArmProgress,
+    Interruptible,
+    Load,
+    TaskRun,
+    uninterrupted,
+    versions,
+    write_answers,
+)
+from blendin_local.engine.prompts import Message
+from blendin_local.engine.steps import HINT_RATE
+from blendin_local.errors import EvaluationError
+from blendin_local.settings import ModelOptions
+from blendin_local.tasks import chance, load_items, task_named
+from blendin_local.tasks.base import Item, Score, Task
 
-__all__ = [
-    "TOO_LONG",
-    "ArmProgress",
-    "Interruptible",
-    "Load",
-    "TaskRun",
-    "answer_key",
-    "described",
-    "settings_for",
-    "uninterrupted",
-    "versions",
-    "write_answers",
-]
+__all__ = ["Comparison", "Found", "Watcher", "compare", "draw_tasks"]
 
-TOO_LONG = "prompt too long"
-"""Why there is no answer: the prompt alone overflows a context."""
-
-_FORMAT = 1
-# Words that begin questions: a token of "a space and a word" must not count as shared up to its space.
-_PROBES = ("0", "Z", "The", "the", "is")
-
-Load = Callable[[tuple[ArmModel, ...], ModelOptions], Pair]
-"""Loads one model alone, or base and guide; whoever calls closes the pair."""
-
-Interruptible = Callable[[Callable[[], None]], AbstractContextManager[None]]
-"""While its block runs, Ctrl-C calls what it is given instead of raising."""
+Scorer = Callable[[TaskRun, Item, Answer], Score]
+"""What a judge makes of an answer."""
 
 
-def uninterrupted(cancel: Callable[[], None]) -> AbstractContextManager[None]:
-    """Ctrl-C stays what it is."""
-    return nullcontext()
+class Watcher:
+    """Told how far a comparison is; this one keeps quiet."""
+
+    def arm(self, progress: ArmProgress) -> None:
+        """An answer was begun or finished."""
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """Something else is under way: "options: demo", "text: model", "judge"."""
 
 
 @dataclass(frozen=True, slots=True)
-class TaskRun:
-    """A task with the questions that were drawn for it. name: no other task of the comparison has it."""
+class Comparison:
+    """What is to be compared, all of it checked. text: for the fidelity of models, b"" for none.
 
-    name: str
-    task: Task
-    items: tuple[Item, ...]
-    source: str
-    max_tokens: int
+    reference: of these; None where there is no text. hint_level: the intervention rate that is remarked on.
+    """
+
+    arms: tuple[Arm, ...]
+    runs: tuple[TaskRun, ...]
+    settings: RunSettings = field(default_factory=RunSettings)
+    options: ModelOptions = field(default_factory=ModelOptions)
+    text: bytes = b""
+    reference: ArmModel | None = None
+    hint_level: float = HINT_RATE
+
+    @classmethod
+    def of(
+        cls,
+        arms: tuple[Arm, ...],
+        runs: tuple[TaskRun, ...],
+        settings: RunSettings,
+        options: ModelOptions,
+        text: bytes = b"",
+        hint_level: float = HINT_RATE,
+    ) -> Comparison:
+        """Raises EvaluationError where nothing is asked for, or the reference is not among the models."""
+        if not runs and not text:
+            raise EvaluationError(
+                "There is nothing to compare by: give a task (--task NAME --data FILE), or a --text."
+            )
+        reference = reference_of(singles(arms), settings.reference) if text else None
+        return cls(arms, runs, settings, options, text, reference, hint_level)
 
 
 @dataclass(frozen=True, slots=True)
-class ArmProgress:
-    """How far one arm is, over all tasks. eta_s: seconds left for this arm, None before its first answer."""
+class Found:
+    """The result document (docs/compare.md), and every answer as a row of its own."""
 
-    arm: str
-    task: str
-    done: int
-    total: int
-    eta_s: float | None
+    document: dict[str, Any]
+    rows: list[dict[str, Any]]
 
 
-Progress = Callable[[ArmProgress], None]
+def draw_tasks(wishes: Sequence[TaskSpec], settings: RunSettings) -> tuple[TaskRun, ...]:
+    """Load all tasks and draw their questions, before any model is loaded. Raises EvaluationError."""
+    drawn: list[TaskRun] = []
+    for wish in wishes:
+        task = task_named(wish.name)
+        limit = settings.limit if wish.limit is None else wish.limit
+        items = load_items(
+            task,
+            wish.data,
+            shots=settings.shots if wish.shots is None else wish.shots,
+            limit=limit or None,
+            seed=settings.seed,
+        )
+        if settings.system is not None:
+            items = [replace(item, messages=_with_system(item.messages, settings.system)) for item in items]
+        longest = wish.max_tokens or settings.max_tokens or task.max_tokens
+        drawn.append(TaskRun(task.name, task, tuple(items), wish.data, longest))
+    return tuple(replace(run, name=name) for run, name in zip(drawn, _names(drawn), strict=True))
 
 
-def settings_for(arm: Arm, run: TaskRun, item: Item, seed: int) -> GenerationSettings:
-    """An arm's settings for one question: its length is the task's; its random numbers are its own.
+def _with_system(messages: tuple[Message, ...], system: str) -> tuple[Message, ...]:
+    rest = tuple(message for message in messages if message.role != "system")
+    return (Message("system", system), *rest) if system.strip() else rest
 
-    The same for all arms, so that under a temperature arms differ by what they are, not by luck.
+
+def _names(runs: Sequence[TaskRun]) -> list[str]:
+    """The tasks' names; those that come twice with their file, then with a number."""
+    from pathlib import PurePath
+
+    names = [run.name for run in runs]
+    named = [
+        f"{run.name} {PurePath(run.source).stem}" if names.count(run.name) > 1 else run.name for run in runs
+    ]
+    return [
+        name if named.count(name) == 1 else f"{name} ({named[:place].count(name) + 1})"
+        for place, name in enumerate(named)
+    ]
+
+
+def compare(
+    comparison: Comparison,
+    answers: Answers,
+    load: Load,
+    *,
+    judge: Scorer | None = None,
+    watcher: Watcher | None = None,
+    interruptible: Interruptible = uninterrupted,
+    tell_peak: bool = True,
+) -> Found:
+    """Work out everything that is not kept yet, and put it together.
+
+    Raises KeyboardInterrupt at Ctrl-C, with all finished answers kept; ModelError or EvaluationError where
+    a model or a judge fails, kept alike.
     """
-    own = digest({"seed": seed, "messages": _plain(item.messages)})
-    return replace(arm.settings, max_tokens=run.max_tokens, seed=int(own[:12], 16))
+    began = perf_counter()
+    watcher = watcher or Watcher()
+    arms, runs, settings = comparison.arms, comparison.runs, comparison.settings
+    # First, because a text may turn out too short.
+    fidelity = _fidelity(comparison, answers, load, watcher, tell_peak)
+    written = write_answers(
+        arms,
+        runs,
+        answers,
+        load,
+        comparison.options,
+        seed=settings.seed,
+        progress=watcher.arm,
+        interruptible=interruptible,
+        tell_peak=tell_peak,
+    )
+    choices = _choices(comparison, answers, load, watcher)
+    results = Results(written, _scores(arms, runs, written, judge, watcher), choices)
+    document = {**_document(comparison, results), "fidelity": fidelity, "seconds": perf_counter() - began}
+    return Found(document, answer_rows(arms, runs, results))
 
 
-def described(models: Sequence[ArmModel]) -> list[dict[str, Any]]:
-    """What of models decides an answer: their bytes, and how they are asked."""
-    return [{"sha256": model.sha256, "format": asdict(model.format)} for model in models]
-
-
-def versions() -> dict[str, str]:
-    """What an answer owes to the programs that made it."""
-    from blendin_local.llamacpp.library import version
-
-    return {"blendin_local": __version__, "llama_cpp_python": version}
-
-
-def answer_key(arm: Arm, item: Item, settings: GenerationSettings, options: ModelOptions) -> str:
-    """The name under which an answer is kept: all that decides it, and nothing that does not.
-
-    Settings that have no effect under the arm's method are left out, and so is the seed where no random
-    number is drawn: a comparison that is extended must not ask again what it knows.
-    """
-    return digest(
-        {
-            "format": _FORMAT,
-            "versions": versions(),
-            "alone": not arm.is_pair,
-            "models": described(arm.models),
-            "messages": _plain(item.messages),
-            "blend": dict(effective(settings.blend)),
-            "sampling": asdict(settings.sampling),
-            "max_tokens": settings.max_tokens,
-            "stop": settings.stop,
-            "seed": settings.seed if settings.sampling.temperature > 0 else None,
-            "options": asdict(options),
-        }
+def _fidelity(
+    comparison: Comparison, answers: Answers, load: Load, watcher: Watcher, tell_peak: bool
+) -> list[dict[str, Any]]:
+    if comparison.reference is None:
+        return []
+    return compare_quantizations(
+        singles(comparison.arms),
+        comparison.reference,
+        comparison.text,
+        answers,
+        load,
+        comparison.options,
+        n_ctx=comparison.settings.text_ctx,
+        chunks=comparison.settings.chunks,
+        progress=lambda what, done, total: watcher.step(f"text: {what}", done, total),
+        tell_peak=tell_peak,
     )
 
 
-def _plain(messages: Iterable[Message]) -> list[list[str]]:
-    return [[message.role, message.content] for message in messages]
+def _choices(
+    comparison: Comparison, answers: Answers, load: Load, watcher: Watcher
+) -> dict[tuple[str, str], Choices]:
+    if not comparison.settings.options:
+        return {}
+
+    def told(what: str, done: int, total: int) -> None:
+        watcher.step(f"options: {what}", done, total)
+
+    return choose(comparison.arms, comparison.runs, answers, load, comparison.options, told)
 
 
-def write_answers(
+def _document(comparison: Comparison, results: Results) -> dict[str, Any]:
+    arms, runs, settings = comparison.arms, comparison.runs, comparison.settings
+    cells = summarise(arms, runs, results)
+    return {
+        "arms": [_arm(arm, results, runs) for arm in arms],
+        "tasks": [_task(run) for run in runs],
+        "cells": cells,
+        "across": across_pairs(arms, runs, cells),
+        "disagreements": disagreements(arms, runs, results),
+        "seed": settings.seed,
+        "limit": settings.limit or None,
+        "max_tokens": settings.max_tokens,
+        "hint_level": comparison.hint_level,
+        "versions": versions(),
+    }
+
+
+def _scores(
     arms: Sequence[Arm],
     runs: Sequence[TaskRun],
-    answers: Answers,
-    load: Load,
-    options: ModelOptions,
-    *,
-    seed: int = 0,
-    progress: Progress | None = None,
-    interruptible: Interruptible = uninterrupted,
-    tell_peak: bool = True,
-) -> dict[tuple[str, str, str], Answer]:
-    """The answers by (arm, task, question), those that are not kept yet written by the models.
-
-    Models are loaded once for all arms that need them, and only where an answer is missing. Raises
-    KeyboardInterrupt at Ctrl-C, with every finished answer kept; ModelError if a model fails.
-    """
-    found: dict[tuple[str, str, str], Answer] = {}
-    missing: dict[str, list[tuple[TaskRun, Item, GenerationSettings, str]]] = {}
-    for arm in arms:
-        for run, item in _questions(runs):
-            settings = settings_for(arm, run, item, seed)
-            key = answer_key(arm, item, settings, options)
-            if kept := answers.answer(key):
-                found[arm.name, run.name, item.id] = kept
-            else:
-                missing.setdefault(arm.name, []).append((run, item, settings, key))
-    total = sum(len(run.items) for run in runs)
-    for models, group in _groups([arm for arm in arms if arm.name in missing]).items():
-        with _closing(load(models, options)) as pair:
-            writer = _Writer(pair, interruptible, tell_peak)
-            for arm in group:
-                clock = _Clock(arm.name, total, len(missing[arm.name]), progress)
-                writer.peak.reset()
-                for run, item, settings, key in missing[arm.name]:
-                    clock.tell(run.name)
-                    answer = writer.write(arm, item, settings)
-                    answers.keep_answer(key, answer)
-                    found[arm.name, run.name, item.id] = answer
-                    clock.count(run.name)
+    written: Mapping[tuple[str, str, str], Answer],
+    judge: Scorer | None,
+    watcher: Watcher,
+) -> dict[tuple[str, str, str], Score]:
+    found = {}
+    judged = sum(len(run.items) for run in runs if run.task.needs_judge) * len(arms)
+    done = 0
+    for run in runs:
+        for arm in arms:
+            for item in run.items:
+                answer = written[arm.name, run.name, item.id]
+                if answer.finish_reason == TOO_LONG:
+                    score = Score(None, "", "the prompt does not fit the context")
+                elif run.task.needs_judge and judge is not None:
+                    watcher.step("judge", done, judged)
+                    score = judge(run, item, answer)
+                    done += 1
+                else:
+                    score = run.task.score(item, answer.text)
+                found[arm.name, run.name, item.id] = score
     return found
 
 
-def _questions(runs: Iterable[TaskRun]) -> Iterator[tuple[TaskRun, Item]]:
-    return ((run, item) for run in runs for item in run.items)
+def _task(run: TaskRun) -> dict[str, Any]:
+    task: Task = run.task
+    return {
+        "name": run.name,
+        "task": task.name,
+        "source": run.source,
+        "items": len(run.items),
+        "metric": task.metric,
+        "scale": list(task.scale),
+        "chance": chance(run.items),
+        "max_tokens": run.max_tokens,
+    }
 
 
-def _groups(arms: Iterable[Arm]) -> dict[tuple[ArmModel, ...], list[Arm]]:
-    """Arms by the models that they need in memory: a model alone is loaded alone, which also tells its
-    memory. Formats are the arm's, not the file's.
-    """
-    groups: dict[tuple[str, ...], list[Arm]] = {}
-    for arm in arms:
-        groups.setdefault(tuple(model.sha256 for model in arm.models), []).append(arm)
-    return {group[0].models: group for group in groups.values()}
-
-
-@contextmanager
-def _closing(pair: Pair) -> Iterator[Pair]:
-    try:
-        yield pair
-    finally:
-        pair.close()
-
-
-class _Clock:
-    """Tells how far an arm is, and how long the rest will take at the pace of its answers so far."""
-
-    def __init__(self, arm: str, total: int, missing: int, progress: Progress | None) -> None:
-        self._arm, self._total, self._left = arm, total, missing
-        self._progress = progress
-        self._written = 0
-        self._began = perf_counter()
-
-    def tell(self, task: str) -> None:
-        if self._progress:
-            pace = (perf_counter() - self._began) / self._written if self._written else None
-            eta_s = None if pace is None else pace * self._left
-            self._progress(ArmProgress(self._arm, task, self._total - self._left, self._total, eta_s))
-
-    def count(self, task: str) -> None:
-        self._written += 1
-        self._left -= 1
-        self.tell(task)
-
-
-class _Writer:
-    """Writes answers with a loaded pair, each from the same state of its models."""
-
-    def __init__(self, pair: Pair, interruptible: Interruptible, tell_peak: bool) -> None:
-        self._pair = pair
-        self._interruptible = interruptible
-        self._tell_peak = tell_peak
-        self._beginnings = {id(model): _Beginning(model) for model in (pair.base, pair.guide)}
-        self.peak = PeakMemory()
-
-    def write(self, arm: Arm, item: Item, settings: GenerationSettings) -> Answer:
-        """Raises KeyboardInterrupt where the reply was cancelled."""
-        base, guide = (arm.models * 2)[:2]
-        conversation = Conversation(
-            self._pair, base.format, guide.format, settings, messages=list(item.messages)
-        )
-        try:
-            self._beginnings[id(self._pair.base)].restore(base.format, item.messages)
-            if arm.is_pair and may_consult(settings.blend):
-                self._beginnings[id(self._pair.guide)].restore(guide.format, item.messages)
-            reply = conversation.reply()
-        except PromptError:
-            # One question that does not fit must not end the comparison.
-            return Answer("", TOO_LONG, Summary().as_dict(), {}, {})
-        return self._followed(reply, settings)
-
-    def _followed(self, reply: Reply, settings: GenerationSettings) -> Answer:
-        ranks, masses = [], []
-        unsure_below = _unsure_below(settings.blend)
-        with self._interruptible(reply.cancel):
-            for step in reply:
-                if step.guide_rank is not None and step.c_b is not None and step.c_b < unsure_below:
-                    ranks.append(step.guide_rank)
-                    masses.append(step.mass_above or 0.0)
-        if reply.finish_reason == "cancelled":
-            raise KeyboardInterrupt
-        summary = reply.summary
-        return Answer(
-            text=reply.text,
-            finish_reason=str(reply.finish_reason),
-            summary=summary.as_dict(),
-            timings=asdict(summary.timings),
-            counts={
-                "words": summary.words,
-                "guide_words": summary.guide_words,
-                "changed": summary.changed,
-                "dropped_messages": reply.dropped_messages,
-            },
-            ranks=tuple(ranks),
-            masses=tuple(masses),
-            peak_memory=self.peak.read() if self._tell_peak else None,
-        )
-
-
-def _unsure_below(blend: BlendSettings) -> float:
-    """The confidence under which ranks count. Where no threshold acts it is the usual one, not the settings'
-    own, on which an answer must not depend.
-    """
-    return threshold(blend if METHODS[blend.method].trigger == "uncertain" else BlendSettings())
-
-
-class _Beginning:
-    """What all questions of a task begin with, decoded once for all of them.
-
-    Reusing whatever the last question left would be as fast, but what a decode gives depends in its last
-    digits on how the tokens are cut into batches, and a near tie on those: an answer would depend on its
-    neighbours. So a sequence goes back to exactly the shared beginning, which is always decoded by itself.
-    """
-
-    def __init__(self, model: LanguageModel) -> None:
-        self._model = model
-        self._decoded: list[int] = []
-        self._known: dict[tuple[PromptFormat, tuple[Message, ...]], list[int]] = {}
-
-    def restore(self, form: PromptFormat, messages: Sequence[Message]) -> None:
-        """Let the first sequence hold the beginning and nothing else. Raises PromptError."""
-        beginning = self._shared(form, messages)
-        cached = list(self._model.cached(0)[: len(beginning)])
-        holds = beginning and cached == beginning == self._decoded
-        if holds and self._model.rewind(0, len(beginning)) == len(beginning):
-            return
-        self._model.rewind(0, 0)
-        self._decoded = beginning
-        if beginning:
-            self._model.advance({0: beginning})
-
-    def _shared(self, form: PromptFormat, messages: Sequence[Message]) -> list[int]:
-        """Tokens that the prompt begins with whatever is asked last."""
-        *before, last = messages
-        key = form, tuple(before)
-        if key not in self._known:
-            asked = [
-                make_prompt(self._model, form, [*before, Message(last.role, text)]).tokens for text in _PROBES
-            ]
-            shared = asked[0][: min(common_prefix(asked[0], other) for other in asked)]
-            self._known[key] = shared if len(shared) < self._model.n_ctx else []
-        return self._known[key]
+def _arm(arm: Arm, results: Results, runs: Sequence[TaskRun]) -> dict[str, Any]:
+    peaks = [
+        answer.peak_memory
+        for run in runs
+        for answer in results.answers_of(arm, run)
+        if answer.peak_memory is not None
+    ]
+    roles = {"base": arm.base, "guide": arm.guide}
+    settings = asdict(arm.settings.blend) if arm.is_pair else {}
+    settings |= asdict(arm.settings.sampling) | {"stop": list(arm.settings.stop)}
+    return {
+        "name": arm.name,
+        "kind": arm.kind,
+        "pair": arm.pair or None,
+        "base": arm.base.name if arm.base else None,
+        "guide": arm.guide.name if arm.guide else None,
+        "method": arm.method,
+        "settings": settings,
+        "files": [
+            {
+                "role": "model" if arm.kind == "model" else role,
+                "name": model.name,
+                "path": str(model.header.path),
+                "size_bytes": model.header.size_bytes,
+                "quantization": model.header.quantization,
+                "fingerprint": model.sha256,
+                "format": model.format.name,
+            }
+            for role, model in roles.items()
+            if model is not None
+        ],
+        "peak_memory": max(peaks, default=None),
+        "family": families(arm),
+    }  # fmt: skip

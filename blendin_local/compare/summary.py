@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from blendin_local.compare.answers import Answer
 from blendin_local.compare.arms import Arm
-from blendin_local.compare.run import TaskRun
+from blendin_local.compare.writing import TaskRun
 from blendin_local.statistics import (
     bootstrap_interval,
     holm,

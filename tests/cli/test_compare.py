@@ -22,7 +22,7 @@ from support.tiny_gguf import write_tiny
 
 from blendin_local.cli.compare import compare
 from blendin_local.cli.compare_specs import task_wishes
-from blendin_local.compare import run as running
+from blendin_local.compare import writing as running
 from blendin_local.compare.plan import ARM_KEYS, RUN_KEYS, TASK_KEYS
 from blendin_local.compare.settings import TaskSpec
 from blendin_local.errors import BlendinError, EvaluationError
@@ -408,7 +408,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
     assert result.exit_code == 130 and result.stdout == ""
     assert "the same command goes on from there" in result.stderr
     with monkeypatch.context() as patch:
-        patch.setattr("blendin_local.compare.comparison.compare", interrupted)
+        patch.setattr("blendin_local.compare.run.compare", interrupted)
         assert "the same command without --fresh goes on" in run(*pair, *made, "--fresh").stderr
     again: list[str] = []
     monkeypatch.setattr(

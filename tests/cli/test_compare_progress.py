@@ -9,7 +9,7 @@ from support.clock import Clock
 
 from blendin_local.cli import compare_progress
 from blendin_local.cli.compare_progress import CompareProgress, duration
-from blendin_local.compare.run import ArmProgress
+from blendin_local.compare.writing import ArmProgress
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from support.tiny_gguf import never_ending, write_tiny
 
 from blendin_local import bench
 from blendin_local.cli import main
-from blendin_local.cli.interrupt import interrupting
+from blendin_local.engine.interrupt import interrupting
 from blendin_local.llamacpp.library import LogLines, api
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C there")

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.compare_fakes import answer_of, blend, item_of, model_of, single
 
-from blendin_local.compare import run
+from blendin_local.compare import writing
 from blendin_local.compare.answers import Answers, digest
 from blendin_local.compare.arms import Arm
 from blendin_local.engine.prompts import PLAIN_FORMATS, Message
@@ -50,7 +50,7 @@ def key_of(
     settings: GenerationSettings | None = None,
     options: ModelOptions | None = None,
 ) -> str:
-    return run.answer_key(arm, item, settings or arm.settings, options or ModelOptions())
+    return writing.answer_key(arm, item, settings or arm.settings, options or ModelOptions())
 
 
 OTHERS: dict[str, Any] = {
@@ -137,7 +137,7 @@ def test_models_formats_messages_and_versions_change_the_key(monkeypatch: pytest
         key_of(item=item_of("1", "another question")),
         key_of(item=replace(ITEM, messages=(Message("system", "be brief"), *ITEM.messages))),
     ]
-    monkeypatch.setattr(run, "versions", lambda: {"blendin_local": "9", "llama_cpp_python": "9"})
+    monkeypatch.setattr(writing, "versions", lambda: {"blendin_local": "9", "llama_cpp_python": "9"})
     keys.append(key_of())
     assert len(set(keys)) == len(keys)
 
@@ -214,6 +214,7 @@ def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
+from blendin_local.compare import writing
 from blendin_local.compare.answers import Answer, Answers
 opened = Answers(Path(sys.argv[1]))
 for number in range(20):
@@ -237,7 +238,7 @@ def test_random_numbers_are_the_questions_own() -> None:
     items = [item_of("1"), item_of("2")]
     made = run_of(items, max_tokens=9)
     seeds = {
-        (arm.name, item.id, seed): run.settings_for(arm, made, item, seed)
+        (arm.name, item.id, seed): writing.settings_for(arm, made, item, seed)
         for arm in (BASE, PAIR)
         for item in items
         for seed in (0, 1)

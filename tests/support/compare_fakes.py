@@ -8,8 +8,8 @@ from typing import Any
 
 from blendin_local.compare.answers import Answer
 from blendin_local.compare.arms import ALONE, Arm, ArmModel
-from blendin_local.compare.run import TaskRun
 from blendin_local.compare.summary import Results
+from blendin_local.compare.writing import TaskRun
 from blendin_local.engine.language_model import LanguageModel
 from blendin_local.engine.pair import Pair, pair_models
 from blendin_local.engine.prompts import PLAIN_FORMATS, Message

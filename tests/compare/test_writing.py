@@ -12,7 +12,7 @@ from support.compare_fakes import VOCABULARY, Loader, blend, item_of, run_of, si
 from support.fakes import dreaming, reciting
 
 from blendin_local.compare.answers import Answer, Answers
-from blendin_local.compare.run import TOO_LONG, ArmProgress, write_answers
+from blendin_local.compare.writing import TOO_LONG, ArmProgress, write_answers
 from blendin_local.engine.prompts import Message
 from blendin_local.settings import ModelOptions, SamplingSettings
 
