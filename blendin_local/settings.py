@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from blendin_local.errors import SettingError
+from blendin_local.methods import METHODS
 
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
 FLASH_ATTENTION = ("auto", "on", "off")
@@ -81,7 +82,7 @@ class ModelOptions:
 class BlendSettings:
     """Which method blends the two models, and its parameters (docs/method.md).
 
-    method: a name of `blendin_local.engine.methods.METHODS`.
+    method: a name of `blendin_local.methods.METHODS`.
     gamma: threshold in [0, 1] under which the base's confidence makes it uncertain; 0 never consults.
     alpha: the guide's share under the method `fixed`.
     prior: the pair prior b of the method `tuned`; 0 is the paper's rule.
@@ -105,8 +106,6 @@ class BlendSettings:
     guide_stop: bool = True
 
     def __post_init__(self) -> None:
-        from blendin_local.engine.methods import METHODS
-
         _one_of(self, "method", tuple(METHODS))
         _within(self, "gamma", 0, 1)
         _within(self, "alpha", 0, 1)

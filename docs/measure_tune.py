@@ -21,8 +21,8 @@ from time import perf_counter
 
 import numpy as np
 
+from blendin_local.engine.distribution import Distribution
 from blendin_local.engine.language_model import ScoringModel, Status, reuse
-from blendin_local.engine.methods import Distribution
 from blendin_local.engine.pair import Pair
 from blendin_local.engine.prompts import choose_format, make_prompt
 from blendin_local.llamacpp.library import api, captured_log

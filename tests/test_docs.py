@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from blendin_local.engine.methods import METHODS
+from blendin_local.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from blendin_local.cli.options import flags_named, model_options, model_options_of, pair_options
-from blendin_local.engine.methods import METHODS
 from blendin_local.errors import SettingError
+from blendin_local.methods import METHODS
 from blendin_local.settings import BlendSettings
 
 

@@ -12,8 +12,8 @@ from click.core import ParameterSource
 
 from blendin_local.compare.arms import ArmSpec
 from blendin_local.compare.settings import RunSettings, TaskSpec
-from blendin_local.engine.methods import METHODS
 from blendin_local.errors import EvaluationError, SettingError
+from blendin_local.methods import METHODS
 from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
 from blendin_local.tasks.datasets_source import HUB
 

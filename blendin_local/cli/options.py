@@ -13,8 +13,8 @@ from click.core import ParameterSource
 
 from blendin_local.cli.complete_names import complete_model, complete_pair
 from blendin_local.cli.terminal import standard_input
-from blendin_local.engine.methods import METHODS
 from blendin_local.errors import PromptError, SettingError
+from blendin_local.methods import METHODS
 from blendin_local.settings import (
     DEFAULT_PAIR,
     FLASH_ATTENTION,

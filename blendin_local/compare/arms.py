@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from blendin_local.compare.naming import name_arms, name_models
-from blendin_local.engine.methods import METHODS
 from blendin_local.engine.pair import Role
 from blendin_local.engine.prompts import PromptFormat, choose_format
 from blendin_local.errors import EvaluationError, SettingError
 from blendin_local.llamacpp.header import GgufHeader, read_header
+from blendin_local.methods import METHODS
 from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.loading import name_pair
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, SamplingSettings

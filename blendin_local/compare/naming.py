@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blendin_local.engine.methods import METHODS
 from blendin_local.llamacpp.header import GgufHeader
+from blendin_local.methods import METHODS
 from blendin_local.settings import BlendSettings
 
 __all__ = ["family_of", "name_arms", "name_models", "setting_name"]

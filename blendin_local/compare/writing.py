@@ -18,11 +18,12 @@ from blendin_local.compare.arms import Arm, ArmModel, effective
 from blendin_local.compare.peak import PeakMemory
 from blendin_local.engine.conversation import Conversation, Reply
 from blendin_local.engine.language_model import LanguageModel, common_prefix
-from blendin_local.engine.methods import METHODS, may_consult, threshold
 from blendin_local.engine.pair import Pair
 from blendin_local.engine.prompts import Message, PromptFormat, make_prompt
 from blendin_local.engine.steps import Summary
+from blendin_local.engine.trigger import may_consult, threshold
 from blendin_local.errors import PromptError
+from blendin_local.methods import METHODS
 from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions
 from blendin_local.tasks.base import Item, Task
 

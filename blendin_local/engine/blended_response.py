@@ -12,23 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from blendin_local.engine.distribution import Distribution, Masses, jensen_shannon
 from blendin_local.engine.incremental_tokenizer import Retokenizer
 from blendin_local.engine.language_model import Logits
-from blendin_local.engine.methods import (
-    METHODS,
-    Distribution,
-    Evidence,
-    Masses,
-    is_capped,
-    is_uncertain,
-    jensen_shannon,
-    may_consult,
-)
 from blendin_local.engine.pair import Pair
 from blendin_local.engine.prompts import Prompt
 from blendin_local.engine.response import Request, Response, read_logits, whose
 from blendin_local.engine.steps import Candidate, Candidates, Source, Step
+from blendin_local.engine.trigger import is_capped, is_uncertain, may_consult
 from blendin_local.engine.vocabulary import Indices, Projection
+from blendin_local.methods import METHODS, Evidence
 
 GUIDE_STOP_ABOVE = 0.5
 """Guide stop ends the response where the guide's probability of stopping exceeds this."""
@@ -157,7 +150,7 @@ class BlendedResponse(Response):
         above = np.flatnonzero(mixed > agreement)
         rank, mass_above = len(above), float(mixed[above].sum())
         evidence = Evidence(own.confidence, guide.confidence, agreement, rank)
-        alpha = float(METHODS[blend.method].rule(evidence, blend))
+        alpha = float(METHODS[blend.method].weigh(evidence, blend))
         if not from_guide.any():
             # All that the guide would say is a control token of its own: nothing to weigh.
             alpha = 0.0

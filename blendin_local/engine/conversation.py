@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from blendin_local.engine.decoder import Request, Response, decode, respond
 from blendin_local.engine.language_model import Cancellation
-from blendin_local.engine.methods import METHODS, may_consult
 from blendin_local.engine.pair import Pair, Role
 from blendin_local.engine.prompts import Message, Prompt, PromptFormat, make_prompt
 from blendin_local.engine.steps import FinishReason, Step, Summary
+from blendin_local.engine.trigger import may_consult
 from blendin_local.errors import PromptError, PromptTooLong
+from blendin_local.methods import METHODS
 from blendin_local.settings import BlendSettings, GenerationSettings
 
 __all__ = ["Conversation", "Reply", "ask"]

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
+from blendin_local.engine.distribution import Distribution, Masses
 from blendin_local.engine.language_model import LanguageModel, Logits
-from blendin_local.engine.methods import Distribution, Masses
 from blendin_local.engine.pair import Pair, Role
 from blendin_local.engine.prompts import Prompt
 from blendin_local.engine.sampling import Sampler, top_outcomes

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blendin_local.engine.methods import Masses
+from blendin_local.engine.distribution import Masses
 
 Indices = npt.NDArray[np.int64]
 Tokenize = Callable[[bytes], Sequence[int]]

@@ -12,13 +12,13 @@ from copy import copy
 from dataclasses import replace
 from itertools import takewhile
 
-from blendin_local.engine.methods import METHODS
 from blendin_local.engine.steps import Candidate, FinishReason, Source, Step, Summary
 from blendin_local.errors import HistoryError, PromptError
 from blendin_local.history.journal import Journal
 from blendin_local.history.schema import first_line
 from blendin_local.history.store import Kept, Store
 from blendin_local.history.tree import Removal, Setup, Tree, Turn, new_id
+from blendin_local.methods import METHODS
 from blendin_local.tui.chat import Ask, Chat, ReplyLike
 
 

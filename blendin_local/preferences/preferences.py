@@ -15,10 +15,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from blendin_local.engine.methods import METHODS
 from blendin_local.engine.steps import HINT_RATE
 from blendin_local.errors import SettingError
 from blendin_local.files import config_dir
+from blendin_local.methods import METHODS
 from blendin_local.preferences.keys import KEYMAP, Key
 from blendin_local.safe_text import sanitize
 from blendin_local.settings import (

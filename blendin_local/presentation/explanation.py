@@ -1,7 +1,7 @@
 """What happened at a step and what a reply's figures mean, in plain words.
 
 Everything here reads records that exist already; no probability is computed, and the rules that give α are
-those of `blendin_local.engine.methods` themselves.
+those of `blendin_local.methods` themselves.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from blendin_local.engine.blended_response import GUIDE_STOP_ABOVE
-from blendin_local.engine.methods import CAP_AFTER_STEPS, GAP_THRESHOLD_LIMIT, METHODS, Evidence, threshold
 from blendin_local.engine.steps import WEAK_BELOW, Source, Step, Summary
+from blendin_local.engine.trigger import CAP_AFTER_STEPS, GAP_THRESHOLD_LIMIT, threshold
+from blendin_local.methods import METHODS, Evidence
 from blendin_local.settings import BlendSettings
 
 FEW_STEPS = 8
@@ -172,7 +173,7 @@ def _weight(step: Step, blend: BlendSettings) -> Iterator[str]:
         yield f"its numbers were not kept: α = {_number(step.alpha)}"
         return
     evidence = Evidence(step.c_b, step.c_g, step.agreement, step.guide_rank)
-    value = float(METHODS[blend.method].rule(evidence, blend))
+    value = float(METHODS[blend.method].weigh(evidence, blend))
     yield from _rule(step.c_b, step.c_g, step.agreement, step.guide_rank, value, blend)
     yield from _otherwise(step, value)
 

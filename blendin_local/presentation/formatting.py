@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blendin_local.engine.methods import METHODS
+from blendin_local.methods import METHODS
 from blendin_local.presentation.explanation import FIGURES
 from blendin_local.safe_text import sanitize
 

@@ -12,32 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from blendin_local.errors import EvaluationError
+from blendin_local.methods import METHODS
 from blendin_local.presentation.formatting import line, shortened
 
 __all__ = ["ROLE_COLOURS", "Plot", "check_available", "colour_of", "hover", "plot", "script", "shown"]
 
 ROLE_COLOURS = {
-    "base": "#3b82c4",
-    "guide": "#d9730d",
-    "blend": "#9b5fd4",
-    "front": "#808891",
-    "chosen": "#2e9e5b",
+    "base": METHODS["base"].colour,
+    "guide": METHODS["guide"].colour,
+    "blend": METHODS["blendin"].colour,
+    "front": METHODS["fixed"].colour,
+    "chosen": METHODS["tuned"].colour,
 }
-_METHOD_COLOURS = {
-    "base": ROLE_COLOURS["base"],
-    "guide": ROLE_COLOURS["guide"],
-    "nudge": "#d64545",
-    "blendin": ROLE_COLOURS["blend"],
-    "tuned": ROLE_COLOURS["chosen"],
-    "fixed": ROLE_COLOURS["front"],
-    "compete": "#1a98a6",
-    "moderate": "#a3734a",
-    "doubt": "#d0508f",
-    "tiered": "#8a8f2a",
-    "ensemble": "#6f7fd8",
-}
-_CYCLE = tuple(_METHOD_COLOURS.values())
-"""All of them at least 3 : 1 against both papers of the page (tests/test_reports.py)."""
+_CYCLE = tuple(method.colour for method in METHODS.values())
+"""All of them at least 3 : 1 against both papers of the page (tests/tune/test_reports.py)."""
 
 LABEL = 26
 """Most characters of a name beside an axis; the whole name is in the hover text."""
@@ -123,8 +111,8 @@ def hover(name: object, **facts: str) -> str:
 
 
 def colour_of(name: str, place: int = 0) -> str:
-    """The colour of a method, or for other names the one of their place."""
-    return _METHOD_COLOURS.get(name, _CYCLE[place % len(_CYCLE)])
+    """Return the colour of a method, or for other names the one of their place."""
+    return METHODS[name].colour if name in METHODS else _CYCLE[place % len(_CYCLE)]
 
 
 def errors(values: Sequence[float | None], bounds: Sequence[Any], *, visible: bool = True) -> dict[str, Any]:

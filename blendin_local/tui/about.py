@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from blendin_local.engine.methods import METHODS, threshold
+from blendin_local.engine.trigger import threshold
+from blendin_local.methods import METHODS
 from blendin_local.presentation.explanation import in_short
 from blendin_local.settings import BlendSettings
 

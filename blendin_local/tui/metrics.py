@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from blendin_local.engine.methods import METHODS
 from blendin_local.engine.steps import HINT_RATE, Source, Step, Summary
+from blendin_local.methods import METHODS
 from blendin_local.tui.about import About
 from blendin_local.tui.chat import Fill
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
-from blendin_local.engine.methods import METHODS, may_consult
 from blendin_local.engine.sampling import penalises
+from blendin_local.engine.trigger import may_consult
 from blendin_local.errors import SettingError
+from blendin_local.methods import METHODS
 from blendin_local.settings import (
     SETTING_HELP,
     UNITS,

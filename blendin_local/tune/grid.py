@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blendin_local.engine.methods import METHODS
+from blendin_local.methods import METHODS
 from blendin_local.statistics import ratios, resample_counts, wide_intervals
 from blendin_local.tune.record import Record
 from blendin_local.tune.setting_scores import SettingScores

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from blendin_local.engine.methods import Distribution, Masses, jensen_shannon
+from blendin_local.engine.distribution import Distribution, Masses, jensen_shannon
 from blendin_local.engine.vocabulary import VocabularyMap
 from blendin_local.tune.alignment import Alignment
 from blendin_local.tune.record import POSITION_FIELDS, TYPES, Record

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from blendin_local.methods import METHODS
 from blendin_local.presentation.formatting import (
     Document,
     interval,
@@ -18,7 +19,6 @@ from blendin_local.tune.report_tables import fitting_bits, recommended, settings
 
 __all__ = ["tune_plots"]
 
-_SYMBOLS = {"base": "square", "guide": "diamond", "ensemble": "star-triangle-up", "fixed": "circle-open"}
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _ALONE = ("base", "guide")
 
@@ -93,7 +93,7 @@ def _speed(result: Document) -> Plot | None:
                 "cliponaxis": False,
                 "marker": {
                     "color": colour_of(method, place),
-                    "symbol": _SYMBOLS.get(method, "circle"),
+                    "symbol": METHODS[method].marker if method in METHODS else "circle",
                     "size": 13 if alone else 8,
                     "opacity": 1 if alone else 0.8,
                 },

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+from blendin_local.engine.distribution import Distribution
 from blendin_local.engine.language_model import Cancellation, Logits, ScoringModel, Status, common_prefix
-from blendin_local.engine.methods import Distribution
 from blendin_local.engine.pair import Pair
 from blendin_local.engine.prompts import Prompt
 from blendin_local.engine.response import read_logits

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from blendin_local.engine.methods import METHODS, Evidence, is_capped, threshold
+from blendin_local.engine.trigger import is_capped, threshold
+from blendin_local.methods import METHODS, Evidence
 from blendin_local.settings import BlendSettings
 from blendin_local.tune.costs import Costs
 from blendin_local.tune.record import Record
@@ -148,7 +149,7 @@ class _Evidence:
 
         The blend's total is what the guide can say of it; a guide that can say nothing here weighs nothing.
         """
-        alpha = np.asarray(METHODS[settings.method].rule(self.rule, settings), np.float64)
+        alpha = np.asarray(METHODS[settings.method].weigh(self.rule, settings), np.float64)
         alpha = np.where(self.guide_mass > 0, alpha, 0.0)
         mixed = (1 - alpha) * self.p_outcome + alpha * self.p_guide
         return _bits(mixed / ((1 - alpha) + alpha * np.where(self.guide_mass > 0, self.guide_mass, 1.0)))

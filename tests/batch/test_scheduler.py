@@ -24,9 +24,9 @@ from blendin_local.batch.results import Result
 from blendin_local.batch.rows import BadRow, Row
 from blendin_local.batch.scheduler import Scheduler
 from blendin_local.engine.language_model import Cancellation
-from blendin_local.engine.methods import METHODS
 from blendin_local.engine.prompts import PLAIN_FORMATS, PromptFormat
 from blendin_local.errors import BatchError
+from blendin_local.methods import METHODS
 from blendin_local.models.loading import PairFiles, load_pair
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
 

@@ -13,7 +13,7 @@ from support.tiny_gguf import write_tiny, wrong_magic
 
 from blendin_local.cli import main
 from blendin_local.cli.show import _fitted
-from blendin_local.engine.methods import METHODS
+from blendin_local.methods import METHODS
 
 
 @pytest.fixture

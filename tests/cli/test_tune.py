@@ -17,8 +17,8 @@ from click.testing import CliRunner, Result
 from support.tiny_gguf import write_tiny
 
 from blendin_local.cli import main
-from blendin_local.engine.methods import METHODS
 from blendin_local.files import cache_dir
+from blendin_local.methods import METHODS
 from blendin_local.models.catalogue import load_catalogue
 from blendin_local.tune import passes
 from blendin_local.tune.costs import measure_costs

@@ -30,13 +30,13 @@ from support.tiny_gguf import Architecture, write_tiny
 
 from blendin_local.engine.decoder import Request, Response, decode, respond
 from blendin_local.engine.language_model import Cancellation, Status
-from blendin_local.engine.methods import METHODS
 from blendin_local.engine.pair import Pair, pair_models
 from blendin_local.engine.prompts import Prompt
 from blendin_local.engine.steps import Calibration, Candidate, Source, Step, Summary
 from blendin_local.engine.vocabulary import Vocabulary
 from blendin_local.errors import ModelError
 from blendin_local.llamacpp.model import open_model
+from blendin_local.methods import METHODS
 from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions, SamplingSettings
 
 UNCERTAIN = tuple(name for name, method in METHODS.items() if method.trigger == "uncertain")

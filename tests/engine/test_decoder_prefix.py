@@ -28,11 +28,11 @@ from support.fakes import FakeModel, prompt_of, reciting, vocabularies, words_an
 
 from blendin_local.engine.decoder import Request, Response, decode, respond
 from blendin_local.engine.language_model import Cancellation
-from blendin_local.engine.methods import METHODS
 from blendin_local.engine.pair import Pair, pair_models
 from blendin_local.engine.steps import Candidate, Source, Step, Summary, Timings
 from blendin_local.engine.vocabulary import Vocabulary, is_text
 from blendin_local.errors import ModelError
+from blendin_local.methods import METHODS
 from blendin_local.settings import SamplingSettings
 
 STOPS = ("\n\nQuestion:",)

@@ -14,9 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.paths import ROOT
 
-from blendin_local.engine.methods import METHODS
 from blendin_local.errors import SettingError
 from blendin_local.files import data_dir
+from blendin_local.methods import METHODS
 from blendin_local.preferences.preferences import (
     KEYS,
     SECTIONS,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from blendin_local.engine.methods import METHODS, Evidence
 from blendin_local.engine.steps import Source, Step, Summary
+from blendin_local.methods import METHODS, Evidence
 from blendin_local.presentation.explanation import (
     FIGURES,
     SPEAKERS,
@@ -59,7 +59,7 @@ def asked(**fields: Any) -> Step:
 def test_the_last_number_is_the_alpha_of_the_rule(
     blend: BlendSettings, c_b: float, c_g: float, agreement: float, rank: int
 ) -> None:
-    value = float(METHODS[blend.method].rule(Evidence(c_b, c_g, agreement, rank), blend))
+    value = float(METHODS[blend.method].weigh(Evidence(c_b, c_g, agreement, rank), blend))
     step = asked(c_b=c_b, c_g=c_g, agreement=agreement, guide_rank=rank, alpha=value)
     said = [line for line in formula(step, blend) if "α = " in line]
     printed = re.findall(r"\d+\.\d+", said[-1])[-1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from blendin_local.engine.methods import METHODS
+from blendin_local.methods import METHODS
 
 Document = dict[str, Any]
 

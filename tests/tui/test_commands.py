@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from blendin_local.engine.methods import METHODS
 from blendin_local.errors import SettingError
 from blendin_local.history.exports import SUFFIXES
+from blendin_local.methods import METHODS
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings, setting_names
 from blendin_local.tui.commands import (
     SPECS,

@@ -16,7 +16,6 @@ from support.chat_fakes import step
 from support.tiny_gguf import write_tiny
 
 from blendin_local.engine.conversation import Conversation
-from blendin_local.engine.methods import METHODS
 from blendin_local.engine.pair import Pair, pair_models
 from blendin_local.engine.prompts import PLAIN_FORMATS, Message
 from blendin_local.engine.steps import Source, Step
@@ -25,6 +24,7 @@ from blendin_local.engine.text_stream import TextStream
 from blendin_local.errors import ModelError, PromptError
 from blendin_local.history.tree import Setup
 from blendin_local.llamacpp.model import open_model
+from blendin_local.methods import METHODS
 from blendin_local.models.catalogue import load_catalogue
 from blendin_local.models.entries import PairEntry
 from blendin_local.models.loading import locate_pair

@@ -31,8 +31,8 @@ from blendin_local.compare.report_csv import compare_csv, fidelity_csv
 from blendin_local.compare.report_page import compare_page
 from blendin_local.compare.report_text import compare_markdown, print_compare
 from blendin_local.compare.report_verdicts import verdicts
-from blendin_local.engine.methods import METHODS
 from blendin_local.errors import EvaluationError
+from blendin_local.methods import METHODS
 from blendin_local.presentation.formatting import (
     EXPLAINED,
     gained,

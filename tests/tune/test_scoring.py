@@ -27,13 +27,13 @@ from support.forced_outcomes import forced_steps, written_steps
 from support.tiny_gguf import Architecture, Kind, write_tiny
 
 from blendin_local.engine.language_model import Cancellation, Logits, Status
-from blendin_local.engine.methods import METHODS
 from blendin_local.engine.pair import Pair, pair_models
 from blendin_local.engine.prompts import Message, Prompt, choose_format, make_prompt
 from blendin_local.engine.steps import Step
 from blendin_local.engine.vocabulary import Vocabulary
 from blendin_local.errors import EvaluationError, ModelError
 from blendin_local.llamacpp.model import GgufModel, open_model
+from blendin_local.methods import METHODS
 from blendin_local.models.loading import PairFiles
 from blendin_local.settings import BlendSettings, ModelOptions
 from blendin_local.tune import scoring

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support import reference
 from support.records import COLUMNS, Row, record_of, records
 
-from blendin_local.engine.methods import METHODS
+from blendin_local.methods import METHODS
 from blendin_local.settings import BlendSettings
 from blendin_local.statistics import bootstrap_interval
 from blendin_local.tune.costs import Costs
