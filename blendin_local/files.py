@@ -1,14 +1,17 @@
-"""Where the package keeps its files, and how it writes small ones.
+"""Locations of the package's files, atomic writes, and edits of TOML that keep its comments.
 
 BLENDIN_CONFIG_DIR, BLENDIN_CACHE_DIR and BLENDIN_DATA_DIR override the platform's own folders. A file is
-replaced in one step: a reader sees the old text or the new one, never half of it.
+replaced atomically: a reader sees the old content or the new, never a part.
 """
 
 from __future__ import annotations
 
 import os
+import tomllib
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_dir, user_config_dir, user_data_dir
 
@@ -16,6 +19,7 @@ __all__ = [
     "cache_dir",
     "config_dir",
     "data_dir",
+    "edit_toml",
     "hub_cache_dir",
     "local_path",
     "models_dir",
@@ -27,17 +31,17 @@ _NAME = "blendin-local"
 
 
 def config_dir() -> Path:
-    """Folder of what the user writes: preferences, the catalogue of pairs. It may not exist yet."""
+    """Folder of the user's own files: preferences, the catalogue of pairs. It may not exist yet."""
     return _folder("BLENDIN_CONFIG_DIR", user_config_dir(_NAME, appauthor=False))
 
 
 def cache_dir() -> Path:
-    """Folder of what can be had again: models, vocabulary maps. It may not exist yet."""
+    """Folder of what can be downloaded or computed again: models, vocabulary maps. It may not exist yet."""
     return _folder("BLENDIN_CACHE_DIR", user_cache_dir(_NAME, appauthor=False))
 
 
 def data_dir() -> Path:
-    """Folder of what cannot be had again: the conversations. It may not exist yet."""
+    """Folder of what cannot be restored: the conversations. It may not exist yet."""
     return _folder("BLENDIN_DATA_DIR", user_data_dir(_NAME, appauthor=False))
 
 
@@ -51,7 +55,7 @@ def _folder(variable: str, default: str) -> Path:
 
 
 def hub_cache_dir() -> Path:
-    """Folder in which the Hugging Face hub's own tools keep what they download."""
+    """Download cache of huggingface_hub and `hf`."""
     if folder := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
         return Path(folder).expanduser()
     home = os.environ.get("HF_HOME")
@@ -60,7 +64,7 @@ def hub_cache_dir() -> Path:
 
 
 def local_path(text: str) -> Path:
-    """The path that a user means, with `~` resolved where there is such a user."""
+    """Path of a user's input, with `~` expanded unless it names an unknown user."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -68,12 +72,12 @@ def local_path(text: str) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` in one step; folders that are missing are made. Raises OSError."""
+    """Write UTF-8 text atomically, creating missing folders. Raises OSError."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """The same for bytes."""
+    """Write bytes atomically, creating missing folders. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
@@ -86,3 +90,26 @@ def write_bytes(path: Path, data: bytes) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def edit_toml(text: str, change: Callable[[Any], None]) -> str:
+    """Apply `change` to a TOML document and return the new text, with comments and order kept.
+
+    change: edits a mapping in place; it is called on plain dicts and on tomlkit's document, and both must
+    end up equal. Raises ValueError for invalid TOML and for a document that cannot be edited this way.
+    """
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    expected = tomllib.loads(text)
+    try:
+        change(expected)
+        document = tomlkit.parse(text)
+        change(document)
+        new = tomlkit.dumps(document)
+        if tomllib.loads(new) != expected:
+            raise ValueError("the edited file would have another meaning")
+    except (TypeError, AttributeError, LookupError, TOMLKitError) as error:
+        # Such as a plain value where a table is expected.
+        raise ValueError(f"the document cannot be edited: {error}") from error
+    return new

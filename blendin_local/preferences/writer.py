@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blendin_local.errors import SettingError
-from blendin_local.files import write_text
+from blendin_local.files import edit_toml, write_text
 from blendin_local.preferences.preferences import KEYS, SECTIONS, key_named, preferences_file
 
 __all__ = ["as_toml", "default_text", "remove_preference", "write_default", "write_preference"]
@@ -90,21 +90,11 @@ def _file(path: Path | None) -> Path:
 
 
 def _edit(path: Path | None, change: Callable[[Any], None]) -> Path:
-    """Apply a change to the file's document, with its comments; the result must say just what was meant."""
-    import tomlkit
-
+    """Apply a change to the file's document. Raises SettingError where the document has another form."""
     file = _file(path)
-    text = _text(file)
-    wanted = tomllib.loads(text)
     try:
-        change(wanted)
-        document = tomlkit.parse(text)
-        change(document)
-        new = tomlkit.dumps(document)
-        if tomllib.loads(new) != wanted:
-            raise ValueError("the file would say something else")
-    except (TypeError, AttributeError, KeyError, ValueError) as error:
-        # A key where a section is expected, say.
+        new = edit_toml(_text(file), change)
+    except ValueError as error:
         raise SettingError(f"{file} has a form that cannot be changed here: edit it yourself.") from error
     _write(file, new)
     return file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -278,13 +279,13 @@ def test_saved_pair_comes_back_whole() -> None:
     assert user_catalogue_file().read_text("utf-8") == first
 
 
-def test_saving_keeps_comments_and_other_entries() -> None:
+def test_saving_keeps_comments_order_and_other_entries() -> None:
     before = """# My pairs.
 [models.a]
 sources = ["/a.gguf"]  # on the big disk
 
-[pairs."mine.v2"]  # to be replaced
-base = "x"
+[pairs."mine.v2"]  # tuned last week
+base = "x"  # the large one
 guide = "y"
 [pairs."mine.v2".blend]
 gamma = 0.1
@@ -301,8 +302,10 @@ description = '''
     save_pair(TUNED)
     after = file.read_text("utf-8")
     assert '# My pairs.\n[models.a]\nsources = ["/a.gguf"]  # on the big disk\n' in after
-    assert before[before.index("[pairs.other]") :] in after
-    assert "to be replaced" not in after
+    # The entry is edited where it stands, and the comment of the next one stays in front of that.
+    assert '[pairs."mine.v2"]  # tuned last week\n' in after
+    assert f'base = "{TUNED.base}"  # the large one\n' in after
+    assert after.endswith(before[before.index("# This one is dear to me.\n[pairs.other]") :])
     catalogue = load_catalogue()
     assert same(catalogue.pair("mine.v2"), TUNED)
     assert catalogue.pair("other").base == "a"
@@ -311,16 +314,30 @@ description = '''
 @pytest.mark.parametrize(
     "text",
     [
-        'pairs.demo = {base = "a", guide = "b"}\n',
-        '[pairs]\ndemo = {base = "a", guide = "b"}\n',
-        '[pairs.x]\nbase = """\n[pairs.demo]\n"""\nguide = "b"\n',
+        'pairs.demo = {base = "a", guide = "b"}  # short\n',
+        '[pairs]\ndemo = {base = "a", guide = "b"}  # short\n',
+        '# short\n[pairs.x]\nbase = """\n[pairs.demo]\n"""\nguide = "b"\n',
+        '[pairs.demo]  # short\nbase = "a"\n[models.m]\nsources = ["/m"]\n[pairs.demo.blend]\ngamma = 0.5\n',
+        '[pairs.demo]  # short\r\nbase = "a"\r\nguide = "b"\r\n',
     ],
 )
-def test_files_that_cannot_be_edited_line_by_line_stay_as_they_are(text: str) -> None:
+def test_saving_edits_every_form_of_table(text: str) -> None:
     file = user_file(text)
-    pair = PairEntry(name="demo", base="a", guide="b")
-    with pytest.raises(CatalogueError, match=r"demo cannot be (replaced|saved)"):
-        save_pair(pair)
+    before = tomllib.loads(text)
+    wanted = replace(TUNED, name="demo")
+    save_pair(wanted)
+    after = tomllib.loads(file.read_text("utf-8"))
+    assert same(load_catalogue().pair("demo"), wanted)
+    assert after.get("models") == before.get("models")
+    assert after["pairs"].get("x") == before["pairs"].get("x")
+    assert "# short" in file.read_text("utf-8")
+
+
+def test_a_file_that_cannot_be_edited_stays_as_it_is() -> None:
+    text = 'pairs = {x = {base = "a", guide = "b"}}\n'
+    file = user_file(text)
+    with pytest.raises(CatalogueError, match=r"demo cannot be saved in .*write it as \[pairs\.demo\]"):
+        save_pair(PairEntry(name="demo", base="a", guide="b"))
     assert file.read_text("utf-8") == text
     assert os.listdir(file.parent) == ["pairs.toml"]
 
