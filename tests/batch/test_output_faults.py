@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from support.batch_lines import RUN, answer_of, documents_in, failure_of, ids_in, lines_in, written
+from support.output_faults import fill, text_of
 from support.paths import TESTS
 
 from blendin_local.batch import output as module
@@ -27,24 +28,6 @@ from blendin_local.errors import BatchError
 NAMES = ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst"]
 
 every_kind = pytest.mark.parametrize("name", NAMES)
-
-
-def text_of(number: int) -> str:
-    """Long, and hardly to be compressed."""
-    return random.Random(number).randbytes(600).hex()
-
-
-def fill(output: Output, most: int = 10_000) -> int:
-    """Write until it fails; how many rows were written before, by this run or an earlier one."""
-    with pytest.raises(BatchError) as caught:
-        for number in range(1, most):
-            if output.ledger.done(f"row-{number}") is None:
-                output.write(answer_of(number, text_of(number)))
-    with pytest.raises(BatchError) as again:
-        output.write(answer_of(most))
-    assert again.value is caught.value
-    fill.sentence = str(caught.value)  # type: ignore[attr-defined]
-    return output.kept + output.written
 
 
 def check_whole(path: Path, count: int) -> None:
@@ -129,7 +112,7 @@ _LIMITED = """
 import resource, signal, sys
 sys.path.insert(0, sys.argv[2])
 from support.batch_lines import RUN
-from batch.test_output_faults import fill
+from support.output_faults import fill
 from blendin_local.batch.output import open_output
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_001, 50_001))
@@ -327,7 +310,7 @@ _TO_PIPE = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from support.batch_lines import RUN
-from batch.test_output_faults import fill
+from support.output_faults import fill
 from blendin_local.batch.output import open_output
 with open_output(sys.argv[1], RUN) as output:
     print(fill(output), fill.sentence, file=sys.stderr)
@@ -370,7 +353,7 @@ _WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from support.batch_lines import RUN, answer_of, failure_of
-from batch.test_output_faults import text_of
+from support.output_faults import text_of
 from blendin_local.batch.output import open_output
 with open_output(sys.argv[1], RUN, retry_failed=True) as output:
     print("open", flush=True)

@@ -7,11 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
-from cli.test_batch_summary import LOOP, figures_of, job
 from hypothesis import HealthCheck, given, settings
-from support.batch_results import answer, failure, jobs
+from support.batch_results import LOOP, answer, failure, figures_of, job, jobs
+from support.html_pages import STAND_IN, Page, hostile
 from support.result_documents import HOSTILE
-from tune.test_reports import STAND_IN, Page, hostile
 
 from blendin_local.batch.report_page import batch_page
 from blendin_local.batch.report_plots import batch_plots

@@ -10,21 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
-from support.batch_results import answer, failure, jobs
+from support.batch_results import LOOP, answer, failure, figures_of, job, jobs
 from support.result_documents import HOSTILE
 
 from blendin_local.batch.job_stats import JobStats
 from blendin_local.cli.batch_summary import histogram, print_summary, summary_parts
-
-LOOP = "It is the soul that is the essence of humanity. " * 6
-
-
-def figures_of(results: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-    tally = JobStats(lambda: 0.0)
-    for result in results:
-        tally.add(result)
-    figures = tally.as_dict(more)
-    return figures | {"seconds": 100.0, "tokens_per_second": figures["new_tokens"] / 100}
 
 
 def printed(figures: dict[str, Any], width: int = 80) -> list[str]:
@@ -33,15 +23,6 @@ def printed(figures: dict[str, Any], width: int = 80) -> list[str]:
     for part in summary_parts(figures):
         console.print(part)
     return [line.rstrip() for line in stream.getvalue().splitlines()]
-
-
-def job() -> list[dict[str, Any]]:
-    return [
-        *(answer(place, steps=25, reliability=0.6 + place / 500) for place in range(100)),
-        failure(100, "too long", "Row 101 is longer than the context."),
-        answer(101, LOOP, finish_reason="length"),
-        answer(102, interventions=11, reliability=0.31),
-    ]
 
 
 def test_it_says_what_was_done_and_how_sure_the_answers_are() -> None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from engine.test_decoder import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.decoding import (
     asked,
     dreamers,
     fake,
@@ -22,8 +24,6 @@ from engine.test_decoder import (
     stopping_guide,
     vocabulary_pairs,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.fakes import FakeModel, prompt_of, reciting, vocabularies, words_and_bytes
 
 from blendin_local.engine.decoder import Request, Response, decode, respond

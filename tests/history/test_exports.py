@@ -6,29 +6,28 @@ import base64
 import hashlib
 import json
 import re
-from dataclasses import fields, replace
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any, get_type_hints
 
 import pytest
-from history.test_records import CANDIDATE, SETUP, values_of
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from support.awkward import AWKWARD
+from support.conversations import CANDIDATE, PLAIN, SETUP, conversation, everything, values_of, word
 
-from blendin_local.engine.steps import Candidate, Candidates, Source, Step, Timings
+from blendin_local.engine.steps import Candidates, Step, Timings
 from blendin_local.errors import HistoryError
 from blendin_local.history.document import as_json, read_json
 from blendin_local.history.html_export import as_page
 from blendin_local.history.markdown import as_markdown
 from blendin_local.history.records import sum_up
-from blendin_local.history.tree import Setup, Tree, Turn
+from blendin_local.history.tree import Tree, Turn
 from blendin_local.safe_text import sanitize
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
 
-PLAIN = Setup("base-model", "guide-model", "demo")
 BREAKING = (
     "# A title\n\ntext", "text\n---\nmore", "---", "```\nnever closed", "~~~~", "<!-- never closed",
     "<script>", "<details>\n\nopen", "> quoted\n# and a title", "- a list\n\n  ```\n  open", "a <b>word</b>",
@@ -42,35 +41,6 @@ HOSTILE = (
     "<!--<script>{{ turn }} {% raw %}",
     "| a |\n|--:|\n| b |",
 )
-
-
-def conversation(*texts: str, setup: Setup = PLAIN) -> Tree:
-    """Questions and replies in turns; a reply has a step for each of its words."""
-    tree = Tree()
-    for i, text in enumerate(texts):
-        turn = Turn("assistant" if i % 2 else "user", text, tree.leaf, id=str(i), created=float(i))
-        if turn.is_reply:
-            turn.steps = [word(n, each) for n, each in enumerate(re.findall(r"\s*\S+\s*", text))]
-            turn.summary, turn.setup = sum_up(turn.steps), setup
-        tree.add(turn)
-    return tree
-
-
-def word(index: int, text: str) -> Step:
-    source = (Source.BASE, Source.GUIDE, Source.BOTH, Source.BLEND)[index % 4]
-    asked = source is not Source.BASE
-    data = text.encode("utf-8", "surrogatepass")
-    found = (Candidate(data, 0.25, 7), Candidate(b"\xff", 0.125, 8), Candidate(b"", 0.0625, 9))
-    return Step(
-        index=index, data=data, text=text, source=source, outcome=7, base_tokens=(index,), probability=0.25,
-        c_b=0.3 if asked else 0.9, c_g=0.6 if asked else None, agreement=0.1 if asked else None,
-        alpha=0.68 if asked else 0.0, divergence=0.3 if asked else None, intervened=asked, consulted=asked,
-        guide_rank=2, candidates=Candidates(found, found[:2], found[:1]),
-    )  # fmt: skip
-
-
-def own(turn: Turn) -> list[Step]:
-    return turn.steps
 
 
 def headings(markdown: str) -> list[str]:
@@ -169,13 +139,6 @@ def trees(draw: st.DrawFn) -> Tree:
     if tree.turns:
         tree.select(tree.turns[draw(st.sampled_from(sorted(tree.turns)))])
     return Tree(tree.turns.values(), tree.leaf)
-
-
-def everything(tree: Tree) -> list[Any]:
-    turns = [
-        {field.name: getattr(turn, field.name) for field in fields(turn)} for turn in tree.turns.values()
-    ]
-    return [tree.leaf, *turns]
 
 
 @given(TEXT, trees())

@@ -8,8 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from history.test_exports import PLAIN, conversation, everything, own, word
-from history.test_records import SETUP
+from support.conversations import PLAIN, SETUP, conversation, everything, own, word
 
 from blendin_local.engine.steps import Step
 from blendin_local.errors import HistoryError

@@ -5,46 +5,22 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import fields, replace
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.awkward import AWKWARD
+from support.conversations import SETUP, values_of
 from support.fakes import FakeModel, dreaming, prompt_of, words_and_bytes
 
 from blendin_local.engine.blended_response import Request, respond
 from blendin_local.engine.decoder import decode
 from blendin_local.engine.pair import pair_models
-from blendin_local.engine.steps import Candidate, Candidates, FinishReason, Source, Step, Summary
+from blendin_local.engine.steps import Source, Step, Summary
 from blendin_local.history import records
 from blendin_local.history.records import decode_steps, encode_steps, setup_from, setup_to
-from blendin_local.history.tree import Setup, Turn
+from blendin_local.history.tree import Turn
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, SamplingSettings
-
-NUMBERS = st.integers(-1, 1 << 40)
-FLOATS = st.floats(allow_nan=False)
-CANDIDATE = st.builds(Candidate, st.binary(max_size=5), FLOATS, NUMBERS)
-CANDIDATES = st.lists(CANDIDATE, max_size=3).map(tuple)
-
-
-def values_of(kind: Any) -> st.SearchStrategy[Any]:
-    """Any value of a field's type."""
-    made: dict[Any, st.SearchStrategy[Any]] = {
-        int: NUMBERS,
-        float: FLOATS,
-        bool: st.booleans(),
-        NoneType: st.none(),
-        bytes: st.binary(max_size=6) | st.sampled_from([b"\xff", b"\xed\xa0\x80", b"\xe2\x82", b""]),
-        str: st.text(max_size=6) | st.sampled_from(AWKWARD),
-        Source: st.sampled_from(Source),
-        FinishReason: st.sampled_from(get_args(FinishReason)),
-        tuple[int, ...]: st.lists(NUMBERS, max_size=3).map(tuple),
-        Candidates: st.builds(Candidates, CANDIDATES, CANDIDATES, CANDIDATES),
-    }
-    return made[kind] if kind in made else st.one_of(*map(values_of, get_args(kind)))
-
 
 STEPS = st.lists(
     st.builds(Step, **{name: values_of(kind) for name, kind in get_type_hints(Step).items()}), max_size=5
@@ -83,20 +59,6 @@ def test_columns_of_another_version_are_passed_over_and_missing_ones_take_their_
 def test_half_a_chunk_is_an_error() -> None:
     with pytest.raises((ValueError, zlib.error)):
         decode_steps(encode_steps(written())[:-20])
-
-
-SETUP = Setup(
-    base="./base.gguf",
-    guide="hf:owner/name",
-    system="Be \ud800 brief.",
-    settings=GenerationSettings(
-        BlendSettings(method="tuned", prior=-1.75),
-        SamplingSettings(temperature=0.1),
-        seed=7,
-        stop=("\n", "Q:"),
-    ),
-    formats=Formats(base="plain"),
-)
 
 
 def test_a_setup_comes_back_as_it_was() -> None:

@@ -7,10 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from history.test_store import SETUP, found, reply, said, steps_of
 from hypothesis import given
 from hypothesis import strategies as st
 from support.awkward import AWKWARD
+from support.kept_conversations import SETUP, found, reply, said, steps_of
 
 from blendin_local.history import schema
 from blendin_local.history.search import MATCH_BEGINS, MATCH_ENDS

@@ -27,9 +27,9 @@ import pytest
 from gguf import GGUFWriter, TokenType
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llamacpp.test_tiny_gguf import Raw
 from support import tiny_gguf
 from support.awkward import AWKWARD
+from support.bare_llama import Raw
 from support.tiny_gguf import (
     WINDOW,
     Architecture,

@@ -6,6 +6,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from blendin_local.batch.job_stats import JobStats
+
+LOOP = "It is the soul that is the essence of humanity. " * 6
+
 Result = dict[str, Any]
 
 
@@ -84,3 +88,20 @@ def results(draw: st.DrawFn, index: int) -> Result:
 @st.composite
 def jobs(draw: st.DrawFn, most: int = 40) -> list[Result]:
     return [draw(results(index)) for index in range(draw(st.integers(0, most)))]
+
+
+def figures_of(results: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    tally = JobStats(lambda: 0.0)
+    for result in results:
+        tally.add(result)
+    figures = tally.as_dict(more)
+    return figures | {"seconds": 100.0, "tokens_per_second": figures["new_tokens"] / 100}
+
+
+def job() -> list[dict[str, Any]]:
+    return [
+        *(answer(place, steps=25, reliability=0.6 + place / 500) for place in range(100)),
+        failure(100, "too long", "Row 101 is longer than the context."),
+        answer(101, LOOP, finish_reason="length"),
+        answer(102, interventions=11, reliability=0.31),
+    ]

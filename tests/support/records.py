@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from blendin_local.tune.record import Record
+from blendin_local.tune.record import POSITION_FIELDS, TYPES, Record
 
 COLUMNS: dict[str, Any] = {
     "n_bytes": np.int32,
@@ -85,3 +85,31 @@ def records(draw: st.DrawFn) -> Record:
     # Sums of logarithms have no smaller ones than their last digit.
     spent = st.just(0.0) | st.floats(1e-12, 100)
     return record_of(examples, [draw(spent) for _ in examples])
+
+
+def made(lengths: list[int], seed: int = 0, names: list[str] | None = None) -> Record:
+    """A record of examples with so many positions each; every number is another one."""
+    chance = np.random.default_rng(seed)
+    n, e = sum(lengths), len(lengths)
+    columns: dict[str, Any] = {
+        name: (chance.random(n) * 2).astype(TYPES[name])
+        if TYPES[name] is not np.int32
+        else chance.integers(0, 1000, n, np.int32)
+        for name in POSITION_FIELDS
+    }
+    columns["example"] = np.repeat(np.arange(e, dtype=np.int32), lengths)
+    return Record(
+        **columns,
+        ids=tuple(names or [f"{seed}-{place}" for place in range(e)]),
+        guide_bits=chance.random(e) * 100,
+        guide_tokens=chance.integers(1, 99, e, np.int32),
+        bytes=chance.integers(1, 99, e, np.int32),
+    )
+
+
+def assert_same(found: Record, expected: Record) -> None:
+    assert found.ids == expected.ids
+    for name in TYPES:
+        column = getattr(found, name)
+        assert column.dtype == TYPES[name], name
+        assert column.tolist() == getattr(expected, name).tolist(), name

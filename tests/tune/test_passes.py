@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,39 +14,22 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fakes import FakeModel, dreaming, prompt_of, words_and_bytes
+from support.fakes import FakeModel
 from support.paths import TESTS
-from tune.test_record import assert_same, made
+from support.records import assert_same, made
+from support.scoring_pass import ALL, COSTS, EXAMPLES, LENGTHS, make_pair, make_text, run
 
 from blendin_local.engine.language_model import Cancellation
-from blendin_local.engine.pair import Pair, pair_models
+from blendin_local.engine.pair import Pair
 from blendin_local.engine.prompts import Message
 from blendin_local.errors import EvaluationError, ModelError, PromptError
 from blendin_local.settings import ModelOptions
 from blendin_local.tune import passes
 from blendin_local.tune.costs import Costs
 from blendin_local.tune.examples import Example
-from blendin_local.tune.passes import Measured, PassCheckpoint, measured, pass_key, run_pass, speed_key
+from blendin_local.tune.passes import PassCheckpoint, measured, pass_key, run_pass, speed_key
 from blendin_local.tune.record import Record, load_record, save_record
 from blendin_local.tune.scoring import Cancelled, Text
-
-ALL = 10_000
-COSTS = Costs(0.02, ((1, 0.01),), 0.001, 0.002)
-SAID = "the, the cat, the mat, a cat sat, the mat sat too, off, he came, to see it, who is there"
-EXAMPLES = [Example(f"n{n}", (Message("user", "Say."),), said) for n, said in enumerate(SAID.split(", "))]
-LENGTHS = [len(example.response) for example in EXAMPLES]
-
-
-def make_pair(**options: Any) -> Pair:
-    vocabulary = words_and_bytes()
-    return pair_models(
-        FakeModel(vocabulary, dreaming(vocabulary, 0), name="base", **options),
-        FakeModel(vocabulary, dreaming(vocabulary, 1), name="guide", **options),
-    )
-
-
-def make_text(example: Example) -> Text:
-    return Text(example.id, prompt_of(2), prompt_of(3), example.response)
 
 
 @pytest.fixture(autouse=True)
@@ -56,20 +38,6 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     monkeypatch.setattr(passes, "_SAVE_EVERY_S", 0.0)
     monkeypatch.setattr(passes, "measure_costs", lambda *_: COSTS)
-
-
-def run(
-    folder: Path,
-    budget: int = ALL,
-    *,
-    pair: Pair | None = None,
-    examples: Sequence[Example] = EXAMPLES,
-    make: Callable[[Example], Text] = make_text,
-    **options: Any,
-) -> Measured:
-    kept = PassCheckpoint.open(folder)
-    run_pass(pair or make_pair(), examples, make, kept, budget=budget, **options)
-    return measured(PassCheckpoint.open(folder), len(examples), budget)
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +208,7 @@ def test_a_disk_that_is_full(tmp_path: Path, whole: Record, monkeypatch: pytest.
 KILLED = """
 import sys
 sys.path.insert(0, {tests!r})
-import tune.test_passes as t
+import support.scoring_pass as t
 from pathlib import Path
 from blendin_local.tune import passes
 passes._SAVE_EVERY_S = 0.0

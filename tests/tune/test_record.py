@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.records import assert_same, made
 
 from blendin_local.errors import EvaluationError
 from blendin_local.tune.record import (
-    POSITION_FIELDS,
-    TYPES,
     Record,
     empty_record,
     join_records,
@@ -24,35 +23,6 @@ from blendin_local.tune.record import (
     load_record,
     save_record,
 )
-
-
-def made(lengths: list[int], seed: int = 0, names: list[str] | None = None) -> Record:
-    """A record of examples with so many positions each; every number is another one."""
-    chance = np.random.default_rng(seed)
-    n, e = sum(lengths), len(lengths)
-    columns: dict[str, Any] = {
-        name: (chance.random(n) * 2).astype(TYPES[name])
-        if TYPES[name] is not np.int32
-        else chance.integers(0, 1000, n, np.int32)
-        for name in POSITION_FIELDS
-    }
-    columns["example"] = np.repeat(np.arange(e, dtype=np.int32), lengths)
-    return Record(
-        **columns,
-        ids=tuple(names or [f"{seed}-{place}" for place in range(e)]),
-        guide_bits=chance.random(e) * 100,
-        guide_tokens=chance.integers(1, 99, e, np.int32),
-        bytes=chance.integers(1, 99, e, np.int32),
-    )
-
-
-def assert_same(found: Record, expected: Record) -> None:
-    assert found.ids == expected.ids
-    for name in TYPES:
-        column = getattr(found, name)
-        assert column.dtype == TYPES[name], name
-        assert column.tolist() == getattr(expected, name).tolist(), name
-
 
 lengths = st.lists(st.integers(1, 4), max_size=6)
 records = st.builds(made, lengths, st.integers(0, 9))

@@ -10,15 +10,14 @@ import json
 import re
 import sys
 from copy import deepcopy
-from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
+from support.html_pages import STAND_IN, Page, hostile
 from support.result_documents import (
-    HOSTILE,
     answers,
     compare_degenerate,
     compare_document,
@@ -55,71 +54,11 @@ TUNE = {"whole": tune_document, "degenerate": tune_degenerate}
 COMPARE = {"whole": compare_document, "degenerate": compare_degenerate, "nothing": compare_nothing}
 
 
-class Page(HTMLParser):
-    """A page as a browser without scripts reads it."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.scripts: list[tuple[dict[str, str | None], str]] = []
-        self.styles: list[str] = []
-        self.open: list[str] = []
-        self.feed(source)
-        self.close()
-        assert not self.open, "tags are left open"
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-        if tag == "script":
-            self.scripts.append((dict(attributes), ""))
-        if tag not in ("meta", "input", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        match self.open[-1] if self.open else "":
-            case "script":
-                attributes, before = self.scripts[-1]
-                self.scripts[-1] = attributes, before + data
-            case "style":
-                self.styles.append(data)
-            case _:
-                self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
-
-    def data(self, name: str) -> Any:
-        return next(json.loads(text) for attributes, text in self.scripts if attributes.get("id") == name)
-
-    @property
-    def code(self) -> list[str]:
-        """What is run: Plotly, then the page's own script."""
-        return [text for attributes, text in self.scripts if attributes.get("type") is None]
-
-
 def tuned(change: Any = None) -> Document:
     document = tune_document()
     if change:
         change(document)
     return document
-
-
-def hostile(value: Any) -> Any:
-    """The document with every text in it replaced, apart from those that decide what is drawn."""
-    kept = {*METHODS, "pair", "model", "McNemar", "blend"}
-    if isinstance(value, dict):
-        return {key: hostile(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [hostile(item) for item in value]
-    return f"{HOSTILE}{value}" if isinstance(value, str) and value not in kept else value
-
-
-STAND_IN = "var Plotly; // in place of the library, which is 5 MB to read"
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,24 @@
+"""How many examples the property tests try: some in `make test`, more in `make test-nightly`."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+_DEFAULT = 100  # Hypothesis's own
+_PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "patient")
+_SHARES = {"quick": 0.1, "patient": 0.3, "nightly": 1.0}
+
+
+def register_profiles() -> None:
+    """Register the profiles, and load the one that HYPOTHESIS_PROFILE names."""
+    for name, share in _SHARES.items():
+        # Machines that run the tests are shared: no test may fail for being slow.
+        settings.register_profile(name, deadline=None, max_examples=round(_DEFAULT * share))
+    settings.load_profile(_PROFILE)
+
+
+def examples(nightly: int) -> settings:
+    """Settings of a property test that tries so many examples at night, and a share of them otherwise."""
+    return settings(max_examples=max(3, round(nightly * _SHARES[_PROFILE])))
