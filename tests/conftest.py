@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.html_pages import STAND_IN
 
 from blendin_local.engine.pair import Pair
 from blendin_local.files import cache_dir
@@ -58,6 +59,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
     """What is on the disk, seen by another program."""
     with closing(Store(tmp_path / "chats.db")) as store:
         yield store
+
+
+@pytest.fixture
+def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of reports hold a line in place of Plotly's 5 MB."""
+    monkeypatch.setattr("blendin_local.presentation.html_page.script", lambda: STAND_IN)
 
 
 @pytest.fixture(scope="session")

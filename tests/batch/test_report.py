@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from support.batch_results import LOOP, answer, failure, figures_of, job, jobs
-from support.html_pages import STAND_IN, Page, hostile
+from support.html_pages import Page, hostile
 from support.result_documents import HOSTILE
 
 from blendin_local.batch.report_page import batch_page
@@ -33,9 +33,7 @@ SETTINGS = asdict(GenerationSettings(sampling=RECOMMENDED_SAMPLING, stop=("\n\n"
 }
 
 
-@pytest.fixture(autouse=True)
-def _short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blendin_local.presentation.html_page.script", lambda: STAND_IN)
+pytestmark = pytest.mark.usefixtures("short_pages")
 
 
 def whole() -> dict[str, Any]:

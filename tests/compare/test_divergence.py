@@ -12,13 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from blendin_local.compare.divergence import (
-    Positions,
-    Rows,
-    fidelity_of,
-    perplexity_of,
-    row_statistics,
-)
+from blendin_local.compare.divergence import Positions, Rows, fidelity_of, perplexity_of, row_statistics
 from blendin_local.engine.language_model import Logits
 
 LN2 = math.log(2)

@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from blendin_local.llamacpp.library import api, captured_log
-from support.tiny_gguf import (
-    Array,
-)
+from support.tiny_gguf import Array
 
 N_CTX = 512
 

@@ -15,15 +15,7 @@ from blendin_local.engine.prompts import Prompt
 from blendin_local.engine.steps import Step
 from blendin_local.engine.vocabulary import Vocabulary
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
-from support.fakes import (
-    FakeModel,
-    dreaming,
-    prompt_of,
-    reciting,
-    saying,
-    vocabularies,
-    words_and_bytes,
-)
+from support.fakes import FakeModel, dreaming, prompt_of, reciting, saying, vocabularies, words_and_bytes
 
 vocabulary_pairs = st.tuples(vocabularies(), vocabularies())
 seeds = st.integers(0, 1 << 20)

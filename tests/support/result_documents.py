@@ -460,3 +460,7 @@ def compare_degenerate() -> Document:
 
 def compare_nothing() -> Document:
     return {"arms": [], "tasks": [], "cells": [], "fidelity": [], "across": None, "disagreements": 0}
+
+
+TUNE_DOCUMENTS = {"whole": tune_document, "degenerate": tune_degenerate}
+COMPARE_DOCUMENTS = {"whole": compare_document, "degenerate": compare_degenerate, "nothing": compare_nothing}

@@ -13,13 +13,7 @@ import pytest
 from blendin_local.engine.prompts import Message
 from blendin_local.errors import EvaluationError
 from blendin_local.tasks.base import Item
-from blendin_local.tune.examples import (
-    Example,
-    built_in_examples,
-    examples_of,
-    read_examples,
-    shuffled,
-)
+from blendin_local.tune.examples import Example, built_in_examples, examples_of, read_examples, shuffled
 
 ASKED = (Message("user", "Why?"),)
 

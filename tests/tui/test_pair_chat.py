@@ -1,0 +1,87 @@
+"""A loaded pair behind the chat: what it answers, and how it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.tiny_gguf import write_tiny
+
+from blendin_local.engine.conversation import Conversation
+from blendin_local.engine.pair import Pair, pair_models
+from blendin_local.engine.prompts import PLAIN_FORMATS, Message
+from blendin_local.engine.steps import Source, Step
+from blendin_local.errors import ModelError, PromptError
+from blendin_local.history.tree import Setup
+from blendin_local.llamacpp.model import open_model
+from blendin_local.models.catalogue import load_catalogue
+from blendin_local.models.entries import PairEntry
+from blendin_local.models.loading import locate_pair
+from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions
+from blendin_local.tui.chat import Ask, PairChat, Progress
+from blendin_local.tui.loading import about_pair, pair_loader
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    folder = tmp_path_factory.mktemp("tiny")
+    options = ModelOptions(n_ctx=256, n_threads=1)
+    base = open_model(write_tiny(folder / "base.gguf"), options)
+    guide = open_model(write_tiny(folder / "guide.gguf", vocabulary="bpe"), options)
+    return pair_models(base, guide)
+
+
+def test_a_pair_answers_what_it_is_asked(tiny: Pair) -> None:
+    plain = PLAIN_FORMATS["user-assistant"]
+    chat = PairChat(Conversation(tiny, plain, plain), {"base": "b", "guide": "g"})
+    assert (chat.calibrated, chat.models) == (False, {"base": "b", "guide": "g"})
+    said = (Message("system", "Be kind."), Message("user", "hello"))
+    settings = GenerationSettings(BlendSettings(guide_stop=False), seed=7, max_tokens=6)
+
+    def written(ask: Ask) -> list[Step]:
+        reply = chat.write(ask)
+        steps = list(reply)
+        assert reply.text == "".join(step.text for step in (*ask.prefix, *steps))
+        return steps
+
+    whole = written(Ask(said, settings))
+    repeated = written(Ask(said, settings, candidates=8))
+    assert [each.outcome for each in repeated] == [each.outcome for each in whole]
+    assert whole[0].candidates is not None
+    assert written(Ask(said, settings, candidates=0))[0].candidates is None
+    # From its own steps on, and with another token in the place of one.
+    rest = written(Ask(said, replace(settings, max_tokens=3), prefix=tuple(whole[:3])))
+    assert [step.index for step in rest] == [3, 4, 5]
+    other = next(each for each in whole[2].candidates.base if each.outcome not in (-1, whole[2].outcome))  # type: ignore[union-attr]
+    forced_outcome = written(Ask(said, settings, prefix=tuple(whole[:2]), forced_outcome=other.outcome))
+    assert (forced_outcome[0].outcome, forced_outcome[0].source) == (other.outcome, Source.USER)
+    fills = chat.fills()
+    assert {role: fill.size for role, fill in fills.items()} == {"base": 256, "guide": 256}
+    assert fills["base"].used > 0
+    with pytest.raises(PromptError, match="too long"):
+        chat.write(Ask((Message("user", "long " * 400),), settings))
+
+
+def test_loading_real_files_reports_progress_and_can_be_stopped(tmp_path: Path) -> None:
+    base, guide = write_tiny(tmp_path / "b.gguf"), write_tiny(tmp_path / "g.gguf", vocabulary="bpe")
+    files = locate_pair(load_catalogue(), PairEntry(name="", base=str(base), guide=str(guide)))
+    options, settings = ModelOptions(n_ctx=64), GenerationSettings()
+    setup = Setup(str(base), str(guide), settings=settings, formats=Formats("raw", "raw"))
+    about = about_pair(files, options, setup)
+    assert (about.base, about.guide, about.pair) == ("b", "g", "")
+    assert about.memory.startswith("Needs about")
+    load = pair_loader(files, options, setup)
+    seen: list[tuple[str, float]] = []
+
+    def progress(role: str, share: float) -> bool:
+        seen.append((role, share))
+        return True
+
+    load(progress).close()
+    assert {role for role, _ in seen} == {"base", "guide"}
+    refuse: Progress = lambda role, share: role == "base"  # noqa: E731
+    with pytest.raises(ModelError, match="cancelled"):
+        load(refuse)
+    with pytest.raises(PromptError, match="no chat template"):
+        pair_loader(files, options, replace(setup, formats=Formats("chat", "auto")))
