@@ -28,6 +28,7 @@ LAYERS = (
     "presentation",
     "statistics",
     "bench",
+    "inputs",
     "tasks",
     "tune",
     "batch",

@@ -10,7 +10,11 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from blendin_local.batch.conversations import (
+from blendin_local.batch.results import Result
+from blendin_local.batch.rows import BadRow, Row, own_settings
+from blendin_local.engine.prompts import Message
+from blendin_local.errors import BatchError, PromptError, SettingError
+from blendin_local.inputs.messages import (
     id_of,
     kind_of,
     messages_of,
@@ -18,10 +22,6 @@ from blendin_local.batch.conversations import (
     settings_of,
     with_system,
 )
-from blendin_local.batch.results import Result
-from blendin_local.batch.rows import BadRow, Row, own_settings
-from blendin_local.engine.prompts import Message
-from blendin_local.errors import BatchError, PromptError, SettingError
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings, setting_names
 
 __all__ = ["CHAT", "COMPLETIONS", "batch_line", "is_request", "request_row", "result_of"]

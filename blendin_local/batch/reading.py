@@ -17,7 +17,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO, Literal
 
-from blendin_local.batch.conversations import (
+from blendin_local.batch.openai import is_request, request_row
+from blendin_local.batch.rows import BadRow, Row, own_settings
+from blendin_local.engine.prompts import Message
+from blendin_local.errors import BatchError, PromptError, SettingError
+from blendin_local.inputs.csv_table import Table, named
+from blendin_local.inputs.messages import (
     id_of,
     kind_of,
     messages_of,
@@ -26,12 +31,7 @@ from blendin_local.batch.conversations import (
     text_of,
     with_system,
 )
-from blendin_local.batch.openai import is_request, request_row
-from blendin_local.batch.rows import BadRow, Row, own_settings
-from blendin_local.batch.streams import LONGEST_LINE, compression_of, lines_of, open_input
-from blendin_local.batch.tables import Table, named
-from blendin_local.engine.prompts import Message
-from blendin_local.errors import BatchError, PromptError, SettingError
+from blendin_local.inputs.streams import LONGEST_LINE, compression_of, lines_of, open_input
 from blendin_local.settings import GenerationSettings
 
 __all__ = ["Format", "InputFormat", "InputOptions", "RowSource", "count_rows", "open_rows"]

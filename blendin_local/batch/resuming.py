@@ -18,7 +18,8 @@ from blendin_local.batch.id_index import IdIndex
 from blendin_local.batch.openai import result_of
 from blendin_local.batch.results import Result
 from blendin_local.batch.run_manifest import RunManifest
-from blendin_local.batch.streams import (
+from blendin_local.errors import BatchError
+from blendin_local.inputs.streams import (
     Compression,
     DamagedError,
     compression_of,
@@ -26,7 +27,6 @@ from blendin_local.batch.streams import (
     open_input,
     open_sink,
 )
-from blendin_local.errors import BatchError
 from blendin_local.safe_text import sanitize
 
 __all__ = ["EarlierLines", "FileLock", "Found", "is_duplicate", "resume"]

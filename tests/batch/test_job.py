@@ -25,10 +25,10 @@ from blendin_local.batch.read_ahead import arriving
 from blendin_local.batch.reading import InputOptions, RowSource
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import BadRow, Row
-from blendin_local.batch.streams import open_input
 from blendin_local.cli import main
 from blendin_local.engine.prompts import Message
 from blendin_local.errors import BatchError, ModelError
+from blendin_local.inputs.streams import open_input
 from blendin_local.settings import GenerationSettings
 
 RUN = GenerationSettings()

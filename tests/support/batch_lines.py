@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blendin_local.batch.run_manifest import DECIDING_OPTIONS, RunManifest
-from blendin_local.batch.streams import lines_of, open_input
+from blendin_local.inputs.streams import lines_of, open_input
 from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions
 
 Result = dict[str, Any]

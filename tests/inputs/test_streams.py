@@ -19,7 +19,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blendin_local.batch.streams import (
+from blendin_local.errors import BatchError
+from blendin_local.inputs.streams import (
     DamagedError,
     Sink,
     compression_of,
@@ -28,7 +29,6 @@ from blendin_local.batch.streams import (
     open_input,
     open_sink,
 )
-from blendin_local.errors import BatchError
 
 EXTENSIONS = ["", ".gz", ".zst"]
 SQUEEZED = [".gz", ".zst"]
@@ -512,7 +512,7 @@ def test_close_closes_where_the_rest_cannot_be_written(tmp_path: Path) -> None:
 def test_the_system_itself_refuses_to_let_a_file_grow(tmp_path: Path, extension: str) -> None:
     code = (
         "import resource, signal, sys\n"
-        "from blendin_local.batch.streams import open_sink\n"
+        "from blendin_local.inputs.streams import open_sink\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "sink = open_sink(sys.argv[1])\n"
@@ -632,7 +632,7 @@ def test_a_closed_standard_output_is_one_sentence(monkeypatch: pytest.MonkeyPatc
 def test_a_program_whose_standard_output_was_closed_ends_quietly() -> None:
     code = (
         "import sys\n"
-        "from blendin_local.batch.streams import open_sink\n"
+        "from blendin_local.inputs.streams import open_sink\n"
         "sink = open_sink('-')\n"
         "try:\n"
         "    while True:\n"
