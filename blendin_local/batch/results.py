@@ -69,4 +69,4 @@ def _beginning(row: Row | BadRow) -> Result:
 
 
 def _shared(run: RunManifest) -> Result:
-    return {"settings": run.settings, "models": run.models, "run": run.fingerprint}
+    return {"settings": run.settings, "models": run.models, "run": run.run_id}

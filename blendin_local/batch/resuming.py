@@ -229,7 +229,7 @@ def resume(
     for number, (_, result) in enumerate(lines):
         if progress and number % _ROWS_TOLD == 0:
             progress(found.kept)
-        if result["run"] != run.fingerprint:
+        if result["run"] != run.run_id:
             raise BatchError(_another_run(name, run.differences(result)))
         if not wanted(result):
             found.retried += 1

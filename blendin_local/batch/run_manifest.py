@@ -22,7 +22,6 @@ from blendin_local.models.checksums import HashProgress, file_digest
 from blendin_local.safe_text import sanitize
 
 if TYPE_CHECKING:
-    from blendin_local.batch.results import Result
     from blendin_local.llamacpp.header import GgufHeader
     from blendin_local.models.entries import Curve
     from blendin_local.models.loading import PairFiles
@@ -84,12 +83,12 @@ class RunManifest:
         return str(self.settings["output"]["format"])
 
     @cached_property
-    def fingerprint(self) -> str:
-        """Sixteen digits that are the same for two runs only if they give the same answers."""
+    def run_id(self) -> str:
+        """Sixteen hexadecimal digits, equal for two runs only if these give the same answers."""
         models = {role: [_at(model, *part) for part in _PARTS] for role, model in self.models.items()}
         return _digest([sorted(_leaves(self.settings).items()), models])[:16]
 
-    def differences(self, earlier: Result) -> list[str]:
+    def differences(self, earlier: Mapping[str, Any]) -> list[str]:
         """In what the run that wrote this line was another one: each "--gamma is 0.6 and was 0.4"."""
         written = earlier.get("settings")
         now, was = _leaves(self.settings), _leaves(written if isinstance(written, Mapping) else {})
@@ -113,7 +112,7 @@ def describe_run(
     with_steps: bool = False,
     candidates: int = 0,
     output_format: str = "jsonl",
-    earlier: Result | None = None,
+    earlier: Mapping[str, Any] | None = None,
     progress: HashProgress | None = None,
 ) -> RunManifest:
     """The run of a pair under these settings.

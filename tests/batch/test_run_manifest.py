@@ -92,7 +92,7 @@ FLAGS = {flag for parameter in generate.params for flag in parameter.opts}
 def test_every_setting_makes_another_run(files: PairFiles, name: str, settings: GenerationSettings) -> None:
     first = FIRST if settings.sampling != SamplingSettings() else GenerationSettings()
     before, after = run_of(files, first), run_of(files, settings)
-    assert before.fingerprint != after.fingerprint
+    assert before.run_id != after.run_id
     (difference,) = after.differences(line_of(before))
     flag, is_word, now, and_word, was_word, *was = difference.split()
     assert flag in FLAGS and flag == "--" + name.replace("_", "-")
@@ -125,7 +125,7 @@ def test_what_of_the_options_decides_an_answer_makes_another_run(files: PairFile
     before = run_of(files)
     after = run_of(files, options=replace(ModelOptions(), **{name: another(getattr(ModelOptions(), name))}))
     if name in DECIDING_OPTIONS:
-        assert before.fingerprint != after.fingerprint
+        assert before.run_id != after.run_id
         (difference,) = after.differences(line_of(before))
         assert difference.split()[0] == "--" + name.replace("_", "-") in FLAGS
     else:
@@ -148,7 +148,7 @@ def test_what_is_beside_the_settings_makes_another_run(
     files: PairFiles, more: dict[str, Any], difference: str
 ) -> None:
     before, after = run_of(files), run_of(files, **more)
-    assert before.fingerprint != after.fingerprint
+    assert before.run_id != after.run_id
     assert after.differences(line_of(before)) == [difference]
 
 
@@ -177,7 +177,7 @@ def test_another_file_says_all_about_its_model(files: PairFiles) -> None:
 def test_another_template_of_one_name_is_another_run(files: PairFiles, role: str) -> None:
     before = run_of(files)
     after = run_of(replace(files, **{role: replace(getattr(files, role), chat_template="{{ other }}")}))
-    assert before.fingerprint != after.fingerprint
+    assert before.run_id != after.run_id
     assert after.differences(line_of(before)) == [f"the template of --{role}-format chat is another one"]
 
 
@@ -186,7 +186,7 @@ def test_a_pair_tuned_in_between_is_another_run(files: PairFiles, role: str) -> 
     before = run_of(files)
     curves = {**CURVES, role: ((0.0, 1.0), (0.0, 1.0))}
     after = run_of(replace(files, entry=replace(files.entry, calibration=curves)))
-    assert before.fingerprint != after.fingerprint
+    assert before.run_id != after.run_id
     (difference,) = after.differences(line_of(before))
     assert difference.startswith(f"the calibration of the {role} is another one, because")
     untuned = run_of(replace(files, entry=replace(files.entry, calibration=None)))
@@ -234,7 +234,7 @@ def test_the_date_that_a_template_shows_is_kept_after_midnight(
     assert anew.differences(line_of(before)) == [
         "the date in its prompts is 2026-03-02T00:00:00 and was 2026-03-01T23:59:58"
     ]
-    assert anew.fingerprint != before.fingerprint
+    assert anew.run_id != before.run_id
 
 
 def test_without_a_template_that_shows_it_a_run_has_no_date(files: PairFiles, clock: type[Clock]) -> None:
@@ -255,7 +255,7 @@ def test_another_version_is_another_run(files: PairFiles, program: str) -> None:
     now = run_of(files)
     settings = now.settings | {"versions": now.settings["versions"] | {program: "0.0.1"}}
     before = RunManifest(settings, now.models)
-    assert before.fingerprint != now.fingerprint
+    assert before.run_id != now.run_id
     (difference,) = now.differences(line_of(before))
     assert difference == f"the version of {program} is {now.versions[program]} and was 0.0.1"
 
@@ -266,18 +266,18 @@ def test_names_and_places_of_files_make_no_other_run(files: PairFiles, tmp_path:
     entry = replace(files.entry, name="other", base="other")
     after = run_of(PairFiles(entry, replace(files.base, path=path, name="Renamed"), files.guide))
     assert after.models["base"]["name"] == "Renamed"
-    assert after.fingerprint == before.fingerprint
+    assert after.run_id == before.run_id
 
 
 def test_a_number_is_the_same_however_it_is_typed(files: PairFiles) -> None:
     whole = GenerationSettings(BlendSettings(gamma=1), SamplingSettings(temperature=0))
     typed = GenerationSettings(BlendSettings(gamma=1.0), SamplingSettings(temperature=0.0))
-    assert run_of(files, whole).fingerprint == run_of(files, typed).fingerprint
+    assert run_of(files, whole).run_id == run_of(files, typed).run_id
 
 
 def test_seeds_are_told_apart_to_the_last_digit(files: PairFiles) -> None:
     runs = [run_of(files, GenerationSettings(seed=(1 << 62) + number)) for number in (0, 1)]
-    assert runs[0].fingerprint != runs[1].fingerprint
+    assert runs[0].run_id != runs[1].run_id
 
 
 def test_a_run_is_plain_data_that_does_not_change_on_its_way_through_a_file(files: PairFiles) -> None:
@@ -285,7 +285,7 @@ def test_a_run_is_plain_data_that_does_not_change_on_its_way_through_a_file(file
     line = line_of(run)
     again = RunManifest(line["settings"], line["models"])
     assert again == run
-    assert again.fingerprint == run.fingerprint == line["run"]
+    assert again.run_id == run.run_id == line["run"]
     assert (again.with_steps, again.candidates, again.calibrated) == (False, 0, True)
     assert again.settings["options"] == {"kv_type": "f16", "flash_attention": "auto", "swa_full": True}
     assert set(again.models["base"]) == {"name", "sha256", "format", "calibration"}

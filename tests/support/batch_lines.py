@@ -42,7 +42,7 @@ def answer_of(number: int, text: str = "The tide.", run: RunManifest = RUN, id: 
         "summary": {"steps": 20, "mean_reliability": 0.8, "calibrated": False},
         "settings": run.settings,
         "models": run.models,
-        "run": run.fingerprint,
+        "run": run.run_id,
         "row": f"{number:016x}",
         "error": None,
     }

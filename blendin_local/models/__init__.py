@@ -1,0 +1,1 @@
+"""Models and pairs by name: the catalogue, downloads, discovery, memory estimates, loading."""
