@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The parts of llama.cpp for images and sound take minutes to compile and are not used.
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 
-.PHONY: demo chat test test-fast lint bench docs pictures clean
+.PHONY: demo chat test test-fast lint bench docs pictures dist clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/blendin models pull demo
@@ -43,6 +43,16 @@ docs: $(VENV)/.installed
 pictures: $(VENV)/.installed
 	@$(BIN)/blendin models pull demo
 	$(BIN)/python docs/make_pictures.py
+
+# Outside the checkout, so that nothing but the wheel can be imported.
+dist: $(VENV)/.tested
+	rm -rf dist
+	$(BIN)/python -m build
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && set -e -x && cd "$$fresh" && \
+	$(CURDIR)/$(BIN)/python -m venv venv && \
+	venv/bin/python -m pip install --quiet --disable-pip-version-check $(CURDIR)/dist/*.whl && \
+	venv/bin/blendin --version && \
+	venv/bin/blendin models list
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "blendin needs Python 3.11 or newer; try: make PYTHON=python3.12 demo")'
