@@ -151,12 +151,12 @@ def harm(positions: int = 6000) -> None:
             texts = some_texts(files, pair, positions)
             result = analyse(scored(pair, texts), measure_costs(pair, texts[0]), seed=0)
             pair.close()
-            found = result["recommendation"]
-            setting = " ".join(str(found["setting"][name]) for name in ("method", "gamma", "prior"))
-            low, high = found["interval"]
+            found = result.recommendation
+            setting = f"{found.setting.method} {found.setting.gamma} {found.setting.prior}"
+            low, high = found.interval
             print(f"{Path(base).name} + {Path(guide).name}: {setting}")
-            print(f"    held out {found['held_out_bits_per_byte']:.3f}, {found['single']} alone", end=" ")
-            print(f"{found['held_out_single']:.3f}: gain {found['gain']:.1%} ({low:.1%} to {high:.1%})")
+            print(f"    held out {found.held_out_bits_per_byte:.3f}, {found.single} alone", end=" ")
+            print(f"{found.held_out_single:.3f}: gain {found.gain:.1%} ({low:.1%} to {high:.1%})")
 
 
 # Arithmetic

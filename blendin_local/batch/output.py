@@ -24,7 +24,7 @@ from blendin_local.batch.resuming import EarlierLines, FileLock, Found, is_dupli
 from blendin_local.batch.run_manifest import RunManifest
 from blendin_local.errors import BatchError
 from blendin_local.inputs.streams import Sink, explained, is_standard_output, open_sink
-from blendin_local.presentation.reply_json import to_json
+from blendin_local.presentation.plain_data import to_json
 
 __all__ = ["Output", "check_apart", "check_output", "first_result", "open_output"]
 

@@ -48,7 +48,7 @@ def bench(methods: str, gamma: float | None, tokens: int, rounds: int, as_json: 
     from blendin_local.models.catalogue import load_catalogue
     from blendin_local.models.loading import locate_pair, name_pair
     from blendin_local.preferences.preferences import load_preferences
-    from blendin_local.presentation.reply_json import to_json
+    from blendin_local.presentation.plain_data import to_json
 
     catalogue = load_catalogue()
     entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])

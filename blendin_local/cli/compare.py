@@ -212,7 +212,7 @@ def _beside(table: Path) -> Path:
 
 def _write(found: Found, values: Mapping[str, Any]) -> None:
     """The files that were asked for."""
-    from blendin_local.presentation.reply_json import to_json
+    from blendin_local.presentation.plain_data import to_json
 
     def markdown() -> str:
         from blendin_local.compare.report_text import compare_markdown
@@ -256,7 +256,7 @@ def _warnings(found: Found) -> Iterator[str]:
 def _print(found: Found, values: Mapping[str, Any]) -> None:
     """The tables on stdout, or the document; then answers to be read."""
     if values["as_json"]:
-        from blendin_local.presentation.reply_json import to_json
+        from blendin_local.presentation.plain_data import to_json
 
         click.echo(encodable(to_json(found.document)))
         return

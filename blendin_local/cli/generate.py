@@ -76,7 +76,8 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
     from blendin_local.models.catalogue import load_catalogue
     from blendin_local.models.loading import locate_pair, name_pair, start_conversation
     from blendin_local.preferences.preferences import load_preferences
-    from blendin_local.presentation.reply_json import reply_as_dict, to_json
+    from blendin_local.presentation.plain_data import to_json
+    from blendin_local.presentation.reply_json import reply_as_dict
 
     catalogue, preferences = load_catalogue(), load_preferences()
     entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])

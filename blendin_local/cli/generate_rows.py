@@ -42,7 +42,7 @@ from blendin_local.inputs.streams import is_standard_output
 from blendin_local.models.catalogue import load_catalogue
 from blendin_local.models.loading import locate_pair, name_pair
 from blendin_local.preferences.preferences import load_preferences
-from blendin_local.presentation.reply_json import to_json
+from blendin_local.presentation.plain_data import to_json
 
 SOME_FAILED = 1
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from blendin_local.settings import ModelOptions
     from blendin_local.tune.examples import Example
     from blendin_local.tune.passes import Measured, PassCheckpoint
+    from blendin_local.tune.result import TuneReport
 
 BUDGET = 6000
 """Positions that are scored unless told otherwise: enough for intervals of about 2 % on the demo pair."""
@@ -283,7 +284,7 @@ def _run(
 
 
 def _write_record(path: Path, measured: Measured, about: Mapping[str, Any]) -> None:
-    from blendin_local.presentation.reply_json import to_json
+    from blendin_local.presentation.plain_data import to_json
     from blendin_local.tune.record import save_record
 
     notes = {**about, "costs": measured.costs.as_dict(), "seconds": measured.seconds}
@@ -322,7 +323,7 @@ def _read_record(path: Path, catalogue: Catalogue) -> tuple[PairEntry, Measured,
 # What comes out
 
 
-def _write(result: dict[str, Any], values: Mapping[str, Any]) -> None:
+def _write(result: TuneReport, values: Mapping[str, Any]) -> None:
     if values["markdown"]:
         from blendin_local.tune.report_text import tune_markdown
 
@@ -333,11 +334,11 @@ def _write(result: dict[str, Any], values: Mapping[str, Any]) -> None:
         write_output(Path(values["report"]), tune_page(result))
 
 
-def _print(result: dict[str, Any], values: Mapping[str, Any]) -> None:
+def _print(result: TuneReport, values: Mapping[str, Any]) -> None:
     if values["as_json"]:
-        from blendin_local.presentation.reply_json import to_json
+        from blendin_local.presentation.plain_data import to_json
 
-        click.echo(to_json(result))
+        click.echo(to_json(result.to_dict()))
         return
 
     from rich.console import Console

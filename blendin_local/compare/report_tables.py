@@ -17,9 +17,9 @@ from blendin_local.presentation.formatting import (
     p_value,
     percent,
     size,
+    version_facts,
 )
 from blendin_local.presentation.table import Column, Row, Table, rows_of
-from blendin_local.tune.report_tables import versions
 
 __all__ = [
     "KINDS",
@@ -284,4 +284,4 @@ def facts(result: Document) -> list[tuple[str, str]]:
     seconds = result.get("seconds")
     if isinstance(seconds, int | float):
         found.append(("time taken", f"{number(seconds, 1)} s"))
-    return [*found, *versions(result)]
+    return [*found, *version_facts(result.get("versions") or {})]

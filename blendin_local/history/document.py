@@ -25,7 +25,8 @@ from blendin_local.errors import HistoryError
 from blendin_local.history.records import sum_up
 from blendin_local.history.tree import Setup, StepsOf, Tree, Turn
 from blendin_local.history.validation import BASE64, Damage, read, read_fields
-from blendin_local.presentation.reply_json import step_as_dict, to_json
+from blendin_local.presentation.plain_data import to_json
+from blendin_local.presentation.reply_json import step_as_dict
 from blendin_local.safe_text import sanitize
 
 __all__ = ["FORMAT", "VERSION", "as_json", "read_json"]

@@ -5,10 +5,9 @@ Nothing here computes a figure: a document's numbers are written out, and null i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from blendin_local.methods import METHODS
 from blendin_local.presentation.explanation import FIGURES
 from blendin_local.safe_text import sanitize
 
@@ -17,19 +16,16 @@ __all__ = [
     "Document",
     "difference",
     "duration",
-    "gained",
     "interval",
     "line",
     "measured",
     "number",
     "p_value",
     "percent",
-    "same_setting",
-    "setting_flags",
-    "setting_name",
     "shortened",
     "signed",
     "size",
+    "version_facts",
 ]
 
 Document = Mapping[str, Any]
@@ -180,50 +176,7 @@ def size(n_bytes: float | None) -> str:
     return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
 
 
-# Settings
-
-
-def setting_name(setting: Document) -> str:
-    """The method with the numbers that matter to it: "fixed α 0.30, γ 0.40"."""
-    name = line(setting.get("method") or NOTHING)
-    numbers = []
-    if setting.get("alpha") is not None:
-        numbers.append(f"α {number(setting['alpha'], 2)}")
-    if setting.get("gamma") is not None:
-        numbers.append(f"γ {number(setting['gamma'], 2)}")
-    if setting.get("prior") is not None:
-        numbers.append(f"b {number(setting['prior'], 2)}")
-    return f"{name} {', '.join(numbers)}".rstrip()
-
-
-def setting_flags(setting: Document) -> str:
-    """What makes `chat` and `generate` use it: "--method blendin --gamma 0.4"."""
-    flags = [f"--method {setting['method']}"] if setting.get("method") in METHODS else []
-    for name in ("gamma", "alpha", "prior"):
-        if setting.get(name) is not None:
-            flags.append(f"--{name} {float(setting[name]):.4g}")
-    return " ".join(flags)
-
-
-def same_setting(one: Document | None, other: Document | None) -> bool:
-    """Whether two entries are one setting; figures that were measured of it do not count."""
-    if one is None or other is None:
-        return False
-    return all(one.get(name) == other.get(name) for name in ("method", "gamma", "alpha", "prior"))
-
-
-def gained(recommendation: Document | None) -> str:
-    """One sentence: what the recommended setting gains over the better single model."""
-    if not recommendation:
-        return "No setting is recommended."
-    setting, single = recommendation.get("setting") or {}, recommendation.get("single") or "better model"
-    if setting.get("method") == single:
-        return f"The {single} alone is recommended: no blend gains clearly over it."
-    gain = recommendation.get("gain")
-    if gain is None:
-        return f"What it gains over the {single} alone could not be measured: no examples were held out."
-    bounds = recommendation.get("interval")
-    around = interval(bounds, as_percent=True, decimals=1)
-    more = "more" if gain < 0 else "fewer"
-    certain = "" if around == NOTHING else f"; of the gain, the 95% interval is {around}"
-    return f"{percent(abs(gain))} {more} bits per byte than the {single} alone on held-out examples{certain}."
+def version_facts(versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Names and values of the versions that a result was computed with."""
+    for name, value in versions.items():
+        yield line(name).replace("_", "-"), line(value)

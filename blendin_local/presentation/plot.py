@@ -1,13 +1,13 @@
-"""What every plot of a report has in common: colours, harmless text, and Plotly as the library.
+"""Build the plots of reports: colours, traces, escaped text, and Plotly as the library.
 
-Figures are made without colours of text and paper: the page gives them those of its theme. All text that
-Plotly shows goes through `shown`, for Plotly takes a few HTML tags, links among them, for its own.
+Figures have no colours of text and paper: the page sets those of its theme. All text that Plotly draws goes
+through `shown`, because Plotly interprets a few HTML tags, links among them.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,25 @@ from blendin_local.errors import EvaluationError
 from blendin_local.methods import METHODS
 from blendin_local.presentation.formatting import line, shortened
 
-__all__ = ["ROLE_COLOURS", "Plot", "check_available", "colour_of", "hover", "plot", "script", "shown"]
+__all__ = [
+    "LABEL",
+    "ROLE_COLOURS",
+    "Plot",
+    "Trace",
+    "check_available",
+    "colour_of",
+    "errors",
+    "front_line",
+    "hover",
+    "plot",
+    "scatter",
+    "script",
+    "shown",
+    "titled",
+]
+
+Trace = dict[str, Any]
+"""A trace as Plotly takes it."""
 
 ROLE_COLOURS = {
     "base": METHODS["base"].colour,
@@ -35,8 +53,8 @@ LABEL = 26
 class Plot:
     """A figure as the page draws it.
 
-    figure: `data` and `layout` of Plotly. height: pixels. explained: names in `words.EXPLAINED`. narrow: two
-    of them fit side by side. intervals: whether the reader may switch on the intervals of every line.
+    figure: `data` and `layout` of Plotly. height: pixels. explained: names in `formatting.EXPLAINED`. narrow:
+    two of them fit side by side. intervals: whether the reader may switch on the intervals of every line.
     """
 
     title: str
@@ -94,6 +112,32 @@ def plot(
     drawn = figure.to_plotly_json()
     drawn["layout"].pop("template", None)
     return Plot(title, caption, drawn, height, **more)
+
+
+def scatter(
+    name: str,
+    x: Sequence[Any],
+    y: Sequence[Any],
+    hovers: Sequence[str] | None = None,
+    *,
+    mode: str = "markers",
+    **more: Any,
+) -> Trace:
+    """A trace of points or lines; without texts to hover over it does not react to the pointer."""
+    told = {"hoverinfo": "skip"} if hovers is None else {"hovertext": hovers, "hoverinfo": "text"}
+    return {"type": "scatter", "mode": mode, "name": name, "x": x, "y": y, **told, **more}
+
+
+def front_line(points: Iterable[tuple[float, float]]) -> Trace:
+    """The dotted line that joins the points of a Pareto front, by rising x."""
+    x, y = zip(*found, strict=True) if (found := sorted(points)) else ((), ())
+    line = {"color": ROLE_COLOURS["front"], "width": 1.5, "dash": "dot"}
+    return scatter("Pareto front", list(x), list(y), mode="lines", line=line)
+
+
+def titled(title: str) -> dict[str, Any]:
+    """An axis with a title and room for its labels."""
+    return {"title": {"text": title}, "automargin": True}
 
 
 def shown(text: object, width: int | None = None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -80,7 +79,3 @@ def step_as_dict(step: Step) -> dict[str, Any]:
                 for candidate in listed
             ]
     return record
-
-
-def to_json(document: Any) -> str:
-    return json.dumps(document, ensure_ascii=False, allow_nan=False)

@@ -6,11 +6,11 @@ A curve is fitted on some positions and measured on others. It is kept in a cata
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import isotonic_regression
+
+from blendin_local.tune.result import CalibrationCurve, CalibrationFit, ReliabilityBin
 
 __all__ = [
     "DIAGRAM_BINS",
@@ -36,8 +36,8 @@ LEAST_POSITIONS = 25
 PRIOR_POSITIONS = 5.0
 """Each point is pulled towards the plain confidence as if so many positions had confirmed it.
 
-Plain confidence is nearly right to begin with (DESIGN.md section 6), and a bin of 25 that holds no hit does
-not prove a reliability of zero.
+Plain confidence is nearly right to begin with, and a bin of 25 that holds no hit does not prove a
+reliability of zero.
 """
 
 _DIGITS = 4
@@ -89,25 +89,22 @@ def reliability(curve: Curve, confidences: npt.ArrayLike) -> Floats:
 
 def reliability_bins(
     confidences: npt.ArrayLike, right: npt.ArrayLike, bins: int = DIAGRAM_BINS
-) -> list[dict[str, Any]]:
-    """Equal-width bins (low, high], the first with 0: low, high, count, mean confidence, accuracy.
-
-    The means of an empty bin are None.
-    """
+) -> tuple[ReliabilityBin, ...]:
+    """Equal-width bins (low, high]; the first includes 0."""
     claimed, hits = _checked(confidences, right)
     which = np.clip(np.ceil(claimed * bins).astype(np.intp) - 1, 0, bins - 1)
     counts = np.bincount(which, minlength=bins)
     sums = np.bincount(which, claimed, minlength=bins), np.bincount(which, hits, minlength=bins)
-    return [
-        {
-            "low": place / bins,
-            "high": (place + 1) / bins,
-            "count": int(count),
-            "confidence": float(sums[0][place] / count) if count else None,
-            "accuracy": float(sums[1][place] / count) if count else None,
-        }
+    return tuple(
+        ReliabilityBin(
+            place / bins,
+            (place + 1) / bins,
+            int(count),
+            float(sums[0][place] / count) if count else None,
+            float(sums[1][place] / count) if count else None,
+        )
         for place, count in enumerate(counts)
-    ]
+    )
 
 
 def expected_error(
@@ -117,31 +114,28 @@ def expected_error(
 
     None without positions.
     """
-    filled = [each for each in reliability_bins(confidences, right, bins) if each["count"]]
-    total = sum(each["count"] for each in filled)
+    found = reliability_bins(confidences, right, bins)
+    total = sum(each.count for each in found)
     if not total:
         return None
-    return float(sum(each["count"] * abs(each["accuracy"] - each["confidence"]) for each in filled) / total)
+    gaps = (each.count * abs((each.accuracy or 0.0) - (each.confidence or 0.0)) for each in found)
+    return float(sum(gaps) / total)
 
 
 def calibrate(
     fitting: tuple[npt.ArrayLike, npt.ArrayLike], held_out: tuple[npt.ArrayLike, npt.ArrayLike]
-) -> dict[str, Any]:
-    """A curve from the fitting positions, and what it is worth on the others; both (confidences, right).
-
-    `ece_raw` and `bins` are of the plain confidences, `ece_fitted` is of those through the curve; all three
-    on the held-out positions. `fitted_on` and `measured_on` count positions.
-    """
+) -> CalibrationFit:
+    """Fit a curve on the fitting positions and measure it on the others; both (confidences, right)."""
     curve = fit_curve(*fitting)
     claimed, hits = _checked(*held_out)
-    return {
-        "curve": {"confidences": list(curve[0]), "reliabilities": list(curve[1])},
-        "ece_raw": expected_error(claimed, hits),
-        "ece_fitted": expected_error(reliability(curve, claimed), hits),
-        "bins": reliability_bins(claimed, hits),
-        "fitted_on": len(np.asarray(fitting[0])),
-        "measured_on": len(claimed),
-    }
+    return CalibrationFit(
+        CalibrationCurve(*curve),
+        ece_raw=expected_error(claimed, hits),
+        ece_fitted=expected_error(reliability(curve, claimed), hits),
+        bins=reliability_bins(claimed, hits),
+        fitted_on=len(np.asarray(fitting[0])),
+        measured_on=len(claimed),
+    )
 
 
 def _checked(confidences: npt.ArrayLike, right: npt.ArrayLike) -> tuple[Floats, Floats]:

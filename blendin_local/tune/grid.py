@@ -1,9 +1,8 @@
-"""The figures of every setting of a grid, with their intervals over examples, and which none beats."""
+"""Score every setting of the grid: figures with intervals over examples, and the Pareto front."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from blendin_local.methods import METHODS
 from blendin_local.statistics import ratios, resample_counts, wide_intervals
 from blendin_local.tune.record import Record
+from blendin_local.tune.result import Bounds, ScoredSetting
 from blendin_local.tune.setting_scores import SettingScores
 
 __all__ = ["pareto_front", "rows"]
@@ -22,12 +22,11 @@ Truths = npt.NDArray[np.bool_]
 
 def rows(
     prices: SettingScores, record: Record, fitting: Integers, held_out: Integers, *, seed: int
-) -> list[dict[str, Any]]:
-    """A dictionary for each setting, ready for JSON: what it is, what it costs, and whether none beats it.
+) -> tuple[ScoredSetting, ...]:
+    """Score every setting of `prices`, in their order.
 
-    All figures are over all examples, apart from those of a half. What is undefined is None: the rates of the
-    guide alone, which asks nobody, and both ends of an interval over fewer than two examples. The intervals
-    are over examples; that of the speed says nothing of how well the decodes were measured.
+    The intervention rate of the guide alone is undefined. Intervals resample examples, so that of the speed
+    does not include the error of measuring the decodes.
     """
     sizes = record.bytes.astype(np.float64)
     positions = np.bincount(record.example, minlength=record.examples).astype(np.float64)
@@ -42,24 +41,24 @@ def rows(
     asks = np.array([METHODS[each.method].writer != "guide" for each in prices.settings])
     rates = np.where(asks[:, None], rates, np.nan)
     front = pareto_front(per_byte[:, 0], bytes_s)
-    return [
-        each.as_dict()
-        | {
-            "bits_per_byte": _known(per_byte[k, 0]),
-            "interval": _both(per_byte[k]),
-            "fitting_bits_per_byte": _known(fitted[k]),
-            "held_out_bits_per_byte": _known(held[k, 0]),
-            "held_out_interval": _both(held[k]),
-            "intervention_rate": _known(rates[k, 0]),
-            "intervention_rate_interval": _both(rates[k]),
-            "tokens_per_second": _known(speed[k, 0]),
-            "tokens_per_second_interval": _both(speed[k]),
-            "bytes_per_second": _known(bytes_s[k]),
-            "floored": _known(prices.floored[k]),
-            "pareto": bool(front[k]),
-        }
+    return tuple(
+        ScoredSetting(
+            **each.as_dict(),
+            bits_per_byte=_known(per_byte[k, 0]),
+            interval=_both(per_byte[k]),
+            fitting_bits_per_byte=_known(fitted[k]),
+            held_out_bits_per_byte=_known(held[k, 0]),
+            held_out_interval=_both(held[k]),
+            intervention_rate=_known(rates[k, 0]),
+            intervention_rate_interval=_both(rates[k]),
+            tokens_per_second=_known(speed[k, 0]),
+            tokens_per_second_interval=_both(speed[k]),
+            bytes_per_second=_known(bytes_s[k]),
+            floored=_known(prices.floored[k]),
+            pareto=bool(front[k]),
+        )
         for k, each in enumerate(prices.settings)
-    ]
+    )
 
 
 def _with_interval(above: Floats, below: Floats, counts: Floats) -> Floats:
@@ -95,8 +94,8 @@ def _over(above: Floats, below: float | Floats) -> Floats:
     )
 
 
-def _both(found: Floats) -> list[float | None]:
-    return [_known(found[1]), _known(found[2])]
+def _both(found: Floats) -> Bounds:
+    return _known(found[1]), _known(found[2])
 
 
 def _known(value: float) -> float | None:

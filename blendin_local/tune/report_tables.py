@@ -1,22 +1,21 @@
-"""The tables of a `tune` document, and the lines that are said beside them."""
+"""The tables of a tune report, and the sentences beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from blendin_local.presentation.formatting import (
     NOTHING,
-    Document,
     interval,
     line,
     number,
     percent,
-    same_setting,
-    setting_name,
     signed_percent,
+    version_facts,
 )
 from blendin_local.presentation.table import Column, Row, Table, rows_of
+from blendin_local.tune.report_words import setting_label
+from blendin_local.tune.result import PairInfo, References, ScoredSetting, TuneReport, UncertainPositions
 
 __all__ = [
     "all_settings",
@@ -25,7 +24,6 @@ __all__ = [
     "facts",
     "fitting_bits",
     "interesting",
-    "settings_of",
     "uncertain_lines",
     "uncertain_table",
 ]
@@ -49,114 +47,89 @@ _EXPLAINED = (
     "bits per byte", "95% interval", "held-out", "intervention rate", "tokens/s", "bytes/s", "Pareto front",
     "pair prior", "at the floor",
 )  # fmt: skip
+_ROLES = ("base", "guide")
 
 
-def settings_of(result: Document) -> list[Document]:
-    """Every priced setting; base and guide alone come first, made from their own figures if need be."""
-    listed: list[Document] = list(result.get("settings") or [])
-    named = {setting.get("method") for setting in listed}
-    # The guide alone asks nobody: a rate of interventions has no meaning there.
-    for role, rate in (("base", 0.0), ("guide", None)):
-        figures = result.get(role)
-        if role not in named and figures:
-            listed.append({"method": role, "intervention_rate": rate, **figures})
-    return sorted(listed, key=lambda setting: _ALONE.get(setting.get("method", ""), 2))
+def interesting(result: TuneReport) -> Table:
+    """Base and guide alone, the best setting of every method on the fitting half, the recommended one.
 
-
-_ALONE = {"base": 0, "guide": 1}
-
-
-def recommended(result: Document) -> Document | None:
-    found: Document | None = (result.get("recommendation") or {}).get("setting")
-    return found
-
-
-def interesting(result: Document) -> Table:
-    """Base and guide alone, and of every method its best setting; the recommended one is among them.
-
-    Best by the fitting half: its figures on the other half are then no better than they are.
+    The held-out figures of a setting that the fitting half chose are not biased by the choice.
     """
-    chosen, wanted = recommended(result), result.get("best")
-    best: dict[str, Document] = {}
-    for setting in settings_of(result):
-        method = setting.get("method", "")
-        if method not in best or fitting_bits(setting) < fitting_bits(best[method]):
-            best[method] = setting
-    for special in (wanted, chosen):
-        if special:
-            best[special.get("method", "")] = special
-    # The one that was found best may be of the recommended one's method.
+    best: dict[str, ScoredSetting] = {}
+    for setting in result.settings:
+        if setting.method not in best or fitting_bits(setting) < fitting_bits(best[setting.method]):
+            best[setting.method] = setting
+    for special in (result.best, result.recommendation.setting):
+        best[special.method] = special
     rows = [*best.values()]
-    if wanted and not any(same_setting(wanted, each) for each in rows):
-        rows.append(wanted)
-    alone = [each for each in rows if each.get("method") in _ALONE]
-    blends = sorted((each for each in rows if each.get("method") not in _ALONE), key=_bits)
+    # The best setting may be of the recommended one's method.
+    if not any(result.best.setting == each.setting for each in rows):
+        rows.append(result.best)
+    alone = [each for each in rows if each.is_single]
+    blends = sorted(
+        (each for each in rows if not each.is_single), key=lambda each: _known(each.bits_per_byte)
+    )
     return _table("The best setting of every method", result, [*alone, *blends])
 
 
-def all_settings(result: Document) -> Table:
-    return _table("Every setting", result, settings_of(result))
+def all_settings(result: TuneReport) -> Table:
+    return _table("Every setting", result, result.settings)
 
 
-def fitting_bits(setting: Document) -> float:
-    """What a setting is chosen by: its bits per byte on the half of the examples that chooses."""
-    value = setting.get("fitting_bits_per_byte")
-    return _bits(setting) if value is None else float(value)
+def fitting_bits(setting: ScoredSetting) -> float:
+    """The figure that settings are chosen by: bits per byte on the fitting half; infinity where unknown."""
+    return _known(setting.fitting_bits_per_byte)
 
 
-def _bits(setting: Document) -> float:
-    value = setting.get("bits_per_byte")
-    return float("inf") if value is None else float(value)
+def _known(bits: float | None) -> float:
+    return float("inf") if bits is None else bits
 
 
-def _table(title: str, result: Document, settings: list[Document]) -> Table:
-    single = min((_bits(result.get(role) or {}) for role in _ALONE), default=float("inf"))
+def _table(title: str, result: TuneReport, settings: Sequence[ScoredSetting]) -> Table:
+    single = min(_known(result.alone(role).bits_per_byte) for role in _ROLES)
     rows = []
     for setting in settings:
-        bits = setting.get("bits_per_byte")
+        bits = setting.bits_per_byte
         gain = None if bits is None or not 0 < single < float("inf") else 1 - bits / single
         cells = (
-            setting_name(setting),
+            setting_label(setting),
             number(bits),
-            interval(setting.get("interval")),
-            number(setting.get("held_out_bits_per_byte")),
-            interval(setting.get("held_out_interval")),
-            NOTHING if setting.get("method") in _ALONE else signed_percent(gain),
-            percent(setting.get("intervention_rate")),
-            interval(setting.get("intervention_rate_interval"), 1, as_percent=True),
-            number(setting.get("tokens_per_second"), 1),
-            interval(setting.get("tokens_per_second_interval"), 1),
-            number(setting.get("bytes_per_second"), 0),
-            percent(setting.get("floored") or None, 2),
-            "●" if setting.get("pareto") else "",
+            interval(setting.interval),
+            number(setting.held_out_bits_per_byte),
+            interval(setting.held_out_interval),
+            NOTHING if setting.is_single else signed_percent(gain),
+            percent(setting.intervention_rate),
+            interval(setting.intervention_rate_interval, 1, as_percent=True),
+            number(setting.tokens_per_second, 1),
+            interval(setting.tokens_per_second_interval, 1),
+            number(setting.bytes_per_second, 0),
+            percent(setting.floored or None, 2),
+            "●" if setting.pareto else "",
         )
         rows.append(Row(cells, _mark(setting, result)))
     return Table(title, _COLUMNS, tuple(rows), explained=_EXPLAINED).without_empty(NOTHING)
 
 
-def _mark(setting: Document, result: Document) -> str:
-    if same_setting(setting, recommended(result)):
+def _mark(setting: ScoredSetting, result: TuneReport) -> str:
+    if setting.setting == result.recommendation.setting.setting:
         return "recommended"
-    return "best of the fitting half" if same_setting(setting, result.get("best")) else ""
+    return "best of the fitting half" if setting.setting == result.best.setting else ""
 
 
 # Calibration
 
 
-def calibration_table(result: Document) -> Table | None:
-    found = result.get("calibration") or {}
+def calibration_table(result: TuneReport) -> Table:
+    found = result.calibration
     rows = [
         (
             role,
-            percent((result.get(role) or {}).get("accuracy")),
-            number(found[role].get("ece_raw")),
-            number(found[role].get("ece_fitted")),
+            percent(result.alone(role).accuracy),
+            number(found[role].ece_raw),
+            number(found[role].ece_fitted),
         )
-        for role in ("base", "guide")
-        if found.get(role)
+        for role in _ROLES
     ]
-    if not rows:
-        return None
     columns = (
         Column("model", right=False),
         Column("top token right"),
@@ -166,121 +139,90 @@ def calibration_table(result: Document) -> Table | None:
     return Table("Calibration", columns, rows_of(rows), explained=("ECE", "fitted"))
 
 
-def calibration_line(result: Document) -> str:
-    """ "Calibration error of the base .026, fitted .025; of the guide ...": one line, or none."""
-    parts = []
-    for role in ("base", "guide"):
-        found = (result.get("calibration") or {}).get(role)
-        if found and found.get("ece_raw") is not None:
-            parts.append(f"{role} {number(found['ece_raw'])}, fitted {number(found.get('ece_fitted'))}")
+def calibration_line(result: TuneReport) -> str:
+    """ "Calibration error (ECE): base 0.026, fitted 0.025; guide ..."; empty where nothing is known."""
+    parts = [
+        f"{role} {number(found.ece_raw)}, fitted {number(found.ece_fitted)}"
+        for role, found in result.calibration.items()
+        if found.ece_raw is not None
+    ]
     return f"Calibration error (ECE): {'; '.join(parts)}." if parts else ""
 
 
 # Where the base is unsure
 
 
-def uncertain_table(result: Document) -> Table | None:
-    found = result.get("uncertain")
-    if not found or not found.get("positions"):
+def uncertain_table(found: UncertainPositions) -> Table | None:
+    """Whose top token is right; None where the base is never unsure."""
+    if not found.positions:
         return None
     shares = (
-        ("both are right", "both_right"),
-        ("only the guide is right", "only_guide_right"),
-        ("only the base is right", "only_base_right"),
-        ("neither is right", "neither_right"),
+        ("both are right", found.both_right),
+        ("only the guide is right", found.only_guide_right),
+        ("only the base is right", found.only_base_right),
+        ("neither is right", found.neither_right),
     )
-    rows = [(label, percent(found.get(key))) for label, key in shares]
+    rows = [(label, percent(share)) for label, share in shares]
     columns = (Column("top tokens", right=False), Column("share"))
-    title = f"Where the base is unsure (confidence under γ {number(found.get('gamma'), 2)})"
+    title = f"Where the base is unsure (confidence under γ {number(found.gamma, 2)})"
     return Table(title, columns, rows_of(rows), explained=("where the base is unsure",))
 
 
-def uncertain_lines(result: Document) -> Iterator[str]:
-    """What there is to say of the positions at which the base is unsure, a sentence each."""
-    found = result.get("uncertain")
-    if not found or not found.get("positions"):
+def uncertain_lines(found: UncertainPositions) -> Iterator[str]:
+    """One to three sentences on the positions at which the base is unsure."""
+    if not found.positions:
         yield "The base was nowhere unsure on these answers: there is nothing to blend."
         return
     yield (
-        f"The base is unsure at {percent(found.get('share'))} of the positions ({found['positions']:,} in "
-        f"all). There its top token is right {percent(found.get('base_right'), 0)} of the time, the guide's "
-        f"{percent(found.get('guide_right'), 0)}."
+        f"The base is unsure at {percent(found.share)} of the positions ({found.positions:,} in "
+        f"all). There its top token is right {percent(found.base_right, 0)} of the time, the guide's "
+        f"{percent(found.guide_right, 0)}."
     )
-    rank = found.get("guide_rank") or {}
-    if rank.get("mean") is not None:
+    rank = found.guide_rank
+    if rank.mean is not None:
         yield (
-            f"There the base holds {number(rank.get('median'), 0)} tokens more probable than the guide's "
-            f"favourite (median; mean {number(rank['mean'], 1)}). The favourite is in the base's top 10 at "
-            f"{percent(rank.get('top_10'), 0)} of them, in the top 50 at {percent(rank.get('top_50'), 0)}, "
-            f"in the top 100 at {percent(rank.get('top_100'), 0)}, and in its top-90% mass at "
-            f"{percent(rank.get('top_90_mass'), 0)}."
+            f"There the base holds {number(rank.median, 0)} tokens more probable than the guide's "
+            f"favourite (median; mean {number(rank.mean, 1)}). The favourite is in the base's top 10 at "
+            f"{percent(rank.top_10, 0)} of them, in the top 50 at {percent(rank.top_50, 0)}, "
+            f"in the top 100 at {percent(rank.top_100, 0)}, and in its top-90% mass at "
+            f"{percent(rank.top_90_mass, 0)}."
         )
-    if found.get("mean_divergence") is not None:
-        yield f"Mean divergence of the two there: {number(found['mean_divergence'], 2)} bits of at most 1."
+    if found.mean_divergence is not None:
+        yield f"Mean divergence of the two there: {number(found.mean_divergence, 2)} bits of at most 1."
 
 
 # How it was measured
 
 
-def facts(result: Document) -> list[tuple[str, str]]:
+def facts(result: TuneReport) -> list[tuple[str, str]]:
     """Names and values of what the figures rest on."""
-    pair, used = result.get("pair") or {}, result.get("references") or {}
-    found = [
-        ("pair", line(pair.get("name") or NOTHING)),
-        ("base", line(pair.get("base") or NOTHING)),
-        ("guide", line(pair.get("guide") or NOTHING)),
+    pair, costs = result.pair, result.costs
+    guide_costs = ", ".join(f"{seconds * 1e3:.1f} ms for {tokens}" for tokens, seconds in costs.guide_s)
+    return [
+        *([("pair", line(pair.name))] if pair.name else []),
+        ("base", line(pair.base)),
+        ("guide", line(pair.guide)),
         ("vocabularies", _vocabularies(pair)),
-        ("reference answers", _references(used)),
-        ("seed", NOTHING if used.get("seed") is None else str(used["seed"])),
-        *_seconds(result.get("seconds")),
-        *_costs(result.get("costs")),
-        *versions(result),
+        ("reference answers", _references(result.references)),
+        ("seed", str(result.references.seed)),
+        ("time taken", ", ".join(f"{name} {number(each, 1)} s" for name, each in result.seconds.items())),
+        ("decode of the base", f"{costs.base_s * 1e3:.1f} ms a token"),
+        ("decodes of the guide", f"{guide_costs} tokens"),
+        ("a blend beside them", f"{costs.blend_s * 1e3:.2f} ms"),
+        *version_facts(result.versions),
     ]
-    return [(name, value) for name, value in found if value != NOTHING]
 
 
-def _vocabularies(pair: Document) -> str:
-    if pair.get("same_vocabulary") is None:
-        return NOTHING
-    prints = " and ".join(
-        line(pair[f"{role}_fingerprint"])[:12] for role in _ALONE if pair.get(f"{role}_fingerprint")
-    )
-    same = "the same" if pair["same_vocabulary"] else "different: matched by bytes"
-    return f"{same} (fingerprints {prints})" if prints else same
+def _vocabularies(pair: PairInfo) -> str:
+    same = "the same" if pair.same_vocabulary else "different: matched by bytes"
+    return f"{same} (fingerprints {line(pair.base_fingerprint)[:12]} and {line(pair.guide_fingerprint)[:12]})"
 
 
-def _references(used: Document) -> str:
-    if used.get("examples") is None:
-        return NOTHING
-    parts = [f"{used['examples']:,} from {line(used.get('source') or 'the built-in set')}"]
-    if used.get("positions") is not None:
-        parts.append(f"{used['positions']:,} positions, {used.get('bytes') or 0:,} bytes")
-    if used.get("skipped"):
-        parts.append(f"{used['skipped']:,} skipped")
-    if used.get("held_out_examples") is not None:
-        parts.append(f"{used['held_out_examples']:,} held out")
+def _references(used: References) -> str:
+    parts = [
+        f"{used.examples:,} from {line(used.source)}",
+        f"{used.positions:,} positions, {used.bytes:,} bytes",
+        *([f"{used.skipped:,} skipped"] if used.skipped else []),
+        f"{used.held_out_examples:,} held out",
+    ]
     return "; ".join(parts)
-
-
-def _seconds(found: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(found, dict) and (parts := [f"{line(k)} {number(v, 1)} s" for k, v in found.items()]):
-        yield "time taken", ", ".join(parts)
-
-
-def _costs(found: Any) -> Iterator[tuple[str, str]]:
-    if not isinstance(found, dict):
-        return
-    if found.get("base_s") is not None:
-        yield "decode of the base", f"{found['base_s'] * 1e3:.1f} ms a token"
-    if sizes := found.get("guide_s"):
-        shown = ", ".join(f"{seconds * 1e3:.1f} ms for {tokens}" for tokens, seconds in sizes)
-        yield "decodes of the guide", f"{shown} tokens"
-    if found.get("blend_s") is not None:
-        yield "a blend beside them", f"{found['blend_s'] * 1e3:.2f} ms"
-
-
-def versions(result: Document) -> Iterator[tuple[str, str]]:
-    found = result.get("versions")
-    if isinstance(found, dict):
-        for name, value in found.items():
-            yield line(name).replace("_", "-"), line(value)

@@ -7,8 +7,7 @@ import re
 
 from rich.text import Text
 
-from blendin_local.presentation.formatting import Document, same_setting
-from blendin_local.tune.report_tables import recommended, settings_of
+from blendin_local.tune.result import ScoredSetting, TuneReport
 
 __all__ = ["speed_plot"]
 
@@ -19,13 +18,13 @@ _STYLES = {_FRONT: "cyan", _BASE: "bold blue", _GUIDE: "bold yellow", _CHOSEN: "
 _KEY = "B base alone  G guide alone  ★ recommended  ● Pareto front  · other settings"
 
 
-def speed_plot(result: Document, width: int, color: bool) -> Text | None:
+def speed_plot(result: TuneReport, width: int, color: bool) -> Text | None:
     """Bits per byte over bytes per second of every setting; None where fewer than two have both."""
     points: dict[str, list[tuple[float, float]]] = {
         mark: [] for mark in (_OTHER, _FRONT, _BASE, _GUIDE, _CHOSEN)
     }
-    for setting in settings_of(result):
-        speed, bits = setting.get("bytes_per_second"), setting.get("bits_per_byte")
+    for setting in result.settings:
+        speed, bits = setting.bytes_per_second, setting.bits_per_byte
         if speed is not None and bits is not None:
             points[_mark(setting, result)].append((speed, bits))
     if len({point for listed in points.values() for point in listed}) < 2:
@@ -44,11 +43,11 @@ def speed_plot(result: Document, width: int, color: bool) -> Text | None:
     return text
 
 
-def _mark(setting: Document, result: Document) -> str:
-    if same_setting(setting, recommended(result)):
+def _mark(setting: ScoredSetting, result: TuneReport) -> str:
+    if setting.setting == result.recommendation.setting.setting:
         return _CHOSEN
-    alone = {"base": _BASE, "guide": _GUIDE}.get(setting.get("method", ""))
-    return alone or (_FRONT if setting.get("pareto") else _OTHER)
+    alone = {"base": _BASE, "guide": _GUIDE}.get(setting.method)
+    return alone or (_FRONT if setting.pareto else _OTHER)
 
 
 def _drawn(points: dict[str, list[tuple[float, float]]], width: int) -> list[str]:

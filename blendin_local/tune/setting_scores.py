@@ -9,9 +9,7 @@ cumulated, are the sums at all thresholds.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +20,12 @@ from blendin_local.methods import METHODS, Evidence
 from blendin_local.settings import BlendSettings
 from blendin_local.tune.costs import Costs
 from blendin_local.tune.record import Record
+from blendin_local.tune.result import Setting
 
 __all__ = [
     "FIXED_ALPHAS",
     "GAMMAS",
     "LEAST_PROBABILITY",
-    "Setting",
     "SettingScores",
     "bits_by_example",
     "consulted",
@@ -35,7 +33,6 @@ __all__ = [
     "halves",
     "log2_probabilities",
     "price",
-    "setting_of",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -156,28 +153,6 @@ class _Evidence:
 
 
 # The grid
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """A point of the grid; what its method does not look at is None."""
-
-    method: str
-    gamma: float | None = None
-    alpha: float | None = None
-    prior: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"method": self.method, "gamma": self.gamma, "alpha": self.alpha, "prior": self.prior}
-
-    def blend_settings(self, **others: Any) -> BlendSettings:
-        chosen = {name: value for name, value in self.as_dict().items() if value is not None}
-        return BlendSettings(**chosen, **others)
-
-
-def setting_of(row: Mapping[str, Any]) -> Setting:
-    """The setting of a row of a result's `settings`."""
-    return Setting(row["method"], row["gamma"], row["alpha"], row["prior"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blendin_local.tune.recommendation import LEAST_EXAMPLES, SINGLES, WORTHWHILE, Choice, Gain
-from blendin_local.tune.setting_scores import Setting
+from blendin_local.tune.result import Setting
 
 __all__ = ["described", "reason", "verdict"]
 

@@ -18,6 +18,7 @@ from support.result_documents import (
     compare_nothing,
     tune_degenerate,
     tune_document,
+    tune_report,
 )
 
 from blendin_local.compare.report_page import compare_page
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("short_pages")
 def page(request: pytest.FixtureRequest) -> Page:
     command, name = request.param.split()
     if command == "tune":
-        return Page(tune_page(TUNE_DOCUMENTS[name]()))
+        return Page(tune_page(tune_report(TUNE_DOCUMENTS[name]())))
     return Page(compare_page(COMPARE_DOCUMENTS[name](), answers() if name == "whole" else []))
 
 
@@ -53,7 +54,7 @@ def test_a_page_asks_no_network_for_anything(page: Page) -> None:
 
 def test_a_page_holds_plotly_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    page = Page(tune_page(tune_degenerate()))
+    page = Page(tune_page(tune_report(tune_degenerate())))
     assert page.code[0] == script()
     assert len(page.code[0]) > 1_000_000
     policy = (
@@ -96,7 +97,8 @@ def test_every_plot_has_its_place_and_its_data(page: Page) -> None:
 @pytest.mark.parametrize("kind", ["tune", "compare"])
 def test_hostile_names_and_answers_act_nowhere(kind: str) -> None:
     if kind == "tune":
-        plain, source = tune_page(tune_document()), tune_page(hostile(tune_document()))
+        reports = tune_report(tune_document()), tune_report(hostile(tune_document()))
+        plain, source = map(tune_page, reports)
     else:
         written = [hostile(row) | {"value": row["value"]} for row in answers()]
         plain, source = (
@@ -122,7 +124,7 @@ def test_halves_of_characters_can_be_written_to_a_file() -> None:
 
 
 def test_what_is_not_self_evident_is_explained() -> None:
-    text = Page(tune_page(tune_document())).text + Page(compare_page(compare_document())).text
+    text = Page(tune_page(tune_report(tune_document()))).text + Page(compare_page(compare_document())).text
     for name in (
         "bits per byte",
         "ECE",
@@ -140,7 +142,7 @@ def test_without_plotly_one_sentence_says_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
     for make in (
         check_available,
-        lambda: tune_page(tune_document()),
+        lambda: tune_page(tune_report(tune_document())),
         lambda: compare_page(compare_nothing(), []),
     ):
         with pytest.raises(EvaluationError, match=r"pip install 'blendin-local\[report\]'\.$") as caught:

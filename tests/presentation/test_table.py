@@ -10,7 +10,13 @@ import pytest
 from rich.cells import cell_len
 from support.html_pages import hostile
 from support.reports import markdown_tables, printed
-from support.result_documents import COMPARE_DOCUMENTS, TUNE_DOCUMENTS, compare_document, tune_document
+from support.result_documents import (
+    COMPARE_DOCUMENTS,
+    TUNE_DOCUMENTS,
+    compare_document,
+    tune_document,
+    tune_report,
+)
 
 from blendin_local.compare.report_csv import compare_csv
 from blendin_local.compare.report_page import compare_page
@@ -23,7 +29,7 @@ from blendin_local.tune.report_text import tune_markdown
 @pytest.mark.parametrize("evil", [False, True])
 def test_markdown_tables_are_well_formed(make: Any, evil: bool) -> None:
     document = hostile(make()) if evil else make()
-    text = tune_markdown(document) if "settings" in document else compare_markdown(document)
+    text = tune_markdown(tune_report(document)) if "settings" in document else compare_markdown(document)
     for table in markdown_tables(text):
         assert len({len(row) for row in table}) == 1
         assert all(re.fullmatch(r" (:---|---:) ", cell) for cell in table[1])
@@ -55,10 +61,11 @@ def test_colours_only_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_documents_are_only_read() -> None:
-    for make, outputs in (
-        (tune_document, (tune_page, tune_markdown)),
-        (compare_document, (compare_page, compare_markdown, compare_csv)),
-    ):
+    report = tune_report(tune_document())
+    for output in (tune_page, tune_markdown):
+        output(report)
+    assert report == tune_report(tune_document())
+    for make, outputs in ((compare_document, (compare_page, compare_markdown, compare_csv)),):
         document = make()
         before = deepcopy(document)
         for output in outputs:

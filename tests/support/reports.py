@@ -9,7 +9,7 @@ from rich.console import Console
 
 from blendin_local.compare.report_text import print_compare
 from blendin_local.tune.report_text import print_tune
-from support.result_documents import Document
+from support.result_documents import Document, tune_report
 
 
 def markdown_tables(text: str) -> list[list[list[str]]]:
@@ -30,7 +30,11 @@ def printed(document: Document, width: int, color: bool = False) -> str:
     console = Console(
         width=width, file=io.StringIO(), force_terminal=color, color_system=system, no_color=False
     )
-    for part in (print_tune if "settings" in document else print_compare)(document, width, color):
+    if "settings" in document:
+        parts = print_tune(tune_report(document), width, color)
+    else:
+        parts = print_compare(document, width, color)
+    for part in parts:
         console.print(part)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()

@@ -9,8 +9,16 @@ import math
 from typing import Any
 
 from blendin_local.methods import METHODS
+from blendin_local.tune.result import TuneReport
+from support.plain_data import from_plain
 
 Document = dict[str, Any]
+
+
+def tune_report(document: Document) -> TuneReport:
+    found: TuneReport = from_plain(TuneReport, document)
+    return found
+
 
 GAMMAS = tuple(place / 10 for place in range(11))
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>`|*{{7*7}}\x1b[31m\u202e%{x}"
@@ -173,7 +181,7 @@ def tune_document(name: str = "demo") -> Document:
         "byte than the base alone (95% interval 14.8% to 20.1%), and 18.1% fewer than the guide alone.",
         "costs": {
             "base_s": 0.0201, "guide_s": [[1, 0.0108], [4, 0.0231], [16, 0.061]], "base_only_s": 0.0012,
-            "blend_s": 0.0031,
+            "blend_s": 0.0031, "guide_only_s": 0.0009,
         },
         "seconds": {"pass": 121.4, "analysis": 0.42},
         "versions": {"blendin_local": "0.1.0", "llama_cpp_python": "0.3.36"},
@@ -182,32 +190,45 @@ def tune_document(name: str = "demo") -> Document:
 
 def tune_degenerate() -> Document:
     """One setting, and null wherever a figure may be missing."""
+    nothing = [None, None]
     only = dict.fromkeys(setting("base", None, 0, 0)) | {"method": "base", "pareto": True}
-    alone = dict.fromkeys(("bits_per_byte", "interval", "tokens_per_second", "bytes_per_second", "accuracy"))
+    only |= {name: nothing for name in only if name.endswith("interval")}
+    alone = dict.fromkeys(("bits_per_byte", "tokens_per_second", "bytes_per_second", "accuracy"))
+    ranks = dict.fromkeys(("mean", "median", "top_10", "top_50", "top_100", "top_90_mass"))
+    shares = ("share", "base_right", "guide_right", "both_right", "only_base_right", "only_guide_right",
+              "neither_right", "mean_divergence")  # fmt: skip
     return {
-        "pair": {"name": None, "base": "a.gguf", "guide": "b.gguf", "same_vocabulary": None},
-        "references": {"source": None, "examples": 1, "positions": 0, "bytes": 0, "skipped": 0, "seed": 0},
-        "base": alone,
-        "guide": dict(alone),
+        "pair": {
+            "name": None, "base": "a.gguf", "guide": "b.gguf", "base_fingerprint": "",
+            "guide_fingerprint": "", "same_vocabulary": True,
+        },
+        "references": {
+            "source": "", "examples": 1, "positions": 0, "bytes": 0, "skipped": 0, "held_out_examples": 0,
+            "seed": 0,
+        },
+        "base": alone | {"interval": nothing},
+        "guide": alone | {"interval": nothing},
         "settings": [only],
         "best": dict(only),
         "recommendation": {
             "setting": dict(only), "single": "base", "held_out_bits_per_byte": None, "held_out_single": None,
-            "gain": None, "interval": None, "reason": "Too little data.",
+            "gain": None, "interval": nothing, "reason": "Too little data.",
         },
         "prior": {"value": 0.0, "per_gamma": []},
         "calibration": {
             role: {
                 "curve": {"confidences": [], "reliabilities": []},
-                "ece_raw": None, "ece_fitted": None, "bins": [],
+                "ece_raw": None, "ece_fitted": None, "bins": [], "fitted_on": 0, "measured_on": 0,
             }
             for role in ("base", "guide")
         },
-        "uncertain": {"gamma": 0.4, "positions": 0, "share": 0.0, "base_right": None, "guide_right": None},
-        "hint": {"intervention_rate": None, "level": 0.2, "above": False, "note": ""},
+        "uncertain": dict.fromkeys(shares) | {"gamma": 0.4, "positions": 0, "guide_rank": ranks},
+        "hint": {"intervention_rate": 0.0, "level": 0.2, "above": False, "note": ""},
         "verdict": "There is too little data to say.",
-        "costs": {},
-        "seconds": {},
+        "costs": {
+            "base_s": 0.02, "guide_s": [[1, 0.01]], "base_only_s": 0.0, "blend_s": 0.0, "guide_only_s": 0.0,
+        },
+        "seconds": {"pass": 0.0, "analysis": 0.0},
         "versions": {},
     }  # fmt: skip
 

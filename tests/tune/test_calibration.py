@@ -25,6 +25,7 @@ from blendin_local.tune.calibration import (
     reliability,
     reliability_bins,
 )
+from blendin_local.tune.result import ReliabilityBin
 
 Hits = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
 few_confidences = st.sampled_from((0.0, 0.25, 0.5, 1.0, 1.0000001)) | st.floats(0, 1, width=32)
@@ -129,46 +130,39 @@ def test_expected_error_by_hand() -> None:
 
 def test_bins_by_hand() -> None:
     bins = reliability_bins([0.0, 0.2, 0.5, 0.51, 1.0], [0, 1, 1, 0, 1], 2)
-    assert [each["count"] for each in bins] == [3, 2]
-    assert bins[0] | {"confidence": 0} == {
-        "low": 0.0,
-        "high": 0.5,
-        "count": 3,
-        "confidence": 0,
-        "accuracy": 2 / 3,
-    }
-    assert bins[0]["confidence"] == pytest.approx(0.7 / 3)
-    assert bins[1]["confidence"] == pytest.approx(0.755)
-    assert bins[1]["accuracy"] == 0.5
+    assert [each.count for each in bins] == [3, 2]
+    assert bins[0] == ReliabilityBin(0.0, 0.5, 3, pytest.approx(0.7 / 3), 2 / 3)
+    assert bins[1].confidence == pytest.approx(0.755)
+    assert bins[1].accuracy == 0.5
     empty = reliability_bins([], [])
     assert len(empty) == 15
-    assert all(each["count"] == 0 and each["confidence"] is each["accuracy"] is None for each in empty)
+    assert all(each.count == 0 and each.confidence is each.accuracy is None for each in empty)
 
 
 @given(st.lists(st.tuples(few_confidences, st.booleans()), min_size=1, max_size=60), st.integers(1, 20))
 def test_bins_hold_every_position_once(rows: list[tuple[float, bool]], bins: int) -> None:
     claimed, right = zip(*rows, strict=True)
     found = reliability_bins(claimed, right, bins)
-    assert sum(each["count"] for each in found) == len(rows)
+    assert sum(each.count for each in found) == len(rows)
     for each in found:
-        if each["count"]:
-            assert each["low"] - 1e-9 <= each["confidence"] <= each["high"] + 1e-9
+        if each.count:
+            assert each.low - 1e-9 <= each.confidence <= each.high + 1e-9
     error = expected_error(claimed, right, bins)
     assert error is not None and 0 <= error <= 1
 
 
 def test_calibration_mends_what_it_has_not_seen() -> None:
     found = calibrate(overconfident(2000, 1), overconfident(3000, 2))
-    assert (found["fitted_on"], found["measured_on"]) == (2000, 3000)
+    assert (found.fitted_on, found.measured_on) == (2000, 3000)
     # E[c - c^2] over (.05, 1) is .175.
-    assert found["ece_raw"] == pytest.approx(0.175, abs=0.02)
-    assert found["ece_fitted"] < 0.04
-    assert sum(each["count"] for each in found["bins"]) == 3000
-    assert len(found["curve"]["confidences"]) == len(found["curve"]["reliabilities"]) == 20
+    assert found.ece_raw == pytest.approx(0.175, abs=0.02)
+    assert found.ece_fitted < 0.04
+    assert sum(each.count for each in found.bins) == 3000
+    assert len(found.curve.confidences) == len(found.curve.reliabilities) == 20
 
 
 def test_calibration_with_nothing_held_out() -> None:
     found = calibrate(overconfident(50), ([], []))
-    assert found["ece_raw"] is None
-    assert found["ece_fitted"] is None
-    assert found["measured_on"] == 0
+    assert found.ece_raw is None
+    assert found.ece_fitted is None
+    assert found.measured_on == 0

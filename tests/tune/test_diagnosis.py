@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +14,14 @@ from support.records import records
 
 from blendin_local.engine.steps import Calibration
 from blendin_local.errors import EvaluationError
+from blendin_local.presentation.plain_data import to_json, to_plain
 from blendin_local.statistics import resample_counts
 from blendin_local.tune.costs import Costs
 from blendin_local.tune.diagnosis import analyse, hint, uncertain_figures
 from blendin_local.tune.recommendation import LEAST_EXAMPLES, gain
 from blendin_local.tune.record import Record, empty_record, join_records
-from blendin_local.tune.setting_scores import Setting, halves, price, setting_of
+from blendin_local.tune.result import Analysis, GuideRank, Setting, UncertainPositions
+from blendin_local.tune.setting_scores import halves, price
 
 COSTS = Costs(
     base_s=0.020, guide_s=((1, 0.010), (3, 0.014)), base_only_s=0.001, blend_s=0.002, guide_only_s=0.001
@@ -116,8 +117,8 @@ def superior_guide(n: int = 3000, examples: int = 60, seed: int = 1) -> Record:
     return recorded(truth, sharp(random, n), truth, examples, seed)
 
 
-def chosen(result: dict[str, Any]) -> Setting:
-    return setting_of(result["recommendation"]["setting"])
+def chosen(result: Analysis) -> Setting:
+    return result.recommendation.setting.setting
 
 
 # What is recommended
@@ -125,60 +126,60 @@ def chosen(result: dict[str, Any]) -> Setting:
 
 def test_two_that_complete_each_other_are_blended() -> None:
     result = analyse(complementary(), COSTS, seed=0)
-    recommendation = result["recommendation"]
-    assert recommendation["setting"] == result["best"]
+    recommendation = result.recommendation
+    assert recommendation.setting == result.best
     assert chosen(result).method not in ("base", "guide")
-    assert recommendation["interval"][0] > 0.2
-    assert result["verdict"].startswith("Blend: on 30 held-out answers ")
-    assert "fewer bits than the base alone (95% interval " in result["verdict"]
-    assert "fewer than the guide alone (" in result["verdict"]
-    held = recommendation["held_out_bits_per_byte"] / recommendation["held_out_single"]
-    assert recommendation["gain"] == pytest.approx(1 - held)
+    assert (recommendation.interval[0] or 0) > 0.2
+    assert result.verdict.startswith("Blend: on 30 held-out answers ")
+    assert "fewer bits than the base alone (95% interval " in result.verdict
+    assert "fewer than the guide alone (" in result.verdict
+    held = recommendation.held_out_bits_per_byte / recommendation.held_out_single
+    assert recommendation.gain == pytest.approx(1 - held)
 
 
 def test_a_guide_that_only_harms_is_left_out() -> None:
     result = analyse(harmful(), COSTS, seed=0)
     assert chosen(result) == Setting("base")
-    assert result["recommendation"]["single"] == "base"
-    assert result["recommendation"]["gain"] == 0
-    assert result["recommendation"]["interval"] == [0, 0]
-    assert result["verdict"].startswith("Use the base alone: no blend is clearly better.")
-    assert "fewer than the guide alone" in result["verdict"]
+    assert result.recommendation.single == "base"
+    assert result.recommendation.gain == 0
+    assert result.recommendation.interval == (0, 0)
+    assert result.verdict.startswith("Use the base alone: no blend is clearly better.")
+    assert "fewer than the guide alone" in result.verdict
 
 
 def test_a_base_that_is_sure_of_the_wrong_thing_is_left_out() -> None:
     result = analyse(superior_guide(), COSTS, seed=0)
     assert chosen(result) == Setting("guide")
-    assert result["recommendation"]["single"] == "guide"
-    assert result["verdict"].startswith("Use the guide alone: ")
+    assert result.recommendation.single == "guide"
+    assert result.verdict.startswith("Use the guide alone: ")
 
 
 def test_one_model_twice_is_not_worth_a_second() -> None:
     record = equal()
     result = analyse(record, COSTS, seed=0)
-    assert chosen(result) == setting_of(result["best"]) == Setting("base")
-    assert result["verdict"].startswith("Use the base alone: ")
-    assert result["prior"]["value"] == 0
+    assert chosen(result) == result.best.setting == Setting("base")
+    assert result.verdict.startswith("Use the base alone: ")
+    assert result.prior.value == 0
     # Bytes that are several tokens let every blend gain a little, and always: clear, but worth nothing.
     folded = replace(record, p_outcome=np.minimum(record.p_outcome * np.float32(1.0005), 1))
     result = analyse(replace(folded, p_guide=folded.p_outcome), COSTS, seed=0)
-    assert setting_of(result["best"]) != Setting("base")
+    assert result.best.setting != Setting("base")
     assert chosen(result) == Setting("base")
-    assert " is hardly better; " in result["recommendation"]["reason"]
-    assert result["verdict"].startswith("Use the base alone: ")
+    assert " is hardly better; " in result.recommendation.reason
+    assert result.verdict.startswith("Use the base alone: ")
 
 
 @pytest.mark.parametrize("examples", [1, 2, 4, 2 * LEAST_EXAMPLES - 1])
 def test_a_few_answers_are_too_few(examples: int) -> None:
     result = analyse(complementary(n=50 * examples, examples=examples), COSTS, seed=0)
     assert chosen(result).method in ("base", "guide")
-    assert result["verdict"].startswith("Too little data to say: ")
-    json.dumps(result, allow_nan=False)
+    assert result.verdict.startswith("Too little data to say: ")
+    to_json(to_plain(result))
 
 
 def test_enough_answers_are_enough() -> None:
     result = analyse(complementary(n=1000, examples=2 * LEAST_EXAMPLES), COSTS, seed=0)
-    assert result["verdict"].startswith("Blend: on 10 held-out answers ")
+    assert result.verdict.startswith("Blend: on 10 held-out answers ")
 
 
 def test_what_may_be_chance_is_said_to_be() -> None:
@@ -186,9 +187,7 @@ def test_what_may_be_chance_is_said_to_be() -> None:
     random = np.random.default_rng(3)
     truth = sharp(random, 120)
     base, guide = (0.6 * truth + 0.4 * vague(random, 120) for _ in range(2))
-    verdicts = {
-        analyse(recorded(truth, base, guide, 24, seed), COSTS, seed=0)["verdict"] for seed in range(8)
-    }
+    verdicts = {analyse(recorded(truth, base, guide, 24, seed), COSTS, seed=0).verdict for seed in range(8)}
     assert any("Too little data to say" in words and "may be chance" in words for words in verdicts)
 
 
@@ -262,11 +261,12 @@ KEYS = {
 
 def test_the_result_has_the_keys_that_reports_read() -> None:
     result = analyse(complementary(n=600, examples=20), COSTS, seed=0)
-    assert list(result) == list(KEYS)
+    document = to_plain(result)
+    assert list(document) == list(KEYS)
     for name, inner in KEYS.items():
         if inner is not None:
-            assert tuple(result[name]) == inner, name
-    assert tuple(result["uncertain"]["guide_rank"]) == (
+            assert tuple(document[name]) == inner, name
+    assert tuple(document["uncertain"]["guide_rank"]) == (
         "mean",
         "median",
         "top_10",
@@ -274,10 +274,10 @@ def test_the_result_has_the_keys_that_reports_read() -> None:
         "top_100",
         "top_90_mass",
     )
-    assert all(tuple(row) == KEYS["best"] for row in result["settings"])
-    assert result["best"] in result["settings"]
-    assert result["recommendation"]["setting"] in result["settings"]
-    json.dumps(result, allow_nan=False)
+    assert all(tuple(row) == KEYS["best"] for row in document["settings"])
+    assert result.best in result.settings
+    assert result.recommendation.setting in result.settings
+    to_json(document)
 
 
 def test_the_same_seed_gives_the_same_result() -> None:
@@ -295,40 +295,40 @@ def test_the_best_is_chosen_on_the_fitting_half_alone() -> None:
     joined = join_records(mixed_places)
     mixed = join_records([joined.select([place]) for place in order])
     one, other = analyse(good, COSTS, seed=0), analyse(mixed, COSTS, seed=0)
-    assert setting_of(one["best"]) == setting_of(other["best"])
-    assert one["prior"] == other["prior"]
+    assert one.best.setting == other.best.setting
+    assert one.prior == other.prior
     for model in ("base", "guide"):
-        assert one["calibration"][model]["curve"] == other["calibration"][model]["curve"]
-    assert one["recommendation"]["gain"] != other["recommendation"]["gain"]
+        assert one.calibration[model].curve == other.calibration[model].curve
+    assert one.recommendation.gain != other.recommendation.gain
 
 
 def test_singles_are_over_all_examples() -> None:
     record = complementary(n=400, examples=20)
     result = analyse(record, COSTS, seed=0)
     bits = float(-np.log2(record.p_base.astype(np.float64)).sum())
-    assert result["base"]["bits_per_byte"] == pytest.approx(bits / 1600)
-    assert result["base"]["accuracy"] == pytest.approx(record.base_right.mean())
-    assert result["guide"]["bits_per_byte"] == pytest.approx(record.guide_bits.sum() / 1600)
-    assert result["guide"]["tokens_per_second"] == pytest.approx(1 / 0.011)
+    assert result.base.bits_per_byte == pytest.approx(bits / 1600)
+    assert result.base.accuracy == pytest.approx(record.base_right.mean())
+    assert result.guide.bits_per_byte == pytest.approx(record.guide_bits.sum() / 1600)
+    assert result.guide.tokens_per_second == pytest.approx(1 / 0.011)
     # Inside a character only one of them has something to say.
     masked = analyse(replace(record, consultable=record.base_right), COSTS, seed=0)
-    assert masked["base"]["accuracy"] == 1
+    assert masked.base.accuracy == 1
     for model in ("base", "guide"):
-        positions = [masked["calibration"][model][name] for name in ("fitted_on", "measured_on")]
-        assert sum(positions) == record.base_right.sum()
+        found = masked.calibration[model]
+        assert found.fitted_on + found.measured_on == record.base_right.sum()
 
 
 def test_the_curves_are_what_the_chat_reads() -> None:
     result = analyse(complementary(), COSTS, seed=0)
     for model in ("base", "guide"):
-        found = result["calibration"][model]
-        curve = Calibration(*(tuple(values) for values in found["curve"].values()))
+        found = result.calibration[model]
+        curve = Calibration(found.curve.confidences, found.curve.reliabilities)
         assert 0 <= curve(0.1) <= curve(0.9) <= 1
-        assert found["fitted_on"] == found["measured_on"] == 1500
+        assert found.fitted_on == found.measured_on == 1500
         # Both models know what they know: the curve is about the diagonal.
         assert curve(0.5) == pytest.approx(0.5, abs=0.12)
-        assert found["ece_raw"] < 0.06
-        assert found["ece_fitted"] < 0.06
+        assert found.ece_raw < 0.06
+        assert found.ece_fitted < 0.06
 
 
 def test_a_record_without_text_is_an_error() -> None:
@@ -348,10 +348,8 @@ def test_empty_answers_do_no_harm() -> None:
         bytes=np.concatenate([record.bytes, np.zeros(8, np.int32)]),
     )
     result = analyse(padded, COSTS, seed=0)
-    json.dumps(result, allow_nan=False)
-    assert result["base"]["bits_per_byte"] == pytest.approx(
-        analyse(record, COSTS, seed=0)["base"]["bits_per_byte"]
-    )
+    to_json(to_plain(result))
+    assert result.base.bits_per_byte == pytest.approx(analyse(record, COSTS, seed=0).base.bits_per_byte)
 
 
 @settings(max_examples=20)
@@ -362,10 +360,10 @@ def test_whatever_a_pass_leaves_has_a_diagnosis(record: Record, seed: int) -> No
             analyse(record, COSTS, seed=seed)
         return
     result = analyse(record, COSTS, seed=seed)
-    json.dumps(result, allow_nan=False)
-    assert result["verdict"].startswith(("Blend: ", "Use the ", "Too little data to say: "))
-    assert result["recommendation"]["reason"].endswith(".")
-    assert any(row["pareto"] for row in result["settings"])
+    to_json(to_plain(result))
+    assert result.verdict.startswith(("Blend: ", "Use the ", "Too little data to say: "))
+    assert result.recommendation.reason.endswith(".")
+    assert any(row.pareto for row in result.settings)
 
 
 # Where the base is unsure
@@ -384,45 +382,40 @@ def test_who_is_right_where_the_base_is_unsure() -> None:
         guide_rank=np.array([0, 10, 200, 0, 0], np.int32),
         mass_above=np.array([0.0, 0.5, 0.95, 0, 0], np.float32),
     )
-    assert uncertain_figures(record) == {
-        "gamma": 0.4,
-        "positions": 3,
-        "share": 3 / 5,
-        "base_right": pytest.approx(1 / 3),
-        "guide_right": pytest.approx(2 / 3),
-        "both_right": pytest.approx(1 / 3),
-        "only_base_right": 0,
-        "only_guide_right": pytest.approx(1 / 3),
-        "neither_right": pytest.approx(1 / 3),
-        "mean_divergence": 0.5,
-        "guide_rank": {
-            "mean": 70,
-            "median": 10,
-            "top_10": pytest.approx(1 / 3),
-            "top_50": pytest.approx(2 / 3),
-            "top_100": pytest.approx(2 / 3),
-            "top_90_mass": pytest.approx(2 / 3),
-        },
-    }
-    assert uncertain_figures(record, 0.15)["positions"] == 1
+    third = pytest.approx(1 / 3)
+    two_thirds = pytest.approx(2 / 3)
+    assert uncertain_figures(record) == UncertainPositions(
+        gamma=0.4,
+        positions=3,
+        share=3 / 5,
+        base_right=third,
+        guide_right=two_thirds,
+        both_right=third,
+        only_base_right=0,
+        only_guide_right=third,
+        neither_right=third,
+        mean_divergence=0.5,
+        guide_rank=GuideRank(70, 10, third, two_thirds, two_thirds, two_thirds),
+    )
+    assert uncertain_figures(record, 0.15).positions == 1
     nowhere = uncertain_figures(record, 0.0)
-    assert (nowhere["positions"], nowhere["share"]) == (0, 0)
-    assert nowhere["base_right"] is nowhere["guide_rank"]["median"] is None
+    assert (nowhere.positions, nowhere.share) == (0, 0)
+    assert nowhere.base_right is nowhere.guide_rank.median is None
 
 
 def test_the_hint_is_the_papers_rate() -> None:
     record = recorded(*(np.full((10, WORDS), 1 / WORDS) for _ in range(3)), 1)
     record = replace(record, c_b=np.array([0.1] * 2 + [0.4] * 8, np.float32))
     found = hint(record)
-    assert (found["intervention_rate"], found["level"], found["above"]) == (0.2, 0.2, False)
-    assert "20.0% of the tokens, within the hint's level of 20%" in found["note"]
+    assert (found.intervention_rate, found.level, found.above) == (0.2, 0.2, False)
+    assert "20.0% of the tokens, within the hint's level of 20%" in found.note
     found = hint(record, 0.15)
-    assert found["above"]
-    assert "above the hint's level of 15%" in found["note"]
+    assert found.above
+    assert "above the hint's level of 15%" in found.note
 
 
 def test_the_hint_is_no_part_of_the_verdict() -> None:
     record = complementary(n=600, examples=20)
     low, high = (analyse(record, COSTS, seed=0, hint_level=level) for level in (0.0, 1.0))
-    assert (low["hint"]["above"], high["hint"]["above"]) == (True, False)
-    assert low["verdict"] == high["verdict"]
+    assert (low.hint.above, high.hint.above) == (True, False)
+    assert low.verdict == high.verdict

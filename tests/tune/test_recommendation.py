@@ -18,7 +18,8 @@ from blendin_local.tune.recommendation import (
     gain,
     gain_of_choosing,
 )
-from blendin_local.tune.setting_scores import Setting, SettingScores
+from blendin_local.tune.result import Setting
+from blendin_local.tune.setting_scores import SettingScores
 from blendin_local.tune.verdict import described, reason, verdict
 
 Bits = npt.NDArray[np.float64] | list[list[float]]

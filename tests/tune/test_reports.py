@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from support.html_pages import Page
 from support.reports import markdown_tables, printed
-from support.result_documents import Document, tune_document
+from support.result_documents import TUNE_DOCUMENTS, Document, setting, tune_document, tune_report
 
 from blendin_local.methods import METHODS
 from blendin_local.presentation.formatting import EXPLAINED
@@ -15,19 +16,21 @@ from blendin_local.tune.report_page import tune_page
 from blendin_local.tune.report_tables import all_settings, interesting
 from blendin_local.tune.report_terminal_plot import round_ticks
 from blendin_local.tune.report_text import tune_markdown
+from blendin_local.tune.report_words import gain_sentence, setting_flags, setting_label
+from blendin_local.tune.result import Setting, TuneReport
 
 pytestmark = pytest.mark.usefixtures("short_pages")
 
 
-def tuned(change: Any = None) -> Document:
+def tuned(change: Any = None) -> TuneReport:
     document = tune_document()
     if change:
         change(document)
-    return document
+    return tune_report(document)
 
 
 def test_the_first_thing_that_is_said_is_the_verdict() -> None:
-    page = Page(tune_page(tune_document()))
+    page = Page(tune_page(tune_report(tune_document())))
     order = [
         "These two are worth blending", "tuned γ 0.80, b −0.25", "Quality against speed",
         "Reliability of the guide", "The best setting of every method", "How it was measured",
@@ -37,7 +40,7 @@ def test_the_first_thing_that_is_said_is_the_verdict() -> None:
 
 
 def test_a_tune_page_holds_the_numbers() -> None:
-    text = Page(tune_page(tune_document())).text
+    text = Page(tune_page(tune_report(tune_document()))).text
     for part in (
         "0.859", "0.869", "0.836 to 0.883", "44.0 tokens/s", "17.5%", "14.8% to 20.1%", "73.2%",
         "--method tuned --gamma 0.8 --prior -0.25", "30.0% of the positions (1,283 in all)", "25.0%",
@@ -49,7 +52,7 @@ def test_a_tune_page_holds_the_numbers() -> None:
 
 def test_a_tune_page_draws_every_setting() -> None:
     document = tune_document()
-    figures = Page(tune_page(document)).data("figures")
+    figures = Page(tune_page(tune_report(document))).data("figures")
     points = [
         (x, y)
         for trace in figures[0]["data"]
@@ -83,19 +86,19 @@ def test_the_best_of_a_method_is_that_of_the_fitting_half() -> None:
 
 
 def test_every_setting_has_its_intervals_and_its_floor() -> None:
-    table = all_settings(tune_document())
+    table = all_settings(tune_report(tune_document()))
     titles = [column.title for column in table.columns]
     shown = {row.cells[0]: dict(zip(titles, row.cells, strict=True)) for row in table.rows}
     nudge = shown["nudge γ 1.00"]
     assert (nudge["held-out 95%"], nudge["at the floor"]) == ("0.823 to 0.883", "1.23%")
     assert (nudge["interventions"], nudge["interventions 95%"]) == ("100.0%", "90.0% to 110.0%")
     assert nudge["tokens/s 95%"] == "22.6 to 23.9"
-    assert EXPLAINED["at the floor"] in Page(tune_page(tune_document())).text
+    assert EXPLAINED["at the floor"] in Page(tune_page(tune_report(tune_document()))).text
     # The guide alone asks nobody, and has no positions of the base.
     assert [shown["guide"][name] for name in ("interventions", "interventions 95%", "at the floor")] == [
         "–"
     ] * 3
-    plotted = Page(tune_page(tune_document())).data("figures")[0]["data"]
+    plotted = Page(tune_page(tune_report(tune_document()))).data("figures")[0]["data"]
     hovers = {trace["name"]: trace["hovertext"][0] for trace in plotted if "hovertext" in trace}
     assert "intervention rate" not in hovers["guide"] and "intervention rate" in hovers["base"]
 
@@ -120,7 +123,7 @@ def test_the_fitted_points_lie_where_the_curve_puts_them() -> None:
 
 
 def test_markdown_says_what_was_found() -> None:
-    text = tune_markdown(tune_document())
+    text = tune_markdown(tune_report(tune_document()))
     assert "**These two are worth blending" in text
     assert "`--method tuned --gamma 0.8 --prior -0.25`" in text
     assert "**tuned γ 0.80, b −0.25** (recommended)" in text
@@ -159,3 +162,49 @@ def test_round_ticks() -> None:
     )
     assert round_ticks(90, 250, 5) == ([100, 150, 200, 250], ["100", "150", "200", "250"])
     assert round_ticks(1.0, 1.0000001, 3)[1]
+
+
+# Words
+
+
+def test_names_and_flags_of_settings() -> None:
+    fixed = Setting("fixed", gamma=0.4, alpha=0.3)
+    assert (setting_label(fixed), setting_flags(fixed)) == (
+        "fixed α 0.30, γ 0.40",
+        "--method fixed --gamma 0.4 --alpha 0.3",
+    )
+    assert setting_label(Setting("base")) == "base"
+    assert setting_flags(Setting("$(rm -rf)")) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, "17.5% fewer bits per byte than the base alone on held-out examples; of the gain, the 95% "
+             "interval is 14.8% to 20.1%."),
+        ({"gain": -0.01, "interval": [None, None]},
+         "1.0% more bits per byte than the base alone on held-out examples."),
+        ({"setting": setting("base", None, 0.859, 0.0)},
+         "The base alone is recommended: no blend gains clearly over it."),
+        ({"gain": None},
+         "What it gains over the base alone could not be measured: no examples were held out."),
+    ],
+)  # fmt: skip
+def test_what_the_recommended_setting_gains(change: Document, said: str) -> None:
+    document = tune_document()
+    document["recommendation"] |= change
+    assert gain_sentence(tune_report(document).recommendation) == said
+
+
+# The document
+
+
+@pytest.mark.parametrize("make", TUNE_DOCUMENTS.values())
+def test_a_report_is_its_document(make: Any) -> None:
+    document = make()
+    assert tune_report(document).to_dict() == document
+
+
+def test_a_document_begins_with_what_was_measured() -> None:
+    document = tune_document()
+    assert json.dumps(tune_report(document).to_dict()) == json.dumps(document)

@@ -21,19 +21,18 @@ from blendin_local.statistics import bootstrap_interval
 from blendin_local.tune.costs import Costs
 from blendin_local.tune.grid import pareto_front, rows
 from blendin_local.tune.record import Record, empty_record, join_records
+from blendin_local.tune.result import ScoredSetting, Setting
 from blendin_local.tune.setting_scores import (
     FIXED_ALPHAS,
     GAMMAS,
     LEAST_PROBABILITY,
     PRIOR_LIMIT,
-    Setting,
     bits_by_example,
     consulted,
     fit_priors,
     halves,
     log2_probabilities,
     price,
-    setting_of,
 )
 
 COSTS = Costs(
@@ -169,38 +168,38 @@ def test_rows_by_hand() -> None:
     fitting, held_out = np.array([0]), np.array([1])
     prices = price(BY_HAND, COSTS, fitting)
     found = rows(prices, BY_HAND, fitting, held_out, seed=0)
-    assert [setting_of(row) for row in found] == list(prices.settings)
+    assert [row.setting for row in found] == list(prices.settings)
     base, guide = found[:2]
-    assert base == {
-        "method": "base",
-        "gamma": None,
-        "alpha": None,
-        "prior": None,
-        "bits_per_byte": 11 / 16,
+    assert base == ScoredSetting(
+        "base",
+        gamma=None,
+        alpha=None,
+        prior=None,
+        bits_per_byte=11 / 16,
         # Of two examples nearly nothing is known: .556 and .857 widened, and no less than 0.
-        "interval": [0.0, pytest.approx(11 / 16 + (6 / 7 - 11 / 16) * 9.168, rel=1e-3)],
-        "fitting_bits_per_byte": 6 / 7,
-        "held_out_bits_per_byte": 5 / 9,
-        "held_out_interval": [None, None],
-        "intervention_rate": 0.0,
-        "intervention_rate_interval": [None, None],
-        "tokens_per_second": pytest.approx(1 / 0.021),
-        "tokens_per_second_interval": [None, None],
-        "bytes_per_second": pytest.approx(16 / 5 / 0.021),
-        "floored": 0.0,
-        "pareto": True,
-    }
-    assert guide["bits_per_byte"] == 1.0
-    assert guide["tokens_per_second"] == pytest.approx(1 / 0.013)
-    assert guide["bytes_per_second"] == pytest.approx(16 / 10 / 0.013)
+        interval=(0.0, pytest.approx(11 / 16 + (6 / 7 - 11 / 16) * 9.168, rel=1e-3)),
+        fitting_bits_per_byte=6 / 7,
+        held_out_bits_per_byte=5 / 9,
+        held_out_interval=(None, None),
+        intervention_rate=0.0,
+        intervention_rate_interval=(None, None),
+        tokens_per_second=pytest.approx(1 / 0.021),
+        tokens_per_second_interval=(None, None),
+        bytes_per_second=pytest.approx(16 / 5 / 0.021),
+        floored=0.0,
+        pareto=True,
+    )
+    assert guide.bits_per_byte == 1.0
+    assert guide.tokens_per_second == pytest.approx(1 / 0.013)
+    assert guide.bytes_per_second == pytest.approx(16 / 10 / 0.013)
     # Alone it asks nobody, and has no positions of the base.
-    assert guide["intervention_rate"] is guide["floored"] is None
-    assert guide["intervention_rate_interval"] == [None, None]
+    assert guide.intervention_rate is guide.floored is None
+    assert guide.intervention_rate_interval == (None, None)
     # The base saves bits and time: the guide is off the front.
-    assert not guide["pareto"]
-    blendin = next(row for row in found if (row["method"], row["gamma"]) == ("blendin", 0.4))
-    assert blendin["intervention_rate"] == pytest.approx(3 / 5)
-    assert blendin["alpha"] is blendin["prior"] is None
+    assert not guide.pareto
+    blendin = next(row for row in found if (row.method, row.gamma) == ("blendin", 0.4))
+    assert blendin.intervention_rate == pytest.approx(3 / 5)
+    assert blendin.alpha is blendin.prior is None
 
 
 # The grid
@@ -280,9 +279,9 @@ def test_the_grid_equals_plain_loops(record: Record, seed: int) -> None:
         assert np.allclose(found, naive_seconds(record, row)), row
         size, held = record.bytes.sum(), record.bytes[held_out].sum()
         per_byte = sum(expected) / size if size else None
-        assert table[k]["bits_per_byte"] == pytest.approx(per_byte)
+        assert table[k].bits_per_byte == pytest.approx(per_byte)
         held_bits = sum(expected[place] for place in held_out)
-        assert table[k]["held_out_bits_per_byte"] == pytest.approx(held_bits / held if held else None)
+        assert table[k].held_out_bits_per_byte == pytest.approx(held_bits / held if held else None)
 
 
 @settings(max_examples=40)
@@ -421,13 +420,13 @@ def test_intervals_are_those_of_a_single_bootstrap() -> None:
     positions = np.bincount(record.example)
     for k in (0, 20, 77, len(table) - 1):
         expected = bootstrap_interval(prices.bits[k], record.bytes, seed=3)
-        assert tuple(table[k]["interval"]) == pytest.approx(expected)
+        assert tuple(table[k].interval) == pytest.approx(expected)
         expected = bootstrap_interval(prices.bits[k][held_out], record.bytes[held_out], seed=4)
-        assert tuple(table[k]["held_out_interval"]) == pytest.approx(expected)
+        assert tuple(table[k].held_out_interval) == pytest.approx(expected)
         expected = bootstrap_interval(prices.consultations[k], positions, seed=3)
-        assert tuple(table[k]["intervention_rate_interval"]) == pytest.approx(expected)
+        assert tuple(table[k].intervention_rate_interval) == pytest.approx(expected)
         expected = bootstrap_interval(prices.tokens[k], prices.seconds[k], seed=3)
-        assert tuple(table[k]["tokens_per_second_interval"]) == pytest.approx(expected)
+        assert tuple(table[k].tokens_per_second_interval) == pytest.approx(expected)
 
 
 def test_nothing_at_all() -> None:
@@ -435,9 +434,9 @@ def test_nothing_at_all() -> None:
     prices = price(empty_record(), COSTS, nothing)
     table = rows(prices, empty_record(), nothing, nothing, seed=0)
     for row in table:
-        assert row["bits_per_byte"] is row["held_out_bits_per_byte"] is row["tokens_per_second"] is None
-        assert row["interval"] == [None, None]
-        assert row["pareto"] is False
+        assert row.bits_per_byte is row.held_out_bits_per_byte is row.tokens_per_second is None
+        assert row.interval == (None, None)
+        assert row.pareto is False
 
 
 def test_one_example_has_no_interval() -> None:
@@ -445,6 +444,6 @@ def test_one_example_has_no_interval() -> None:
     first, nothing = np.array([0]), np.array([], np.intp)
     table = rows(price(one, COSTS, first), one, first, nothing, seed=0)
     for name in ("interval", "held_out_interval", "intervention_rate_interval", "tokens_per_second_interval"):
-        assert all(row[name] == [None, None] for row in table)
-    assert table[0]["bits_per_byte"] == 6 / 7
-    assert table[0]["held_out_bits_per_byte"] is None
+        assert all(getattr(row, name) == (None, None) for row in table)
+    assert table[0].bits_per_byte == 6 / 7
+    assert table[0].held_out_bits_per_byte is None
