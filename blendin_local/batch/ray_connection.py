@@ -1,4 +1,4 @@
-"""Connecting to a Ray cluster, or starting one here, with nothing of Ray's own on the terminal."""
+"""Connect to a Ray cluster or start one on this machine, without Ray's own output on the terminal."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from blendin_local.safe_text import sanitize
 
 __all__ = ["connect", "disconnect"]
 
-_CONNECT_S = 10.0
-_OBJECT_STORE = 100 << 20
-"""Bytes for what is shared between processes of a Ray that is started here: rows and results are small."""
-_QUIET = {
+_CONNECT_TIMEOUT_S = 10.0
+_OBJECT_STORE_BYTES = 100 << 20
+"""Shared memory of a Ray that is started here: rows and results are small."""
+_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Drops each line; without it notices of lost workers go to standard output, among the results.
+    # Skips every line: Ray would write about lost workers to standard output, among the results.
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
 }
 
 
 def connect(address: str | None, cpus: int) -> Any:
-    """The module `ray`, connected to the cluster, or to one started here with at least so many CPUs.
+    """Return the module `ray`, connected to the cluster at an address.
 
-    Raises BatchError where Ray is not installed, or the cluster cannot be reached.
+    address: None starts Ray on this machine, with at least `cpus` CPUs. Raises BatchError if Ray is not
+    installed or the cluster cannot be reached.
     """
-    # Ray reads them while it is imported.
-    for name, value in _QUIET.items():
+    # Ray reads these variables while it is imported.
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         import ray
@@ -47,12 +48,12 @@ def connect(address: str | None, cpus: int) -> Any:
             "address": "local",
             "num_cpus": max(cpus, os.cpu_count() or 1),
             "include_dashboard": False,
-            "object_store_memory": _OBJECT_STORE,
+            "object_store_memory": _OBJECT_STORE_BYTES,
         }
     elif address != "auto":
         _check_reachable(str(address))
     try:
-        with _own_sigterm():
+        with _sigterm_restored():
             ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
     except Exception as error:
         if options["address"] == "local":
@@ -69,14 +70,14 @@ def connect(address: str | None, cpus: int) -> Any:
 
 
 def disconnect() -> None:
-    """Let go of the cluster, and end it where it was started here."""
+    """Disconnect from the cluster, and end it if it was started here."""
     import ray
 
     ray.shutdown()
 
 
 def _check_reachable(address: str) -> None:
-    """Raises BatchError where nothing listens at an address. Ray itself would try for many minutes."""
+    """Raise BatchError if nothing listens at an address. Ray itself would try for many minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isascii() or not port.isdigit():
         raise BatchError(
@@ -84,7 +85,7 @@ def _check_reachable(address: str) -> None:
             "it was chosen), ray://HOST:PORT, or auto for one on this machine."
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         raise BatchError(
             f"The Ray cluster at {sanitize(address)} cannot be reached ({error}): see that it runs there "
@@ -93,8 +94,8 @@ def _check_reachable(address: str) -> None:
 
 
 @contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Ray takes SIGTERM over; give it back."""
+def _sigterm_restored() -> Iterator[None]:
+    """Restore the handler of SIGTERM, which Ray replaces."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""What a worker takes of a node, so that Ray puts as many on each as there are to be."""
+"""Plan the workers of a Ray cluster: how many there are, and how many CPUs and GPUs each requests."""
 
 from __future__ import annotations
 
@@ -8,41 +8,44 @@ from dataclasses import dataclass
 from blendin_local.errors import BatchError
 from blendin_local.settings import ModelOptions
 
-__all__ = ["Resources", "Share", "share_out"]
+__all__ = ["NodeResources", "WorkerResources", "plan_workers"]
 
-Resources = Mapping[str, float]
-"""What a node has: "CPU" and "GPU" count."""
+NodeResources = Mapping[str, float]
+"""Resources of a node by Ray's names; "CPU" and "GPU" are used here."""
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """What each worker takes: of so many on a node, CPUs and GPUs as Ray counts them."""
+class WorkerResources:
+    """CPU and GPU request of each worker, such that `per_node` workers fit on one node."""
 
-    on_node: int
+    per_node: int
     cpus: int
     gpus: float
 
     def __str__(self) -> str:
         return f"{self.cpus} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
 
-    def fits(self, resources: Resources) -> bool:
-        return resources.get("CPU", 0) >= self.cpus and resources.get("GPU", 0) >= self.gpus
+    def fit(self, node: NodeResources) -> bool:
+        return node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus
 
 
-def share_out(nodes: Sequence[Resources], workers: int | None, options: ModelOptions) -> tuple[int, Share]:
-    """How many workers there are to be, by default one on each node, and what each takes.
+def plan_workers(
+    nodes: Sequence[NodeResources], workers: int | None, options: ModelOptions
+) -> tuple[int, WorkerResources]:
+    """Return the number of workers and the request of each.
 
-    nodes: the resources of each. Raises BatchError where no node is for workers.
+    nodes: the resources of each node. workers: None for one on each usable node. Nodes without a GPU are
+    unused where others have one. Raises BatchError if no node has a CPU.
     """
     usable = [node for node in nodes if node.get("CPU", 0) >= 1]
     with_gpu = [node for node in usable if node.get("GPU", 0)] if options.n_gpu_layers else []
     usable = with_gpu or usable
     if not usable:
         raise BatchError("No node of the Ray cluster has a CPU for a worker: add a node with `ray start`.")
-    wanted = workers or len(usable)
-    on_node = -(-wanted // len(usable))
-    # Threads that a user chose are no guess: a node must have room for them.
-    cpus = options.n_threads or int(min(node["CPU"] for node in usable)) // on_node
-    gpus = min((node["GPU"] for node in with_gpu), default=0.0) / on_node
-    # Ray takes whole GPUs, or a part of one.
-    return wanted, Share(on_node, max(1, cpus), gpus if gpus < 1 else float(int(gpus)))
+    n_workers = workers or len(usable)
+    per_node = -(-n_workers // len(usable))
+    # A thread count set by the user is requested as it is, even where no node has so many CPUs.
+    cpus = options.n_threads or int(min(node["CPU"] for node in usable)) // per_node
+    gpus = min((node["GPU"] for node in with_gpu), default=0.0) / per_node
+    # Ray accepts whole numbers of GPUs, or a fraction of one.
+    return n_workers, WorkerResources(per_node, max(1, cpus), gpus if gpus < 1 else float(int(gpus)))

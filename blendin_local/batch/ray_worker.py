@@ -1,8 +1,8 @@
-"""What one worker of a cluster does: load the pair of a run, and answer the rows that it is handed.
+"""One worker of a Ray cluster: load the pair of a run, and answer the rows that the driver sends.
 
-A worker is an ordinary object in a process of its own, which Ray calls one method after another. A thread in
-it writes all the while, so that rows handed over in small blocks join those under way. It knows nothing of
-other workers; that a row is answered once is the concern of who deals them (`cluster`).
+A worker is an actor whose methods Ray calls one after another. A thread in it decodes all the while, so
+that rows sent in small groups join those under way. The driver (`ray_dispatcher`) sees to it that each row
+is answered once.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ from blendin_local.settings import ModelOptions
 
 __all__ = ["Worker", "WorkerSetup"]
 
-_HOLD_S = 0.25
+_EXCHANGE_TIMEOUT_S = 0.25
 """How long an exchange waits for a first result."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """All that a worker needs to know of a run.
+    """What every worker of a run is started with.
 
-    formats: the templates themselves, which may be files of one machine alone. options: for one sequence;
-    n_threads 0 takes the worker's share of its node. parallel: rows at once, where memory has room for them.
+    formats: the prompt formats themselves, as their template files may exist on the driver alone. options:
+    for one sequence; with n_threads 0 a worker uses its share of the node's cores. parallel: rows decoded
+    at once, where memory has room for them.
     """
 
     entry: PairEntry
@@ -53,52 +54,50 @@ class WorkerSetup:
 
 
 class Worker:
-    """The pair of a run, loaded once, and a thread that answers rows with it.
+    """Hold the loaded pair of a run and the thread that decodes with it.
 
-    on_node: how many workers share a node.
+    per_node: the number of workers that share a node.
     """
 
-    def __init__(self, setup: WorkerSetup, on_node: int = 1) -> None:
+    def __init__(self, setup: WorkerSetup, per_node: int = 1) -> None:
         self._setup = setup
-        self._on_node = on_node
+        self._per_node = per_node
         self._rows: SimpleQueue[Row] = SimpleQueue()
         self._results: SimpleQueue[Result] = SimpleQueue()
         self._unfinished_tokens = 0
         self._error: Exception | None = None
-        self._thread: Thread | None = None
 
-    def prepare(self, pairs: int = 1) -> tuple[str, int]:
-        """Check and load the pair, and begin.
+    def load(self, n_loading: int = 1) -> tuple[str, int]:
+        """Check and load the pair, and start to decode.
 
-        pairs: how many workers are about to load on this node. Returns the name of the node, and how many
-        rows are written at once. Raises BatchError, which names the node, where the package or the files are
-        not those of the run, or cannot be loaded.
+        n_loading: the number of workers that load on this node at the same time and share its memory.
+        Returns the node's name and the number of rows decoded at once. Raises BatchError, which names the
+        node, if the versions or the model files differ from the driver's, or if loading fails.
         """
         try:
             files = self._checked_files()
-            parallel = fitting(self._setup.options, self._setup.parallel, files, pairs)
-            scheduler = self._load(files, parallel)
+            parallel = fitting(self._setup.options, self._setup.parallel, files, n_loading)
+            scheduler = self._open(files, parallel)
         except CatalogueError as error:
             raise BatchError(
                 f"On node {node_name()}: {error} Each node needs the files of both models."
             ) from error
         except BlendinError as error:
             raise BatchError(f"On node {node_name()}: {error}") from error
-        self._thread = Thread(target=self._write, args=[scheduler], daemon=True)
-        self._thread.start()
+        Thread(target=self._decode, args=[scheduler], daemon=True).start()
         return node_name(), parallel
 
     def exchange(self, rows: Sequence[Row]) -> tuple[list[Result], int]:
-        """Hand over rows; returns the results that came since, none if there is none for a moment, and how
-        many tokens the rows under way have.
+        """Take new rows; return the results since the last call, and the tokens of unfinished rows.
 
-        Raises BatchError, which names the node, once the pair has failed as a whole.
+        Waits a moment for a first result; there may be none. Raises BatchError, which names the node, once
+        the pair has failed as a whole.
         """
         for row in rows:
             self._rows.put(row)
         results: list[Result] = []
         try:
-            results.append(self._results.get(timeout=_HOLD_S))
+            results.append(self._results.get(timeout=_EXCHANGE_TIMEOUT_S))
             while True:
                 results.append(self._results.get_nowait())
         except Empty:
@@ -109,30 +108,33 @@ class Worker:
     def _checked_files(self) -> PairFiles:
         _check_versions(self._setup.run)
         files = locate_pair(load_catalogue(), self._setup.entry)
-        _check_bytes(files, self._setup.run)
+        _check_digests(files, self._setup.run)
         return files
 
-    def _load(self, files: PairFiles, parallel: int) -> Scheduler:
+    def _open(self, files: PairFiles, parallel: int) -> Scheduler:
         setup = self._setup
         options = options_for(setup.options, parallel)
-        pair = load_pair(files, replace(options, n_threads=options.n_threads or _threads(self._on_node)))
-
-        def on_round() -> None:
-            self._unfinished_tokens = scheduler.unfinished_tokens
-
-        scheduler = Scheduler(pair, setup.formats, setup.run, parallel, on_round=on_round)
+        pair = load_pair(files, replace(options, n_threads=options.n_threads or _threads(self._per_node)))
+        scheduler = Scheduler(
+            pair, setup.formats, setup.run, parallel, on_round=lambda: self._count_tokens(scheduler)
+        )
         return scheduler
 
-    def _write(self, scheduler: Scheduler) -> None:
+    def _decode(self, scheduler: Scheduler) -> None:
         try:
-            for result in scheduler.answer(self._arriving(scheduler)):
+            for result in scheduler.answer(self._incoming_rows(scheduler)):
+                # Before the result can be taken, so that its tokens never count as unfinished too.
+                self._count_tokens(scheduler)
                 self._results.put(result)
         except BlendinError as error:
             self._error = BatchError(f"On node {node_name()}: {error}")
         except Exception as error:
             self._error = error
 
-    def _arriving(self, scheduler: Scheduler) -> Iterator[Row | None]:
+    def _count_tokens(self, scheduler: Scheduler) -> None:
+        self._unfinished_tokens = scheduler.unfinished_tokens
+
+    def _incoming_rows(self, scheduler: Scheduler) -> Iterator[Row | None]:
         while True:
             try:
                 yield self._rows.get(block=not scheduler.active)
@@ -141,35 +143,35 @@ class Worker:
 
 
 def node_name() -> str:
-    """This node, as who administers the cluster knows it: the name of the machine and its address."""
+    """Return the host name and the Ray address of this node."""
     import ray
 
     return f"{socket.gethostname()} ({ray.util.get_node_ip_address()})"
 
 
-def _threads(on_node: int) -> int:
-    """Physical cores for one of so many workers, within what Ray may use of this node."""
+def _threads(per_node: int) -> int:
+    """Return a worker's share of the physical cores, at most of the CPUs that Ray may use on this node."""
     import ray
 
     node_id = ray.get_runtime_context().get_node_id()
-    mine: list[dict[str, Any]] = [node["Resources"] for node in ray.nodes() if node["NodeID"] == node_id]
+    here: list[dict[str, Any]] = [node["Resources"] for node in ray.nodes() if node["NodeID"] == node_id]
     cores = psutil.cpu_count(logical=False) or 1
-    return max(1, min(cores, *(int(resources.get("CPU", cores)) for resources in mine)) // on_node)
+    return max(1, min(cores, *(int(resources.get("CPU", cores)) for resources in here)) // per_node)
 
 
 def _check_versions(run: RunManifest) -> None:
     from blendin_local.llamacpp.library import version
 
-    here = {"blendin_local": __version__, "llama_cpp_python": version}
+    installed = {"blendin_local": __version__, "llama_cpp_python": version}
     for program, wanted in run.versions.items():
-        if here.get(program) != wanted:
+        if installed.get(program) != wanted:
             raise BatchError(
-                f"It has {program} {here.get(program)}, and the machine that started this has {wanted}: "
+                f"It has {program} {installed.get(program)}, and the machine that started this has {wanted}: "
                 "install the same version on both."
             )
 
 
-def _check_bytes(files: PairFiles, run: RunManifest) -> None:
+def _check_digests(files: PairFiles, run: RunManifest) -> None:
     for role, header in (("base", files.base), ("guide", files.guide)):
         wanted = run.models[role]["sha256"]
         if file_digest(header.path) != wanted:

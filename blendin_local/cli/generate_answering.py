@@ -110,7 +110,7 @@ def _tried(job: Job, first: Sequence[Row | BadRow], most: int) -> int:
 @contextmanager
 def on_ray(job: Job) -> Iterator[Answering]:
     """Workers of a Ray cluster."""
-    from blendin_local.batch.ray_dispatcher import Cluster, WorkerSetup
+    from blendin_local.batch.ray_dispatcher import RayDispatcher, WorkerSetup
 
     plan, values = job.plan, job.plan.values
     job.parallel = values["parallel"] or DEFAULT_PARALLEL
@@ -121,13 +121,13 @@ def on_ray(job: Job) -> Iterator[Answering]:
         run=job.run,
         parallel=job.parallel,
     )
-    cluster: Cluster = Cluster(
+    dispatcher = RayDispatcher(
         setup,
         address=None if values["ray"] == LOCAL_RAY else values["ray"],
         workers=values["workers"],
         cancellation=job.cancellation,
         note=job.progress.note,
-        on_round=lambda: _tell(job, cluster),
+        on_round=lambda: _tell(job, dispatcher),
     )
-    with cluster:
-        yield cluster
+    with dispatcher:
+        yield dispatcher

@@ -19,8 +19,8 @@ import pytest
 from support.batch_files import EXACT, answers, formats_of, row_of, run_of, tiny_files
 from support.batch_results import Result
 
-from blendin_local.batch import ray_connection, ray_dispatcher
-from blendin_local.batch.ray_dispatcher import Cluster, WorkerSetup
+from blendin_local.batch import ray_connection, ray_pool
+from blendin_local.batch.ray_dispatcher import RayDispatcher, WorkerSetup
 from blendin_local.batch.ray_worker import Worker
 from blendin_local.batch.rows import BadRow, Row
 from blendin_local.engine.language_model import Cancellation
@@ -75,7 +75,7 @@ class Job:
     def rows(self, n: int) -> list[Row]:
         return [row_of(f"id {index}", f"the word {index} of", SETTINGS, index) for index in range(n)]
 
-    def on(self, nodes: Any, kind: type[Cluster] = Cluster, **options: Any) -> Cluster:
+    def on(self, nodes: Any, kind: type[RayDispatcher] = RayDispatcher, **options: Any) -> RayDispatcher:
         return kind(self.setup, address=nodes.address, note=self.notes.append, **options)
 
 
@@ -133,8 +133,8 @@ def test_rows_are_answered_as_on_one_machine(nodes: Any, job: Job) -> None:
     assert job.notes == []
 
 
-def wait_for(opened: Cluster, workers: int) -> bool:
-    list(opened._collect())
+def wait_for(opened: RayDispatcher, workers: int) -> bool:
+    list(opened._receive())
     return opened.workers == workers
 
 
@@ -154,12 +154,12 @@ def test_a_killed_worker_loses_no_row(nodes: Any, job: Job) -> None:
 
 
 def test_nodes_go_and_come(nodes: Any, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_dispatcher, "_LOOK_S", 0.1)
+    monkeypatch.setattr(ray_pool, "_NODE_SCAN_INTERVAL_S", 0.1)
     rows = job.rows(40)
     expected = answers(job.files, job.setup.run, rows, 1)
     results = []
 
-    def arriving(opened: Cluster) -> Iterator[Row | None]:
+    def arriving(opened: RayDispatcher) -> Iterator[Row | None]:
         yield from until(lambda: opened.workers == 3)
         yield from rows[:30]
         yield from until(lambda: opened.workers == 2)
@@ -188,7 +188,7 @@ def test_nodes_go_and_come(nodes: Any, job: Job, monkeypatch: pytest.MonkeyPatch
 class RefusingWorker(Worker):
     """Cannot load the pair on the node where the first one is put."""
 
-    def prepare(self, pairs: int = 1) -> Any:
+    def load(self, n_loading: int = 1) -> Any:
         node = ray.get_runtime_context().get_node_id()
         refused = Path(self._setup.entry.base).with_name("refused")
         try:
@@ -199,11 +199,11 @@ class RefusingWorker(Worker):
             while not (first := refused.read_text()):
                 pass
             if node != first:
-                return super().prepare(pairs)
+                return super().load(n_loading)
         raise BatchError("The model is missing here.")
 
 
-class RefusingCluster(Cluster):
+class RefusingDispatcher(RayDispatcher):
     worker_class = RefusingWorker
 
 
@@ -211,7 +211,7 @@ def test_a_bad_node_is_done_without(nodes: Any, job: Job) -> None:
     """Also later, when another worker is looked a place for."""
     rows = job.rows(40)
     results = []
-    with job.on(nodes, RefusingCluster) as opened:
+    with job.on(nodes, RefusingDispatcher) as opened:
         for count, result in enumerate(opened.answer([*until(lambda: wait_for(opened, 2)), *rows]), 1):
             results.append(result)
             if count == 5:
@@ -230,14 +230,14 @@ class PoisonedWorker(Worker):
         return super().exchange(rows)
 
 
-class PoisonedCluster(Cluster):
+class PoisonedDispatcher(RayDispatcher):
     worker_class = PoisonedWorker
 
 
 def test_a_row_that_kills_workers_is_given_up(nodes: Any, job: Job) -> None:
     rows = job.rows(20)
     expected = answers(job.files, job.setup.run, rows, 1)
-    with job.on(nodes, PoisonedCluster) as opened:
+    with job.on(nodes, PoisonedDispatcher) as opened:
         results = {result["id"]: result for result in opened.answer(rows)}
     assert results.pop("id 7")["error"]["kind"] == "worker lost"
     del expected["id 7"]
@@ -263,12 +263,12 @@ def test_ctrl_c_leaves_the_cluster_running(nodes: Any, job: Job) -> None:
 class PoorWorker(Worker):
     """Its node has no memory to spare."""
 
-    def prepare(self, pairs: int = 1) -> Any:
+    def load(self, n_loading: int = 1) -> Any:
         memory.free_memory = lambda: 1000
-        return super().prepare(pairs)
+        return super().load(n_loading)
 
 
-class PoorCluster(Cluster):
+class PoorDispatcher(RayDispatcher):
     worker_class = PoorWorker
 
 
@@ -279,7 +279,7 @@ def test_nodes_without_memory_write_fewer_rows_at_once(nodes: Any, job: Job) -> 
     def on_round() -> None:
         tokens.append(opened.unfinished_tokens)
 
-    with job.on(nodes, PoorCluster, on_round=on_round) as opened:
+    with job.on(nodes, PoorDispatcher, on_round=on_round) as opened:
         same(opened.answer(rows), answers(job.files, job.setup.run, rows, 1))
     assert job.notes and all("1 row is written at once: memory has no room" in note for note in job.notes)
     assert max(tokens) > 0 and tokens[-1] == 0
@@ -331,7 +331,7 @@ def test_a_node_without_the_package(
     monkeypatch.syspath_prepend(tmp_path)
     import only_here  # type: ignore[import-not-found]
 
-    monkeypatch.setattr(Cluster, "worker_class", only_here.Elsewhere)
+    monkeypatch.setattr(RayDispatcher, "worker_class", only_here.Elsewhere)
     with (
         pytest.raises(BatchError, match=r"On node .*: This program cannot .*'only_here'.*`pip install"),
         job.on(nodes),
@@ -348,21 +348,21 @@ def test_no_node_has_room(nodes: Any, job: Job) -> None:
 class FailingWorker(Worker):
     """Its scheduler raises what llama.cpp might."""
 
-    def _arriving(self, scheduler: Any) -> Any:
-        for row in super()._arriving(scheduler):
+    def _incoming_rows(self, scheduler: Any) -> Any:
+        for row in super()._incoming_rows(scheduler):
             if row is None:
                 raise ModelError("Out of everything: give less.")
             yield row
 
 
-class FailingCluster(Cluster):
+class FailingDispatcher(RayDispatcher):
     worker_class = FailingWorker
 
 
 def test_a_pair_that_fails_as_a_whole(nodes: Any, job: Job) -> None:
     with (
         pytest.raises(BatchError, match=r"On node .*: Out of everything"),
-        job.on(nodes, FailingCluster) as opened,
+        job.on(nodes, FailingDispatcher) as opened,
     ):
         list(opened.answer(job.rows(5)))
 
@@ -370,10 +370,10 @@ def test_a_pair_that_fails_as_a_whole(nodes: Any, job: Job) -> None:
 LOCAL = """
 import os, pickle, signal, sys
 import psutil
-from blendin_local.batch.ray_dispatcher import Cluster
+from blendin_local.batch.ray_dispatcher import RayDispatcher
 setup, rows = pickle.load(sys.stdin.buffer)
 notes = []
-with Cluster(setup, note=notes.append) as opened:
+with RayDispatcher(setup, note=notes.append) as opened:
     for count, result in enumerate(opened.answer(rows), 1):
         print(result["id"])
         if count == 3:
@@ -403,7 +403,7 @@ def test_ray_on_this_machine_leaves_the_terminal_alone(job: Job) -> None:
 
 def test_ray_is_not_installed(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(BatchError, match=r"pip install 'blendin-local\[ray\]'"), Cluster(job.setup):
+    with pytest.raises(BatchError, match=r"pip install 'blendin-local\[ray\]'"), RayDispatcher(job.setup):
         pass
 
 
@@ -413,7 +413,7 @@ def test_nothing_listens_at_the_address(job: Job) -> None:
     for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
         with (
             pytest.raises(BatchError, match=f"{address} cannot be reached"),
-            Cluster(job.setup, address=address),
+            RayDispatcher(job.setup, address=address),
         ):
             pass
 
@@ -423,7 +423,7 @@ def test_nothing_listens_at_the_address(job: Job) -> None:
 )
 def test_what_is_no_address(job: Job, address: str) -> None:
     with pytest.raises(BatchError, match="is no address of a Ray cluster") as failure:
-        Cluster(job.setup, address=address).__enter__()
+        RayDispatcher(job.setup, address=address).__enter__()
     assert str(failure.value).isprintable()
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from support.batch_results import Result
 from support.fake_ray import FakeRay, FakeWorker
 
-from blendin_local.batch import ray_dispatcher
-from blendin_local.batch.ray_dispatcher import Cluster, WorkerSetup
-from blendin_local.batch.ray_resources import share_out
+from blendin_local.batch import ray_dispatcher, ray_pool
+from blendin_local.batch.ray_dispatcher import RayDispatcher, WorkerSetup
+from blendin_local.batch.ray_resources import plan_workers
 from blendin_local.batch.rows import BadRow, Row
 from blendin_local.batch.run_manifest import RunManifest
 from blendin_local.engine.language_model import Cancellation
@@ -47,14 +47,14 @@ def dealing(
     at_once: int | None = None,
     cancellation: Cancellation | None = None,
     **told: Any,
-) -> Iterator[tuple[Cluster, FakeRay]]:
+) -> Iterator[tuple[RayDispatcher, FakeRay]]:
     ray = FakeRay(seed, kills, workers if room is None else room, at_once)
     setup = WorkerSetup(PairEntry("", "base", "guide"), {}, ModelOptions(), RUN, parallel)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray_dispatcher, "connect", lambda address, cpus: ray)
         patch.setattr(ray_dispatcher, "disconnect", lambda: None)
-        patch.setattr(ray_dispatcher, "_PATIENCE_S", 0.0)
-        with Cluster(setup, workers=workers, cancellation=cancellation, **told) as opened:
+        patch.setattr(ray_pool, "POLL_INTERVAL_S", 0.0)
+        with RayDispatcher(setup, workers=workers, cancellation=cancellation, **told) as opened:
             yield opened, ray
 
 
@@ -155,11 +155,11 @@ def test_only_rows_in_flight_are_held(seed: int, workers: int, parallel: int) ->
 def test_few_rows_are_spread_over_all_workers() -> None:
     with dealing(workers=3, parallel=4) as (opened, _):
         while opened.workers < 3:
-            list(opened._collect())
+            list(opened._receive())
         answering = opened.answer([*map(row, range(6)), *[None] * 1000])
         next(answering)
         assert opened.active <= 6
-        held = [len(place.held) for place in opened._places]
+        held = [len(slot.in_flight) for slot in opened.slots]
         assert max(held) <= 2, held
 
 
@@ -185,9 +185,9 @@ def test_pairs_that_are_loaded_beside_each_other_share_the_memory() -> None:
     with dealing(workers=3, room=1, kills=lambda worker: not worker.ray.deaths) as (opened, ray):
         ray.room = 3
         while opened.workers < 3:
-            list(opened._collect())
+            list(opened._receive())
         assert len(list(opened.answer(rows()))) == 20
-    assert ray.pairs == [3, 3, 3, 1]
+    assert ray.n_loading == [3, 3, 3, 1]
 
 
 def test_rows_under_way_count_as_tokens() -> None:
@@ -196,7 +196,7 @@ def test_rows_under_way_count_as_tokens() -> None:
     def on_round() -> None:
         seen.add(opened.unfinished_tokens)
         # `FakeWorker` counts one for each row.
-        assert opened.unfinished_tokens <= sum(len(place.held) for place in opened._places)
+        assert opened.unfinished_tokens <= sum(len(slot.in_flight) for slot in opened.slots)
 
     def kills(worker: FakeWorker) -> bool:
         return worker.ray.chance.random() < 0.1
@@ -266,7 +266,7 @@ def test_a_new_worker_that_cannot_load_the_pair_is_done_without(monkeypatch: pyt
 
     with dealing(workers=2, kills=kills) as (opened, ray):
         while opened.workers < 2:
-            list(opened._collect())
+            list(opened._receive())
         assert not any(kinds(list(opened.answer(map(row, range(20))))).values())
         assert len(ray.deaths) == 1
     with dealing(workers=1, kills=kills) as (opened, _), pytest.raises(BatchError, match="On node new"):
@@ -287,7 +287,7 @@ def test_a_first_worker_that_cannot_load_the_pair_is_done_without(monkeypatch: p
 
 
 def test_no_other_node_is_free_for_a_pair_that_a_first_cannot_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_dispatcher, "_ROOM_S", 0.2)
+    monkeypatch.setattr(ray_pool, "_PLACEMENT_TIMEOUT_S", 0.2)
     monkeypatch.setattr(FakeRay, "refuses", lambda ray: "On node old: The model is missing.")
     with pytest.raises(BatchError, match="On node old"), dealing(workers=2, room=1):
         pass
@@ -312,7 +312,7 @@ def test_nodes_without_room() -> None:
 
 
 def test_busy_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_dispatcher, "_ROOM_S", 0.0)
+    monkeypatch.setattr(ray_pool, "_PLACEMENT_TIMEOUT_S", 0.0)
     monkeypatch.setattr(FakeRay, "wait", lambda self, references, **options: ([], list(references)))
     with pytest.raises(BatchError, match="are busy"), dealing():
         pass
@@ -359,10 +359,10 @@ NODE = {"CPU": 8.0, "memory": 1e9}
 def test_what_a_worker_takes(
     nodes: list[dict[str, float]], workers: int | None, threads: int, layers: int, expected: tuple[float, ...]
 ) -> None:
-    wanted, share = share_out(nodes, workers, ModelOptions(n_threads=threads, n_gpu_layers=layers))
-    assert (wanted, share.on_node, share.cpus, share.gpus) == expected
+    n_workers, resources = plan_workers(nodes, workers, ModelOptions(n_threads=threads, n_gpu_layers=layers))
+    assert (n_workers, resources.per_node, resources.cpus, resources.gpus) == expected
 
 
 def test_a_cluster_without_cpus() -> None:
     with pytest.raises(BatchError, match="No node of the Ray cluster has a CPU"):
-        share_out([{"CPU": 0.0}], None, ModelOptions())
+        plan_workers([{"CPU": 0.0}], None, ModelOptions())

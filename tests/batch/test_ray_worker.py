@@ -27,11 +27,11 @@ def files(tmp_path: Path) -> PairFiles:
 class Idle(Worker):
     """It never begins, and lets go of what it has loaded."""
 
-    def _write(self, scheduler: object) -> None:
+    def _decode(self, scheduler: object) -> None:
         pass
 
-    def _load(self, files: PairFiles, parallel: int) -> object:  # type: ignore[override]
-        scheduler = super()._load(files, parallel)
+    def _open(self, files: PairFiles, parallel: int) -> object:  # type: ignore[override]
+        scheduler = super()._open(files, parallel)
         self.n_seq = scheduler._pair.base.n_seq
         scheduler._pair.close()
         return scheduler
@@ -50,7 +50,7 @@ def test_it_writes_as_many_rows_as_its_share_of_the_memory_allows(
     monkeypatch.setattr(memory, "free_memory", lambda: pairs * sum(needs) // 2)
     setup = WorkerSetup(files.entry, formats_of(files), EXACT, run_of(files, SETTINGS), 4)
     worker = Idle(setup)
-    assert worker.prepare(pairs)[1] == room
+    assert worker.load(pairs)[1] == room
     assert worker.n_seq == room
 
 
@@ -58,7 +58,7 @@ def test_formats_are_not_looked_for_on_its_node(files: PairFiles) -> None:
     """A template may be a file of one machine alone."""
     formats = formats_of(files) | {"base": PromptFormat("mine.jinja", "{{ messages[-1].content }} is")}
     setup = WorkerSetup(files.entry, formats, EXACT, run_of(files, SETTINGS), 1)
-    scheduler = Worker(setup)._load(files, 1)
+    scheduler = Worker(setup)._open(files, 1)
     try:
         (result,) = scheduler.answer([row_of("a", "the", SETTINGS)])
     finally:

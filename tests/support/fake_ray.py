@@ -42,16 +42,16 @@ class FakeWorker:
     alive: bool = True
 
     def __getattr__(self, method: str) -> Any:
-        work = {"__ray_ready__": lambda: None, "prepare": self._prepare, "exchange": self._exchange}[method]
+        work = {"__ray_ready__": lambda: None, "load": self._load, "exchange": self._exchange}[method]
         return SimpleNamespace(remote=lambda *given: self._asked(work, *given))
 
     def _asked(self, work: Callable[..., Any], *given: Any) -> Reference:
         return Reference(self, lambda: work(*given))
 
-    def _prepare(self, pairs: int) -> tuple[str, int]:
+    def _load(self, n_loading: int) -> tuple[str, int]:
         if why := self.ray.refuses():
             raise RayTaskError(BatchError(why))
-        self.ray.pairs.append(pairs)
+        self.ray.n_loading.append(n_loading)
         return "here", self.parallel
 
     def _exchange(self, rows: Sequence[Row]) -> tuple[list[Result], int]:
@@ -72,8 +72,8 @@ class FakeRay:
     """kills: whether a worker dies at this exchange. room: how many workers there is room for. at_once: how
     many rows a worker writes at once, None for as many as it is told.
 
-    deaths: of each worker that was lost, the rows in flight. answered: also what never came back. pairs: of
-    each that loaded, how many were to load there.
+    deaths: of each worker that was lost, the rows in flight. answered: also what never came back.
+    n_loading: of each that loaded, how many loaded on its node at that time.
     """
 
     exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
@@ -89,7 +89,7 @@ class FakeRay:
         self.at_once = at_once
         self.deaths: list[list[str]] = []
         self.answered: list[str] = []
-        self.pairs: list[int] = []
+        self.n_loading: list[int] = []
         self._workers: list[FakeWorker] = []
 
     def refuses(self) -> str:
@@ -100,7 +100,7 @@ class FakeRay:
         return [{"Alive": True, "Resources": {"CPU": 1.0}} for _ in range(self.room)]
 
     def remote(self, cls: type) -> Any:
-        def start(setup: WorkerSetup, on_node: int) -> FakeWorker:
+        def start(setup: WorkerSetup, per_node: int) -> FakeWorker:
             self._workers.append(FakeWorker(self, self.at_once or setup.parallel))
             return self._workers[-1]
 
