@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from blendin_local import __version__
-from blendin_local.engine.prompts import PromptFormat, choose_format
+from blendin_local.engine.prompts import PromptFormat
 from blendin_local.models.checksums import HashProgress, file_digest
 from blendin_local.safe_text import sanitize
 
@@ -125,10 +125,7 @@ def describe_run(
 
     curves = files.entry.calibration or {}
 
-    forms = {
-        "base": choose_format(formats.base, files.base.chat_template),
-        "guide": choose_format(formats.guide, files.guide.chat_template),
-    }
+    forms = files.prompt_formats(formats)
     opened = asdict(options)
     shared = asdict(settings) | {
         "system": system,
@@ -139,9 +136,9 @@ def describe_run(
     if any(form.shows_date for form in forms.values()):
         date = _moment(earlier.get("settings") if earlier else None) or datetime.now().replace(microsecond=0)
         shared["date"] = date.isoformat()
-    models = {
-        role: _model(header, forms[role], curves.get(role), progress)
-        for role, header in (("base", files.base), ("guide", files.guide))
+    models: dict[str, dict[str, Any]] = {
+        role: _model(header, form, curves.get(role), progress)
+        for (role, form), header in zip(forms.items(), (files.base, files.guide), strict=True)
     }
     # As a line that is read again gives it: lists for tuples.
     return RunManifest(json.loads(json.dumps(shared)), models)

@@ -12,7 +12,7 @@ from time import sleep
 from blendin_local.batch.results import ErrorKind, Result, answered, failed
 from blendin_local.batch.rows import BadRow, Row
 from blendin_local.batch.run_manifest import RunManifest
-from blendin_local.engine.conversation import ask
+from blendin_local.engine.conversation import make_request
 from blendin_local.engine.decoder import Decoder, Request, Response, respond
 from blendin_local.engine.language_model import Cancellation
 from blendin_local.engine.pair import Pair, Role
@@ -30,7 +30,7 @@ _PATIENCE_S = 0.05
 
 def request_of(pair: Pair, formats: Mapping[Role, PromptFormat], row: Row, candidates: int = 0) -> Request:
     """What a row asks of a pair. Raises PromptError, PromptTooLong among them."""
-    return ask(pair, _RAW if row.raw else formats, row.messages, row.settings, candidates)
+    return make_request(pair, _RAW if row.raw else formats, row.messages, row.settings, candidates=candidates)
 
 
 class Scheduler:

@@ -14,9 +14,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from blendin_local.cli.terminal import is_terminal
 from blendin_local.engine.interrupt import interrupting
-from blendin_local.engine.pair import Pair
+from blendin_local.engine.pair import LoadProgress, Pair
 from blendin_local.llamacpp.model import LoadCancelled
-from blendin_local.models.loading import LoadProgress, PairFiles, load_pair
+from blendin_local.models.loading import PairFiles, load_pair
 from blendin_local.safe_text import sanitize
 from blendin_local.settings import ModelOptions
 

@@ -11,18 +11,18 @@ import click
 
 from blendin_local.cli.show import ReplyPrinter
 from blendin_local.cli.terminal import is_terminal
+from blendin_local.engine.chat_backend import ChatBackend, LoadBackend, ReplyRequest, ReplyStream
 from blendin_local.engine.interrupt import interrupting
 from blendin_local.engine.prompts import Message
 from blendin_local.errors import BlendinError
 from blendin_local.history.tree import Setup
 from blendin_local.settings import GenerationSettings
-from blendin_local.tui.chat import Ask, Chat, Load, ReplyLike
 
 INTERRUPTED = 130
 FAILED = 2
 
 
-def plain_chat(load: Load, setup: Setup, *, draw_seed: bool, warning: str = "") -> int:
+def plain_chat(load: LoadBackend, setup: Setup, *, draw_seed: bool, warning: str = "") -> int:
     """Answer every line of stdin; returns the exit status, 2 if a message could not be answered.
 
     draw_seed: every reply takes a seed of its own; else the first takes that of the settings, and each
@@ -44,7 +44,7 @@ def plain_chat(load: Load, setup: Setup, *, draw_seed: bool, warning: str = "") 
 
 
 class _PlainChat:
-    def __init__(self, chat: Chat, setup: Setup, draw_seed: bool) -> None:
+    def __init__(self, chat: ChatBackend, setup: Setup, draw_seed: bool) -> None:
         self._chat = chat
         self._settings = setup.settings
         self._draw_seed = draw_seed
@@ -68,7 +68,7 @@ class _PlainChat:
     def _answer(self, text: str) -> bool:
         """Write the reply to one message; False if Ctrl-C ended it."""
         asked = [*self._messages, Message("user", text)]
-        reply = self._chat.write(Ask(tuple(asked), self._next_settings(), candidates=0))
+        reply = self._chat.write(ReplyRequest(tuple(asked), self._next_settings(), candidates=0))
         if dropped := reply.dropped_messages:
             click.echo(f"(left out, because the context is full: {dropped} old messages)", err=True)
         printer = ReplyPrinter("text", "auto")
@@ -81,7 +81,7 @@ class _PlainChat:
             printer.end(reply.text)
         return reply.finish_reason != "cancelled"
 
-    def _keep(self, asked: list[Message], reply: ReplyLike) -> None:
+    def _keep(self, asked: list[Message], reply: ReplyStream) -> None:
         # Chat templates want user and assistant in turn: a message that got no answer makes way.
         if reply.text.strip():
             self._messages = [*asked, Message("assistant", reply.text)]

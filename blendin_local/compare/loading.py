@@ -6,12 +6,12 @@ from typing import Any
 
 from blendin_local.compare.arms import ArmModel
 from blendin_local.engine.language_model import LanguageModel
-from blendin_local.engine.pair import Pair, pair_models
+from blendin_local.engine.pair import LoadProgress, Pair, pair_models
 from blendin_local.errors import ModelError
 from blendin_local.files import cache_dir
 from blendin_local.llamacpp.model import open_model
 from blendin_local.models.entries import PairEntry
-from blendin_local.models.loading import LoadProgress, PairFiles, load_pair
+from blendin_local.models.loading import PairFiles, load_pair
 from blendin_local.settings import ModelOptions
 
 __all__ = ["load_models", "offloads"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from statistics import median
 from typing import Any
@@ -28,9 +28,10 @@ from blendin_local.compare.fidelity import (
 )
 from blendin_local.compare.peak import PeakMemory
 from blendin_local.compare.writing import Load, described, versions
-from blendin_local.engine.conversation import Conversation
+from blendin_local.engine.conversation import begin_reply
 from blendin_local.engine.language_model import LanguageModel, ScoringModel
 from blendin_local.engine.pair import Pair
+from blendin_local.engine.prompts import Message
 from blendin_local.errors import EvaluationError
 from blendin_local.settings import GenerationSettings, ModelOptions
 
@@ -227,8 +228,7 @@ def _speed(model: ArmModel, load: Load, options: ModelOptions, tell_peak: bool) 
         settings = GenerationSettings(ALONE, max_tokens=min(SPEED_TOKENS, max(1, opened.n_ctx // 4)))
         rates = []
         for prompt in PROMPTS[:2]:
-            conversation = Conversation(pair, model.format, model.format, replace(settings))
-            reply = conversation.send(prompt)
+            reply = begin_reply(pair, {"base": model.format}, [Message("user", prompt)], settings)
             for _ in reply:
                 pass
             if reply.summary.tokens_per_second:

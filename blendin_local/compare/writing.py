@@ -16,9 +16,9 @@ from blendin_local import __version__
 from blendin_local.compare.answers import Answer, Answers, digest
 from blendin_local.compare.arms import Arm, ArmModel, effective
 from blendin_local.compare.peak import PeakMemory
-from blendin_local.engine.conversation import Conversation, Reply
+from blendin_local.engine.conversation import Reply, begin_reply
 from blendin_local.engine.language_model import LanguageModel, common_prefix
-from blendin_local.engine.pair import Pair
+from blendin_local.engine.pair import Pair, Role
 from blendin_local.engine.prompts import Message, PromptFormat, make_prompt
 from blendin_local.engine.steps import Summary
 from blendin_local.engine.trigger import may_consult, threshold
@@ -232,14 +232,12 @@ class _Writer:
     def write(self, arm: Arm, item: Item, settings: GenerationSettings) -> Answer:
         """Raises KeyboardInterrupt where the reply was cancelled."""
         base, guide = (arm.models * 2)[:2]
-        conversation = Conversation(
-            self._pair, base.format, guide.format, settings, messages=list(item.messages)
-        )
+        formats: dict[Role, PromptFormat] = {"base": base.format, "guide": guide.format}
         try:
             self._beginnings[id(self._pair.base)].restore(base.format, item.messages)
             if arm.is_pair and may_consult(settings.blend):
                 self._beginnings[id(self._pair.guide)].restore(guide.format, item.messages)
-            reply = conversation.reply()
+            reply = begin_reply(self._pair, formats, item.messages, settings)
         except PromptError:
             # One question that does not fit must not end the comparison.
             return Answer("", TOO_LONG, Summary().as_dict(), {}, {})

@@ -1,4 +1,4 @@
-"""A conversation with a pair: messages in, replies out, both contexts kept within their bounds."""
+"""Begin replies to messages, and keep a conversation's messages within both models' contexts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from blendin_local.errors import PromptError, PromptTooLong
 from blendin_local.methods import METHODS
 from blendin_local.settings import BlendSettings, GenerationSettings
 
-__all__ = ["Conversation", "Reply", "ask"]
+__all__ = ["Conversation", "Reply", "begin_reply", "make_request"]
 
 RESERVED_SHARE = 4
-"""Old turns are dropped to leave a reply its token limit, or one part in this many of the context."""
+"""Old turns are dropped until a reply has room for its limit, or for 1 / RESERVED_SHARE of the context."""
 
 
 class Reply:
-    """A reply under way: iterate it for its steps; `cancel` may be called from any thread."""
+    """A reply being written: iterate it for its steps; `cancel` may be called from any thread."""
 
     def __init__(self, response: Response, pair: Pair, dropped: int) -> None:
         self._response = response
@@ -48,7 +48,7 @@ class Reply:
 
     @property
     def finish_reason(self) -> FinishReason | None:
-        """Why the reply is over; None while it is being written."""
+        """Why the reply ended; None while it is being written."""
         return self._response.finish_reason
 
     @property
@@ -57,16 +57,63 @@ class Reply:
         return self._response.request.prompt_tokens
 
 
+def begin_reply(
+    pair: Pair,
+    formats: Mapping[Role, PromptFormat],
+    messages: Sequence[Message],
+    settings: GenerationSettings,
+    *,
+    prefix: tuple[Step, ...] = (),
+    forced_outcome: int | None = None,
+    candidates: int = 0,
+) -> Reply:
+    """Begin the reply to messages, dropping the oldest turns where they do not fit a context.
+
+    The system prompt and the last turn are always kept. What both models hold of the prompt from an earlier
+    call is not decoded again.
+
+    Args:
+        prefix: steps of an earlier reply to the same messages that this one continues, without a stop among
+            them.
+        forced_outcome: the outcome that follows the prefix (`Candidate.outcome`), or None to choose it.
+        candidates: how many of the most probable outcomes each step reports; 0 reports none.
+
+    Raises PromptTooLong where the messages that must stay overflow a context, PromptError where a template
+    fails.
+    """
+    written = b"".join(step.data for step in prefix)
+    dropped, prompts = _fitting_prompts(pair, formats, messages, settings, written)
+    request = _request(prompts, formats, settings, candidates, prefix, forced_outcome)
+    return Reply(respond(pair, request), pair, dropped)
+
+
+def make_request(
+    pair: Pair,
+    formats: Mapping[Role, PromptFormat],
+    messages: Sequence[Message],
+    settings: GenerationSettings,
+    *,
+    candidates: int = 0,
+) -> Request:
+    """Make the request for a reply to exactly these messages; drops none of them.
+
+    Raises PromptTooLong where they overflow a context, PromptError where a template fails.
+    """
+    prompts = _prompts(pair, formats, settings.blend, messages)
+    _check_length(pair, prompts)
+    return _request(prompts, formats, settings, candidates)
+
+
 @dataclass
 class Conversation:
-    """Messages so far and the formats in which each model sees them.
+    """A pair and the messages exchanged with it so far.
 
-    candidates: how many of the most probable outcomes each step reports (0: none).
+    formats: how each model sees the messages. candidates: as for `begin_reply`. All fields may be changed
+    between two replies.
     """
 
     pair: Pair
-    base_format: PromptFormat
-    guide_format: PromptFormat
+    formats: Mapping[Role, PromptFormat]
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     messages: list[Message] = field(default_factory=list)
     candidates: int = 0
@@ -77,9 +124,9 @@ class Conversation:
         self.messages = [Message("system", text), *rest] if text.strip() else rest
 
     def send(self, text: str) -> Reply:
-        """Add a user message and begin the reply to it. Its text joins the messages by `keep`.
+        """Add a user message and begin the reply to it; `keep` adds the reply.
 
-        Raises PromptError where the message alone is longer than a context; it is not kept then.
+        Raises PromptError where the message alone is longer than a context; it is not added then.
         """
         self.messages.append(Message("user", text))
         try:
@@ -89,64 +136,53 @@ class Conversation:
             raise
 
     def reply(self, *, prefix: tuple[Step, ...] = (), forced_outcome: int | None = None) -> Reply:
-        """Begin the reply to the messages so far, the oldest turns dropped where they do not fit.
-
-        prefix: steps of an earlier reply to the same messages that this one goes on from, without a stop
-        among them; what both models remember of it is not decoded again. forced_outcome: the outcome that
-        follows them (`Candidate.outcome`), or None to choose it.
-        """
-        kept, prompts = self._fitting(b"".join(step.data for step in prefix))
-        request = _request(prompts, self._formats, self.settings, self.candidates, prefix, forced_outcome)
-        return Reply(respond(self.pair, request), self.pair, len(self.messages) - len(kept))
+        """Begin a reply to the messages so far: see `begin_reply`."""
+        return begin_reply(
+            self.pair,
+            self.formats,
+            self.messages,
+            self.settings,
+            prefix=prefix,
+            forced_outcome=forced_outcome,
+            candidates=self.candidates,
+        )
 
     def keep(self, reply: Reply) -> None:
         """Add a finished or cancelled reply to the messages."""
         self.messages.append(Message("assistant", reply.text))
 
-    def _fitting(self, said: bytes) -> tuple[list[Message], dict[Role, Prompt]]:
-        """The messages that fit with what is said already, the oldest dropped first, and their prompts."""
-        text = said.decode("utf-8", "ignore").encode()
-        roles = _decoded(self.settings.blend)
-        taken = {role: len(self.pair.model(role).tokenize(text)) if text else 0 for role in roles}
-        system = [message for message in self.messages if message.role == "system"]
-        turns = [message for message in self.messages if message.role != "system"]
-        while True:
-            prompts = _prompts(self.pair, self._formats, self.settings.blend, [*system, *turns])
-            too_long = [
-                role
-                for role, prompt in prompts.items()
-                if len(prompt.tokens) + taken[role] > self._room(role)
-            ]
-            following = next((i for i, m in enumerate(turns) if i and m.role == "user"), None)
-            if not too_long or following is None:
-                break
-            turns = turns[following:]
-        _check_length(self.pair, prompts)
-        return [*system, *turns], prompts
 
-    def _room(self, role: Role) -> int:
-        n_ctx = self.pair.model(role).n_ctx
-        return n_ctx - min(self.settings.max_tokens, n_ctx // RESERVED_SHARE)
-
-    @property
-    def _formats(self) -> dict[Role, PromptFormat]:
-        return {"base": self.base_format, "guide": self.guide_format}
-
-
-def ask(
+def _fitting_prompts(
     pair: Pair,
     formats: Mapping[Role, PromptFormat],
     messages: Sequence[Message],
     settings: GenerationSettings,
-    candidates: int = 0,
-) -> Request:
-    """The request for a reply to just these messages.
-
-    Raises PromptTooLong where they overflow a context, PromptError where a template fails.
-    """
-    prompts = _prompts(pair, formats, settings.blend, messages)
+    written: bytes,
+) -> tuple[int, dict[Role, Prompt]]:
+    """How many messages are dropped for the rest to fit beside what is written already, and its prompts."""
+    text = written.decode("utf-8", "ignore").encode()
+    taken = {
+        role: len(pair.model(role).tokenize(text)) if text else 0 for role in _decoded_roles(settings.blend)
+    }
+    system = [message for message in messages if message.role == "system"]
+    turns = [message for message in messages if message.role != "system"]
+    while True:
+        prompts = _prompts(pair, formats, settings.blend, [*system, *turns])
+        fits = all(
+            len(prompt.tokens) + taken[role] <= _prompt_room(pair.model(role).n_ctx, settings)
+            for role, prompt in prompts.items()
+        )
+        second = next((i for i, message in enumerate(turns) if i and message.role == "user"), None)
+        if fits or second is None:
+            break
+        turns = turns[second:]
     _check_length(pair, prompts)
-    return _request(prompts, formats, settings, candidates)
+    return len(messages) - len(system) - len(turns), prompts
+
+
+def _prompt_room(n_ctx: int, settings: GenerationSettings) -> int:
+    """Tokens of a context that a prompt may take."""
+    return n_ctx - min(settings.max_tokens, n_ctx // RESERVED_SHARE)
 
 
 def _request(
@@ -168,8 +204,8 @@ def _request(
     )
 
 
-def _decoded(blend: BlendSettings) -> list[Role]:
-    """The models that the method may decode."""
+def _decoded_roles(blend: BlendSettings) -> list[Role]:
+    """Roles of the models that the method may decode."""
     if METHODS[blend.method].writer == "guide":
         return ["guide"]
     return ["base", "guide"] if may_consult(blend) else ["base"]
@@ -178,7 +214,7 @@ def _decoded(blend: BlendSettings) -> list[Role]:
 def _prompts(
     pair: Pair, formats: Mapping[Role, PromptFormat], blend: BlendSettings, messages: Sequence[Message]
 ) -> dict[Role, Prompt]:
-    return {role: make_prompt(pair.model(role), formats[role], messages) for role in _decoded(blend)}
+    return {role: make_prompt(pair.model(role), formats[role], messages) for role in _decoded_roles(blend)}
 
 
 def _check_length(pair: Pair, prompts: Mapping[Role, Prompt]) -> None:

@@ -20,6 +20,9 @@ from blendin_local.files import write_bytes
 
 Role = Literal["base", "guide"]
 
+LoadProgress = Callable[[str, float], bool]
+"""Called with "base" or "guide" and the share of its file loaded so far; returning False stops the load."""
+
 _MAP_FORMAT = 1
 
 

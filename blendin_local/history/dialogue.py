@@ -1,6 +1,6 @@
 """The conversation that the app shows: its tree, what each key does to it, and what is kept of it.
 
-Every act that wants a reply returns the `Ask` for the models. Nothing here knows Textual or a thread.
+Every act that wants a reply returns its `ReplyRequest`. Nothing here knows Textual or a thread.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from copy import copy
 from dataclasses import replace
 from itertools import takewhile
 
+from blendin_local.engine.chat_backend import ChatBackend, ReplyRequest, ReplyStream
 from blendin_local.engine.steps import Candidate, FinishReason, Source, Step, Summary
 from blendin_local.errors import HistoryError, PromptError
 from blendin_local.history.journal import Journal
@@ -19,7 +20,6 @@ from blendin_local.history.schema import first_line
 from blendin_local.history.store import Kept, Store
 from blendin_local.history.tree import Removal, Setup, Tree, Turn, new_id
 from blendin_local.methods import METHODS
-from blendin_local.tui.chat import Ask, Chat, ReplyLike
 
 
 class Dialogue:
@@ -79,9 +79,9 @@ class Dialogue:
 
     # What wants a reply
 
-    def send(self, text: str) -> Ask:
+    def send(self, text: str) -> ReplyRequest:
         """Say something at the end of the current path."""
-        return self._ask_below(self.question(text))
+        return self._request_below(self.question(text))
 
     def question(self, text: str) -> Turn:
         """Say something without asking for a reply yet."""
@@ -108,10 +108,10 @@ class Dialogue:
             self.tree.select(self.tree.turns[turn.forked_from])
         self._keep_removal(removal)
 
-    def edit(self, turn: Turn, text: str) -> Ask | None:
+    def edit(self, turn: Turn, text: str) -> ReplyRequest | None:
         """Say a message differently, beside the old one; a reply that is changed wants no new reply."""
         if not turn.is_reply:
-            return self._ask_below(self._said(text, turn.parent))
+            return self._request_below(self._said(text, turn.parent))
         written = Step(index=0, data=text.encode(), text=text, source=Source.USER)
         changed = Turn("assistant", text, turn.parent, steps=[written], setup=turn.setup)
         changed.forked_from, changed.fork, changed.finish_reason = turn.id, 0, "cancelled"
@@ -120,15 +120,15 @@ class Dialogue:
         self._keep(lambda store, _: store.append_steps(changed.id, 0, [written], text))
         return None
 
-    def again(self, turn: Turn | None = None, *, seed: int | None = None) -> Ask:
+    def again(self, turn: Turn | None = None, *, seed: int | None = None) -> ReplyRequest:
         """Answer the last question, or that of a reply, once more; seed: not the next one, but this."""
         turn = turn or self.last
         if turn is None:
             raise PromptError("There is no message to reply to yet.")
         self._begin(self.question_of(turn).id, seed=seed)
-        return self._ask(self._current)
+        return self._request(self._current)
 
-    def go_on(self, turn: Turn) -> Ask:
+    def go_on(self, turn: Turn) -> ReplyRequest:
         """Write a reply on that was cut off. Raises PromptError for one that came to its own end."""
         if not turn.is_reply or not self.steps(turn):
             raise PromptError("There is nothing that could be continued.")
@@ -140,15 +140,15 @@ class Dialogue:
         if not self._same_pair(turn):
             # What other models say is another reply: this one stays what it was.
             self._begin(turn.parent, forked_from=turn.id, fork=len(prefix))
-            return self._ask(self._current, prefix=prefix)
+            return self._request(self._current, prefix=prefix)
         self.tree.select(turn)
         self.reply, self._handed = turn, len(prefix)
         self._before = turn.finish_reason, turn.error
         turn.finish_reason = None
         self._save(turn)
-        return self._ask(turn, prefix=prefix)
+        return self._request(turn, prefix=prefix)
 
-    def branch(self, turn: Turn, index: int, candidate: Candidate) -> Ask:
+    def branch(self, turn: Turn, index: int, candidate: Candidate) -> ReplyRequest:
         """Write a reply anew from a step on, with a candidate there; the old one stays beside it.
 
         Raises PromptError where the reply shall end there, and what writes now is not what wrote it.
@@ -166,7 +166,7 @@ class Dialogue:
             prefix = (*prefix, Step(index=index, data=data, text=text, source=Source.USER))
             forced_outcome = None
         self._begin(turn.parent, forked_from=turn.id, fork=index)
-        return self._ask(self._current, prefix=prefix, forced_outcome=forced_outcome)
+        return self._request(self._current, prefix=prefix, forced_outcome=forced_outcome)
 
     def _same_pair(self, turn: Turn) -> bool:
         """Whether a reply was written by the models that are there now."""
@@ -179,7 +179,7 @@ class Dialogue:
 
     # While a reply is written
 
-    def begun(self, reply: ReplyLike, chat: Chat) -> None:
+    def begun(self, reply: ReplyStream, chat: ChatBackend) -> None:
         """The models have taken the prompt."""
         turn, self._before = self._current, None
         # Where a reply is continued, its last step is no end any more.
@@ -259,7 +259,7 @@ class Dialogue:
         self._keep(lambda store, id: store.set_title(id, title))
 
     def change(self, setup: Setup) -> None:
-        """Ask for the next replies differently."""
+        """ReplyRequest for the next replies differently."""
         self.setup = setup
         self._keep(lambda store, id: store.set_setup(id, setup))
 
@@ -319,9 +319,9 @@ class Dialogue:
         if self._kept:
             self.journal.put(lambda store: call(store, id))
 
-    def _ask_below(self, question: Turn) -> Ask:
+    def _request_below(self, question: Turn) -> ReplyRequest:
         self._begin(question.id)
-        return self._ask(self._current)
+        return self._request(self._current)
 
     def _begin(
         self,
@@ -343,7 +343,9 @@ class Dialogue:
         self.seed += 1
         return (self.seed - 1) % (1 << 63)
 
-    def _ask(self, turn: Turn, prefix: tuple[Step, ...] = (), forced_outcome: int | None = None) -> Ask:
+    def _request(
+        self, turn: Turn, prefix: tuple[Step, ...] = (), forced_outcome: int | None = None
+    ) -> ReplyRequest:
         setup = turn.setup or self.setup
         messages = self.tree.messages(turn.parent, setup.system)
-        return Ask(messages, setup.settings, prefix, forced_outcome, self.candidates)
+        return ReplyRequest(messages, setup.settings, prefix, forced_outcome, self.candidates)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from blendin_local.engine.conversation import Conversation
-from blendin_local.engine.pair import Pair, pair_models
-from blendin_local.engine.prompts import choose_format
+from blendin_local.engine.pair import LoadProgress, Pair, Role, pair_models
+from blendin_local.engine.prompts import PromptFormat, choose_format
 from blendin_local.engine.steps import Calibration
 from blendin_local.files import cache_dir
 from blendin_local.llamacpp.header import GgufHeader, read_header
@@ -19,9 +18,6 @@ from blendin_local.models.entries import Curve, PairEntry
 from blendin_local.settings import DEFAULT_PAIR, Formats, GenerationSettings, ModelOptions
 
 AUTO_FORMATS = Formats()
-
-LoadProgress = Callable[[str, float], bool]
-"""Called with "base" or "guide" and the share of its file loaded so far; returning False stops the load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +38,13 @@ class PairFiles:
         free: bytes, measured if None.
         """
         return memory.warning(*self._estimates(options), free=free)
+
+    def prompt_formats(self, formats: Formats) -> dict[Role, PromptFormat]:
+        """How each model sees messages. Raises PromptError for a format that does not fit a model."""
+        return {
+            "base": choose_format(formats.base, self.base.chat_template),
+            "guide": choose_format(formats.guide, self.guide.chat_template),
+        }
 
     def _estimates(self, options: ModelOptions) -> list[memory.MemoryEstimate]:
         return [memory.estimate(header, options) for header in (self.base, self.guide)]
@@ -124,8 +127,7 @@ def start_conversation(
     recommended = GenerationSettings(blend=files.entry.blend, sampling=files.entry.sampling)
     conversation = Conversation(
         pair,
-        choose_format(formats.base, files.base.chat_template),
-        choose_format(formats.guide, files.guide.chat_template),
+        files.prompt_formats(formats),
         settings or recommended,
         candidates=candidates,
     )

@@ -100,14 +100,14 @@ class GgufJudge:
         return self.pair.base.name
 
     def ask(self, question: str) -> str:
-        # Not at the top: the conversation brings the engine with it, and most tasks need no judge.
-        from blendin_local.engine.conversation import Conversation
+        # Not at the top: the engine comes with it, and most tasks need no judge.
+        from blendin_local.engine.conversation import begin_reply
+        from blendin_local.engine.prompts import Message
 
         settings = GenerationSettings(
             BlendSettings(method="base", guide_stop=False), SamplingSettings(), max_tokens=self.max_tokens
         )
-        conversation = Conversation(self.pair, self.prompt_format, self.prompt_format, settings)
-        reply = conversation.send(question)
+        reply = begin_reply(self.pair, {"base": self.prompt_format}, [Message("user", question)], settings)
         for _ in reply:
             pass
         return reply.text

@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from blendin_local.engine.prompts import choose_format
+from blendin_local.engine.chat_backend import LoadBackend, PairBackend
+from blendin_local.engine.pair import LoadProgress
 from blendin_local.history.tree import Setup
 from blendin_local.models.catalogue import Catalogue, load_catalogue
 from blendin_local.models.entries import PairEntry
-from blendin_local.models.loading import PairFiles, load_pair, locate_pair, name_pair, start_conversation
+from blendin_local.models.loading import PairFiles, load_pair, locate_pair, name_pair
 from blendin_local.settings import Formats, GenerationSettings, ModelOptions
 from blendin_local.tui.about import About
-from blendin_local.tui.chat import Load, PairChat, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Prepared:
 
     about: About
     setup: Setup
-    load: Load
+    load: LoadBackend
     fits: bool = True
 
 
@@ -66,22 +66,16 @@ def about_pair(files: PairFiles, options: ModelOptions, setup: Setup) -> About:
     )
 
 
-def pair_loader(files: PairFiles, options: ModelOptions, setup: Setup) -> Load:
+def pair_loader(files: PairFiles, options: ModelOptions, setup: Setup) -> LoadBackend:
     """The function that loads a pair.
 
     Raises PromptError at once where a format does not fit a model.
     """
-    choose_format(setup.formats.base, files.base.chat_template)
-    choose_format(setup.formats.guide, files.guide.chat_template)
+    formats = files.prompt_formats(setup.formats)
+    fingerprints = {"base": files.base.fingerprint, "guide": files.guide.fingerprint}
 
-    def load(progress: Progress) -> PairChat:
-        pair = load_pair(files, options, progress=progress)
-        try:
-            conversation = start_conversation(files, pair, setup.settings, formats=setup.formats)
-        except BaseException:
-            pair.close()
-            raise
-        return PairChat(conversation, {"base": files.base.fingerprint, "guide": files.guide.fingerprint})
+    def load(progress: LoadProgress) -> PairBackend:
+        return PairBackend(load_pair(files, options, progress=progress), formats, fingerprints)
 
     return load
 

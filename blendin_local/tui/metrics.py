@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from blendin_local.engine.chat_backend import ContextUse
 from blendin_local.engine.steps import HINT_RATE, Source, Step, Summary
 from blendin_local.methods import METHODS
 from blendin_local.tui.about import About
-from blendin_local.tui.chat import Fill
 
 COLUMNS = 128
 """Most columns that a course is kept in, however long the reply; an even number."""
@@ -132,7 +132,7 @@ class PanelFigures:
     """Everything that the panel shows.
 
     about: the pair and the method that this reply was asked with. totals: of the conversation, this reply
-    included. fills: context fill by "base" and "guide". memory: bytes that the process takes now, 0 for
+    included. context_use: context use by "base" and "guide". memory: bytes that the process takes now, 0 for
     unknown. hint_rate: the rate above which it is remarked on. weak_passages: how many the reply has;
     weak_at: the number of the one that the pointer is in, from 0.
     """
@@ -141,7 +141,7 @@ class PanelFigures:
     reply: Figures = field(default_factory=Figures)
     totals: Totals = field(default_factory=Totals)
     calibrated: bool = False
-    fills: Mapping[str, Fill] = field(default_factory=dict)
+    context_use: Mapping[str, ContextUse] = field(default_factory=dict)
     memory: int = 0
     hint_rate: float = HINT_RATE
     weak_passages: int = 0

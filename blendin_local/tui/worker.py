@@ -13,16 +13,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
+from blendin_local.engine.chat_backend import ChatBackend, LoadBackend, ReplyRequest, ReplyStream
 from blendin_local.engine.steps import FinishReason, Step
 from blendin_local.errors import BlendinError
-from blendin_local.tui.chat import Ask, Chat, Load, ReplyLike
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """The models are ready, and have taken the place of those before them."""
 
-    chat: Chat
+    chat: ChatBackend
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,14 @@ class LoadFailed:
     """
 
     reason: str
-    chat: Chat | None = None
+    chat: ChatBackend | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyBegun:
     """The prompt is made, and the models begin to read it. The steps follow as they are."""
 
-    reply: ReplyLike
+    reply: ReplyStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ Event = Step | Loaded | LoadFailed | ReplyBegun | ReplyEnded
 class _Loading:
     """A load that was asked for; it may be given up before it has begun, and until its end."""
 
-    load: Load
+    load: LoadBackend
     release_first: bool = False
     given_up: bool = False
 
@@ -71,8 +71,8 @@ class _Loading:
 class _Writing:
     """A reply that was asked for; it may be stopped before it has begun."""
 
-    ask: Ask
-    reply: ReplyLike | None = None
+    request: ReplyRequest
+    reply: ReplyStream | None = None
     stopped: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -82,7 +82,7 @@ class _Writing:
             if self.reply is not None:
                 self.reply.cancel()
 
-    def begun(self, reply: ReplyLike) -> None:
+    def begun(self, reply: ReplyStream) -> None:
         with self.lock:
             self.reply = reply
             if self.stopped:
@@ -103,14 +103,14 @@ class ModelWorker:
         self._closing = threading.Event()
         self._loadings: list[_Loading] = []
         self._writings: list[_Writing] = []
-        self._chat: Chat | None = None
-        self._load: Load | None = None
+        self._chat: ChatBackend | None = None
+        self._load: LoadBackend | None = None
         # A daemon, so that a load that cannot be interrupted never keeps the process alive.
         self._thread = threading.Thread(target=self._run, name="models", daemon=True)
 
     # From the interface
 
-    def load(self, load: Load, *, release_first: bool = False) -> None:
+    def load(self, load: LoadBackend, *, release_first: bool = False) -> None:
         """Load models in the place of those that are loaded; ends in `Loaded` or `LoadFailed`.
 
         release_first: free the old ones before, because both do not fit; they are loaded again if the new
@@ -126,9 +126,9 @@ class ModelWorker:
         for loading in tuple(self._loadings):
             loading.given_up = True
 
-    def write(self, ask: Ask) -> None:
+    def write(self, request: ReplyRequest) -> None:
         """Write a reply: `ReplyBegun`, its steps, then `ReplyEnded`."""
-        writing = _Writing(ask)
+        writing = _Writing(request)
         self._writings.append(writing)
         self._do(lambda: self._write(writing))
 
@@ -215,7 +215,7 @@ class ModelWorker:
         try:
             if self._chat is None:
                 raise BlendinError("No models are loaded, so nobody can answer.")
-            reply = self._chat.write(writing.ask)
+            reply = self._chat.write(writing.request)
             writing.begun(reply)
             self.events.append(ReplyBegun(reply))
             # Appending is all that happens between two steps: it costs the models nothing.
@@ -229,7 +229,7 @@ class ModelWorker:
         self.events.append(ReplyEnded(text, reason, error))
 
 
-def _close(chat: Chat | None) -> None:
+def _close(chat: ChatBackend | None) -> None:
     """Free models. Whatever goes wrong there must not cost the thread, and with it the next models."""
     if chat is not None:
         with suppress(Exception):

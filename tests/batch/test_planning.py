@@ -13,7 +13,7 @@ from support.batch_files import EXACT, formats_of, row_of, tiny_files
 
 from blendin_local.batch import planning
 from blendin_local.batch.planning import CANDIDATES, Trial, fastest, fitting, options_for, try_parallel
-from blendin_local.engine.conversation import ask
+from blendin_local.engine.conversation import make_request
 from blendin_local.engine.language_model import Cancellation
 from blendin_local.models import memory_estimate as memory
 from blendin_local.models.loading import PairFiles, load_pair
@@ -93,7 +93,7 @@ def test_a_warm_up_measures_more_and_more_rows(
     pair = load_pair(files, options_for(EXACT, 8))
     try:
         requests = [
-            ask(pair, formats_of(files), row_of(str(n), f"the {n}", settings).messages, settings)
+            make_request(pair, formats_of(files), row_of(str(n), f"the {n}", settings).messages, settings)
             for n in range(6)
         ]
         told: list[Trial] = []

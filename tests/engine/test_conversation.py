@@ -15,7 +15,7 @@ from support.tiny_gguf import Architecture, Kind, write_tiny
 
 from blendin_local.engine.conversation import Conversation, Reply
 from blendin_local.engine.language_model import common_prefix
-from blendin_local.engine.pair import Pair, pair_models
+from blendin_local.engine.pair import Pair, Role, pair_models
 from blendin_local.engine.prompts import PLAIN_FORMATS, Message, PromptFormat, make_prompt
 from blendin_local.engine.steps import Source, Step
 from blendin_local.errors import PromptError
@@ -77,7 +77,9 @@ def start(tiny: Write) -> Iterator[Start]:
     ) -> Conversation:
         manager = open_pair(tiny(architectures[0], "spm"), tiny(architectures[1], "bpe"), **changes)
         opened.append(manager)
-        return Conversation(manager.__enter__(), base_format, guide_format, settings or written())
+        return Conversation(
+            manager.__enter__(), {"base": base_format, "guide": guide_format}, settings or written()
+        )
 
     yield begin
     for manager in opened:
@@ -101,10 +103,8 @@ def take_turn(conversation: Conversation, text: str) -> Reply:
     return reply
 
 
-def prompt_of(conversation: Conversation, role: str, messages: Sequence[Message]) -> list[int]:
-    model = conversation.pair.base if role == "base" else conversation.pair.guide
-    prompt_format = conversation.base_format if role == "base" else conversation.guide_format
-    return make_prompt(model, prompt_format, messages).tokens
+def prompt_of(conversation: Conversation, role: Role, messages: Sequence[Message]) -> list[int]:
+    return make_prompt(conversation.pair.model(role), conversation.formats[role], messages).tokens
 
 
 # Turns
@@ -360,7 +360,9 @@ def test_a_shorter_guide_context_counts_too(tiny: Write) -> None:
     base = open_model(tiny("llama", "spm"), EXACT)
     guide = open_model(tiny("llama", "bpe"), replace(EXACT, n_ctx=100))
     with closing(base), closing(guide):
-        conversation = Conversation(pair_models(base, guide), QUESTION_ANSWER, CHATML, written(16))
+        conversation = Conversation(
+            pair_models(base, guide), {"base": QUESTION_ANSWER, "guide": CHATML}, written(16)
+        )
         replies = [take_turn(conversation, question) for question in QUESTIONS]
         assert replies[-1].dropped_messages > 0
         assert replies[-1].prompt_tokens["guide"] <= 100 - 16

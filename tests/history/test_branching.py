@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from support.tiny_gguf import write_tiny
 
-from blendin_local.engine.conversation import Conversation
+from blendin_local.engine.chat_backend import PairBackend, ReplyRequest
 from blendin_local.engine.pair import pair_models
 from blendin_local.engine.prompts import PLAIN_FORMATS
 from blendin_local.engine.steps import Candidate, Source
@@ -19,10 +19,9 @@ from blendin_local.history.journal import Journal
 from blendin_local.history.tree import Setup, Turn
 from blendin_local.llamacpp.model import GgufModel, open_model
 from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions
-from blendin_local.tui.chat import Ask, PairChat
 
 PLAIN = PLAIN_FORMATS["user-assistant"]
-Chats = Callable[[Setup], PairChat]
+Chats = Callable[[Setup], PairBackend]
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +39,9 @@ def chats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chats]:
             models[name, role] = open_model(files[name], ModelOptions(n_ctx=256, n_threads=1))
         return models[name, role]
 
-    def chat(setup: Setup) -> PairChat:
+    def chat(setup: Setup) -> PairBackend:
         pair = pair_models(model(setup.base, "base"), model(setup.guide, "guide"))
-        return PairChat(Conversation(pair, PLAIN, PLAIN))
+        return PairBackend(pair, {"base": PLAIN, "guide": PLAIN})
 
     yield chat
     for each in models.values():
@@ -54,10 +53,10 @@ def asked_of(base: str, guide: str, method: str) -> Setup:
     return Setup(base, guide, settings=GenerationSettings(blend, max_tokens=6))
 
 
-def answered(dialogue: Dialogue, chats: Chats, ask: Ask) -> Turn:
+def answered(dialogue: Dialogue, chats: Chats, request: ReplyRequest) -> Turn:
     chat, turn = chats(dialogue.setup), dialogue.reply
     assert turn is not None
-    reply = chat.write(ask)
+    reply = chat.write(request)
     dialogue.begun(reply, chat)
     dialogue.take(list(reply))
     dialogue.end(reply.text, reply.finish_reason, "")
@@ -105,8 +104,8 @@ def test_an_outcome_is_forced_where_its_writer_goes_on(chats: Chats) -> None:
     stop = Candidate(b"", 0.1, 7)
     dialogue.change(blendin)
     for candidate in (stop, offered(turn, 2)[0]):
-        ask = dialogue.branch(turn, 2, candidate)
-        assert (ask.prefix, ask.forced_outcome) == (tuple(turn.steps[:2]), candidate.outcome)
+        request = dialogue.branch(turn, 2, candidate)
+        assert (request.prefix, request.forced_outcome) == (tuple(turn.steps[:2]), candidate.outcome)
         dialogue.end("", None, "")
     for other in (guide, replace(base, guide="another")):
         dialogue.change(other)

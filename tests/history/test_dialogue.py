@@ -1,4 +1,4 @@
-"""The conversation behind the app: what each act asks for, and what is on the disk at any moment."""
+"""The conversation behind the app: what each act requests for, and what is on the disk at any moment."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.chat_fakes import FakeChat, FakeReply, step, steps_of
 
+from blendin_local.engine.chat_backend import ReplyRequest
 from blendin_local.engine.steps import Candidate, Source, Step
 from blendin_local.errors import HistoryError, PromptError
 from blendin_local.history.dialogue import Dialogue
@@ -18,7 +19,6 @@ from blendin_local.history.journal import Call, Journal
 from blendin_local.history.store import Kept, Store
 from blendin_local.history.tree import Setup, Turn
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings
-from blendin_local.tui.chat import Ask
 
 SETUP = Setup("base", "guide", "pair", system="Be kind.")
 CHAT = FakeChat()
@@ -48,10 +48,10 @@ def kept(store: Store, dialogue: Dialogue) -> Kept:
     return store.open(dialogue.id)
 
 
-def answer(dialogue: Dialogue, ask: Ask, text: str, *, end: bool = True) -> Turn:
+def answer(dialogue: Dialogue, request: ReplyRequest, text: str, *, end: bool = True) -> Turn:
     """Write a reply as the screen does."""
     reply = FakeReply(steps_of(text))
-    reply.go_on_from(ask.prefix)
+    reply.go_on_from(request.prefix)
     dialogue.begun(reply, CHAT)
     dialogue.take(list(reply))
     assert dialogue.reply is not None
@@ -66,14 +66,14 @@ def said(dialogue: Dialogue) -> list[str]:
 
 
 def test_what_is_said_is_kept_at_once_and_replies_as_they_grow(dialogue: Dialogue, store: Store) -> None:
-    ask = dialogue.send("Why?")
-    assert [message.content for message in ask.messages] == ["Be kind.", "Why?"]
+    request = dialogue.send("Why?")
+    assert [message.content for message in request.messages] == ["Be kind.", "Why?"]
     now = kept(store, dialogue)
     assert [turn.text for turn in now.tree.path()] == ["Why?", ""]
     assert (now.title, now.setup) == ("Why?", SETUP)
 
     # The program is killed between two checkpoints: what was handed over is there, as a reply that was cut.
-    turn = answer(dialogue, ask, "one two", end=False)
+    turn = answer(dialogue, request, "one two", end=False)
     assert kept(store, dialogue).tree.turns[turn.id].text == ""
     dialogue.checkpoint()
     dialogue.take([step(2, " three")])
@@ -134,23 +134,23 @@ def test_a_conversation_is_resumed_exactly(dialogue: Dialogue, store: Store, pat
 
 
 def test_every_reply_has_a_seed_of_its_own(dialogue: Dialogue) -> None:
-    asks = []
+    requests = []
     for text in "ab":
-        ask = dialogue.send(text)
-        answer(dialogue, ask, "x")
-        asks.append(ask)
-    asks.append(dialogue.again())
-    assert [ask.settings.seed for ask in asks] == [5, 6, 7]
-    answer(dialogue, asks[2], "x")
+        request = dialogue.send(text)
+        answer(dialogue, request, "x")
+        requests.append(request)
+    requests.append(dialogue.again())
+    assert [request.settings.seed for request in requests] == [5, 6, 7]
+    answer(dialogue, requests[2], "x")
     # One that was given counts up, and stays within what the engine takes.
     dialogue.seed = (1 << 63) - 1
     seeds = []
     for _ in range(2):
-        ask = dialogue.again()
-        answer(dialogue, ask, "x")
-        seeds.append(ask.settings.seed)
+        request = dialogue.again()
+        answer(dialogue, request, "x")
+        seeds.append(request.settings.seed)
         assert dialogue.last is not None and dialogue.last.setup is not None
-        assert dialogue.last.setup.settings.seed == ask.settings.seed
+        assert dialogue.last.setup.settings.seed == request.settings.seed
     assert seeds == [(1 << 63) - 1, 0]
     assert dialogue.again(seed=99).settings.seed == 99
     assert dialogue.seed == (1 << 63) + 1
@@ -163,9 +163,9 @@ def test_messages_alternate_whatever_happens(dialogue: Dialogue, store: Store) -
     dialogue.end("", "cancelled", "")
     assert said(dialogue) == ["a"]
     # A question without an answer makes way for the next one, and stays beside it.
-    ask = dialogue.send("b")
-    assert [message.content for message in ask.messages] == ["Be kind.", "b"]
-    answer(dialogue, ask, "one")
+    request = dialogue.send("b")
+    assert [message.content for message in request.messages] == ["Be kind.", "b"]
+    answer(dialogue, request, "one")
     assert [turn.text for turn in dialogue.tree.siblings(dialogue.tree.path()[0])] == ["a", "b"]
     # Another reply that comes to nothing leaves the first; a refused message is as if it had never been.
     dialogue.again()
@@ -184,8 +184,8 @@ def test_messages_alternate_whatever_happens(dialogue: Dialogue, store: Store) -
 def test_a_branch_that_comes_to_nothing_leads_back(dialogue: Dialogue) -> None:
     turn = answer(dialogue, dialogue.send("a"), "one two")
     other = answer(dialogue, dialogue.again(), "three")
-    ask = dialogue.branch(turn, 1, Candidate(b"zwei", 0.1, 42))
-    assert (ask.prefix, ask.forced_outcome) == (tuple(turn.steps[:1]), 42)
+    request = dialogue.branch(turn, 1, Candidate(b"zwei", 0.1, 42))
+    assert (request.prefix, request.forced_outcome) == (tuple(turn.steps[:1]), 42)
     assert dialogue.reply is not None
     assert (dialogue.reply.forked_from, dialogue.reply.fork) == (turn.id, 1)
     dialogue.end("", None, "No.")
@@ -207,12 +207,12 @@ GUIDE = replace(SETUP, settings=GenerationSettings(BlendSettings(method="guide")
 def test_another_writer_is_given_bytes_and_never_outcomes(dialogue: Dialogue, setup: Setup) -> None:
     turn = answer(dialogue, dialogue.send("a"), "one two")
     dialogue.change(setup)
-    ask = dialogue.branch(turn, 1, Candidate(b" zwei", 0.1, 42))
-    assert (ask.forced_outcome, ask.settings.blend) == (None, setup.settings.blend)
-    assert ask.prefix[:-1] == tuple(turn.steps[:1])
-    chosen = ask.prefix[-1]
+    request = dialogue.branch(turn, 1, Candidate(b" zwei", 0.1, 42))
+    assert (request.forced_outcome, request.settings.blend) == (None, setup.settings.blend)
+    assert request.prefix[:-1] == tuple(turn.steps[:1])
+    chosen = request.prefix[-1]
     assert (chosen.index, chosen.data, chosen.source, chosen.outcome) == (1, b" zwei", Source.USER, -1)
-    branch = answer(dialogue, ask, " drei")
+    branch = answer(dialogue, request, " drei")
     assert (branch.forked_from, branch.fork, branch.text) == (turn.id, 1, "one  zwei drei")
     with pytest.raises(PromptError, match="can end it there"):
         dialogue.branch(turn, 1, Candidate(b"", 0.1, 7))

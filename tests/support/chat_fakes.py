@@ -16,6 +16,8 @@ from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Footer
 
+from blendin_local.engine.chat_backend import ContextUse, LoadBackend, ReplyRequest
+from blendin_local.engine.pair import LoadProgress
 from blendin_local.engine.steps import Candidate, Candidates, FinishReason, Source, Step, Summary
 from blendin_local.errors import CatalogueError
 from blendin_local.history.tree import Setup
@@ -23,7 +25,6 @@ from blendin_local.preferences.preferences import ChatPreferences, Preferences
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
 from blendin_local.tui.about import About
 from blendin_local.tui.app import ChatApp, make_app
-from blendin_local.tui.chat import Ask, Fill, Load, Progress
 from blendin_local.tui.entry import Kind
 from blendin_local.tui.loading import Prepare, Prepared
 from blendin_local.tui.phase import Phase
@@ -157,30 +158,30 @@ Script = FakeReply | Exception
 
 
 class FakeChat:
-    """Plays a script: each ask takes the next reply, or raises the next error."""
+    """Plays a script: each request takes the next reply, or raises the next error."""
 
     def __init__(self, *script: Script, calibrated: bool = False) -> None:
         self.models = {"base": "b", "guide": "g"}
         self.calibrated = calibrated
-        self.asks: list[Ask] = []
+        self.requests: list[ReplyRequest] = []
         self.closed = threading.Event()
         self._script = list(script)
 
     @property
     def asked(self) -> list[str]:
-        """The last message of each ask."""
-        return [ask.messages[-1].content for ask in self.asks]
+        """The last message of each request."""
+        return [request.messages[-1].content for request in self.requests]
 
-    def write(self, ask: Ask) -> FakeReply:
-        self.asks.append(ask)
+    def write(self, request: ReplyRequest) -> FakeReply:
+        self.requests.append(request)
         following = self._script.pop(0)
         if isinstance(following, Exception):
             raise following
-        following.go_on_from(ask.prefix)
+        following.go_on_from(request.prefix)
         return following
 
-    def fills(self) -> Mapping[str, Fill]:
-        return {"base": Fill(412, 4096), "guide": Fill(3800, 4096)}
+    def context_use(self) -> Mapping[str, ContextUse]:
+        return {"base": ContextUse(412, 4096), "guide": ContextUse(3800, 4096)}
 
     def close(self) -> None:
         self.closed.set()
@@ -197,7 +198,7 @@ class FakeLoad:
         if not held:
             self.finish.set()
 
-    def __call__(self, progress: Progress) -> FakeChat:
+    def __call__(self, progress: LoadProgress) -> FakeChat:
         while True:
             if not progress("base", 0.5):
                 self.cancelled = True
@@ -210,7 +211,7 @@ class FakeLoad:
 
 
 def app_with(
-    load: Load, *, about: About = ABOUT, temperature: float = 0.8, view: str = "tokens", **options: Any
+    load: LoadBackend, *, about: About = ABOUT, temperature: float = 0.8, view: str = "tokens", **options: Any
 ) -> ChatApp:
     """An app that opens with these models; view: how finished replies are shown."""
     settings = GenerationSettings(sampling=SamplingSettings(temperature=temperature))

@@ -46,7 +46,7 @@ async def test_a_message_is_sent_and_the_reply_is_coloured_by_source() -> None:
     reply = FakeReply(steps_of("one two three four five six seven"))
     async with chatting(reply, size=WIDE) as (pilot, app, chat):
         await pilot.press("space", "enter")
-        assert chat.asks == []
+        assert chat.requests == []
         screen_of(app).prompt.clear()
         await press(pilot, app, *"Why?", "enter")
         assert chat.asked == ["Why?"]

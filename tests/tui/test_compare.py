@@ -65,8 +65,8 @@ async def test_a_message_is_answered_by_every_method_and_one_reply_is_picked() -
         assert [shown.count(f"says** {name}") for name in METHODS] == [1, 1, 1]
         assert "reliability" in shown
         assert "❯ Why?" in shown
-        assert [ask.settings.blend.method for ask in chat.asks] == list(METHODS)
-        assert len({ask.settings.seed for ask in chat.asks}) == 1
+        assert [request.settings.blend.method for request in chat.requests] == list(METHODS)
+        assert len({request.settings.seed for request in chat.requests}) == 1
         assert chat.asked == ["Why?"] * 3
         await pilot.press("right", "left", "2")
         # The words are in the conversation, in both of its views, and it goes on with the method.
@@ -77,7 +77,7 @@ async def test_a_message_is_answered_by_every_method_and_one_reply_is_picked() -
         assert screen_of(app).transcript.entries[1].foot.text.startswith("2/3 · 2 tokens · ")
         assert screen_of(app).prompt.text == ""
         await ask(pilot, app, "And?")
-        assert chat.asks[3].settings.blend.method == "guide"
+        assert chat.requests[3].settings.blend.method == "guide"
         assert texts(app)[-1] == "**says** on"
 
 
@@ -87,7 +87,7 @@ async def test_leaving_keeps_the_replies_as_siblings_and_changes_nothing_else() 
         before = app.dialogue.setup
         await say(pilot, app, "/compare")
         await compared(pilot, app)
-        assert len(chat.asks) == 4
+        assert len(chat.requests) == 4
         await pilot.press("escape")
         await wait_until(pilot, lambda: texts(app) == ["Why?", "first"])
         assert app.dialogue.setup == before
@@ -95,7 +95,7 @@ async def test_leaving_keeps_the_replies_as_siblings_and_changes_nothing_else() 
         await pilot.press("tab", "right_square_bracket", "right_square_bracket", "right_square_bracket")
         assert texts(app) == ["Why?", "c"]
         await ask(pilot, app, "And?")
-        assert chat.asks[4].settings.blend == before.settings.blend
+        assert chat.requests[4].settings.blend == before.settings.blend
 
 
 async def test_a_method_that_fails_says_why_and_the_others_answer() -> None:
@@ -105,7 +105,7 @@ async def test_a_method_that_fails_says_why_and_the_others_answer() -> None:
         screen_of(app).prompt.insert("Why?")
         await pilot.press("f5")
         screen = await compared(pilot, app)
-        assert len(chat.asks) == 3
+        assert len(chat.requests) == 3
         for part in ("Too long.", "half", "It [b]broke[/b] ␛[31m.", "fine"):
             assert part in visible(app), part
         await pilot.press("1")
@@ -125,7 +125,7 @@ async def test_leaving_stops_the_reply_under_way_and_those_that_would_follow() -
         await press(pilot, app, "escape")
         # The question was new, so the conversation leads through the last answer; nothing of it is missing.
         await wait_until(pilot, lambda: texts(app) == ["Why?", "three "])
-        assert len(chat.asks) == 2
+        assert len(chat.requests) == 2
         await pilot.press("tab", "left_square_bracket")
         assert texts(app) == ["Why?", "one two"]
 
@@ -146,13 +146,13 @@ async def test_keys_wait_while_the_reply_under_way_is_stopped(store: Store, key:
         else:
             await pilot.press(key)
         await pilot.pause()
-        assert (screen_of(app).phase, app.screen, len(chat.asks)) == (Phase.STOPPING, screen_of(app), 3)
+        assert (screen_of(app).phase, app.screen, len(chat.requests)) == (Phase.STOPPING, screen_of(app), 3)
         assert told(app) == ""
         slow.gate.set()
         if key in ("ctrl+o", "f3", "f5"):
             await wait_until(pilot, lambda: app.screen is not screen_of(app))
         else:
-            await wait_until(pilot, lambda: len(chat.asks) == 4)
+            await wait_until(pilot, lambda: len(chat.requests) == 4)
         await ready(pilot, app)
         assert "three " in [turn.text for turn in app.dialogue.tree.turns.values()]
 
@@ -162,7 +162,7 @@ async def test_nothing_is_said_of_a_reply_that_was_stopped_before_its_first_word
     async with chatting(*replies("one", "two"), slow, preferences=preferring()) as (pilot, app, chat):
         screen_of(app).prompt.insert("Why?")
         await pilot.press("f5")
-        await wait_until(pilot, lambda: len(chat.asks) == 3)
+        await wait_until(pilot, lambda: len(chat.requests) == 3)
         await pilot.press("1")
         slow.gate.set()
         await ready(pilot, app)
@@ -205,7 +205,7 @@ async def test_the_keys_are_the_screen_s(monkeypatch: pytest.MonkeyPatch) -> Non
         assert keys == [("esc", "Back"), ("⏎", "Go on with it")]
         count = len(app.dialogue.tree.turns)
         await pilot.press("d", "e", "r", "c", "u", "i", "right_square_bracket", "m")
-        assert (app.screen, screen.focused, len(chat.asks)) == (screen, screen._columns[0].words, 3)
+        assert (app.screen, screen.focused, len(chat.requests)) == (screen, screen._columns[0].words, 3)
         assert (len(app.dialogue.tree.turns), screen_of(app).editing) == (count, None)
         for key, place in (("right", 1), ("l", 2), ("right", 0), ("left", 2), ("h", 1)):
             await pilot.press(key)
@@ -253,7 +253,7 @@ async def test_only_a_message_is_compared() -> None:
             assert prompt.text == typed
             await pilot.press("f5")
             assert "Send what is in the input" in told(app)
-            assert (prompt.text, len(chat.asks), len(app.dialogue.tree.turns)) == (typed, 1, turns)
+            assert (prompt.text, len(chat.requests), len(app.dialogue.tree.turns)) == (typed, 1, turns)
         prompt.clear()
         prompt.insert("//path")
         await pilot.press("f5")

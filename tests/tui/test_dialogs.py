@@ -57,7 +57,7 @@ async def test_commands_change_how_the_next_reply_is_asked_for(store: Store) -> 
         assert texts(app) == ["Why?", "one"]
         assert "nudge γ 0.25" in visible(app)
         await press(pilot, app, "ctrl+r")
-        asked = chat.asks[1]
+        asked = chat.requests[1]
         assert [message.content for message in asked.messages] == ["Be brief.", "Why?"]
         settings = asked.settings
         assert (settings.blend.gamma, settings.blend.method, settings.sampling.top_k) == (0.25, "nudge", 3)
@@ -77,7 +77,7 @@ async def test_commands_change_how_the_next_reply_is_asked_for(store: Store) -> 
             assert wrong.split()[0][:4] in told(app) or "gamma" in told(app)
             assert screen_of(app).prompt.text == wrong
             screen_of(app).prompt.clear()
-        assert len(chat.asks) == 2
+        assert len(chat.requests) == 2
         await say(pilot, app, "/quit")
         await wait_until(pilot, lambda: not app.is_running)
 
@@ -97,7 +97,7 @@ async def test_files_are_put_into_messages_and_conversations_into_files(
         assert "no file called nowhere.txt" in told(app)
         await ask(pilot, app, 'and @"no text.bin"')
         assert "no text.bin is not" in told(app)
-        assert (len(chat.asks), screen_of(app).prompt.text) == (2, 'and @"no text.bin"')
+        assert (len(chat.requests), screen_of(app).prompt.text) == (2, 'and @"no text.bin"')
         screen_of(app).prompt.clear()
 
         await say(pilot, app, "/rename All about notes")
@@ -153,7 +153,7 @@ async def test_settings_are_applied_to_the_next_reply(store: Store) -> None:
         app.screen._row("seed").text = "41"
         await pilot.press("ctrl+s")
         await press(pilot, app, "ctrl+r")
-        settings = chat.asks[1].settings
+        settings = chat.requests[1].settings
         assert (settings.blend.gamma, settings.blend.method, settings.seed) == (0.15, "doubt", 41)
         assert feet(app)[1].endswith(" · doubt γ 0.15 · temperature 0.8")
 
@@ -172,8 +172,8 @@ async def test_a_seed_goes_on_counting_whatever_else_is_set() -> None:
             await pilot.press("ctrl+s")
             await wait_until(pilot, lambda: app.screen is screen_of(app))
             await ask(pilot, app, "c")
-            assert chat.asks[-1].settings.seed == following
-        assert [asked.settings.seed for asked in chat.asks] == [5, 6, 7, 40]
+            assert chat.requests[-1].settings.seed == following
+        assert [asked.settings.seed for asked in chat.requests] == [5, 6, 7, 40]
 
 
 # Conversations
@@ -224,14 +224,14 @@ async def test_conversations_are_opened_again_exactly(store: Store) -> None:
         assert "1 of 1" in visible(app)
         await press(pilot, app, "escape")
         await ask(pilot, app, "Go on")
-        assert [message.content for message in chat.asks[4].messages] == [
+        assert [message.content for message in chat.requests[4].messages] == [
             "First?",
             "two",
             "And?",
             "three",
             "Go on",
         ]
-        assert chat.asks[4].settings.blend.gamma == 0.11
+        assert chat.requests[4].settings.blend.gamma == 0.11
         # Deleted while it is open: a new one begins.
         await opened(pilot, app, "ctrl+o")
         await pilot.press("ctrl+d", "escape")

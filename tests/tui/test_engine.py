@@ -95,8 +95,8 @@ async def test_a_conversation_with_two_tiny_models(tmp_path: Path) -> None:
                 await ask(pilot, app, "hello world " * (turn + 1))
             assert texts(app, Kind.ERROR) == []
             assert "left out" in feet(app)[-1]
-            fills = screen_of(app).chat.fills()  # type: ignore[union-attr]
-            assert 0 < fills["base"].used <= fills["base"].size == 256
+            context_use = screen_of(app).chat.context_use()  # type: ignore[union-attr]
+            assert 0 < context_use["base"].used <= context_use["base"].size == 256
             path = [turn.text for turn in app.dialogue.tree.path()]
             await pilot.press("ctrl+q")
         assert app.return_code == 0

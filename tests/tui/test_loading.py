@@ -9,19 +9,18 @@ import pytest
 from support import tiny_gguf
 from textual.app import App, ComposeResult
 
-from blendin_local.engine.pair import Pair
+from blendin_local.engine.chat_backend import ReplyRequest
 from blendin_local.engine.prompts import Message
 from blendin_local.errors import CatalogueError, ModelError, PromptError
 from blendin_local.history.tree import Setup
 from blendin_local.llamacpp.header import read_header
-from blendin_local.llamacpp.model import LoadCancelled
+from blendin_local.llamacpp.model import GgufModel, LoadCancelled
+from blendin_local.models import loading
 from blendin_local.models import memory_estimate as memory
 from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.entries import PairEntry
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions, SamplingSettings
-from blendin_local.tui import loading as module
 from blendin_local.tui.about import About
-from blendin_local.tui.chat import Ask
 from blendin_local.tui.loading import Preparer
 from blendin_local.tui.widgets.loading_bar import LoadingBar
 
@@ -147,9 +146,9 @@ def test_it_loads(files: Files) -> None:
             "base": read_header(files.base).fingerprint,
             "guide": read_header(files.guide).fingerprint,
         }
-        assert chat.fills()["base"].size == 256
+        assert chat.context_use()["base"].size == 256
         assert dict.fromkeys(role for role, _ in heard) == {"base": None, "guide": None}
-        reply = chat.write(Ask((Message("user", "hello"),), GenerationSettings(max_tokens=4)))
+        reply = chat.write(ReplyRequest((Message("user", "hello"),), GenerationSettings(max_tokens=4)))
         assert len(list(reply)) > 0
     finally:
         chat.close()
@@ -161,22 +160,21 @@ def test_a_load_ends_when_nobody_wants_it(files: Files) -> None:
 
 
 def test_what_fails_after_both_are_loaded_frees_them(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    freed: list[Pair] = []
+    freed: list[GgufModel] = []
+    close = GgufModel.close
 
     def fail(*_: object, **__: object) -> None:
-        raise PromptError("The template is broken.")
+        raise ModelError("The vocabularies cannot be mapped.")
 
-    close = Pair.close
+    def counted(model: GgufModel) -> None:
+        freed.append(model)
+        close(model)
 
-    def counted(pair: Pair) -> None:
-        freed.append(pair)
-        close(pair)
-
-    monkeypatch.setattr(Pair, "close", counted)
-    monkeypatch.setattr(module, "start_conversation", fail)
-    with pytest.raises(PromptError):
+    monkeypatch.setattr(GgufModel, "close", counted)
+    monkeypatch.setattr(loading, "pair_models", fail)
+    with pytest.raises(ModelError, match="mapped"):
         files.preparer()("mine").load(lambda role, share: True)
-    assert len(freed) == 1
+    assert len(freed) == 2
 
 
 # The bar

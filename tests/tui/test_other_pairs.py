@@ -55,11 +55,11 @@ async def test_another_pair_takes_over_and_a_waiting_message_is_asked_of_it() ->
         assert screen_of(app).phase is Phase.WAITING
         load.finish.set()
         await ready(pilot, app)
-        await wait_until(pilot, lambda: chat.asks)
+        await wait_until(pilot, lambda: chat.requests)
         await ready(pilot, app)
         assert first.closed.is_set()
         assert texts(app) == ["Why?", "one", "And?", "from the other"]
-        assert [message.content for message in chat.asks[0].messages] == ["Mine.", "Why?", "one", "And?"]
+        assert [message.content for message in chat.requests[0].messages] == ["Mine.", "Why?", "one", "And?"]
         reply = app.dialogue.last
         assert reply is not None and reply.setup is not None
         assert (reply.setup.base, reply.setup.pair) == ("other-base", "other")
@@ -83,7 +83,7 @@ async def test_a_pair_that_cannot_be_loaded_leaves_the_old_one() -> None:
         assert held.cancelled
         assert app.dialogue.setup == setup
         await ask(pilot, app, "And?")
-        assert (len(chat.asks), ABOUT.models in visible(app)) == (2, True)
+        assert (len(chat.requests), ABOUT.models in visible(app)) == (2, True)
 
 
 async def test_a_conversation_comes_back_with_its_pair_or_else_with_what_is_there(store: Store) -> None:
@@ -142,7 +142,7 @@ async def test_a_message_that_is_sent_before_a_pair_is_found_is_answered_by_the_
         assert texts(app) == ["Why?", "from the old"]
         await ask(pilot, app, "And?")
         assert texts(app)[2:] == ["And?", "again"]
-        assert (app.dialogue.setup, other.asks) == (setup, [])
+        assert (app.dialogue.setup, other.requests) == (setup, [])
 
 
 async def test_only_one_of_two_pairs_is_loaded() -> None:
@@ -261,7 +261,7 @@ async def test_another_pair_continues_a_reply_beside_it() -> None:
         await wait_until(pilot, lambda: app.dialogue.setup.pair == "other")
         await press(pilot, app, "tab", "c")
         assert texts(app) == ["Why?", "one two three"]
-        assert [step.text for step in chat.asks[0].prefix] == ["one ", "two"]
+        assert [step.text for step in chat.requests[0].prefix] == ["one ", "two"]
         await pilot.press("left_square_bracket")
         assert texts(app) == ["Why?", "one two"]
         assert first is not None and first.setup is not None

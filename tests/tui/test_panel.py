@@ -18,11 +18,11 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 import blendin_local.tui
+from blendin_local.engine.chat_backend import ContextUse
 from blendin_local.presentation.colour_scale import BAND_COLOURS, MODES, Mode, ranges
 from blendin_local.presentation.explanation import FIGURES, in_words
 from blendin_local.settings import BlendSettings
 from blendin_local.tui.about import About
-from blendin_local.tui.chat import Fill
 from blendin_local.tui.metrics import PanelFigures, Totals
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.rows import PanelLayout
@@ -45,7 +45,7 @@ def shown(n: int = 16, **changes: Any) -> PanelFigures:
         ABOUT,
         reply=reply,
         totals=Totals.of([reply.summary, *[figures_of(2).summary] * 4]),
-        fills={"base": Fill(412, 4096), "guide": Fill(3800, 4096)},
+        context_use={"base": ContextUse(412, 4096), "guide": ContextUse(3800, 4096)},
         memory=913_000_000,
         weak_passages=3,
         weak_at=1,
@@ -176,8 +176,13 @@ def test_no_row_is_wider_than_the_panel(width: int) -> None:
     about = About("b" * 90, "木" * 90, "p" * 90, blend=BlendSettings(method="fixed"))
     figures = shown(4000, about=about, weak_passages=120, weak_at=99, calibrated=True)
     figures.reply.summary.timings.total_s = 4000.4
-    fills = {"base": Fill(32768, 32768), "guide": Fill(131071, 131072)}
-    for case in (figures, replace(figures, fills=fills), PanelFigures(about), replace(figures, weak_at=None)):
+    context_use = {"base": ContextUse(32768, 32768), "guide": ContextUse(131071, 131072)}
+    for case in (
+        figures,
+        replace(figures, context_use=context_use),
+        PanelFigures(about),
+        replace(figures, weak_at=None),
+    ):
         panel = Panel(about)
         for section in panel._sections:
             for row in section.rows(case, PanelLayout(width)):
@@ -276,8 +281,8 @@ async def test_the_status_line_says_what_is_going_on() -> None:
         assert said(app) == f"● Ready · {figures}"
         app.status.show(Phase.WRITING)
         assert said(app) == "● Reading the conversation …"
-        fills = {"base": Fill(100, 1000)}
-        app.status.show_progress(shown(1, fills=fills))
+        context_use = {"base": ContextUse(100, 1000)}
+        app.status.show_progress(shown(1, context_use=context_use))
         assert (
             said(app) == "● Writing · 1 token · intervened 0% · confidence 0.90 · lowest 0.90 · context 10%"
         )

@@ -46,12 +46,12 @@ async def test_again_writes_a_sibling_also_of_an_earlier_reply() -> None:
     async with chatting(*script, asked="Why?") as (pilot, app, chat):
         await ask(pilot, app, "And?")
         await press(pilot, app, "tab", "k", "k", "r")
-        assert [message.content for message in chat.asks[2].messages] == ["Why?"]
+        assert [message.content for message in chat.requests[2].messages] == ["Why?"]
         assert texts(app) == ["Why?", "second"]
         assert feet(app)[1].startswith("2/2 · ")
         await press(pilot, app, "ctrl+r")
         assert texts(app) == ["Why?", "third"]
-        assert len({ask.settings.seed for ask in chat.asks}) == 4
+        assert len({request.settings.seed for request in chat.requests}) == 4
         # Each leads on to what followed it.
         await pilot.press("left_square_bracket", "left_square_bracket")
         assert texts(app) == ["Why?", "first", "And?", "later"]
@@ -77,7 +77,7 @@ async def test_a_reply_stays_where_another_one_comes_to_nothing(store: Store) ->
             assert screen_of(app).prompt.text == ""
             app.journal.flush()
             assert kept(store) == ["Why?", "first"]
-        assert len(chat.asks) == 3
+        assert len(chat.requests) == 3
 
 
 # Continuing
@@ -99,7 +99,7 @@ async def test_a_reply_that_was_cut_off_is_continued_in_place(store: Store) -> N
         before = store.open(app.dialogue.id).tree.turns[turn.id]
         assert (before.finish_reason, before.error) == ("length", "")
         await press(pilot, app, "c")
-        assert [each.text for each in chat.asks[2].prefix] == ["one ", "two"]
+        assert [each.text for each in chat.requests[2].prefix] == ["one ", "two"]
         assert texts(app) == ["Why?", "one two three"]
         assert app.dialogue.last is turn
         assert [each.index for each in turn.steps] == [0, 1, 2, 3]
@@ -109,7 +109,7 @@ async def test_a_reply_that_was_cut_off_is_continued_in_place(store: Store) -> N
         assert store.load_steps(turn.id) == turn.steps
         await press(pilot, app, "c")
         assert "came to its own end" in told(app)
-        assert len(chat.asks) == 3
+        assert len(chat.requests) == 3
 
 
 async def test_a_reply_that_is_stopped_can_be_continued() -> None:
@@ -156,7 +156,7 @@ async def test_a_question_is_asked_differently_beside_the_old_one(store: Store) 
         await pilot.press("tab", "up", "e", "!")
         await press(pilot, app, "enter")
         assert prompt.text == "a draft"
-        assert [message.content for message in chat.asks[1].messages] == ["/Why?!"]
+        assert [message.content for message in chat.requests[1].messages] == ["/Why?!"]
         assert texts(app) == ["/Why?!", "second"]
         assert feet(app)[0] == "2/2"
         await pilot.press("tab", "up", "left_square_bracket")
@@ -179,13 +179,13 @@ async def test_a_reply_is_changed_without_asking_and_can_be_continued() -> None:
         assert prompt.text == "first ␛[31m"
         prompt.text = "mine"
         await press(pilot, app, "enter")
-        assert (len(chat.asks), texts(app)) == (1, ["Why?", "mine"])
+        assert (len(chat.requests), texts(app)) == (1, ["Why?", "mine"])
         assert feet(app)[1].startswith("2/2")
         # What was typed for this one does not come back with another that is refused.
         await press(pilot, app, "ctrl+r")
         assert (texts(app)[1:], prompt.text) == (["mine", "Too long."], "")
         await press(pilot, app, "tab", "c")
-        assert [(each.text, each.source) for each in chat.asks[2].prefix] == [("mine", Source.USER)]
+        assert [(each.text, each.source) for each in chat.requests[2].prefix] == [("mine", Source.USER)]
         assert texts(app) == ["Why?", "mine more"]
 
 
@@ -271,7 +271,7 @@ async def test_a_reply_branches_at_a_token() -> None:
         assert screen.inspector.has_focus
         assert "2 of 3" in visible(app)
         await press(pilot, app, "2")
-        branch = chat.asks[1]
+        branch = chat.requests[1]
         assert ([each.text for each in branch.prefix], branch.forced_outcome) == (["one "], 100)
         assert [message.content for message in branch.messages] == ["Why?"]
         assert texts(app) == ["Why?", "one zwei drei"]
@@ -283,22 +283,25 @@ async def test_a_reply_branches_at_a_token() -> None:
         assert (screen.transcript.selected, screen.transcript.pointer) == (screen.entry_of(reply), 1)
         assert "2 of 3" in visible(app)
         await pilot.press("enter")
-        assert len(chat.asks) == 2
+        assert len(chat.requests) == 2
 
         # Back on the old reply: a number opens the inspector first. By the cursor: the last candidate.
         await pilot.press("escape", "left_square_bracket")
         assert texts(app) == ["Why?", "one two three"]
         await pilot.press("right", "2")
-        assert (screen.inspecting, len(chat.asks)) == (True, 2)
+        assert (screen.inspecting, len(chat.requests)) == (True, 2)
         await pilot.press("l", "down")
         await press(pilot, app, "enter")
-        assert ([each.text for each in chat.asks[2].prefix], chat.asks[2].forced_outcome) == (["one "], 101)
+        assert ([each.text for each in chat.requests[2].prefix], chat.requests[2].forced_outcome) == (
+            ["one "],
+            101,
+        )
         assert feet(app)[1].startswith("3/3 · ")
         # With the inspector open, numbers work in the conversation too.
         screen.transcript.focus()
         await pilot.press("left_square_bracket", "left_square_bracket", "right")
         await press(pilot, app, "3")
-        assert (len(chat.asks[3].prefix), chat.asks[3].forced_outcome) == (0, 101)
+        assert (len(chat.requests[3].prefix), chat.requests[3].forced_outcome) == (0, 101)
 
 
 async def test_the_inspector_offers_nothing_of_another_reply(
@@ -315,7 +318,7 @@ async def test_the_inspector_offers_nothing_of_another_reply(
         assert "Choose a token" in visible(app)
         screen_of(app).inspector.focus()
         await pilot.press("enter")
-        assert len(chat.asks) == 2
+        assert len(chat.requests) == 2
         await pilot.press("escape", "left_square_bracket", "right", "right", "enter")
         await press(pilot, app, "3")
         assert texts(app)[-1] == "one deux"
@@ -339,7 +342,7 @@ async def test_what_needs_the_reply_to_be_over_is_refused() -> None:
             app.clear_notifications()
             await pilot.press(key)
             assert "Escape" in told(app), key
-        assert (texts(app), len(chat.asks), screen_of(app).editing) == (before, 1, None)
+        assert (texts(app), len(chat.requests), screen_of(app).editing) == (before, 1, None)
         await press(pilot, app, "escape")
 
 

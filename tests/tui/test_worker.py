@@ -10,13 +10,14 @@ from contextlib import contextmanager
 import pytest
 from support.chat_fakes import FakeChat, FakeLoad, FakeReply, steps_of
 
+from blendin_local.engine.chat_backend import ChatBackend, ReplyRequest
+from blendin_local.engine.pair import LoadProgress
 from blendin_local.engine.prompts import Message
 from blendin_local.engine.steps import Step
 from blendin_local.errors import ModelError, PromptError
-from blendin_local.tui.chat import Ask, Chat, Progress
 from blendin_local.tui.worker import Event, Loaded, LoadFailed, ModelWorker, ReplyBegun, ReplyEnded
 
-ASK = Ask((Message("user", "hello"),))
+ASK = ReplyRequest((Message("user", "hello"),))
 PATIENCE_S = 60
 GIVEN_UP = "The load was given up."
 
@@ -49,7 +50,7 @@ class Worker(ModelWorker):
         self.heard = Heard()
         self.events = self.heard
 
-    def loaded_with(self, chat: Chat) -> FakeLoad:
+    def loaded_with(self, chat: ChatBackend) -> FakeLoad:
         load = FakeLoad(chat)  # type: ignore[arg-type]
         self.load(load)
         assert self.last(Loaded) == Loaded(chat)
@@ -65,13 +66,13 @@ class Worker(ModelWorker):
 class Load:
     """Loads a chat, or fails, each time as told; waits until it may end, and cannot be interrupted."""
 
-    def __init__(self, *outcomes: Chat | Exception) -> None:
+    def __init__(self, *outcomes: ChatBackend | Exception) -> None:
         self.outcomes = list(outcomes)
         self.reached = threading.Event()
         self.may_end = threading.Event()
         self.calls = 0
 
-    def __call__(self, progress: Progress) -> Chat:
+    def __call__(self, progress: LoadProgress) -> ChatBackend:
         self.calls += 1
         progress("base", 0.25)
         self.reached.set()
@@ -83,7 +84,7 @@ class Load:
 
 
 @contextmanager
-def worker_of(chat: Chat | None = None) -> Iterator[Worker]:
+def worker_of(chat: ChatBackend | None = None) -> Iterator[Worker]:
     worker = Worker()
     if chat:
         worker.loaded_with(chat)
@@ -354,7 +355,7 @@ def test_closing_stops_a_reply_under_way_and_frees_the_models() -> None:
     assert worker.join(PATIENCE_S)
     assert ended(list(worker.events)) == [ReplyEnded("one ", "cancelled")]
     assert chat.closed.is_set()
-    assert len(chat.asks) == 1
+    assert len(chat.requests) == 1
 
 
 def test_closing_breaks_off_a_load() -> None:

@@ -11,11 +11,11 @@ from textual.getters import query_one
 from textual.screen import Screen
 from textual.widget import Widget
 
+from blendin_local.engine.chat_backend import ChatBackend, ReplyRequest
 from blendin_local.history.dialogue import Dialogue
 from blendin_local.history.reply_footer import reply_footer
 from blendin_local.history.tree import Turn
 from blendin_local.safe_text import sanitize
-from blendin_local.tui.chat import Ask, Chat
 from blendin_local.tui.entry import Entry, Kind, View
 from blendin_local.tui.loading import Prepared
 from blendin_local.tui.phase import Phase
@@ -68,7 +68,7 @@ class BaseScreen(Screen[None]):
         self.prepared = prepared
         self.worker = app.models
         self.phase = Phase.LOADING
-        self.chat: Chat | None = None
+        self.chat: ChatBackend | None = None
         self.editing: Turn | None = None
         self.postponed: list[Callable[[], object]] = []
         self.view = View(app.preferences.chat.view)
@@ -104,7 +104,7 @@ class BaseScreen(Screen[None]):
 
     # Replies
 
-    def start(self, ask: Ask) -> None:
+    def start(self, request: ReplyRequest) -> None:
         """Have a reply written that the conversation has begun."""
         raise NotImplementedError
 
@@ -167,9 +167,9 @@ class BaseScreen(Screen[None]):
     def show_emptiness(self) -> None:
         self.set_class(not self.transcript.is_empty, "-talking")
 
-    def asking(self, ask: Ask | None) -> None:
+    def asking(self, request: ReplyRequest | None) -> None:
         """Start what the conversation asks for, if anything."""
-        if ask is not None:
-            self.start(ask)
+        if request is not None:
+            self.start(request)
         else:
             self.rebuild()

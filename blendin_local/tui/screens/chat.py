@@ -13,10 +13,10 @@ from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 
+from blendin_local.engine.chat_backend import ChatBackend, ReplyRequest
 from blendin_local.engine.steps import Step
 from blendin_local.history.tree import Turn
 from blendin_local.presentation.explanation import weak_passages
-from blendin_local.tui.chat import Ask, Chat
 from blendin_local.tui.commands import COMMANDS, Names
 from blendin_local.tui.editable import editable
 from blendin_local.tui.entry import Kind
@@ -67,7 +67,7 @@ class ChatScreen(Comparing):
     def __init__(self, app: ChatApp, prepared: Prepared) -> None:
         super().__init__(app, prepared)
         self._live: ReplyText | None = None
-        self._waiting: Ask | None = None
+        self._waiting: ReplyRequest | None = None
         self._typed = self._problem = ""
         self._figures = Figures()
         self._drawn = self._kept = 0.0
@@ -154,7 +154,7 @@ class ChatScreen(Comparing):
             case ReplyEnded():
                 self._end(event)
 
-    def _loaded(self, chat: Chat) -> None:
+    def _loaded(self, chat: ChatBackend) -> None:
         self.chat = chat
         waiting, self._waiting = self._waiting, None
         if self.coming is not None:
@@ -172,7 +172,7 @@ class ChatScreen(Comparing):
         if waiting is not None:
             self.start(waiting)
 
-    def _load_failed(self, reason: str, chat: Chat | None) -> None:
+    def _load_failed(self, reason: str, chat: ChatBackend | None) -> None:
         self.coming, self.chat = None, chat
         self._take_back()
         self.add_error(reason)
@@ -194,15 +194,15 @@ class ChatScreen(Comparing):
             # What the input cannot show is part of the message all the same.
             expanded = editing.text
         self.stop_editing(self.prompt.text)
-        ask = self.dialogue.edit(editing, expanded) if editing else self.dialogue.send(expanded)
-        self._typed = text if ask else ""
-        self.asking(ask)
+        request = self.dialogue.edit(editing, expanded) if editing else self.dialogue.send(expanded)
+        self._typed = text if request else ""
+        self.asking(request)
 
     @on(Prompt.Sent)
     def _sent(self, message: Prompt.Sent) -> None:
         self.say(message.text)
 
-    def start(self, ask: Ask) -> None:
+    def start(self, request: ReplyRequest) -> None:
         reply = self.dialogue.reply
         assert reply is not None
         self._restart_asked = False
@@ -212,12 +212,12 @@ class ChatScreen(Comparing):
         entry.begin_again()
         self.transcript.changed(entry)
         if self.phase.is_loading:
-            self._waiting = ask
+            self._waiting = request
             self.show_phase(Phase.WAITING)
             return
         self.show_phase(Phase.WRITING)
         self._kept = time.monotonic()
-        self.worker.write(ask)
+        self.worker.write(request)
 
     def _write(self, steps: list[Step]) -> None:
         if steps and self._live:
@@ -330,7 +330,7 @@ class ChatScreen(Comparing):
             figures,
             Totals.of(reply.summary for reply in self.dialogue.replies),
             calibrated=turn.calibrated if turn else self.chat is not None and self.chat.calibrated,
-            fills=self.chat.fills() if self.chat else {},
+            context_use=self.chat.context_use() if self.chat else {},
             memory=self._memory(),
             hint_rate=self.chat_app.preferences.chat.hint_rate,
             weak_passages=len(passages),

@@ -74,11 +74,11 @@ class Comparing(Dialogs):
         setup = self.dialogue.setup
         blend = replace(setup.settings.blend, method=self._left.popleft())
         self.dialogue.setup = replace(setup, settings=replace(setup.settings, blend=blend))
-        ask = self.dialogue.again(self._question, seed=self._seed)
-        self._seed = ask.settings.seed
+        request = self.dialogue.again(self._question, seed=self._seed)
+        self._seed = request.settings.seed
         assert self.dialogue.reply is not None
         self.comparison.begin(self.dialogue.reply)
-        self.start(ask)
+        self.start(request)
 
     def compared(self, turn: Turn | None, error: str) -> None:
         """A method has answered, or failed to."""

@@ -41,13 +41,13 @@ class TurnActions(BaseScreen):
             return
         turn = self._selected() if self.transcript.has_focus else None
         try:
-            ask = self.dialogue.again(turn)
+            request = self.dialogue.again(turn)
         except BlendinError as error:
             self.tell(str(error))
             return
-        if ask.settings.sampling.temperature == 0 and self.dialogue.replies:
+        if request.settings.sampling.temperature == 0 and self.dialogue.replies:
             self.tell("The temperature is 0, so the reply will be the same.")
-        self.start(ask)
+        self.start(request)
 
     @once_stopped
     def action_go_on(self) -> None:

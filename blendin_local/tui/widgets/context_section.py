@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from blendin_local.tui.chat import Fill
+from blendin_local.engine.chat_backend import ContextUse
 from blendin_local.tui.metrics import NEARLY_FULL, PanelFigures
 from blendin_local.tui.rows import UNKNOWN, WARNING, PanelLayout, Row
 from blendin_local.tui.widgets.figure_section import FigureSection
@@ -18,14 +18,14 @@ class ContextSection(FigureSection):
         return [
             Row.of("", sheet.heading("Context", "tokens")),
             *(
-                Row.of("context fill", _fill(role, shown.fills.get(role), sheet))
+                Row.of("context fill", _fill(role, shown.context_use.get(role), sheet))
                 for role in ("base", "guide")
             ),
             Row.of("memory", sheet.fact("memory taken", memory)),
         ]
 
 
-def _fill(role: str, fill: Fill | None, sheet: PanelLayout) -> Content:
+def _fill(role: str, fill: ContextUse | None, sheet: PanelLayout) -> Content:
     if fill is None or not fill.size:
         return sheet.fact(role, UNKNOWN)
     share = fill.used / fill.size

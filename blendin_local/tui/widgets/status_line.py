@@ -108,7 +108,7 @@ def _parts(shown: PanelFigures, branch: int, branches: int) -> list[tuple[int, C
     if (mean := summary.mean("reliability")) is not None and lowest is not None:
         title = "reliability" if shown.calibrated else "confidence"
         parts += [part(3, f"{title} {mean:.2f}"), part(6, f"lowest {lowest:.2f}", lowest < WEAK_BELOW)]
-    fill = max((fill.used / fill.size for fill in shown.fills.values() if fill.size), default=0.0)
+    fill = max((fill.used / fill.size for fill in shown.context_use.values() if fill.size), default=0.0)
     if fill:
         nearly = fill >= NEARLY_FULL
         parts.append(part(0 if nearly else 7, f"context {fill:.0%}", nearly))

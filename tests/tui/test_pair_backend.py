@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.tiny_gguf import write_tiny
 
-from blendin_local.engine.conversation import Conversation
-from blendin_local.engine.pair import Pair, pair_models
+from blendin_local.engine.chat_backend import PairBackend, ReplyRequest
+from blendin_local.engine.pair import LoadProgress, Pair, pair_models
 from blendin_local.engine.prompts import PLAIN_FORMATS, Message
 from blendin_local.engine.steps import Source, Step
 from blendin_local.errors import ModelError, PromptError
@@ -19,7 +19,6 @@ from blendin_local.models.catalogue import load_catalogue
 from blendin_local.models.entries import PairEntry
 from blendin_local.models.loading import locate_pair
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions
-from blendin_local.tui.chat import Ask, PairChat, Progress
 from blendin_local.tui.loading import about_pair, pair_loader
 
 
@@ -34,33 +33,34 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 def test_a_pair_answers_what_it_is_asked(tiny: Pair) -> None:
     plain = PLAIN_FORMATS["user-assistant"]
-    chat = PairChat(Conversation(tiny, plain, plain), {"base": "b", "guide": "g"})
+    chat = PairBackend(tiny, {"base": plain, "guide": plain}, {"base": "b", "guide": "g"})
     assert (chat.calibrated, chat.models) == (False, {"base": "b", "guide": "g"})
     said = (Message("system", "Be kind."), Message("user", "hello"))
     settings = GenerationSettings(BlendSettings(guide_stop=False), seed=7, max_tokens=6)
 
-    def written(ask: Ask) -> list[Step]:
-        reply = chat.write(ask)
+    def written(request: ReplyRequest) -> list[Step]:
+        reply = chat.write(request)
         steps = list(reply)
-        assert reply.text == "".join(step.text for step in (*ask.prefix, *steps))
+        assert reply.text == "".join(step.text for step in (*request.prefix, *steps))
         return steps
 
-    whole = written(Ask(said, settings))
-    repeated = written(Ask(said, settings, candidates=8))
+    whole = written(ReplyRequest(said, settings))
+    repeated = written(ReplyRequest(said, settings, candidates=8))
     assert [each.outcome for each in repeated] == [each.outcome for each in whole]
     assert whole[0].candidates is not None
-    assert written(Ask(said, settings, candidates=0))[0].candidates is None
+    assert written(ReplyRequest(said, settings, candidates=0))[0].candidates is None
     # From its own steps on, and with another token in the place of one.
-    rest = written(Ask(said, replace(settings, max_tokens=3), prefix=tuple(whole[:3])))
+    rest = written(ReplyRequest(said, replace(settings, max_tokens=3), prefix=tuple(whole[:3])))
     assert [step.index for step in rest] == [3, 4, 5]
     other = next(each for each in whole[2].candidates.base if each.outcome not in (-1, whole[2].outcome))  # type: ignore[union-attr]
-    forced_outcome = written(Ask(said, settings, prefix=tuple(whole[:2]), forced_outcome=other.outcome))
-    assert (forced_outcome[0].outcome, forced_outcome[0].source) == (other.outcome, Source.USER)
-    fills = chat.fills()
-    assert {role: fill.size for role, fill in fills.items()} == {"base": 256, "guide": 256}
-    assert fills["base"].used > 0
+    branch = ReplyRequest(said, settings, prefix=tuple(whole[:2]), forced_outcome=other.outcome)
+    first = written(branch)[0]
+    assert (first.outcome, first.source) == (other.outcome, Source.USER)
+    context_use = chat.context_use()
+    assert {role: fill.size for role, fill in context_use.items()} == {"base": 256, "guide": 256}
+    assert context_use["base"].used > 0
     with pytest.raises(PromptError, match="too long"):
-        chat.write(Ask((Message("user", "long " * 400),), settings))
+        chat.write(ReplyRequest((Message("user", "long " * 400),), settings))
 
 
 def test_loading_real_files_reports_progress_and_can_be_stopped(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_loading_real_files_reports_progress_and_can_be_stopped(tmp_path: Path) 
 
     load(progress).close()
     assert {role for role, _ in seen} == {"base", "guide"}
-    refuse: Progress = lambda role, share: role == "base"  # noqa: E731
+    refuse: LoadProgress = lambda role, share: role == "base"  # noqa: E731
     with pytest.raises(ModelError, match="cancelled"):
         load(refuse)
     with pytest.raises(PromptError, match="no chat template"):
