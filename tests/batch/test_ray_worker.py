@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
 import pytest
 from support.batch_files import EXACT, formats_of, row_of, run_of, tiny_files
@@ -64,3 +67,25 @@ def test_formats_are_not_looked_for_on_its_node(files: PairFiles) -> None:
     finally:
         scheduler._pair.close()
     assert result["usage"]["base"]["prompt_tokens"] < result["usage"]["guide"]["prompt_tokens"]
+
+
+class HeldScheduler:
+    """Give one result, and never come to the end of that round."""
+
+    active = 0
+    unfinished_tokens = 7
+
+    def answer(self, rows: object) -> Iterator[dict[str, int]]:
+        self.unfinished_tokens = 0
+        yield {"index": 0}
+        Event().wait()
+
+
+def test_tokens_of_a_result_no_longer_count_as_unfinished(files: PairFiles) -> None:
+    """They did when the result was fetched before the round had ended."""
+    scheduler: Any = HeldScheduler()
+    worker = Worker(WorkerSetup(files.entry, formats_of(files), EXACT, run_of(files, SETTINGS), 1))
+    worker._count_tokens(scheduler)
+    assert worker.exchange([]) == ([], 7)
+    Thread(target=worker._decode, args=[scheduler], daemon=True).start()
+    assert worker.exchange([]) == ([{"index": 0}], 0)
