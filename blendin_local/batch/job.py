@@ -1,7 +1,7 @@
 """A job: which rows of the input are still to be answered, and every answer written as soon as it is known.
 
 It holds reading, models and output together and knows none of them closely; whoever answers rows (a
-`Scheduler` here, a `Cluster` elsewhere) is handed in.
+`Scheduler` here, a `RayDispatcher` on a cluster) is handed in.
 """
 
 from __future__ import annotations
