@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The parts of llama.cpp for images and sound take minutes to compile and are not used.
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 
-.PHONY: demo chat test test-fast lint bench docs pictures dist clean
+.PHONY: demo chat test test-fast test-nightly lint bench docs pictures dist clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/blendin models pull demo
@@ -21,10 +21,14 @@ chat: $(VENV)/.installed
 	@$(BIN)/blendin chat --pair demo
 
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-fast: $(VENV)/.tested
-	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -n auto -m "not real and not slow"
+	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -n auto --dist loadfile -m "not real and not slow"
+
+# What takes long to show (docs/architecture.md), and all property tests with more examples.
+test-nightly: $(VENV)/.tested
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto --dist loadfile -m "nightly or hypothesis"
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff check .

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
+
+# Threads of llama.cpp that wait for each other busily take the processor from the tests beside them. It is
+# read when the library is loaded, also in the programs that tests start.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from support.examples import register_profiles
 from support.html_pages import STAND_IN
 
 from blendin_local.engine.pair import Pair
@@ -20,12 +25,19 @@ from blendin_local.models.download import pull
 from blendin_local.models.loading import PairFiles, load_pair, locate_pair, name_pair
 from blendin_local.settings import ModelOptions
 
-# Machines that run the tests are shared: no test may fail for being slow.
-settings.register_profile("patient", deadline=None)
-settings.register_profile("quick", deadline=None, max_examples=10)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "patient"))
+register_profiles()
 
 _REAL_CACHE = cache_dir()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the nightly tests unless `-m` names them."""
+    if "nightly" in config.option.markexpr:
+        return
+    nightly = [item for item in items if item.get_closest_marker("nightly")]
+    if nightly:
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
 
 
 def pytest_collection_finish() -> None:
@@ -84,6 +96,6 @@ def demo(demo_files: PairFiles) -> Iterator[Pair]:
     """The demo pair, loaded once. Whoever uses it rewinds what it needs rewound."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BLENDIN_CACHE_DIR", str(_REAL_CACHE))
-        pair = load_pair(demo_files, ModelOptions(n_ctx=2048))
+        pair = load_pair(demo_files, ModelOptions(n_ctx=2048, n_outputs=64, n_threads=1))
     yield pair
     pair.close()

@@ -324,7 +324,8 @@ def test_another_run_is_refused_with_the_differences_and_a_choice(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "content", [b"plain text", b'{"id": "ro', gzip.compress(b"other\n"), zstandard.compress(b"other\n")]
+    "content",
+    [b"plain text", b'{"id": "ro', gzip.compress(b"other\n", mtime=0), zstandard.compress(b"other\n")],
 )
 @every_kind
 def test_what_is_overwritten_stays_until_there_is_a_line(tmp_path: Path, name: str, content: bytes) -> None:
@@ -412,7 +413,7 @@ OTHER_CONTENT = [
     LINE.replace(b'"row-1"', b"5") + b"\n",
     LINE + b"\nhello\n" + LINE.replace(b"row-1", b"row-2") + b"\n",
     LINE + b"\n" + LINE[:100] + b"\n",
-    gzip.compress(LINE + b"\n"),
+    gzip.compress(LINE + b"\n", mtime=0),
     zstandard.compress(LINE + b"\n"),
 ]
 

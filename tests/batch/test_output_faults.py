@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from support.batch_lines import RUN, answer_of, documents_in, failure_of, ids_in, lines_in, written
+from support.nightly import first_of
 from support.output_faults import fill, text_of
 from support.paths import TESTS
 
@@ -28,6 +29,7 @@ from blendin_local.errors import BatchError
 NAMES = ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst"]
 
 every_kind = pytest.mark.parametrize("name", NAMES)
+one_kind = pytest.mark.parametrize("name", first_of(NAMES))
 
 
 def check_whole(path: Path, count: int) -> None:
@@ -112,6 +114,7 @@ _LIMITED = """
 import resource, signal, sys
 sys.path.insert(0, sys.argv[2])
 from support.batch_lines import RUN
+from support.nightly import first_of
 from support.output_faults import fill
 from blendin_local.batch.output import open_output
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -310,6 +313,7 @@ _TO_PIPE = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from support.batch_lines import RUN
+from support.nightly import first_of
 from support.output_faults import fill
 from blendin_local.batch.output import open_output
 with open_output(sys.argv[1], RUN) as output:
@@ -353,6 +357,7 @@ _WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from support.batch_lines import RUN, answer_of, failure_of
+from support.nightly import first_of
 from support.output_faults import text_of
 from blendin_local.batch.output import open_output
 with open_output(sys.argv[1], RUN, retry_failed=True) as output:
@@ -366,7 +371,7 @@ with open_output(sys.argv[1], RUN, retry_failed=True) as output:
 
 
 @pytest.mark.slow
-@every_kind
+@one_kind
 def test_a_writer_killed_again_and_again_loses_nothing(tmp_path: Path, name: str) -> None:
     """Every row that it said was written is there afterwards, once, but for failures that are asked again."""
     path, count = tmp_path / name, 120
@@ -438,7 +443,7 @@ print(peaks[1] - peaks[0])
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux tells the peak like this")
 @pytest.mark.slow
-@every_kind
+@one_kind
 def test_to_go_on_takes_no_memory_for_rows(tmp_path: Path, name: str) -> None:
     """Nor does to write them anew without the failed one."""
     path = tmp_path / name

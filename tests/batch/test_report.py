@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from support.batch_results import LOOP, answer, failure, figures_of, job, jobs
+from support.examples import examples
 from support.html_pages import Page, hostile
 from support.result_documents import HOSTILE
 
@@ -101,7 +102,7 @@ def test_jobs_with_next_to_nothing_have_a_page(results: list[dict[str, Any]]) ->
 
 
 @given(jobs())
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_job_has_a_page(job: list[dict[str, Any]]) -> None:
     Page(batch_page(figures_of(job)))
 

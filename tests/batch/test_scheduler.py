@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.batch_files import EXACT, answers, formats_of, row_of, run_of, scheduler_of, tiny_files
+from support.nightly import some_of
 from support.tiny_gguf import WINDOW
 
 from blendin_local.batch import results
@@ -71,7 +72,7 @@ def alike(left: Result, right: Result) -> None:
             assert a[figure] is None or a[figure] == pytest.approx(b[figure], abs=2e-3)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", some_of(["guide", "nudge", "blendin", "ensemble"], METHODS))
 def test_many_rows_at_once_give_what_each_gives_alone(files: PairFiles, method: str) -> None:
     blend = BlendSettings(method=method, gamma=0.6, prior=0.5, unit="word" if method == "nudge" else "token")
     settings = GenerationSettings(blend=blend, sampling=HOT, seed=5, max_tokens=24)

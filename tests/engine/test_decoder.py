@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import reference
 from support.awkward import AWKWARD
@@ -33,6 +33,7 @@ from support.decoding import (
     stopping_guide,
     vocabulary_pairs,
 )
+from support.examples import examples
 from support.fakes import (
     CONTROL,
     END,
@@ -245,7 +246,7 @@ def inside_character(data: bytes) -> bool:
 
 
 @pytest.mark.parametrize("method", ["base", *CONSULTING])
-@settings(max_examples=60)
+@examples(60)
 @given(
     vocabulary_pairs,
     st.booleans(),
@@ -374,7 +375,7 @@ def spelled(model: FakeModel, key: reference.Key) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("method", CONSULTING)
-@settings(max_examples=10)
+@examples(10)
 @given(st.tuples(*[vocabularies(duplicates=False)] * 2), seeds, blends)
 def test_a_lazy_guide_equals_an_eager_one(
     method: str, models: tuple[Vocabulary, Vocabulary], seed: int, blend: dict[str, Any]
@@ -423,7 +424,7 @@ def test_one_model_alone_equals_a_plain_greedy_loop(
 
 @pytest.mark.parametrize("guide_stop", [False, True])
 @pytest.mark.parametrize("method", CONSULTING)
-@settings(max_examples=8)
+@examples(8)
 @given(vocabularies(duplicates=False, ends=1), seeds, blends)
 def test_a_model_blended_with_itself_gives_its_own_reply(
     method: str, guide_stop: bool, vocabulary: Vocabulary, seed: int, blend: dict[str, Any]
@@ -442,7 +443,7 @@ def test_a_model_blended_with_itself_gives_its_own_reply(
 
 
 @pytest.mark.parametrize("method", UNCERTAIN)
-@settings(max_examples=8)
+@examples(8)
 @given(vocabulary_pairs, seeds, st.booleans(), st.sampled_from(("token", "word")))
 def test_gamma_0_equals_base(
     method: str, models: tuple[Vocabulary, Vocabulary], seed: int, guide_stop: bool, unit: str
@@ -457,7 +458,7 @@ def test_gamma_0_equals_base(
 
 
 @pytest.mark.parametrize("method", CONSULTING)
-@settings(max_examples=8)
+@examples(8)
 @given(vocabulary_pairs, seeds)
 def test_gamma_1_consults_at_every_step(
     method: str, models: tuple[Vocabulary, Vocabulary], seed: int
@@ -475,7 +476,7 @@ def test_ensemble_consults_however_sure_the_base_is() -> None:
 
 
 @pytest.mark.parametrize("goes_back", [None, 0, 2])
-@settings(max_examples=15)
+@examples(15)
 @given(vocabulary_pairs, st.lists(seeds, min_size=2, max_size=4), st.data())
 def test_a_used_cache_equals_a_fresh_one(
     goes_back: int | None, models: tuple[Vocabulary, Vocabulary], some: list[int], data: st.DataObject
@@ -502,7 +503,7 @@ def test_a_used_cache_equals_a_fresh_one(
         assert uncounted[0] == uncounted[1]
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(vocabulary_pairs, seeds, st.data())
 def test_responses_side_by_side_equal_each_alone(
     models: tuple[Vocabulary, Vocabulary], seed: int, data: st.DataObject

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.decoding import (
     asked,
@@ -24,6 +24,7 @@ from support.decoding import (
     stopping_guide,
     vocabulary_pairs,
 )
+from support.examples import examples
 from support.fakes import FakeModel, prompt_of, reciting, vocabularies, words_and_bytes
 
 from blendin_local.engine.decoder import Request, Response, decode, respond
@@ -80,7 +81,7 @@ def user_wrote(text: str, index: int = 0) -> Step:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=5)
+@examples(5)
 @given(st.tuples(*[vocabularies(ends=1)] * 2), st.integers(0, 1 << 20), st.data())
 def test_going_on_gives_the_remaining_steps(
     method: str, models: tuple[Vocabulary, Vocabulary], seed: int, data: st.DataObject
@@ -191,7 +192,7 @@ def listed(step: Step) -> Iterator[tuple[str, Candidate]]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=12)
+@examples(12)
 @given(vocabulary_pairs, st.integers(0, 1 << 20), st.data())
 def test_every_candidate_can_be_chosen(
     method: str, models: tuple[Vocabulary, Vocabulary], seed: int, data: st.DataObject

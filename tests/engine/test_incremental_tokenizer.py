@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.awkward import AWKWARD
+from support.examples import examples
 from support.fakes import TEXT, FakeModel, dreaming, vocabularies, vocabulary_of, words_and_bytes
 from support.tiny_gguf import Kind, write_tiny
 
@@ -52,7 +53,7 @@ def assert_grows_alike(model: LanguageModel, pieces: list[str]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=300)
+@examples(300)
 @given(texts)
 def test_growing_equals_whole_with_real_tokenizers(
     tiny_models: dict[Kind, GgufModel], kind: Kind, pieces: list[str]
@@ -69,7 +70,7 @@ def test_growing_by_characters_equals_whole(
     assert_grows_alike(tiny_models[kind], list(f"so {text} it was {text}"))
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(vocabularies(), st.text("ab o.é\n", max_size=24), st.integers(1, 5))
 def test_growing_equals_whole_with_any_vocabulary(vocabulary: Vocabulary, text: str, size: int) -> None:
     """Among them many with tokens that reach over "letter, space": those must not be tokenized piecewise."""

@@ -25,11 +25,12 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from gguf import GGUFWriter, TokenType
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import tiny_gguf
 from support.awkward import AWKWARD
 from support.bare_llama import Raw
+from support.examples import examples
 from support.tiny_gguf import (
     WINDOW,
     Architecture,
@@ -220,7 +221,7 @@ def test_rewinding_a_sequence_leaves_the_others_alone(tiny: Write, opened: Open,
         assert_logits(model, seq, path)
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(lengths=st.lists(st.integers(1, 120), min_size=1, max_size=4), n_batch=st.integers(4, 70))
 def test_batches_are_as_few_and_small_as_asked(tiny: Write, lengths: list[int], n_batch: int) -> None:
     """llama.cpp aborts the process where a batch is larger than n_batch."""
@@ -273,7 +274,7 @@ def test_logits_are_a_view_until_the_next_advance(tiny: Write, opened: Open) -> 
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
-@settings(max_examples=12)
+@examples(12)
 @given(
     start=st.integers(450, 500),
     edits=st.lists(st.tuples(st.integers(0, 511), st.integers(0, 60)), min_size=1, max_size=3),
@@ -515,7 +516,7 @@ def test_branches_of_a_trunk(tiny: Write, opened: Open, memory: str) -> None:
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
-@settings(max_examples=8)
+@examples(8)
 @given(
     acts=st.lists(
         st.tuples(

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from support.examples import examples
 
 from blendin_local.errors import CatalogueError
 from blendin_local.files import cache_dir, config_dir, hub_cache_dir, models_dir
@@ -350,7 +351,7 @@ def test_saving_into_a_broken_or_forbidden_file_is_one_sentence(tmp_path: Path) 
         save_pair(TUNED, tmp_path / "config" / "pairs.toml" / "below.toml")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@examples(50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     base=st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
     gamma=st.floats(0, 1),

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -232,22 +233,41 @@ def write_tiny(
     bias: tokens, as the file spells them, that are likelier everywhere. About half of the number reaches
     their logits; 100 on an end token makes a model that stops at once.
     """
+    biases = tuple((bias or {}).items())
+    path.write_bytes(tiny_bytes(arch, vocabulary, seed, n_layer, n_ctx_train, chat_template, sharp, biases))
+    return path
+
+
+@cache
+def tiny_bytes(
+    arch: Architecture,
+    vocabulary: Kind,
+    seed: int,
+    n_layer: int,
+    n_ctx_train: int,
+    chat_template: str | None,
+    sharp: float,
+    biases: tuple[tuple[str, float], ...],
+) -> bytes:
+    """The bytes of a model, made once: tests ask for the same few hundreds of times."""
     tokenizer = tiny_vocabulary(vocabulary)
-    writer = GGUFWriter(path, arch)
-    writer.add_name(f"Tiny {arch} {vocabulary} {seed}")
-    _add_tokenizer(writer, tokenizer, chat_template)
-    _add_architecture(writer, arch, n_layer, n_ctx_train)
     tensors = _weights(arch, np.random.default_rng(seed), n_layer, len(tokenizer), n_ctx_train)
     if arch != "bert":
         tensors["output.weight"] *= sharp
-        tensors["output.weight"][:, 0] = _prior(tokenizer, sharp, bias or {})
-    for name, tensor in tensors.items():
-        writer.add_tensor(name, tensor)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+        tensors["output.weight"][:, 0] = _prior(tokenizer, sharp, dict(biases))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "tiny.gguf"
+        writer = GGUFWriter(path, arch)
+        writer.add_name(f"Tiny {arch} {vocabulary} {seed}")
+        _add_tokenizer(writer, tokenizer, chat_template)
+        _add_architecture(writer, arch, n_layer, n_ctx_train)
+        for name, tensor in tensors.items():
+            writer.add_tensor(name, tensor)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return path.read_bytes()
 
 
 def _add_tokenizer(writer: GGUFWriter, vocabulary: TinyVocabulary, chat_template: str | None) -> None:

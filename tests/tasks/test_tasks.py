@@ -14,8 +14,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 from support.paths import ROOT
 
 from blendin_local.engine.prompts import Message
@@ -791,7 +792,7 @@ def test_a_sample_is_fixed_by_its_seed_and_in_the_order_of_the_file(write: Write
     assert len(load_items("gsm8k", path, limit=500)) == 50
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.integers(2, 30), st.integers(0, 5), st.integers(1, 40), st.integers(0, 5))
 def test_shots_are_never_asked(
     tmp_path_factory: pytest.TempPathFactory, n: int, shots: int, limit: int, seed: int

@@ -54,7 +54,7 @@ from blendin_local.tui.screens.pairs import PairsScreen
 
 pytestmark = pytest.mark.slow
 
-EACH_LOOK = pytest.mark.parametrize("look", ["80x24-dark", "80x24-light", "120x40-dark", "120x40-light"])
+EACH_LOOK = pytest.mark.parametrize("look", ["80x24-light", "120x40-dark"])
 QUESTION = "Why do leaves change their colour in autumn?"
 REPLY = (
     "Leaves change their colour in autumn because the tree takes back the green of its leaves before winter. "

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 from support.records import records
 
 from blendin_local.engine.steps import Calibration
@@ -352,7 +353,7 @@ def test_empty_answers_do_no_harm() -> None:
     assert result.base.bits_per_byte == pytest.approx(analyse(record, COSTS, seed=0).base.bits_per_byte)
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(records(), st.integers(0, 3))
 def test_whatever_a_pass_leaves_has_a_diagnosis(record: Record, seed: int) -> None:
     if not len(record) or not record.bytes.sum():

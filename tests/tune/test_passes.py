@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 from support.fakes import FakeModel
 from support.paths import TESTS
 from support.records import assert_same, made
@@ -73,7 +74,7 @@ def test_all_are_scored_in_order(tmp_path: Path, whole: Record) -> None:
     assert whole.ids == tuple(example.id for example in EXAMPLES) and len(whole) == sum(LENGTHS)
 
 
-@settings(max_examples=7)
+@examples(7)
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=4))
 def test_any_budgets_one_after_the_other(
     tmp_path_factory: pytest.TempPathFactory, whole: Record, budgets: list[int]

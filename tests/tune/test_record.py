@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 from support.records import assert_same, made
 
 from blendin_local.errors import EvaluationError
@@ -51,7 +52,7 @@ def test_joined_and_selected_again(parts: list[Record]) -> None:
     assert_same(join_records([whole, empty_record()]), whole)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(
     lengths,
     st.integers(0, 9),
@@ -188,7 +189,7 @@ def test_a_header_that_asks_for_all_memory(saved: Path) -> None:
     assert "is not a record" in refused(saved)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.integers(0, 10_000), st.integers(0, 7))
 def test_flipped_bits_are_seen_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, place: int, bit: int

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 from support.fakes import (
     BYTE,
     CONTROL,
@@ -88,7 +89,7 @@ def fake(model: object) -> FakeModel:
 # The law, on models made up
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(
     vocabularies(),
     vocabularies(),
@@ -568,7 +569,7 @@ def read_demo(files: PairFiles, base: Any, guide: Any, reply: str) -> tuple[Pair
 
 @pytest.mark.real
 def test_on_the_demo_pair(demo_files: PairFiles) -> None:
-    options = ModelOptions(n_ctx=512, n_seq=16, n_outputs=32, shared_cache=True)
+    options = ModelOptions(n_ctx=512, n_seq=16, n_outputs=32, shared_cache=True, n_threads=1)
     with (
         closing(open_model(demo_files.base.path, options)) as base,
         closing(open_model(demo_files.guide.path, options)) as guide,

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import reference
+from support.examples import examples
 from support.records import COLUMNS, Row, record_of, records
 
 from blendin_local.methods import METHODS
@@ -265,7 +266,7 @@ def naive_seconds(record: Record, row: Setting) -> tuple[float, int]:
     return seconds, times
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(records(), st.integers(0, 5))
 def test_the_grid_equals_plain_loops(record: Record, seed: int) -> None:
     fitting, held_out = halves(record.examples, seed)
@@ -284,7 +285,7 @@ def test_the_grid_equals_plain_loops(record: Record, seed: int) -> None:
         assert table[k].held_out_bits_per_byte == pytest.approx(held_bits / held if held else None)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(records())
 def test_laws_of_the_grid(record: Record) -> None:
     prices = price(record, COSTS, np.arange(record.examples))
@@ -309,7 +310,7 @@ def test_laws_of_the_grid(record: Record) -> None:
     assert (prices.bits >= 0).all() and np.isfinite(prices.bits).all()
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(records(), st.floats(0, 1))
 def test_limits_of_a_fixed_weight(record: Record, gamma: float) -> None:
     everywhere = replace(record, guide_mass=np.ones(len(record), np.float32))
@@ -372,7 +373,7 @@ def test_a_prior_that_is_worth_nothing_is_exactly_zero() -> None:
     assert fit_priors(record, np.array([], np.intp)) == (0.0,) * len(GAMMAS)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(records())
 def test_a_prior_never_costs_bits_where_it_was_fitted(record: Record) -> None:
     prices = price(record, COSTS, np.arange(record.examples))
