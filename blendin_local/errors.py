@@ -1,23 +1,24 @@
-"""Every error this package raises on purpose.
+"""All exceptions that this package raises on purpose.
 
-BlendinError                    one sentence for the user; command lines exit with code 2
+BlendinError                    root; its message is one sentence for the user, the command line exits with 2
 ├── SettingError                a setting outside its range, or two that contradict each other
 ├── ModelError                  a model file that cannot be loaded, or a model that cannot do what is asked
 ├── PromptError                 a prompt or template that cannot be turned into tokens
-│   └── PromptTooLong           a prompt that is, and does not fit a context
+│   └── PromptTooLong           a prompt with more tokens than a context holds
 ├── CatalogueError              a model or pair that is unknown, cannot be pulled, or fails its checksum
-├── HistoryError                kept conversations that cannot be read or written
-├── EvaluationError             references, tasks, records or arms that cannot be read or used
+├── HistoryError                saved conversations that cannot be read or written
+├── InputError                  a file of rows, or one row of it, that cannot be read
+├── EvaluationError             examples, tasks, records or arms that cannot be used
 └── BatchError                  input, output or workers of offline generation that cannot be used
 
-Messages say what is wrong, where, and what to do about it. They are shown as they are.
+A message names the fault, its place and the remedy. It is shown unchanged.
 """
 
 from __future__ import annotations
 
 
 class BlendinError(Exception):
-    """Root of the tree: its text is one sentence meant for the user."""
+    """Root of all exceptions; the message is one sentence for the user."""
 
 
 class SettingError(BlendinError):
@@ -41,11 +42,15 @@ class CatalogueError(BlendinError):
 
 
 class HistoryError(BlendinError):
-    """Kept conversations cannot be read or written."""
+    """Saved conversations cannot be read or written."""
+
+
+class InputError(BlendinError):
+    """A file of rows cannot be opened or read, or one of its rows cannot."""
 
 
 class EvaluationError(BlendinError):
-    """References, tasks, records or arms of a comparison cannot be read or used."""
+    """Examples, tasks, records or arms of a comparison cannot be used."""
 
 
 class BatchError(BlendinError):

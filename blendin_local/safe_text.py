@@ -1,6 +1,6 @@
-"""Text of models and users made sanitize: nothing in it may move the cursor, colour the screen, or hide.
+"""Sanitize text for display, so that it cannot move the cursor, colour the screen or be invisible.
 
-It is only for showing. What the models read and what is kept is the text as it was.
+Only for display: models read, and files keep, the original text.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import unicodedata
 
 _TAB = "    "
 _LOST = "\N{REPLACEMENT CHARACTER}"
-# Joiners that scripts and emoji need, and that terminals draw nothing for.
+# Joiners that scripts and emoji need; terminals draw nothing for them.
 _KEPT = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
-# Invisible and without effect on other text: marks of direction, soft hyphen, word joiner and their like.
+# Invisible and without effect on other characters: direction marks, soft hyphen, word joiner, ...
 _DROPPED = (
     "\r\N{SOFT HYPHEN}\N{ARABIC LETTER MARK}\N{LEFT-TO-RIGHT MARK}\N{RIGHT-TO-LEFT MARK}"
     "\N{ZERO WIDTH SPACE}\N{WORD JOINER}\N{ZERO WIDTH NO-BREAK SPACE}"
@@ -20,7 +20,7 @@ _LINE_ENDS = "\n\N{LINE SEPARATOR}\N{PARAGRAPH SEPARATOR}"
 
 
 class _Shown(dict[int, str]):
-    """What stands for a character, worked out when it is first met."""
+    """Replacements by code point, computed on first use."""
 
     def __missing__(self, code: int) -> str:
         shown = self[code] = _show(chr(code))
@@ -39,7 +39,7 @@ def _show(character: str) -> str:
         return chr(0x2400 + code)
     if code == 0x7F:
         return "\N{SYMBOL FOR DELETE}"
-    # Other control characters, overrides of direction, hidden tags, halves of surrogate pairs.
+    # Other control characters, direction overrides, hidden tags, lone surrogates.
     if character not in _KEPT and unicodedata.category(character) in ("Cc", "Cf", "Cs"):
         return _LOST
     return character
@@ -49,12 +49,12 @@ _SHOWN = _Shown()
 
 
 def sanitize(text: str) -> str:
-    """Text that a terminal shows as it is; line breaks stay, control characters become visible."""
+    """Text safe to print on a terminal; line breaks stay, control characters become visible symbols."""
     if text.isascii() and text.isprintable():
         return text
     return text.translate(_SHOWN)
 
 
 def encodable(text: str) -> str:
-    """Text that UTF-8 has bytes for: halves of surrogate pairs become question marks."""
+    """Text that can be encoded as UTF-8: lone surrogates become question marks."""
     return text.encode("utf-8", "replace").decode()

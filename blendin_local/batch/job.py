@@ -16,7 +16,7 @@ from blendin_local.batch.id_index import IdIndex
 from blendin_local.batch.output import Output
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import BadRow, Row
-from blendin_local.errors import BatchError
+from blendin_local.errors import BatchError, InputError
 
 __all__ = ["Answering", "Pending", "UntilDamaged", "check_unchanged", "peek", "write_answers"]
 
@@ -70,12 +70,12 @@ class UntilDamaged:
 
     def __init__(self, rows: Iterable[Row | BadRow | None]) -> None:
         self._rows = rows
-        self.damage: BatchError | None = None
+        self.damage: InputError | None = None
 
     def __iter__(self) -> Iterator[Row | BadRow | None]:
         try:
             yield from self._rows
-        except BatchError as error:
+        except InputError as error:
             self.damage = error
 
 

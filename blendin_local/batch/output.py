@@ -22,8 +22,8 @@ from blendin_local.batch.openai import batch_line
 from blendin_local.batch.results import Result
 from blendin_local.batch.resuming import EarlierLines, FileLock, Found, is_duplicate, resume
 from blendin_local.batch.run_manifest import RunManifest
+from blendin_local.batch.sink import Sink, explained, is_standard_output, open_sink
 from blendin_local.errors import BatchError
-from blendin_local.inputs.streams import Sink, explained, is_standard_output, open_sink
 from blendin_local.presentation.plain_data import to_json
 
 __all__ = ["Output", "check_apart", "check_output", "first_result", "open_output"]

@@ -1,13 +1,12 @@
-"""Inputs of offline generation: JSON lines, OpenAI batch requests, lines of text and CSV become rows.
+"""Read a job's rows from JSON lines, OpenAI batch requests, lines of text or CSV.
 
-An input is opened once and read as a stream, so that a pipe can be looked at before it is read. A row that is
-wrong is a `BadRow`, and the rest goes on; an input that is wrong as a whole is refused before anything runs.
-Nothing here knows models or outputs.
+An input is opened once and read as a stream, so that the format of a pipe can be detected too. A malformed
+row becomes a `BadRow` and reading goes on; an input that holds no rows at all is refused before any model
+runs.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import deque
@@ -20,8 +19,9 @@ from typing import Any, BinaryIO, Literal
 from blendin_local.batch.openai import is_request, request_row
 from blendin_local.batch.rows import BadRow, Row, own_settings
 from blendin_local.engine.prompts import Message
-from blendin_local.errors import BatchError, PromptError, SettingError
-from blendin_local.inputs.csv_table import Table, named
+from blendin_local.errors import InputError, PromptError, SettingError
+from blendin_local.inputs.csv_table import CsvTable, shown_names
+from blendin_local.inputs.json_lines import BOM, decode_line, parse_line
 from blendin_local.inputs.messages import (
     id_of,
     kind_of,
@@ -31,15 +31,13 @@ from blendin_local.inputs.messages import (
     text_of,
     with_system,
 )
-from blendin_local.inputs.streams import LONGEST_LINE, compression_of, lines_of, open_input
+from blendin_local.inputs.streams import extension_of, lines_of, open_input
 from blendin_local.settings import GenerationSettings
 
 __all__ = ["Format", "InputFormat", "InputOptions", "RowSource", "count_rows", "open_rows"]
 
 Format = Literal["jsonl", "openai", "text", "csv"]
 InputFormat = Literal["auto"] | Format
-
-_BOM = b"\xef\xbb\xbf"
 
 _JSON_NAMES = (".jsonl", ".ndjson", ".json")
 _NAMES: dict[str, Format] = {".txt": "text", ".csv": "csv", ".tsv": "csv"}
@@ -51,26 +49,25 @@ _REFUSED = {
     b"GGUF": "a model file: name a file of prompts",
     b"PK\x03\x04": "a ZIP archive or a spreadsheet: unpack it, or save it as CSV",
 }
-"""How files begin that hold no lines of text."""
+"""First bytes of files that hold no lines of text."""
 
 _LIKE_OBJECT = re.compile(rb'\s*\{\s*"')
 _LIKE_DOCUMENT = re.compile(rb'\s*(?:\[\s*(?:[\[{"]|$)|\{\s*$)')
-"""A first line that only a JSON document of many lines, or a list on one line, begins with."""
-
+"""Matches the first line of an indented JSON document, or of a JSON list."""
 
 _MOST_LINES, _MOST_BYTES = 100, 1 << 20
-"""So much is looked at for a line that tells the format, where the first cannot be read."""
+"""Limits of the look-ahead for a line that shows the format."""
 
 _WITHOUT_COLUMNS = {"text": "lines of text", "openai": "OpenAI batch requests"}
 
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
-    """Where rows come from and how they are read.
+    """Location and format of an input.
 
-    path: a file, a pipe, or "-" for standard input. column: the CSV column or JSON key that holds the prompt;
-    None is "prompt", or of JSON also "messages". id_column, system_column: the same for ids and system
-    prompts, which need not be there.
+    path: a file, a pipe, or "-" for standard input. column: the CSV column or JSON key of the prompt; None
+    means "prompt", in JSON also "messages". id_column, system_column: column or key of the id and of the
+    system prompt; both may be missing from the input.
     """
 
     path: str
@@ -86,26 +83,26 @@ class InputOptions:
 
 @contextmanager
 def open_rows(options: InputOptions) -> Iterator[RowSource]:
-    """An input, opened. Raises BatchError where it cannot be opened or is nothing to read rows from."""
+    """Open an input and detect its format. Raises InputError where it cannot be opened or holds no rows."""
     with open_input(options.path) as stream:
         yield RowSource(stream, options)
 
 
 def count_rows(options: InputOptions, limit: int | None = None) -> int | None:
-    """How many rows an input has, at most `limit`; None for what cannot be read twice, or not so far."""
+    """Count the rows of a file, up to `limit`; None for a stream, and for an input that cannot be read."""
     if options.path == "-" or not os.path.isfile(options.path):
         return None
     try:
         with open_rows(options) as source:
             return source.count(limit)
-    except BatchError:
+    except InputError:
         return None
 
 
 class RowSource:
-    """An opened input. format: what it is. `rows` or `count` read it to its end, once.
+    """An open input. format: the detected format. Call `rows` or `count`, once.
 
-    What came before a place where the input cannot be read any further is given first; then BatchError.
+    Both raise InputError where reading fails, after all rows before that place.
     """
 
     def __init__(self, stream: BinaryIO, options: InputOptions) -> None:
@@ -117,7 +114,10 @@ class RowSource:
         self._table = self._opened_table() if self.format == "csv" else None
 
     def rows(self, run: GenerationSettings, system: str) -> Iterator[Row | BadRow]:
-        """Every row with the settings of `run` and its own. `system` is for rows that name none."""
+        """Yield every row, with the settings of `run` changed by its own.
+
+        system: the system prompt of rows that give none.
+        """
         for index, (number, raw) in enumerate(self._raw()):
             yield self._row(index, f"line {number}", raw, run, system)
 
@@ -125,7 +125,7 @@ class RowSource:
         return sum(1 for _ in islice(self._raw(), limit))
 
     def _raw(self) -> Iterator[tuple[int, Any]]:
-        """What becomes a row, each with the number of its (first) line."""
+        """The lines or CSV records that become rows, each with the number of its first line."""
         return iter(self._table or (each for each in self._lines if not _is_blank(each[1])))
 
     def _row(self, index: int, where: str, raw: Any, run: GenerationSettings, system: str) -> Row | BadRow:
@@ -141,18 +141,18 @@ class RowSource:
                 system = text_of(document[name], f"`{name}`")
             own = settings_of(document.get("settings") if self.format == "jsonl" else None)
             settings = own_settings(run, own, id)
-        except (PromptError, SettingError) as error:
+        except (InputError, PromptError, SettingError) as error:
             return BadRow(id, index, where, str(error))
         return Row(id, index, where, with_system(messages, system), settings, own)
 
     def _parse(self, raw: Any) -> Any:
-        """An object for each row, whatever the format; of OpenAI's requests whatever stands there."""
+        """A row as a dict of its fields; an OpenAI request as any JSON value."""
         if self._table:
             fields = self._table.fields_of(raw, self._columns)
             return {name: field for name, field in fields.items() if field or name == self._column}
         if self.format == "text":
-            return {self._column: _decoded(raw).rstrip("\r\n")}
-        document = _json(raw)
+            return {self._column: decode_line(raw).rstrip("\r\n")}
+        document = parse_line(raw)
         if self.format == "jsonl":
             if isinstance(document, str):
                 return {self._column: document}
@@ -169,14 +169,14 @@ class RowSource:
         raise PromptError(f"The row has no `{self._column}`{_keys_of(document)}.")
 
     def _examine(self) -> Format:
-        """The format, by the first lines that are not blank. Raises BatchError where it leads nowhere."""
+        """Detect the format by the first lines that are not blank. Raises InputError for a foreign one."""
         line, name = next(self._lines.first(), b"") or b"", self.options.name
         for start, what in _REFUSED.items():
             if line.startswith(start):
-                raise BatchError(f"{name} is {what}.")
+                raise InputError(f"{name} is {what}.")
         format = self._told_format(line)
         if format not in ("text", "csv") and _LIKE_DOCUMENT.match(line):
-            raise BatchError(
+            raise InputError(
                 f"{name} is one JSON document of many lines or a list: make JSON lines of it, an object "
                 "on each line (for a list: jq -c '.[]')."
             )
@@ -189,33 +189,33 @@ class RowSource:
         return format
 
     def _told_format(self, line: bytes) -> InputFormat:
-        """What the name and the first line tell; "auto" for JSON lines of whichever kind."""
+        """The format by the file's name and first line; "auto" for JSON lines of either kind."""
         if self.options.format != "auto":
             return self.options.format
-        extension = _extension(self.options.path)
+        extension = extension_of(self.options.path)
         if extension in _NAMES:
             return _NAMES[extension]
         is_json = extension in _JSON_NAMES or _LIKE_OBJECT.match(line) or _LIKE_DOCUMENT.match(line)
-        return "auto" if is_json or isinstance(_json_or_none(line), (dict, str)) else "text"
+        return "auto" if is_json or isinstance(_parsed_or_none(line), (dict, str)) else "text"
 
     def _first_document(self) -> Any:
-        """What the first line holds that is an object or a text in JSON; None where none is near."""
-        documents = (_json_or_none(line or b"") for line in self._lines.first())
+        """The first JSON object or string within the look-ahead; None if there is none."""
+        documents = (_parsed_or_none(line or b"") for line in self._lines.first())
         return next((each for each in documents if isinstance(each, (dict, str))), None)
 
-    def _opened_table(self) -> Table:
+    def _opened_table(self) -> CsvTable:
         name = self.options.name
-        delimiter = "\t" if _extension(self.options.path) == ".tsv" else ","
-        table = Table(iter(self._lines), name=name, delimiter=delimiter)
+        delimiter = "\t" if extension_of(self.options.path) == ".tsv" else ","
+        table = CsvTable(iter(self._lines), name=name, delimiter=delimiter)
         if table.names and self._column not in table.names:
             raise self._without_prompt("there is no column", table.names)
         for column in self._columns:
             if table.names.count(column) > 1:
-                raise BatchError(f"{name} has several columns `{column}`: rename all but one.")
+                raise InputError(f"{name} has several columns `{column}`: rename all but one.")
         return table
 
     def _check_columns(self, format: Format) -> None:
-        """Refuse names of columns for what has none."""
+        """Refuse column options for a format without columns."""
         if format not in _WITHOUT_COLUMNS:
             return
         named = {
@@ -224,13 +224,13 @@ class RowSource:
             "--system-column": self.options.system_column != "system",
         }
         if flags := " and ".join(flag for flag, is_named in named.items() if is_named):
-            raise BatchError(
+            raise InputError(
                 f"{self.options.name} holds {_WITHOUT_COLUMNS[format]}, and has no columns: leave out "
                 f"{flags}, or say with --input-format what else it is."
             )
 
     def _check_keys(self, document: Any) -> None:
-        """Refuse JSON lines that are a data set with its prompts under another key, thousands of them."""
+        """Refuse a data set whose prompts stand under another key: all its rows would fail."""
         if not isinstance(document, dict):
             return
         known = (*self._columns, "settings")
@@ -239,101 +239,68 @@ class RowSource:
         if looks_like_data and not found:
             raise self._without_prompt("its first row has no", list(document))
 
-    def _without_prompt(self, what: str, names: list[str]) -> BatchError:
-        return BatchError(
-            f"{self.options.name}: {what} `{self._column}` (there are: {named(names)}). Name the one that "
-            "holds the prompts with --column."
+    def _without_prompt(self, what: str, names: list[str]) -> InputError:
+        return InputError(
+            f"{self.options.name}: {what} `{self._column}` (there are: {shown_names(names)}). Name the one "
+            "that holds the prompts with --column."
         )
 
 
 class _NumberedLines:
-    """Lines with their numbers from 1, without byte order marks. The first may be looked at beforehand.
+    """Lines numbered from 1, without byte order marks, with a look-ahead that consumes none.
 
-    Raises BatchError where not even the first can be read, else at the place of the damage.
+    Raises InputError where reading fails; in the look-ahead only if the first line cannot be read.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._coming = ((number, _without_bom(line)) for number, line in enumerate(lines_of(stream), 1))
-        self._looked_at: deque[tuple[int, bytes | None]] = deque()
-        self._damage: BatchError | None = None
+        self._lines = ((number, _without_bom(line)) for number, line in enumerate(lines_of(stream), 1))
+        self._ahead: deque[tuple[int, bytes | None]] = deque()
+        self._damage: InputError | None = None
 
     def first(self) -> Iterator[bytes | None]:
-        """The first lines that are not blank, a bounded number of them, before any is taken."""
+        """Look ahead at a bounded number of lines that are not blank."""
         place, n_bytes = 0, 0
-        while (
-            place < _MOST_LINES and n_bytes < _MOST_BYTES and (place < len(self._looked_at) or self._more())
-        ):
-            line = self._looked_at[place][1]
+        while place < _MOST_LINES and n_bytes < _MOST_BYTES and (place < len(self._ahead) or self._more()):
+            line = self._ahead[place][1]
             yield line
             place, n_bytes = place + 1, n_bytes + len(line or b"")
 
     def __iter__(self) -> Iterator[tuple[int, bytes | None]]:
-        while self._looked_at:
-            yield self._looked_at.popleft()
+        while self._ahead:
+            yield self._ahead.popleft()
         if self._damage:
             raise self._damage
-        yield from self._coming
+        yield from self._lines
 
     def _more(self) -> bool:
-        """Take in another line to be looked at, if there is one."""
+        """Read one more line into the look-ahead; False at the end of the input."""
         if self._damage:
             return False
         try:
-            found = next((each for each in self._coming if not _is_blank(each[1])), None)
-        except BatchError as error:
-            if not self._looked_at:
+            found = next((each for each in self._lines if not _is_blank(each[1])), None)
+        except InputError as error:
+            if not self._ahead:
                 raise
             self._damage, found = error, None
         if found:
-            self._looked_at.append(found)
+            self._ahead.append(found)
         return found is not None
 
 
-def _extension(path: str) -> str:
-    name = path.lower()
-    if compression_of(name) != "none":
-        name = os.path.splitext(name)[0]
-    return os.path.splitext(name)[1]
-
-
 def _without_bom(line: bytes | None) -> bytes | None:
-    return line.removeprefix(_BOM) if line else line
+    return line.removeprefix(BOM) if line else line
 
 
 def _is_blank(line: bytes | None) -> bool:
     return line is not None and not line.strip()
 
 
-def _decoded(line: bytes | None) -> str:
-    if line is None:
-        raise PromptError(f"The line is longer than {LONGEST_LINE >> 20} MiB: shorten it.")
+def _parsed_or_none(line: bytes) -> Any:
     try:
-        return line.decode()
-    except UnicodeDecodeError as error:
-        raise PromptError(
-            f"The line is not UTF-8 text (byte {error.start + 1} of it): save the file as UTF-8."
-        ) from None
-
-
-def _json(line: bytes | None) -> Any:
-    text = _decoded(line)
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        reason = f"{error.msg[:1].lower()}{error.msg[1:]}, character {error.pos + 1}"
-        raise PromptError(f"The line is not JSON ({reason}): write one object on each line.") from None
-    except RecursionError:
-        raise PromptError("The line is JSON that is nested too deeply: flatten it.") from None
-    except ValueError:
-        raise PromptError("The line has a number of too many digits: shorten it.") from None
-
-
-def _json_or_none(line: bytes) -> Any:
-    try:
-        return _json(line)
-    except PromptError:
+        return parse_line(line)
+    except InputError:
         return None
 
 
 def _keys_of(document: dict[str, Any]) -> str:
-    return f" (it has: {named(list(document))})" if document else ""
+    return f" (it has: {shown_names(list(document))})" if document else ""

@@ -18,6 +18,7 @@ from blendin_local.batch.id_index import IdIndex
 from blendin_local.batch.openai import result_of
 from blendin_local.batch.results import Result
 from blendin_local.batch.run_manifest import RunManifest
+from blendin_local.batch.sink import open_sink
 from blendin_local.errors import BatchError
 from blendin_local.inputs.streams import (
     Compression,
@@ -25,7 +26,6 @@ from blendin_local.inputs.streams import (
     compression_of,
     lines_of,
     open_input,
-    open_sink,
 )
 from blendin_local.safe_text import sanitize
 

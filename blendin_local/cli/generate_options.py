@@ -82,7 +82,7 @@ def check_no_rows_options() -> None:
 
 def check_rows_options(prompt: str | None, file: str | None, values: Mapping[str, Any]) -> None:
     """Raise PromptError or SettingError for options that contradict each other or do nothing with --input."""
-    from blendin_local.inputs.streams import is_standard_output
+    from blendin_local.batch.sink import is_standard_output
 
     if prompt is not None or file is not None:
         given = "a prompt" if prompt is not None else "--file"

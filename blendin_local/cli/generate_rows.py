@@ -25,6 +25,7 @@ from blendin_local.batch.read_ahead import arriving
 from blendin_local.batch.reading import InputOptions, RowSource, count_rows, open_rows
 from blendin_local.batch.rows import BadRow, Row
 from blendin_local.batch.run_manifest import RunManifest, describe_run
+from blendin_local.batch.sink import is_standard_output
 from blendin_local.cli import INTERRUPTED
 from blendin_local.cli.batch_progress import BatchProgress
 from blendin_local.cli.batch_summary import print_summary
@@ -38,7 +39,6 @@ from blendin_local.cli.terminal import is_terminal
 from blendin_local.engine.interrupt import interrupting, terminating
 from blendin_local.engine.language_model import Cancellation
 from blendin_local.errors import BlendinError
-from blendin_local.inputs.streams import is_standard_output
 from blendin_local.models.catalogue import load_catalogue
 from blendin_local.models.loading import locate_pair, name_pair
 from blendin_local.preferences.preferences import load_preferences

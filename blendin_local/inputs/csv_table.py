@@ -1,85 +1,106 @@
-"""Records of CSV, streamed: one that is wrong says so itself and ends nothing.
-
-Nothing here knows what the columns mean.
-"""
+"""Read CSV as a stream of records; a malformed record does not end the reading."""
 
 from __future__ import annotations
 
 import csv
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
-from blendin_local.errors import BatchError, PromptError
+from blendin_local.errors import InputError
 
-__all__ = ["Record", "Table", "named"]
+__all__ = ["Cells", "CsvTable", "shown_names"]
 
 _LONGEST_FIELD = 8 << 20
-"""Characters of one field: what a quote that is never closed may swallow at most."""
+"""Longest field in characters: the most that a quote which is never closed can swallow."""
 _UNDECODED = re.compile("[\udc80-\udcff]")
-_SHOWN = 12
-"""So many names are shown in a complaint, each so many characters long at most:"""
+_MOST_NAMES = 12
 _LONGEST_NAME = 40
 
-Record = list[str] | csv.Error | None
-"""Fields, or what is wrong with them; None where a line is too long to be held."""
+Cells = list[str] | csv.Error | None
+"""The fields of a record, or why it cannot be parsed; None if a line of it is too long."""
 
 
-def named(names: Sequence[str]) -> str:
-    """Names that stand in somebody's file, for a complaint."""
-    shown = [name if name.isprintable() else ascii(name) for name in names[:_SHOWN]]
-    return ", ".join(name[:_LONGEST_NAME] for name in shown) + (", ..." if len(names) > _SHOWN else "")
+def shown_names(names: Sequence[str]) -> str:
+    """Names of columns or keys for an error message, limited in number and length."""
+    shown = [name if name.isprintable() else ascii(name) for name in names[:_MOST_NAMES]]
+    return ", ".join(name[:_LONGEST_NAME] for name in shown) + (", ..." if len(names) > _MOST_NAMES else "")
 
 
-class Table:
-    """CSV with a header, out of numbered lines. Iterated over once: (number of the first line, record).
+class CsvTable:
+    """CSV out of numbered lines. Iterate once: (number of a record's first line, its cells).
 
-    names: of the columns; none where there is no line at all. Records of empty fields are skipped. Raises
-    BatchError where the header cannot be read.
+    names: the columns; empty if there are no lines. Records of blank fields are skipped.
     """
 
-    def __init__(self, numbered: Iterator[tuple[int, bytes | None]], *, name: str, delimiter: str) -> None:
-        # The library's limit holds for a whole program, and its default is shorter than a long prompt.
+    def __init__(
+        self,
+        numbered: Iterator[tuple[int, bytes | None]],
+        *,
+        name: str,
+        delimiter: str,
+        columns: Sequence[str] = (),
+    ) -> None:
+        """Read the header. name: the file in error messages.
+
+        columns: names for a table that may lack a header, which is known by holding the first of them.
+        Raises InputError where the header cannot be read.
+        """
+        # The limit is global to the process, and its default is shorter than a long prompt.
         csv.field_size_limit(_LONGEST_FIELD)
         self._lines = _Lines(numbered)
         self._reader = csv.reader(self._lines, delimiter=delimiter, strict=True)
-        _, header = next(iter(self), (0, []))
+        self._records = self._parsed()
+        first = next(self._records, (0, []))
         try:
-            self.names = [cell.strip() for cell in _fields(header)]
-        except PromptError as error:
-            raise BatchError(f"The header of {name} cannot be read: {error}") from error
+            self.names = [cell.strip() for cell in _fields(first[1])]
+        except InputError as error:
+            if not columns:
+                raise InputError(f"The header of {name} cannot be read: {error}") from error
+            self.names = []
+        if columns and first[0] and columns[0] not in self.names:
+            self.names = list(columns)
+            self._records = chain([first], self._records)
 
-    def __iter__(self) -> Iterator[tuple[int, Record]]:
+    def __iter__(self) -> Iterator[tuple[int, Cells]]:
+        return self._records
+
+    def _parsed(self) -> Iterator[tuple[int, Cells]]:
         while True:
             self._lines.begin()
-            record: Record
+            cells: Cells
             try:
-                record = next(self._reader)
+                cells = next(self._reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                record = error
+                cells = error
             if self._lines.overlong:
-                record = None
-            if not isinstance(record, list) or any(cell.strip() for cell in record):
-                yield self._lines.first, record
+                cells = None
+            if not isinstance(cells, list) or any(cell.strip() for cell in cells):
+                yield self._lines.first, cells
 
-    def fields_of(self, record: Record, columns: Sequence[str]) -> dict[str, str]:
-        """A record's fields in these columns, where there are such. Raises PromptError for a wrong record."""
-        cells = _fields(record)
-        if len(cells) != len(self.names):
-            raise PromptError(
-                f"The row has {len(cells)} fields where the header names {len(self.names)}: put fields with "
+    def fields_of(self, cells: Cells, columns: Sequence[str] | None = None) -> dict[str, str]:
+        """A record's fields by column, of all columns or those of `columns` that exist.
+
+        Raises InputError for a malformed record and for fields of these columns that are not UTF-8.
+        """
+        values = _fields(cells)
+        if len(values) != len(self.names):
+            raise InputError(
+                f"The row has {len(values)} fields where the header names {len(self.names)}: put fields with "
                 "the delimiter or a newline in them in double quotes."
             )
-        fields = dict(zip(self.names, cells, strict=True))
-        found = {name: fields[name] for name in columns if name in fields}
-        if any(_UNDECODED.search(field) for field in found.values()):
-            raise PromptError("The row is not UTF-8 text: save the file as UTF-8.")
-        return found
+        fields = dict(zip(self.names, values, strict=True))
+        if columns is not None:
+            fields = {name: fields[name] for name in columns if name in fields}
+        if any(_UNDECODED.search(field) for field in fields.values()):
+            raise InputError("The row is not UTF-8 text: save the file as UTF-8.")
+        return fields
 
 
 class _Lines:
-    """Lines for the CSV reader, which asks for more as long as a quote is open."""
+    """Decoded lines for `csv.reader`, which takes several for a record with newlines in quotes."""
 
     def __init__(self, numbered: Iterator[tuple[int, bytes | None]]) -> None:
         self._numbered = numbered
@@ -98,16 +119,16 @@ class _Lines:
         if line is None:
             self.overlong = True
             return "\n"
-        # An error here would end the reader for good.
+        # A decoding error raised here would end the reader.
         return line.decode("utf-8", "surrogateescape")
 
 
-def _fields(record: Record) -> list[str]:
-    if record is None:
-        raise PromptError("A line is too long: shorten it.")
-    if isinstance(record, csv.Error):
-        raise PromptError(
-            f"The row is not valid CSV ({record}): a field in double quotes ends with one, and any within it "
+def _fields(cells: Cells) -> list[str]:
+    if cells is None:
+        raise InputError("A line is too long: shorten it.")
+    if isinstance(cells, csv.Error):
+        raise InputError(
+            f"The row is not valid CSV ({cells}): a field in double quotes ends with one, and any within it "
             "are doubled."
         )
-    return record
+    return cells

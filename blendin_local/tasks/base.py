@@ -1,7 +1,7 @@
-"""What a task is: questions with known answers, how they are asked, and how a reply is scored.
+"""The data types of tasks: questions with known answers, and scores of replies.
 
-Nothing here reads a file or knows a model. The system prompts are those of the paper's code
-(DecayingSeart/BlendIn, `dataset_utils.py`); a question is asked zero-shot, as one user message.
+The system prompts are those of the paper's code (DecayingSeart/BlendIn, `dataset_utils.py`); a question is
+asked zero-shot, as one user message.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import ascii_uppercase as LETTERS
-from typing import TYPE_CHECKING
 
 from blendin_local.engine.prompts import Message
-
-if TYPE_CHECKING:
-    from blendin_local.tasks.reading import Row
+from blendin_local.tasks.reading import DataRow, items_of, read_rows
 
 __all__ = [
     "LETTERS",
@@ -38,12 +35,12 @@ SYSTEM_INSTRUCT = "You are a helpful assistant."
 class Item:
     """One question.
 
-    id: unique within its file. messages: what is asked; a system prompt is the first of them.
-    answer: the gold answer as the scorer wants it. reference: a worked answer, "" where there is none.
-    options: what could follow the prompt, to be compared by log-likelihood. Their order is fixed, and none
-        begins with a space: that is the prompt's own lead (`prompts.Prompt.lead`).
-    labels: what the item belongs to, as {"subject": "astronomy"}, and what its scorer must know.
-    gold: the place of the right option; None where there are no options.
+    id: unique within its file. messages: the conversation, with any system prompt first.
+    answer: the gold answer in the scorer's form. reference: a worked answer, or "".
+    options: continuations of the prompt to be compared by log-likelihood, in a fixed order. None begins with
+        a space: that is the prompt's own lead (`prompts.Prompt.lead`).
+    labels: groups of the item, such as {"subject": "astronomy"}, and parameters of its scorer.
+    gold: index of the right option; None without options.
     """
 
     id: str
@@ -57,9 +54,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """value: 0..1, or 1..5 from a judge; None where the reply could not be scored.
+    """The score of one reply.
 
-    extracted: what was taken for the answer. note: why the value is what it is, where that is not plain.
+    value: 0..1, or 1..5 from a judge; None if the reply could not be scored. extracted: the part of the reply
+    that was taken as its answer. note: the reason of the value, where it is not obvious.
     """
 
     value: float | None
@@ -69,40 +67,52 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A kind of questions.
+    """A set of questions of one kind.
 
-    metric: what the mean of its scores is called. load: all items of a file, in its order.
-    score: what a reply is worth; a pure function. of_rows: the items of rows that were read elsewhere.
-    needs_judge: replies are scored by a judge (`judge.judged`), on `aspects`. max_tokens: room for a reply.
+    metric: name of the mean score. make_item: the item of a row. score: scores a reply; a pure function.
+    needs_judge: replies are scored by a judge (`judge.judged`), on `aspects`. max_tokens: limit of a reply.
     scale: the lowest and the highest score. hub: data set, configuration and split on the Hugging Face hub.
-    shots: whether the answers can be shown as worked examples. lost: whether a row lost what it asks with,
-    and is left out (`samples.left_out` counts them). columns: those of a CSV file without a header.
+    shots: whether the answers can serve as worked examples. lost: whether a row lacks its options, and is
+    left out (`samples.left_out` counts them). select: the rows of a file that belong to the task. columns:
+    names for a CSV file without a header.
     """
 
     name: str
     summary: str
     metric: str
-    load: Callable[[Path], list[Item]]
+    make_item: Callable[[DataRow], Item]
     score: Callable[[Item, str], Score]
-    of_rows: Callable[[Sequence[Row]], list[Item]]
     max_tokens: int = 512
     needs_judge: bool = False
     scale: tuple[float, float] = (0.0, 1.0)
     aspects: tuple[str, ...] = ()
     hub: tuple[str, str | None, str] | None = None
     shots: bool = True
-    lost: Callable[[Row], bool] | None = None
+    lost: Callable[[DataRow], bool] | None = None
+    select: Callable[[Sequence[DataRow]], Sequence[DataRow]] | None = None
     columns: Sequence[str] = ()
+
+    def read(self, path: Path) -> list[DataRow]:
+        """All rows of a file. Raises InputError."""
+        return read_rows(path, columns=self.columns)
+
+    def items(self, rows: Sequence[DataRow]) -> list[Item]:
+        """The items of rows, in their order. Raises EvaluationError for a row that cannot be used."""
+        if self.select:
+            rows = self.select(rows)
+        if self.lost:
+            rows = [row for row in rows if not self.lost(row)] or rows
+        return items_of(rows, self.make_item)
 
 
 def asked(question: str, system: str = SYSTEM_REASONING) -> tuple[Message, ...]:
-    """A question as messages. The words "Question:" are left to the prompt format, which adds them."""
+    """A question as messages, without "Question:", which the prompt format adds."""
     user = Message("user", question)
     return (Message("system", system), user) if system else (user,)
 
 
 def lettered(options: Sequence[str]) -> str:
-    """Options as lines "A. first", "B. second", as the paper's code shows them."""
+    """Options as lines "A. first", "B. second", as in the paper's code."""
     return "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
 
 
@@ -114,7 +124,7 @@ def chance(items: Sequence[Item]) -> float | None:
 
 
 def right_or_wrong(right: bool, extracted: str | None) -> Score:
-    """1 or 0. A reply without an answer is wrong, not unscored: leaving it out would reward silence."""
+    """Score 1 or 0. A reply without an answer is wrong, not unscored: that would reward silence."""
     if extracted is None:
         return Score(0.0, "", "no answer found")
     return Score(1.0 if right else 0.0, extracted)

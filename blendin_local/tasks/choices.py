@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from blendin_local.tasks.answers import final_choice
 from blendin_local.tasks.base import LETTERS, Item, Score, Task, asked, lettered, right_or_wrong
-from blendin_local.tasks.reading import Row, items_of, read_rows
+from blendin_local.tasks.reading import DataRow
 
 __all__ = ["CHOICE_TASKS", "options_of", "score_choice", "shuffled"]
 
@@ -42,7 +41,7 @@ def shuffled(options: Sequence[str], gold: int, key: str) -> tuple[tuple[str, ..
     return tuple(options[place] for place in order), order.index(gold)
 
 
-def options_of(row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def options_of(row: DataRow) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Labels and texts of a row's options, in any of the forms in which they are published.
 
     `choices` as a list of texts, as a list of {label, text} or as {label: [...], text: [...]}; or fields A,
@@ -64,7 +63,7 @@ def options_of(row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(labels), tuple(texts)
 
 
-def _listed(row: Row, choices: Any) -> tuple[list[str], list[str]]:
+def _listed(row: DataRow, choices: Any) -> tuple[list[str], list[str]]:
     if isinstance(choices, Mapping):
         labels, texts = list(choices["label"]), list(choices["text"])
         if len(labels) != len(texts):
@@ -79,7 +78,7 @@ def _listed(row: Row, choices: Any) -> tuple[list[str], list[str]]:
     return [str(label).strip() for label in labels], [str(text).strip() for text in texts]
 
 
-def _gold(row: Row, labels: Sequence[str], answer: Any) -> int:
+def _gold(row: DataRow, labels: Sequence[str], answer: Any) -> int:
     """The place of the right option: an int counts from 0; text is a label, or counts from 1."""
     if isinstance(answer, int) and not isinstance(answer, bool):
         place = answer
@@ -97,7 +96,7 @@ def _gold(row: Row, labels: Sequence[str], answer: Any) -> int:
 
 
 def _item(
-    row: Row,
+    row: DataRow,
     question: str,
     options: Sequence[str],
     gold: int,
@@ -116,7 +115,7 @@ def _item(
     )
 
 
-def _mmlu(row: Row) -> Item:
+def _mmlu(row: DataRow) -> Item:
     labels, options = options_of(row)
     subject = row.optional("subject", "domain")
     if not subject and _SPLIT.search(row.stem):
@@ -134,7 +133,7 @@ def _mmlu(row: Row) -> Item:
     )
 
 
-def _exam(row: Row) -> Item:
+def _exam(row: DataRow) -> Item:
     """ARC and CommonsenseQA: the stem and the options in an object `question`, or side by side."""
     ident = row.optional("id")
     inner = row.within("question") if isinstance(row.data.get("question"), Mapping) else row
@@ -148,7 +147,7 @@ def _exam(row: Row) -> Item:
 _ASK_LETTER = "\nAnswer with the letter (A, B, C, etc.):"
 
 
-def _truthfulqa(row: Row) -> Item:
+def _truthfulqa(row: DataRow) -> Item:
     options, gold = _mc1(row)
     question = row.text("question", "Question")
     options, gold = shuffled(options, gold, question)
@@ -157,7 +156,7 @@ def _truthfulqa(row: Row) -> Item:
     return _item(row, question, options, gold, labels=labels, after=_ASK_LETTER)
 
 
-def _mc1(row: Row) -> tuple[tuple[str, ...], int]:
+def _mc1(row: DataRow) -> tuple[tuple[str, ...], int]:
     if row.has("mc1_targets"):
         targets = row.within("mc1_targets").data
         if "choices" in targets:
@@ -174,7 +173,7 @@ def _mc1(row: Row) -> tuple[tuple[str, ...], int]:
     return tuple(str(text).strip() for text in texts), marks.index(1)
 
 
-def _lost_options(row: Row) -> bool:
+def _lost_options(row: DataRow) -> bool:
     """Whether a row has fields A, B, C ... and nothing in them. Collected copies of ARC lost the options of
     questions whose labels were numbers; those cannot be asked, and are left out."""
     fields = [letter for letter in LETTERS if letter in row.data]
@@ -184,27 +183,11 @@ def _lost_options(row: Row) -> bool:
 def _task(
     name: str,
     summary: str,
-    make: Callable[[Row], Item],
+    make: Callable[[DataRow], Item],
     hub: tuple[str, str | None, str],
     columns: Sequence[str] = (),
 ) -> Task:
-    def of_rows(rows: Sequence[Row]) -> list[Item]:
-        return items_of([row for row in rows if not _lost_options(row)] or rows, make)
-
-    def load(path: Path) -> list[Item]:
-        return of_rows(read_rows(path, columns=columns))
-
-    return Task(
-        name,
-        summary,
-        "accuracy",
-        load,
-        score_choice,
-        of_rows,
-        hub=hub,
-        lost=_lost_options,
-        columns=columns,
-    )
+    return Task(name, summary, "accuracy", make, score_choice, hub=hub, lost=_lost_options, columns=columns)
 
 
 CHOICE_TASKS = (

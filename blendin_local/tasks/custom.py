@@ -1,23 +1,22 @@
-"""A user's own questions: JSON lines with `prompt` or `messages`, `answer`, and how the two are compared.
+"""The task `custom`: a user's own questions, as JSON lines with `prompt` or `messages`, `answer` and `match`.
 
-match: `exact` (the whole reply, but for case, white space and surrounding punctuation), `contains`, `regex`
-(anywhere in the reply), `number`, or `choice` (needs `options`). All of them look at the reply's own part, up
-to where it asks the next question itself. Optional: `id`, `options`, `reference`, `system`.
+match: `exact` (the whole reply except for case, white space and surrounding punctuation), `contains`, `regex`
+(anywhere in the reply), `number`, or `choice` (needs `options`). All look at the reply only up to the point
+where it asks another question itself. Optional: `id`, `options`, `reference`, `system`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, cast, get_args
 
-from blendin_local.engine.prompts import Message, Role
+from blendin_local.engine.prompts import Message
+from blendin_local.inputs.messages import messages_of as parse_messages
+from blendin_local.inputs.messages import with_system
 from blendin_local.tasks.base import LETTERS, Item, Score, Task, lettered, right_or_wrong
 from blendin_local.tasks.choices import score_choice
 from blendin_local.tasks.numbers import score_number
 from blendin_local.tasks.numerals import parse_number, plain_number
-from blendin_local.tasks.reading import Row, items_of, read_rows
+from blendin_local.tasks.reading import DataRow
 from blendin_local.tasks.statements import before_next_question, normal, own_part
 
 __all__ = ["CUSTOM_TASKS", "MATCHES"]
@@ -25,7 +24,7 @@ __all__ = ["CUSTOM_TASKS", "MATCHES"]
 MATCHES = ("exact", "number", "choice", "contains", "regex")
 
 
-def _item(row: Row) -> Item:
+def _item(row: DataRow) -> Item:
     options = _options(row)
     match = row.optional("match") or ("choice" if options else "exact")
     if match not in MATCHES:
@@ -48,7 +47,7 @@ def _item(row: Row) -> Item:
     )
 
 
-def _options(row: Row) -> tuple[str, ...]:
+def _options(row: DataRow) -> tuple[str, ...]:
     found = row.data.get("options")
     if found is None:
         return ()
@@ -60,33 +59,23 @@ def _options(row: Row) -> tuple[str, ...]:
     return options
 
 
-def messages_of(row: Row) -> tuple[Message, ...]:
-    """What a row asks, by `prompt` or `messages`, with `system` before it. Raises EvaluationError."""
+def messages_of(row: DataRow) -> tuple[Message, ...]:
+    """The conversation of a row: `prompt` or `messages`, after `system`.
+
+    Raises PromptError for messages that cannot be used, EvaluationError for other faults.
+    """
     system = row.optional("system")
-    head = (Message("system", system),) if system else ()
-    if not row.has("messages"):
-        return (*head, Message("user", row.text("prompt", "messages")))
-    listed: Any = row.value("messages")
-    if not isinstance(listed, list) or not listed:
-        row.fail("`messages` must be a list of {role, content}")
-    messages = tuple(_message(row, each) for each in listed)
-    if messages[-1].role != "user":
-        row.fail("the last of `messages` must be the user's")
+    if row.has("messages"):
+        messages = parse_messages(row.value("messages"), "messages")
+    else:
+        messages = (Message("user", row.text("prompt", "messages")),)
     if system and any(message.role == "system" for message in messages):
         row.fail("there is both `system` and a system message")
-    return (*head, *messages)
+    return with_system(messages, system)
 
 
-def _message(row: Row, each: Any) -> Message:
-    found = each if isinstance(each, dict) else {}
-    role, content = found.get("role"), found.get("content")
-    if role not in get_args(Role) or not isinstance(content, str):
-        row.fail(f"each of `messages` needs a `role` of {', '.join(get_args(Role))} and a `content` of text")
-    return Message(cast(Role, role), content)
-
-
-def _answer(row: Row, match: str, options: tuple[str, ...]) -> tuple[str, int | None]:
-    """The answer as its scorer wants it, and the place of the right option."""
+def _answer(row: DataRow, match: str, options: tuple[str, ...]) -> tuple[str, int | None]:
+    """The answer in its scorer's form, and the index of the right option."""
     value = row.value("answer")
     text = row.text("answer") if not isinstance(value, bool) else str(value).lower()
     if match == "number":
@@ -110,7 +99,7 @@ def _answer(row: Row, match: str, options: tuple[str, ...]) -> tuple[str, int | 
 
 
 def _place(answer: str, options: tuple[str, ...]) -> int | None:
-    """The option that an answer names, by its text or by its letter."""
+    """The index of the option that an answer names by its text or its letter."""
     if answer in options:
         return options.index(answer)
     letter = answer.strip("(). ").upper()
@@ -135,12 +124,4 @@ def _score(item: Item, reply: str) -> Score:
             return right_or_wrong(normal(said) == normal(item.answer), said)
 
 
-def _of_rows(rows: Sequence[Row]) -> list[Item]:
-    return items_of(rows, _item)
-
-
-def _load(path: Path) -> list[Item]:
-    return _of_rows(read_rows(path))
-
-
-CUSTOM_TASKS = (Task("custom", "your own questions, from JSON lines", "accuracy", _load, _score, _of_rows),)
+CUSTOM_TASKS = (Task("custom", "your own questions, from JSON lines", "accuracy", _item, _score),)

@@ -13,7 +13,7 @@ from urllib.request import getproxies
 
 from blendin_local.errors import EvaluationError
 from blendin_local.tasks.base import Task
-from blendin_local.tasks.reading import Row
+from blendin_local.tasks.reading import DataRow
 
 __all__ = ["HUB", "hub_rows"]
 
@@ -25,7 +25,7 @@ _TALKERS = ("datasets", "fsspec", "httpx", "huggingface_hub")
 """Loggers that would report each retry before the one sentence that says it all."""
 
 
-def hub_rows(task: Task, where: str) -> list[Row]:
+def hub_rows(task: Task, where: str) -> list[DataRow]:
     """The rows of a data set on the Hugging Face hub, downloaded or from its cache.
 
     Where the hub's name is not even known to the network, only the cache is looked at: the library would ask
@@ -46,7 +46,7 @@ def hub_rows(task: Task, where: str) -> list[Row]:
     try:
         with _silence():
             loaded = datasets.load_dataset(name, configuration, split=split)
-        return [Row(dict(record), f"{shown}, row {n}", n) for n, record in enumerate(loaded, 1)]
+        return [DataRow(dict(record), f"{shown}, row {n}", n) for n, record in enumerate(loaded, 1)]
     except Exception as error:  # the library raises its own, its client's, and those of a network
         lines = [line for line in str(error).splitlines() if line.strip()]
         reason = " ".join(lines[0].split()).rstrip(".")[:200] if lines else type(error).__name__

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from blendin_local.tasks.base import SYSTEM_INSTRUCT, Item, Score, Task, asked
-from blendin_local.tasks.reading import Row, items_of, read_rows
+from blendin_local.tasks.reading import DataRow
 
 __all__ = ["JUDGED_TASKS", "QUALITY", "SAFETY"]
 
@@ -21,7 +20,7 @@ SAFETY = ("safety",)
 _MALICIOUS = re.compile(r"red[ _-]?team|malicious", re.IGNORECASE)
 
 
-def _item(row: Row) -> Item:
+def _item(row: DataRow) -> Item:
     dataset = row.optional("dataset")
     return Item(
         id=row.optional("id") or str(row.number),
@@ -35,23 +34,20 @@ def _unscored(item: Item, reply: str) -> Score:
 
 
 def _task(name: str, summary: str, aspects: tuple[str, ...], subset: str, *, malicious: bool) -> Task:
-    def of_rows(rows: Sequence[Row]) -> list[Item]:
-        """The rows of this task, where a file has both kinds and says which is which."""
+    def select(rows: Sequence[DataRow]) -> Sequence[DataRow]:
+        """The rows of this task, if the file holds both kinds and tells them apart."""
         kinds = [bool(_MALICIOUS.search(row.optional("dataset"))) for row in rows]
-        if any(kinds) and not all(kinds):
-            rows = [row for row, kind in zip(rows, kinds, strict=True) if kind == malicious]
-        return items_of(rows, _item)
-
-    def load(path: Path) -> list[Item]:
-        return of_rows(read_rows(path))
+        if all(kinds) or not any(kinds):
+            return rows
+        return [row for row, kind in zip(rows, kinds, strict=True) if kind == malicious]
 
     return Task(
         name,
         summary,
         "judged score",
-        load,
+        _item,
         _unscored,
-        of_rows,
+        select=select,
         needs_judge=True,
         scale=(1.0, 5.0),
         aspects=aspects,

@@ -7,14 +7,13 @@ rounding. The paper's code compares the last number of each text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 
 from blendin_local.tasks.answers import final_number
 from blendin_local.tasks.base import Item, Score, Task, asked, right_or_wrong
 from blendin_local.tasks.numerals import numbers_equal, parse_number, plain_number
-from blendin_local.tasks.reading import Row, items_of, read_rows
+from blendin_local.tasks.reading import DataRow
 
 __all__ = ["NUMBER_TASKS", "score_number", "without_marks"]
 
@@ -40,7 +39,7 @@ def without_marks(solution: str) -> str:
     return _CALCULATION.sub("", solution).strip()
 
 
-def _gold(row: Row, *names: str) -> Fraction:
+def _gold(row: DataRow, *names: str) -> Fraction:
     text = row.text(*names)
     value = parse_number(text)
     if value is None:
@@ -48,7 +47,7 @@ def _gold(row: Row, *names: str) -> Fraction:
     return value
 
 
-def _gsm8k(row: Row) -> Item:
+def _gsm8k(row: DataRow) -> Item:
     solution = row.text("answer")
     _, mark, final = solution.rpartition("####")
     value = parse_number(final) if mark else None
@@ -80,7 +79,7 @@ def _encloses(text: str) -> bool:
     return False
 
 
-def _svamp(row: Row) -> Item:
+def _svamp(row: DataRow) -> Item:
     question = row.optional("question_concat") or f"{row.text('Body')} {row.text('Question')}"
     value = _gold(row, "Answer")
     return Item(
@@ -92,7 +91,7 @@ def _svamp(row: Row) -> Item:
     )
 
 
-def _multiarith(row: Row) -> Item:
+def _multiarith(row: DataRow) -> Item:
     if row.has("lSolutions"):
         solutions, equations = row.value("lSolutions"), row.data.get("lEquations") or [""]
         value, equation = parse_number(str(solutions[0])), str(equations[0])
@@ -108,14 +107,8 @@ def _multiarith(row: Row) -> Item:
     )
 
 
-def _task(name: str, summary: str, make: Callable[[Row], Item], hub: tuple[str, str | None, str]) -> Task:
-    def of_rows(rows: Sequence[Row]) -> list[Item]:
-        return items_of(rows, make)
-
-    def load(path: Path) -> list[Item]:
-        return of_rows(read_rows(path))
-
-    return Task(name, summary, "accuracy", load, score_number, of_rows, hub=hub)
+def _task(name: str, summary: str, make: Callable[[DataRow], Item], hub: tuple[str, str | None, str]) -> Task:
+    return Task(name, summary, "accuracy", make, score_number, hub=hub)
 
 
 NUMBER_TASKS = (

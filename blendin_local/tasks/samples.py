@@ -1,4 +1,4 @@
-"""Which questions are asked, fixed by a seed before any run, and worked examples that go before each."""
+"""Sample a task's questions by a seed, and put worked examples before each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blendin_local.engine.prompts import Message
 from blendin_local.errors import EvaluationError
 from blendin_local.tasks.base import Item, Task
 from blendin_local.tasks.datasets_source import HUB, hub_rows
-from blendin_local.tasks.reading import read_rows
+from blendin_local.tasks.reading import DataRow
 from blendin_local.tasks.registry import task_named
 
 __all__ = ["left_out", "load_items"]
@@ -28,13 +28,14 @@ def load_items(
 ) -> list[Item]:
     """The items of a file, or of the Hugging Face hub where `path` begins with "hub:".
 
-    limit: the first so many of a permutation that the seed alone decides, in the order of the file; a smaller
-    limit is a subset of a larger one. shots: so many worked examples before each question, the same for all:
-    the last ones of that permutation, which are never asked themselves. Raises EvaluationError, one sentence.
+    limit: sample size; the sample is the start of a permutation that depends on the seed alone, in the order
+    of the file, so a smaller sample is a subset of a larger one. shots: number of worked examples before each
+    question, the same for all: the end of that permutation, never asked themselves. Raises EvaluationError
+    or InputError.
     """
     task = task_named(task) if isinstance(task, str) else task
     where = str(path)
-    items = _distinct(task.of_rows(hub_rows(task, where)) if where.startswith(HUB) else task.load(Path(path)))
+    items = _distinct(task.items(_rows(task, where)))
     if not items:
         raise EvaluationError(f"{where} holds no questions for the task {task.name}.")
     if limit is not None and limit < 1:
@@ -54,15 +55,15 @@ def load_items(
 
 
 def left_out(task: Task | str, path: Path | str) -> str:
-    """A sentence on rows that `load_items` leaves out because they have lost their options; "" if none has.
+    """A sentence on the rows that `load_items` leaves out because their options are missing, or "".
 
-    Reads the rows again. Raises EvaluationError as `load_items` does.
+    Reads the rows again. Raises EvaluationError and InputError as `load_items` does.
     """
     task = task_named(task) if isinstance(task, str) else task
     if task.lost is None:
         return ""
     where = str(path)
-    rows = hub_rows(task, where) if where.startswith(HUB) else read_rows(Path(path), columns=task.columns)
+    rows = _rows(task, where)
     lost = sum(map(task.lost, rows))
     if not lost:
         return ""
@@ -70,15 +71,19 @@ def left_out(task: Task | str, path: Path | str) -> str:
     return f"{lost} of {len(rows)} questions in {where} {have} left out."
 
 
+def _rows(task: Task, where: str) -> list[DataRow]:
+    return hub_rows(task, where) if where.startswith(HUB) else task.read(Path(where))
+
+
 def _permutation(n: int, seed: int) -> list[int]:
-    # Only random() promises the same numbers in every version of Python.
+    # Of `random`, only random() is stable across versions of Python.
     source = random.Random(seed)
     keys = [source.random() for _ in range(n)]
     return sorted(range(n), key=keys.__getitem__)
 
 
 def _distinct(items: Sequence[Item]) -> list[Item]:
-    """Items whose ids are all different: repeated ones get a number."""
+    """Items with unique ids: repeated ids get a number appended."""
     seen: Counter[str] = Counter()
     taken = {item.id for item in items}
     named = []
@@ -107,7 +112,7 @@ def _insert(messages: tuple[Message, ...], turns: tuple[Message, ...]) -> tuple[
 
 
 def _example(item: Item) -> tuple[Message, ...]:
-    """An item as question and answer: its reference, or its answer in the words that scorers look for."""
+    """An item as question and answer: its reference, or its answer in the form that scorers extract."""
     asked = tuple(message for message in item.messages if message.role != "system")
     return (*asked, Message("assistant", item.reference or _stated(item)))
 

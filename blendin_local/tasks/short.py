@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 from blendin_local.tasks.answers import (
     final_choice,
@@ -15,7 +14,7 @@ from blendin_local.tasks.answers import (
 )
 from blendin_local.tasks.base import LETTERS, Item, Score, Task, asked, right_or_wrong
 from blendin_local.tasks.choices import shuffled
-from blendin_local.tasks.reading import Row, items_of, read_rows
+from blendin_local.tasks.reading import DataRow
 from blendin_local.tasks.statements import own_part
 
 __all__ = ["SHORT_TASKS"]
@@ -32,7 +31,7 @@ def _between_marks(text: str) -> str:
     return re.sub(r"\s*\bA:\s*$", "", text).strip()
 
 
-def _best(row: Row) -> str:
+def _best(row: DataRow) -> str:
     """The right answer of a BIG-bench row: `target`, `targets`, or the best of `target_scores`."""
     if row.has("target_scores"):
         scores = row.within("target_scores").data
@@ -54,7 +53,7 @@ def _verdict(item: Item, said: bool | None) -> Score:
 # StrategyQA
 
 
-def _strategyqa(row: Row) -> Item:
+def _strategyqa(row: DataRow) -> Item:
     answer, worked = row.data.get("answer"), ""
     if isinstance(answer, bool):
         facts = row.data.get("facts") or ""
@@ -78,7 +77,7 @@ def _strategyqa(row: Row) -> Item:
 # Dates
 
 
-def _date(row: Row) -> Item:
+def _date(row: DataRow) -> Item:
     """The question without the listed options: a date is to be worked out, not picked."""
     text = _between_marks(row.text("input", "inputs", "question"))
     inside = _OPTION_LINE.findall(text)
@@ -121,7 +120,7 @@ def _score_date(item: Item, reply: str) -> Score:
 # Sports
 
 
-def _sports(row: Row) -> Item:
+def _sports(row: DataRow) -> Item:
     text = row.text("input", "inputs", "question").split("Plausible/implausible?")[0]
     statement = text.replace(_SPORTS_QUESTION, "").strip()
     sentence = re.search(r"Is the following sentence plausible\?\s*\"?(.*?)\"?$", statement, re.DOTALL)
@@ -141,7 +140,7 @@ def _sports(row: Row) -> Item:
 # Coin flips
 
 
-def _coin_flip(row: Row) -> Item:
+def _coin_flip(row: DataRow) -> Item:
     said = final_yes_no(_best(row))
     if said is None:
         row.fail("the answer must be yes or no")
@@ -170,7 +169,7 @@ def _score_coin(item: Item, reply: str) -> Score:
 # Last letters
 
 
-def _last_letters(row: Row) -> Item:
+def _last_letters(row: DataRow) -> Item:
     answer = re.sub(r"[^a-z]", "", _best(row).lower())
     if not answer:
         row.fail("the answer must be letters")
@@ -189,17 +188,11 @@ def _score_letters(item: Item, reply: str) -> Score:
 def _task(
     name: str,
     summary: str,
-    make: Callable[[Row], Item],
+    make: Callable[[DataRow], Item],
     score: Callable[[Item, str], Score],
     hub: tuple[str, str | None, str],
 ) -> Task:
-    def of_rows(rows: Sequence[Row]) -> list[Item]:
-        return items_of(rows, make)
-
-    def load(path: Path) -> list[Item]:
-        return of_rows(read_rows(path))
-
-    return Task(name, summary, "accuracy", load, score, of_rows, hub=hub)
+    return Task(name, summary, "accuracy", make, score, hub=hub)
 
 
 _BIG_BENCH = "hails/bigbench"

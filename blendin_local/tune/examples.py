@@ -12,7 +12,7 @@ from blendin_local.engine.prompts import Message
 from blendin_local.errors import EvaluationError
 from blendin_local.tasks.base import Item
 from blendin_local.tasks.custom import messages_of
-from blendin_local.tasks.reading import Row, items_of, read_rows
+from blendin_local.tasks.reading import DataRow, items_of, read_rows
 
 __all__ = ["Example", "built_in_examples", "examples_of", "read_examples", "shuffled"]
 
@@ -42,7 +42,7 @@ def read_examples(path: Path) -> list[Example]:
     return examples
 
 
-def _example(row: Row) -> Example:
+def _example(row: DataRow) -> Example:
     if not row.has("response") and row.has("answer", "reference"):
         row.fail("a reference answer is called `response`; the questions of a task are read with --task")
     name = row.optional("id") or str(row.number)

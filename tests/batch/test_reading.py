@@ -25,7 +25,7 @@ from support.nightly import some_of
 from blendin_local.batch.reading import InputOptions, RowSource, count_rows, open_rows
 from blendin_local.batch.rows import BadRow, Row, own_settings, seed_of
 from blendin_local.engine.prompts import Message
-from blendin_local.errors import BatchError, SettingError
+from blendin_local.errors import InputError, SettingError
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
 
 RUN = GenerationSettings(BlendSettings(gamma=0.3), SamplingSettings(temperature=0.5), max_tokens=77, seed=5)
@@ -382,14 +382,14 @@ def test_ids_and_system_prompts_can_be_elsewhere() -> None:
 def test_a_data_set_without_prompts_is_refused_before_anything_runs() -> None:
     for data in (lines({"question": "a", "answer": "b"}), lines({"text": "a"})):
         with pytest.raises(
-            BatchError, match=r"its first row has no `prompt` \(there are: .*--column"
+            InputError, match=r"its first row has no `prompt` \(there are: .*--column"
         ) as raised:
             source_of(data)
         assert "\n" not in str(raised.value)
-    with pytest.raises(BatchError, match=r"has no `query` \(there are: question\)"):
+    with pytest.raises(InputError, match=r"has no `query` \(there are: question\)"):
         source_of(lines({"question": "a"}), column="query")
     many = {f"column {n}": "a" for n in range(1000)}
-    with pytest.raises(BatchError, match=r"column 11, \.\.\.\)"):
+    with pytest.raises(InputError, match=r"column 11, \.\.\.\)"):
         source_of(lines(many))
 
 
@@ -447,7 +447,7 @@ def test_a_format_is_told_by_the_first_line_that_can_be_read(path: str, torn: by
         rows_of(torn + b"\n" + lines({"prompt": "a"}, REQUEST), path=path)[len(bad)].id
         == f"row-{len(bad) + 1}"
     )
-    with pytest.raises(BatchError, match="its first row has no `prompt`"):
+    with pytest.raises(InputError, match="its first row has no `prompt`"):
         source_of(torn + b"\n" + lines({"question": "a"}), path=path)
 
 
@@ -486,9 +486,9 @@ def test_damage_among_the_lines_that_are_looked_at_comes_after_them() -> None:
     for path in ("in.jsonl", "in.txt"):
         rows = RowSource(Damaged(b"torn\n{torn\n"), InputOptions(path)).rows(RUN, "")
         assert [next(rows).where, next(rows).where] == ["line 1", "line 2"]
-        with pytest.raises(BatchError, match="cannot be read any further"):
+        with pytest.raises(InputError, match="cannot be read any further"):
             next(rows)
-    with pytest.raises(BatchError, match="cannot be read any further"):
+    with pytest.raises(InputError, match="cannot be read any further"):
         RowSource(Damaged(b"\n"), InputOptions("in.jsonl"))
 
 
@@ -499,7 +499,7 @@ def test_damage_among_the_lines_that_are_looked_at_comes_after_them() -> None:
     ids=" ".join,
 )
 def test_columns_of_what_has_none_are_refused(data: bytes, columns: dict[str, str]) -> None:
-    with pytest.raises(BatchError, match="has no columns: leave out") as raised:
+    with pytest.raises(InputError, match="has no columns: leave out") as raised:
         source_of(data, path="-", **columns)
     for name in ("column", "id_column", "system_column"):
         flag = f"--{name.replace('_', '-')}"
@@ -540,7 +540,7 @@ def test_requests_of_openai() -> None:
 )
 @pytest.mark.parametrize("path", ["in.json", "-"])
 def test_one_json_document_is_refused(path: str, data: bytes) -> None:
-    with pytest.raises(BatchError, match="make JSON lines of it"):
+    with pytest.raises(InputError, match="make JSON lines of it"):
         source_of(data + b' "prompt": "a"\n}\n', path=path)
 
 
@@ -556,7 +556,7 @@ def test_one_json_document_is_refused(path: str, data: bytes) -> None:
 )
 @pytest.mark.parametrize("path", ["in.jsonl", "in.csv", "in.txt", "in.parquet"])
 def test_files_of_another_kind_are_refused(path: str, data: bytes, words: str) -> None:
-    with pytest.raises(BatchError, match=f"^{path} is {words}"):
+    with pytest.raises(InputError, match=f"^{path} is {words}"):
         source_of(data, path=path)
 
 
@@ -669,7 +669,7 @@ def test_an_open_quote_does_not_fill_memory() -> None:
     ],
 )  # fmt: skip
 def test_headers_that_cannot_be_used_are_refused(data: bytes, column: str | None, words: str) -> None:
-    with pytest.raises(BatchError, match=words) as raised:
+    with pytest.raises(InputError, match=words) as raised:
         source_of(data, path="in.csv", column=column)
     assert str(raised.value).isprintable()
 
@@ -728,7 +728,7 @@ def test_a_cut_off_file_gives_its_rows_and_then_says_so(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl.gz").write_bytes(data[:-100])
     rows = file_rows(InputOptions(str(tmp_path / "in.jsonl.gz")))
     found = []
-    with pytest.raises(BatchError, match="ends in the middle of its gzip data"):
+    with pytest.raises(InputError, match="ends in the middle of its gzip data"):
         for row in rows:
             found.append(row)
     assert len(found) > 900 and all(isinstance(row, Row) for row in found)

@@ -58,7 +58,7 @@ def task_of(score: Callable[[Item, str], Score] | None = None, **more: Any) -> T
     def holds(item: Item, reply: str) -> Score:
         return right_or_wrong(item.answer in reply, reply[:20])
 
-    return Task("made", "for tests", "accuracy", lambda path: [], score or holds, lambda rows: [], **more)
+    return Task("made", "for tests", "accuracy", lambda row: Item("", ()), score or holds, **more)
 
 
 def run_of(

@@ -20,7 +20,7 @@ from support.examples import examples
 from support.paths import ROOT
 
 from blendin_local.engine.prompts import Message
-from blendin_local.errors import EvaluationError
+from blendin_local.errors import EvaluationError, InputError
 from blendin_local.tasks import TASKS, Item, chance, left_out, load_items, task_named
 from blendin_local.tasks.base import SYSTEM_INSTRUCT, SYSTEM_REASONING
 from blendin_local.tasks.choices import shuffled
@@ -550,7 +550,7 @@ def test_an_expression_sees_a_reply_as_it_was_written(write: Write) -> None:
         ({"answer": "x"}, "this row has no field `prompt` or `messages` (it has: answer)"),
         ({"prompt": "x"}, "this row has no field `answer` (it has: prompt)"),
         ({"prompt": " ", "answer": "x"}, "`prompt` is empty"),
-        ({"prompt": ["x"], "answer": "x"}, "`prompt` must be text, not list"),
+        ({"prompt": ["x"], "answer": "x"}, "`prompt` must be text, not a list"),
         ({"prompt": "x", "answer": "x", "match": "fuzzy"}, "`match` must be one of exact, number, choice"),
         ({"prompt": "x", "answer": "many", "match": "number"}, "`answer` must be a number, not 'many'"),
         ({"prompt": "x", "answer": "(", "match": "regex"}, "`answer` is not a regular expression"),
@@ -559,9 +559,15 @@ def test_an_expression_sees_a_reply_as_it_was_written(write: Write) -> None:
         ({"prompt": "x", "answer": "z", "options": ["a", "b"]}, "the answer 'z' is none of the options"),
         ({"prompt": "x", "answer": "a", "options": "a, b"}, "`options` must be a list of texts"),
         ({"prompt": "x", "answer": "a", "options": ["a", "a"]}, "`options` must be 2 to 26 different texts"),
-        ({"messages": [], "answer": "x"}, "`messages` must be a list of {role, content}"),
-        ({"messages": ["x"], "answer": "x"}, "each of `messages` needs a `role` of system, user, assistant"),
-        ({"messages": [{"role": "assistant", "content": "x"}], "answer": "x"}, "the last of `messages`"),
+        ({"messages": [], "answer": "x"}, "`messages` is empty: give the models something to answer"),
+        (
+            {"messages": ["x"], "answer": "x"},
+            "message 1 of `messages` must be an object with `role`",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": "x"}], "answer": "x"},
+            "`messages` must end with a message of",
+        ),
         (
             {
                 "system": "a",
@@ -589,8 +595,8 @@ SVAMP = '{"Body": "b", "Question": "q", "Answer": 1}'
 @pytest.mark.parametrize(
     ("task", "name", "text", "complaint"),
     [
-        ("gsm8k", "a.jsonl", f'{FINE}\n\n{{"question": oops}}\n', "line 3: this is not valid JSON"),
-        ("gsm8k", "a.jsonl", f"{FINE}\n[1]\n", "line 2: a question must be a JSON object, not list"),
+        ("gsm8k", "a.jsonl", f'{FINE}\n\n{{"question": oops}}\n', "line 3: the line is not JSON"),
+        ("gsm8k", "a.jsonl", f"{FINE}\n[1]\n", "line 2: a question must be a JSON object, not a list"),
         (
             "gsm8k",
             "a.jsonl",
@@ -640,7 +646,7 @@ SVAMP = '{"Body": "b", "Question": "q", "Answer": 1}'
             "coin_flip",
             "a.json",
             '{\n "examples": [\n  {"question": "q", "answer": "no"},\n  7]}',
-            "line 4: a question must be a JSON object, not int",
+            "line 4: a question must be a JSON object, not a number",
         ),
         (
             "coin_flip",
@@ -660,14 +666,14 @@ SVAMP = '{"Body": "b", "Question": "q", "Answer": 1}'
             '[{"question": "q", "answer": "12"}]',
             "line 1: the answer must be letters",
         ),
-        ("mmlu", "a.csv", "q,1,2,3,4,A\nq,1,2,3\n", "line 2: this row has 4 columns instead of 6"),
+        ("mmlu", "a.csv", "q,1,2,3,4,A\nq,1,2,3\n", "line 2: the row has 4 fields where the header names 6"),
         (
             "mmlu",
             "a.csv",
             'q,1,2,3,4,A\n"q\nq",1,2,3,4,B\nq,1,2,3,4,E\n',
             "line 4: the answer 'E' is none of the options A, B, C, D",
         ),
-        ("mmlu", "a.csv", 'q,1,2,3,4,"A\n', "line 1: this is not valid CSV"),
+        ("mmlu", "a.csv", 'q,1,2,3,4,"A\n', "line 1: the row is not valid CSV"),
         (
             "mmlu",
             "a.jsonl",
@@ -702,7 +708,7 @@ SVAMP = '{"Body": "b", "Question": "q", "Answer": 1}'
             "truthfulqa",
             "a.json",
             '[{"question": "q", "mc1_targets": [1]}]',
-            "line 1: `mc1_targets` must be an object, not list",
+            "line 1: `mc1_targets` must be an object, not a list",
         ),
         (
             "xstest",
@@ -712,14 +718,19 @@ SVAMP = '{"Body": "b", "Question": "q", "Answer": 1}'
         ),
         ("custom", "a.jsonl", "", " holds no rows"),
         ("custom", "a.jsonl", "\n \n", " holds no rows"),
-        ("custom", "a.jsonl", "prompt: x", "line 1: this is not valid JSON"),
+        ("custom", "a.jsonl", "prompt: x", "line 1: the line is not JSON"),
         ("custom", "a.jsonl", "[" * 100000, "line 1: this is not valid JSON (nested too deeply)"),
-        ("custom", "a.jsonl", '{"prompt": ' + "1" * 5000 + "}", "line 1: this is not valid JSON"),
+        (
+            "custom",
+            "a.jsonl",
+            '{"prompt": ' + "1" * 5000 + "}",
+            "line 1: the line has a number of too many",
+        ),
     ],
 )
 def test_malformed_files(write: Write, task: str, name: str, text: str, complaint: str) -> None:
     path = write(name, text)
-    with pytest.raises(EvaluationError) as caught:
+    with pytest.raises((EvaluationError, InputError)) as caught:
         load_items(task, path)
     said = str(caught.value)
     assert said.startswith(f"{path}{complaint}" if complaint.startswith(" ") else f"{path}, {complaint}")
@@ -728,16 +739,16 @@ def test_malformed_files(write: Write, task: str, name: str, text: str, complain
 
 def test_files_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    with pytest.raises(EvaluationError, match=r"^There is no file .*a\.jsonl\.$"):
+    with pytest.raises(InputError, match=r"^There is no file .*a\.jsonl\.$"):
         load_items("gsm8k", path)
     path.write_bytes(b'{"question": "q", "answer": "#### 1"}\n{"question": "\xff"}')
-    with pytest.raises(EvaluationError, match=r"a\.jsonl, line 2: this is not UTF-8 text"):
+    with pytest.raises(InputError, match=r"a\.jsonl, line 2: this is not UTF-8 text"):
         load_items("gsm8k", path)
     path.write_bytes(gzip.compress(b"{}")[:-9])
-    with pytest.raises(EvaluationError, match=r"^Cannot read .*a\.jsonl: "):
+    with pytest.raises(InputError, match=r"^.*a\.jsonl ends in the middle of its gzip data"):
         load_items("gsm8k", path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(EvaluationError, match="holds no JSON, JSONL, CSV or Parquet file"):
+    with pytest.raises(InputError, match="holds no JSON, JSONL, CSV or Parquet file"):
         load_items("mmlu", tmp_path / "empty")
 
 
@@ -762,14 +773,14 @@ def test_parquet_files(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.Table.from_pylist(GSM8K), path)
     assert [item.answer for item in load_items("gsm8k", path)] == ["1170", "-10"]
     path.write_bytes(b"PAR1")
-    with pytest.raises(EvaluationError, match=r"^Cannot read .*parquet: "):
+    with pytest.raises(InputError, match=r"^.*parquet cannot be read: "):
         load_items("gsm8k", path)
 
 
 def test_parquet_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(EvaluationError, match=r"pip install 'blendin-local\[datasets\]'"):
+    with pytest.raises(InputError, match=r"pip install 'blendin-local\[datasets\]'"):
         load_items("gsm8k", tmp_path / "a.parquet")
 
 

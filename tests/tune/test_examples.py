@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from blendin_local.engine.prompts import Message
-from blendin_local.errors import EvaluationError
+from blendin_local.errors import EvaluationError, InputError
 from blendin_local.tasks.base import Item
 from blendin_local.tune.examples import Example, built_in_examples, examples_of, read_examples, shuffled
 
@@ -62,8 +62,8 @@ def test_other_formats(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("{", "line 2: this is not valid JSON"),
-        ("[1]", "line 2: a question must be a JSON object, not list"),
+        ("{", "line 2: the line is not JSON"),
+        ("[1]", "line 2: a question must be a JSON object, not a list"),
         ({"prompt": "Why?"}, "line 2: this row has no field `response` (it has: prompt)"),
         (
             {"prompt": "Why?", "answer": "So."},
@@ -71,15 +71,18 @@ def test_other_formats(tmp_path: Path) -> None:
         ),
         ({"response": "So."}, "line 2: this row has no field `prompt` or `messages`"),
         ({"prompt": "Why?", "response": " \n"}, "line 2: `response` is empty"),
-        ({"prompt": "Why?", "response": ["So."]}, "line 2: `response` must be text, not list"),
-        ({"messages": [], "response": "So."}, "line 2: `messages` must be a list"),
+        ({"prompt": "Why?", "response": ["So."]}, "line 2: `response` must be text, not a list"),
+        ({"messages": [], "response": "So."}, "line 2: `messages` is empty"),
         ({"messages": [{"role": "user"}], "response": "So."}, "line 2: "),
-        ({"messages": [{"role": "assistant", "content": "x"}], "response": "So."}, "must be the user's"),
+        (
+            {"messages": [{"role": "assistant", "content": "x"}], "response": "So."},
+            "must end with a message of the user",
+        ),
     ],
 )
 def test_rows_that_are_refused(tmp_path: Path, row: Any, said: str) -> None:
     path = lines(tmp_path / "bad.jsonl", {"prompt": "Why?", "response": "So."}, row)
-    with pytest.raises(EvaluationError) as caught:
+    with pytest.raises((EvaluationError, InputError)) as caught:
         read_examples(path)
     message = str(caught.value)
     assert message.startswith(f"{path}, line 2: ") and said in message
@@ -87,13 +90,13 @@ def test_rows_that_are_refused(tmp_path: Path, row: Any, said: str) -> None:
 
 
 def test_files_without_rows(tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match="There is no file"):
+    with pytest.raises(InputError, match="There is no file"):
         read_examples(tmp_path / "none.jsonl")
-    with pytest.raises(EvaluationError, match="holds no "):
+    with pytest.raises(InputError, match="holds no "):
         read_examples(lines(tmp_path / "empty.jsonl", ""))
     latin = tmp_path / "latin.jsonl"
     latin.write_bytes('{"prompt": "Wé", "response": "x"}'.encode("latin-1"))
-    with pytest.raises(EvaluationError, match="line 1: this is not UTF-8"):
+    with pytest.raises(InputError, match="line 1: this is not UTF-8"):
         read_examples(latin)
 
 
