@@ -70,12 +70,12 @@ class UntilDamaged:
 
     def __init__(self, rows: Iterable[Row | BadRow | None]) -> None:
         self._rows = rows
-        self.damage: InputError | None = None
+        self.damage: BatchError | InputError | None = None
 
     def __iter__(self) -> Iterator[Row | BadRow | None]:
         try:
             yield from self._rows
-        except InputError as error:
+        except (BatchError, InputError) as error:
             self.damage = error
 
 

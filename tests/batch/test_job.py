@@ -27,7 +27,7 @@ from blendin_local.batch.results import Result
 from blendin_local.batch.rows import BadRow, Row
 from blendin_local.cli import main
 from blendin_local.engine.prompts import Message
-from blendin_local.errors import BatchError, ModelError
+from blendin_local.errors import BatchError, InputError, ModelError
 from blendin_local.inputs.streams import open_input
 from blendin_local.settings import GenerationSettings
 
@@ -40,7 +40,7 @@ def row(id: str, prompt: str = "Hi") -> Row:
 
 def damaged(rows: Iterable[Row]) -> Iterator[Row]:
     yield from rows
-    raise BatchError("The input is cut off.")
+    raise InputError("The input is cut off.")
 
 
 class SlowToAnswer:
