@@ -23,7 +23,7 @@ from blendin_local.engine.pair import Pair
 from blendin_local.errors import SettingError
 from blendin_local.llamacpp.bare_decode import Decode, Recorder, replay
 from blendin_local.llamacpp.model import GgufModel
-from blendin_local.models import memory_estimate as memory
+from blendin_local.models import memory_estimate
 from blendin_local.models.loading import PairFiles, start_conversation
 from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions
 
@@ -148,7 +148,7 @@ def _forget(models: list[GgufModel]) -> None:
 
 def memory_figures(files: PairFiles, options: ModelOptions) -> MemoryFigures:
     """What this process has held at most, beside the model files and the KV caches."""
-    estimates = [memory.estimate(header, options) for header in (files.base, files.guide)]
+    estimates = [memory_estimate.estimate(header, options) for header in (files.base, files.guide)]
     # Kilobytes on Linux, bytes on macOS.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     file_bytes = sum(estimate.file for estimate in estimates)

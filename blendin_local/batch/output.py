@@ -20,7 +20,7 @@ from typing import Any, Self, TextIO
 from blendin_local.batch.id_index import IdIndex
 from blendin_local.batch.openai import batch_line
 from blendin_local.batch.results import Result
-from blendin_local.batch.resuming import EarlierLines, FileLock, Found, is_duplicate, resume
+from blendin_local.batch.resuming import EarlierLines, FileLock, ResumeState, is_duplicate, resume
 from blendin_local.batch.run_manifest import RunManifest
 from blendin_local.batch.sink import Sink, explained, is_standard_output, open_sink
 from blendin_local.errors import BatchError
@@ -120,11 +120,11 @@ def open_output(
     with ExitStack() as undo:
         ledger = undo.enter_context(closing(IdIndex()))
         if real is None:
-            output = Output(name, open_sink(path), run, ledger, None, Found(), overwrite)
+            output = Output(name, open_sink(path), run, ledger, None, ResumeState(), overwrite)
         else:
             lock = _locked(real, name)
             undo.callback(lambda: lock.release())
-            found = Found()
+            found = ResumeState()
             if not overwrite:
                 found = resume(real, name, run, ledger, lock, retry_failed, tally, progress)
             sink = open_sink(real)
@@ -182,7 +182,7 @@ class Output:
         run: RunManifest,
         ledger: IdIndex,
         lock: FileLock | None,
-        found: Found,
+        found: ResumeState,
         overwrite: bool,
     ) -> None:
         self.ledger = ledger

@@ -14,7 +14,7 @@ from time import perf_counter
 from blendin_local.engine.decoder import Decoder, Request, respond
 from blendin_local.engine.language_model import Cancellation
 from blendin_local.engine.pair import Pair
-from blendin_local.models import memory_estimate as memory
+from blendin_local.models import memory_estimate
 from blendin_local.models.loading import PairFiles
 from blendin_local.settings import ModelOptions
 
@@ -50,7 +50,7 @@ def fitting(options: ModelOptions, wanted: int, files: PairFiles, pairs: int = 1
 
     pairs: how many are about to be loaded, each for so many rows; this is one of them.
     """
-    free = memory.free_memory() // pairs
+    free = memory_estimate.free_memory() // pairs
     fit = (n for n in range(wanted, 1, -1) if not files.memory_warning(options_for(options, n), free))
     return next(fit, 1)
 

@@ -29,7 +29,7 @@ from blendin_local.inputs.streams import (
 )
 from blendin_local.safe_text import sanitize
 
-__all__ = ["EarlierLines", "FileLock", "Found", "is_duplicate", "resume"]
+__all__ = ["EarlierLines", "FileLock", "ResumeState", "is_duplicate", "resume"]
 
 _BEGINNING = b'{"id": '
 """Every line of a result begins like this, in both formats."""
@@ -198,7 +198,7 @@ def _copy(path: str, name: str, target: str, wanted: Callable[[Result], bool]) -
 
 
 @dataclass(slots=True)
-class Found:
+class ResumeState:
     """What an output began with, see `Output`."""
 
     kept: int = 0
@@ -216,7 +216,7 @@ def resume(
     retry_failed: bool,
     tally: Callable[[Result], None] | None,
     progress: Callable[[int], None] | None,
-) -> Found:
+) -> ResumeState:
     """Read a locked output through, note its answers, and mend its end so that lines can be added.
 
     Raises BatchError where that cannot be, see `open_output`; nothing is changed then.
@@ -225,7 +225,7 @@ def resume(
     def wanted(result: Result) -> bool:
         return not retry_failed or result["error"] is None
 
-    found, lines = Found(), EarlierLines(path, name)
+    found, lines = ResumeState(), EarlierLines(path, name)
     for number, (_, result) in enumerate(lines):
         if progress and number % _ROWS_TOLD == 0:
             progress(found.kept)

@@ -149,12 +149,12 @@ def _loader(progress: CompareProgress) -> Load:
     from blendin_local.compare.arms import ArmModel
     from blendin_local.compare.loading import load_models
     from blendin_local.engine.pair import Pair
-    from blendin_local.models import memory_estimate as memory
+    from blendin_local.models import memory_estimate
     from blendin_local.settings import ModelOptions
 
     def load(models: tuple[ArmModel, ...], options: ModelOptions) -> Pair:
-        estimates = (memory.estimate(model.header, options) for model in models)
-        if warning := memory.warning(*estimates):
+        estimates = (memory_estimate.estimate(model.header, options) for model in models)
+        if warning := memory_estimate.warning(*estimates):
             click.secho(warning, err=True, fg="yellow")
         shown = progress.loading(" + ".join(model.name or model.header.label for model in models))
         return stoppable(lambda report: load_models(models, options, report), shown)

@@ -16,7 +16,7 @@ from blendin_local.safe_text import sanitize
 if TYPE_CHECKING:
     from blendin_local.llamacpp.header import GgufHeader
     from blendin_local.models.catalogue import Catalogue
-    from blendin_local.models.discovery import Found, Suggestion
+    from blendin_local.models.discovery import LocalModel, PairSuggestion
     from blendin_local.models.entries import ModelEntry
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
@@ -194,7 +194,7 @@ def _found_columns(header: GgufHeader) -> tuple[str, str, str, str]:
     return header.architecture, header.quantization, f"{header.n_ctx_train}", header.fingerprint[:8]
 
 
-def _found_json(found: Found) -> dict[str, Any]:
+def _found_json(found: LocalModel) -> dict[str, Any]:
     from blendin_local.models.inspection import header_json
 
     assert found.header is not None
@@ -202,7 +202,7 @@ def _found_json(found: Found) -> dict[str, Any]:
     return {"name": found.name, "place": found.place, **header_json(found.header), **about}
 
 
-def _suggestion_json(suggestion: Suggestion) -> dict[str, Any]:
+def _suggestion_json(suggestion: PairSuggestion) -> dict[str, Any]:
     return {
         "base": str(suggestion.base.path),
         "guide": str(suggestion.guide.path),

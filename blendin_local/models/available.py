@@ -1,6 +1,6 @@
-"""What can be chosen on this machine: the catalogue's pairs, pairs that suggest themselves, all models.
+"""List the pairs and models that can be chosen on this machine: of the catalogue, suggested, and all files.
 
-Every model's header is read for it (about 40 ms each), so a `Search` does that in a thread of its own.
+Reading a model's header takes about 40 ms, so `Search` works in its own thread.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from blendin_local.errors import BlendinError, CatalogueError, ModelError
 from blendin_local.files import local_path
 from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.models.catalogue import Catalogue
-from blendin_local.models.discovery import Found, scan, suggest_pairs
+from blendin_local.models.discovery import LocalModel, scan, suggest_pairs
 from blendin_local.models.download.store import find_pulled
 from blendin_local.models.entries import ModelEntry, PairEntry
 
-__all__ = ["Inventory", "ModelOnHand", "PairOnHand", "Search", "look_at", "pair_of"]
+__all__ = ["AvailableModel", "AvailablePair", "Inventory", "Search", "available_model", "available_pair"]
 
-_SUGGESTIONS = 5
-_TELL_EVERY_S = 0.5
+_MAX_SUGGESTIONS = 5
+_UPDATE_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class ModelOnHand:
-    """A model that can be chosen. given: what names it to `name_pair`. problem: why not, one sentence."""
+class AvailableModel:
+    """A model to choose. given: name, path or source for `name_pair`. problem: why it is unusable, or ""."""
 
     given: str
     name: str
@@ -38,11 +38,11 @@ class ModelOnHand:
 
 
 @dataclass(frozen=True, slots=True)
-class PairOnHand:
-    """A pair that can be chosen, named by its name in the catalogue or else by its two models.
+class AvailablePair:
+    """A pair to choose, by its name in the catalogue or by its two models.
 
-    headers: of base and guide; None unless both files are here and can be used. missing: models that must
-    be pulled first. problem: one sentence where the pair cannot be used at all.
+    headers: of base and guide; None unless both files are present and usable. missing: models to be pulled
+    first. problem: one sentence on why the pair is unusable, or "".
     """
 
     base: str
@@ -62,35 +62,35 @@ class PairOnHand:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What is known so far. loaded: the pair that is loaded, if any. whole: nothing more will come."""
+    """Pairs and models found so far. loaded: the loaded pair, if any. whole: whether the search has ended."""
 
-    loaded: PairOnHand | None = None
-    pairs: tuple[PairOnHand, ...] = ()
-    suggestions: tuple[PairOnHand, ...] = ()
-    models: tuple[ModelOnHand, ...] = ()
+    loaded: AvailablePair | None = None
+    pairs: tuple[AvailablePair, ...] = ()
+    suggestions: tuple[AvailablePair, ...] = ()
+    models: tuple[AvailableModel, ...] = ()
     whole: bool = False
 
 
 class Search:
-    """Looks for pairs and models in a thread; `stock`, `reading` and `error` may be read at any time.
+    """Searches for pairs and models in a thread; `inventory`, `reading` and `error` can be read at any time.
 
-    loaded: the names of the loaded base and guide, if any.
-    reading: the file being read, "" for none. error: one sentence if the search broke off.
+    loaded: names of the loaded base and guide, if any. reading: the file being read, or "". error: one
+    sentence if the search failed, else "".
     """
 
     def __init__(self, catalogue: Callable[[], Catalogue], loaded: Sequence[str] = ()) -> None:
-        self.stock = Inventory()
+        self.inventory = Inventory()
         self.reading = ""
         self.error = ""
         self._catalogue = catalogue
         self._loaded = loaded
         self._stopped = threading.Event()
-        # A daemon: walking through a folder on a slow disk must not keep the process alive.
+        # A daemon, so that walking a slow disk does not keep the process alive.
         self.thread = threading.Thread(target=self._run, name="search", daemon=True)
         self.thread.start()
 
     def stop(self) -> None:
-        """Give up; nobody wants the rest."""
+        """End the search at the next file."""
         self._stopped.set()
 
     def _run(self) -> None:
@@ -102,20 +102,24 @@ class Search:
             self.error = str(error)
         finally:
             self.reading = ""
-            self.stock = replace(self.stock, whole=True)
+            self.inventory = replace(self.inventory, whole=True)
 
     def _search(self) -> None:
         catalogue = self._catalogue()
-        loaded = pair_of(*(look_at(catalogue, name) for name in self._loaded)) if self._loaded else None
+        loaded = (
+            available_pair(*(available_model(catalogue, name) for name in self._loaded))
+            if self._loaded
+            else None
+        )
         pairs = tuple(_catalogue_pairs(catalogue))
-        self.stock = Inventory(loaded, pairs)
-        found, told = list[Found](), time.monotonic()
+        self.inventory = Inventory(loaded, pairs)
+        found, updated = list[LocalModel](), time.monotonic()
         for each in scan(progress=self._report):
             found.append(each)
-            if time.monotonic() - told > _TELL_EVERY_S:
-                self.stock = _stock(catalogue, loaded, pairs, found)
-                told = time.monotonic()
-        self.stock = _stock(catalogue, loaded, pairs, found)
+            if time.monotonic() - updated > _UPDATE_INTERVAL_S:
+                self.inventory = _inventory(catalogue, loaded, pairs, found)
+                updated = time.monotonic()
+        self.inventory = _inventory(catalogue, loaded, pairs, found)
 
     def _report(self, path: Path) -> None:
         self.reading = path.name
@@ -124,11 +128,14 @@ class Search:
 
 
 class _Stopped(Exception):
-    """Nobody wants to know any more."""
+    """The search was stopped."""
 
 
-def _stock(
-    catalogue: Catalogue, loaded: PairOnHand | None, pairs: tuple[PairOnHand, ...], found: Sequence[Found]
+def _inventory(
+    catalogue: Catalogue,
+    loaded: AvailablePair | None,
+    pairs: tuple[AvailablePair, ...],
+    found: Sequence[LocalModel],
 ) -> Inventory:
     models = [(_model(each, name), each) for each, name in _named(catalogue, found)]
     usable = {each.path: (model, each) for model, each in models if not model.problem}
@@ -136,35 +143,35 @@ def _stock(
     return Inventory(loaded, pairs, tuple(_suggestions(pairs, usable)), tuple(order))
 
 
-def look_at(catalogue: Catalogue, given: str) -> ModelOnHand:
-    """A model by its name, its path or its source. One that cannot be used has a problem."""
+def available_model(catalogue: Catalogue, given: str) -> AvailableModel:
+    """A model by name, path or source; `problem` is set if it cannot be used."""
     try:
         known = _look(catalogue, given)
     except BlendinError as error:
-        return ModelOnHand(given, given, problem=str(error))
+        return AvailableModel(given, given, problem=str(error))
     if isinstance(known, ModelEntry):
         reason = f"{given} is not on this machine yet: run `blendin models pull {given}`."
-        return ModelOnHand(given, given, problem=reason)
+        return AvailableModel(given, given, problem=reason)
     path = local_path(given)
-    # A path is kept whole: what is chosen now may be opened from another folder.
+    # Absolute, because the choice may be opened from another working directory.
     name, given = (path.stem, str(path.absolute())) if path.is_file() else (given, given)
-    return ModelOnHand(given, name, str(known.path.parent), known)
+    return AvailableModel(given, name, str(known.path.parent), known)
 
 
-def pair_of(base: ModelOnHand, guide: ModelOnHand) -> PairOnHand:
-    """Two models of free choice as a pair."""
+def available_pair(base: AvailableModel, guide: AvailableModel) -> AvailablePair:
+    """A pair of any two models."""
     both = (base.header, guide.header) if base.header and guide.header else None
     title = f"{base.name} + {guide.name}"
     problem = base.problem or guide.problem
-    return PairOnHand(
+    return AvailablePair(
         base.given, guide.given, title=title, headers=None if problem else both, problem=problem
     )
 
 
 def _look(catalogue: Catalogue, given: str) -> GgufHeader | ModelEntry:
-    """What a model's file says, or, if it must be pulled first, its entry.
+    """The header of a model's file, or its catalogue entry if it must be pulled first.
 
-    Raises BlendinError where it is neither here nor known, or cannot be used.
+    Raises BlendinError for a model that is unknown or unusable.
     """
     try:
         path = catalogue.resolve_model(given)
@@ -178,29 +185,29 @@ def _look(catalogue: Catalogue, given: str) -> GgufHeader | ModelEntry:
     return header
 
 
-def _catalogue_pairs(catalogue: Catalogue) -> Iterable[PairOnHand]:
+def _catalogue_pairs(catalogue: Catalogue) -> Iterable[AvailablePair]:
     look = cache(lambda given: _look(catalogue, given))
     for entry in catalogue.pairs.values():
-        pair = PairOnHand(entry.base, entry.guide, entry.name, entry.name, entry.description)
+        pair = AvailablePair(entry.base, entry.guide, entry.name, entry.name, entry.description)
         yield _completed(pair, entry, look)
 
 
 def _completed(
-    pair: PairOnHand, entry: PairEntry, look: Callable[[str], GgufHeader | ModelEntry]
-) -> PairOnHand:
+    pair: AvailablePair, entry: PairEntry, look: Callable[[str], GgufHeader | ModelEntry]
+) -> AvailablePair:
     try:
         base, guide = look(entry.base), look(entry.guide)
     except BlendinError as error:
         return replace(pair, problem=str(error))
     if isinstance(base, GgufHeader) and isinstance(guide, GgufHeader):
         return replace(pair, headers=(base, guide))
-    # One model in both roles is pulled once.
+    # By name, because one model in both roles is pulled once.
     missing = {each.name: each for each in (base, guide) if isinstance(each, ModelEntry)}
     return replace(pair, missing=tuple(missing.values()))
 
 
-def _named(catalogue: Catalogue, found: Iterable[Found]) -> Iterable[tuple[Found, str]]:
-    """What was found, each with its name in the catalogue or ""; and pulled files that lie elsewhere."""
+def _named(catalogue: Catalogue, found: Iterable[LocalModel]) -> Iterable[tuple[LocalModel, str]]:
+    """Found files with their catalogue names or "", then pulled files outside the searched folders."""
     pulled = {
         path.resolve(): name for name, entry in catalogue.models.items() if (path := find_pulled(entry))
     }
@@ -210,18 +217,18 @@ def _named(catalogue: Catalogue, found: Iterable[Found]) -> Iterable[tuple[Found
         try:
             header = read_header(path)
         except ModelError as error:
-            yield Found(name, path, "catalogue", 0, problem=str(error)), name
+            yield LocalModel(name, path, "catalogue", 0, problem=str(error)), name
         else:
-            yield Found(name, path, "catalogue", header.size_bytes, header, header.unusable), name
+            yield LocalModel(name, path, "catalogue", header.size_bytes, header, header.unusable), name
 
 
-def _model(found: Found, catalogue_name: str) -> ModelOnHand:
+def _model(found: LocalModel, catalogue_name: str) -> AvailableModel:
     given = catalogue_name or str(found.path)
-    return ModelOnHand(given, catalogue_name or found.name, found.place, found.header, _problem(found))
+    return AvailableModel(given, catalogue_name or found.name, found.place, found.header, _problem(found))
 
 
-def _problem(found: Found) -> str:
-    """Why a file cannot be used, in one sentence, or ""."""
+def _problem(found: LocalModel) -> str:
+    """One sentence on why a file cannot be used, or ""."""
     try:
         (found.header or read_header(found.path)).check_usable()
     except ModelError as error:
@@ -230,14 +237,14 @@ def _problem(found: Found) -> str:
 
 
 def _suggestions(
-    pairs: Iterable[PairOnHand], usable: dict[Path, tuple[ModelOnHand, Found]]
-) -> list[PairOnHand]:
-    """Pairs that the catalogue does not have already."""
+    pairs: Iterable[AvailablePair], usable: dict[Path, tuple[AvailableModel, LocalModel]]
+) -> list[AvailablePair]:
+    """Suggested pairs that are not in the catalogue."""
     known = {pair.paths for pair in pairs if pair.headers}
     suggestions = []
-    for each in suggest_pairs((found for _, found in usable.values()), _SUGGESTIONS + len(known)):
+    for each in suggest_pairs((found for _, found in usable.values()), _MAX_SUGGESTIONS + len(known)):
         (base, _), (guide, _) = usable[each.base.path], usable[each.guide.path]
-        pair = replace(pair_of(base, guide), note="; ".join(each.reasons))
+        pair = replace(available_pair(base, guide), note="; ".join(each.reasons))
         if pair.paths not in known:
             suggestions.append(pair)
-    return suggestions[:_SUGGESTIONS]
+    return suggestions[:_MAX_SUGGESTIONS]

@@ -1,7 +1,7 @@
-"""Models and pairs by name: the catalogue that comes with the package, and the user's own beside it.
+"""Models and pairs by name, from the shipped catalogue and the user's own.
 
-Both are TOML files of one format (docs/models.md). An entry of the user's replaces the shipped entry of
-the same name. Where a model's file lies, once it is pulled, is known to `blendin_local.models.download`.
+Both are TOML files of one format (docs/models.md). A user's entry replaces the shipped entry of the same
+name. `blendin_local.models.download` knows the files of pulled models.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Every model and pair that is known by name."""
+    """All models and pairs known by name."""
 
     models: Mapping[str, ModelEntry]
     pairs: Mapping[str, PairEntry]
 
     def model(self, name: str) -> ModelEntry:
-        """The entry of a model, or one made for a source that is given in full (`hf:...`, a URL).
+        """The entry of a model, or a new one for a full source (`hf:...`, a URL).
 
-        Raises CatalogueError for an unknown name, with those that look like it, and for half a source.
+        Raises CatalogueError for an unknown name, with similar ones, and for an incomplete source.
         """
         if entry := self.models.get(name):
             return entry
@@ -58,7 +58,7 @@ class Catalogue:
         raise CatalogueError(_unknown("model", name, self.models))
 
     def pair(self, name: str) -> PairEntry:
-        """The entry of a pair. Raises CatalogueError for an unknown name, with those that look like it."""
+        """The entry of a pair. Raises CatalogueError for an unknown name, with similar ones."""
         if entry := self.pairs.get(name):
             return entry
         if name in self.models:
@@ -66,9 +66,9 @@ class Catalogue:
         raise CatalogueError(_unknown("pair", name, self.pairs))
 
     def resolve_model(self, text: str) -> Path:
-        """The file of a model that is given as a path, by its name, or as an `hf:` source.
+        """The file of a model given as a path, a name or an `hf:` source.
 
-        Raises CatalogueError for one that is unknown, or that has not been pulled.
+        Raises CatalogueError for a model that is unknown or not pulled.
         """
         path = local_path(text)
         try:
@@ -90,9 +90,9 @@ class Catalogue:
 
 
 def load_catalogue(user_file: Path | None = None) -> Catalogue:
-    """Read the shipped catalogue and the user's (`user_file`, or else the one in the configuration folder).
+    """Read the shipped catalogue and the user's: `user_file`, or the one in the configuration folder.
 
-    Raises CatalogueError where a file cannot be read or an entry is wrong.
+    Raises CatalogueError for an unreadable file or an invalid entry.
     """
     models, pairs = _read(_shipped_file())
     own_models, own_pairs = _read(user_file or user_catalogue_file())
@@ -100,17 +100,17 @@ def load_catalogue(user_file: Path | None = None) -> Catalogue:
 
 
 def is_name(text: str) -> bool:
-    """Whether a model or a pair may be called so."""
+    """Whether a text is a valid name of a model or a pair."""
     return _NAME.fullmatch(text) is not None
 
 
 def user_catalogue_file() -> Path:
-    """The user's own catalogue. It may not exist."""
+    """The user's catalogue, which may not exist."""
     return config_dir() / "pairs.toml"
 
 
 def _shipped_file() -> Path:
-    """The catalogue beside this module, or, in a checkout of the repository, in its models folder."""
+    """The catalogue in the package, or in a repository checkout in its models folder."""
     package = Path(__file__).parents[1]
     for file in (package / "pairs.toml", package.parent / "models" / "pairs.toml"):
         if file.is_file():
@@ -136,7 +136,7 @@ def _read(file: Path) -> tuple[dict[str, ModelEntry], dict[str, PairEntry]]:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Turns the tables of one file into entries; every error names the file and the table."""
+    """Converts the tables of one file to entries; errors name the file and the table."""
 
     file: Path
 
@@ -227,7 +227,7 @@ class _Reader:
             yield name, table
 
     def value(self, table: dict[str, Any], key: str, kind: type, where: str, **default: Any) -> Any:
-        """A value of that type; `default` stands for a missing key, which is an error without one."""
+        """A value of type `kind`; a missing key takes `default`, or is an error without one."""
         if key not in table and default:
             return default["default"]
         value = table.get(key)
@@ -278,9 +278,9 @@ def _is_path(text: str) -> bool:
 
 
 def _slug(source: str) -> str:
-    """A name, fit for a folder, for a source that has none."""
+    """A name, valid as a folder, made from a source."""
     name = re.sub(r"[^A-Za-z0-9._]+", "-", source.partition(":")[2]).strip("-.")[-100:].lstrip("-.")
-    # The folder of a model without a name would be that of all models.
+    # Without a name, the model's folder would be the folder of all models.
     if not name:
         raise CatalogueError(f"{source} names no model: write hf:OWNER/REPO:FILE.gguf, or a URL.")
     return name

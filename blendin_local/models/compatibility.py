@@ -1,4 +1,4 @@
-"""How two models fit together, and into the memory, as far as their files tell."""
+"""Check by their headers whether two models fit together, and into memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from blendin_local.engine.vocabulary import TokenKind, Vocabulary
 from blendin_local.llamacpp.header import GgufHeader
-from blendin_local.models import memory_estimate as memory
+from blendin_local.models import memory_estimate
 from blendin_local.settings import ModelOptions
 
 __all__ = ["Overlap", "Room", "cautions", "find_overlap", "room", "same_vocabulary"]
@@ -17,9 +17,9 @@ __all__ = ["Overlap", "Room", "cautions", "find_overlap", "room", "same_vocabula
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """How far a guide's text tokens can be said by the base.
+    """Overlap of two vocabularies.
 
-    shared: those that the base has too, byte for byte, as one token.
+    guide_tokens: text tokens of the guide. shared: those of them that the base also has as one token.
     """
 
     guide_tokens: int
@@ -32,7 +32,7 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a pair takes of the memory, in one sentence, and in another whether that is there."""
+    """Memory need of a pair and whether it is available, a sentence each."""
 
     needs: str
     verdict: str
@@ -44,9 +44,9 @@ def same_vocabulary(base: GgufHeader, guide: GgufHeader) -> bool:
 
 
 def find_overlap(base: GgufHeader, guide: GgufHeader) -> Overlap:
-    """Count the tokens that both vocabularies have: takes a second or two where they are large.
+    """Count the tokens that both vocabularies share; large ones take a second or two.
 
-    Raises ModelError where a file cannot be loaded.
+    Raises ModelError for a file that cannot be loaded.
     """
     from blendin_local.llamacpp.tokenizer import open_tokenizer
 
@@ -56,14 +56,14 @@ def find_overlap(base: GgufHeader, guide: GgufHeader) -> Overlap:
 
 
 def _texts(vocabulary: Vocabulary) -> list[bytes]:
-    """Bytes of every token that is text."""
+    """Bytes of every text token."""
     raw, offsets = vocabulary.blob.tobytes(), vocabulary.offsets.tolist()
     tokens = np.flatnonzero(vocabulary.kinds < TokenKind.CONTROL).tolist()
     return [text for token in tokens if (text := raw[offsets[token] : offsets[token + 1]])]
 
 
 def cautions(base: GgufHeader, guide: GgufHeader) -> Iterator[str]:
-    """A sentence for each thing that speaks against these two in these roles."""
+    """Yield a sentence for each reason against these models in these roles."""
     if guide.chat_template is None:
         yield "The guide has no chat template: it may not be tuned to follow instructions."
     if guide.n_params > base.n_params:
@@ -76,15 +76,18 @@ def room(
     loaded: Sequence[GgufHeader] = (),
     free: int | None = None,
 ) -> Room:
-    """Whether a pair fits beside the loaded one, in its place, or not at all. free: bytes, None measures."""
-    available = memory.free_memory() if free is None else free
-    new = [memory.estimate(header, options) for header in pair]
-    needs = memory.describe(*new, free=available)
-    if not (warning := memory.warning(*new, free=available)):
+    """Whether a pair fits beside the loaded one, in its place, or not at all.
+
+    free: free memory in bytes, measured if None.
+    """
+    available = memory_estimate.free_memory() if free is None else free
+    new = [memory_estimate.estimate(header, options) for header in pair]
+    needs = memory_estimate.describe(*new, free=available)
+    if not (warning := memory_estimate.warning(*new, free=available)):
         return Room(needs, "It fits beside the loaded pair." if loaded else "It fits.", True)
-    # The loaded files themselves are mapped: the system counts them as free already.
-    held = [memory.estimate(header, options) for header in loaded]
+    # The loaded files are memory-mapped, so the system counts them as free already.
+    held = [memory_estimate.estimate(header, options) for header in loaded]
     freed = sum(each.kv_cache + each.buffers for each in held)
-    if held and not memory.warning(*new, free=available + freed):
+    if held and not memory_estimate.warning(*new, free=available + freed):
         return Room(needs, "It does not fit beside the loaded pair, which makes way first.", True)
     return Room(needs, warning, False)

@@ -1,4 +1,4 @@
-"""GGUF files that are already on the machine, wherever another program keeps them, and pairs among them."""
+"""Find GGUF files that other programs keep on this machine, and suggest pairs of them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import Any
 from blendin_local.errors import ModelError
 from blendin_local.files import hub_cache_dir, models_dir
 from blendin_local.llamacpp.header import GgufHeader, read_header
+from blendin_local.models.compatibility import same_vocabulary
 
-__all__ = ["Found", "Suggestion", "find", "suggest_pairs"]
+__all__ = ["LocalModel", "PairSuggestion", "find", "suggest_pairs"]
 
 _LATER_PART = re.compile(r".+-(?!00001)\d{5}-of-\d{5}\.gguf")
 _INSTRUCT = re.compile(r"(?i)(?:^|[^a-z])(instruct|chat|it|sft|dpo|rlhf|assistant|hermes|tulu)(?:[^a-z]|$)")
@@ -38,11 +39,11 @@ _LARGEST_GUIDE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One file on this machine.
+class LocalModel:
+    """One model file on this machine.
 
-    name: as the program that keeps it calls it. place: which program that is, or the folder.
-    header: what the file says, None if it cannot be read. problem: why it cannot be used, or "".
+    name: its name in the program that keeps it. place: that program, or the folder. header: None if the file
+    cannot be read. problem: why the model cannot be used, or "".
     """
 
     name: str
@@ -54,7 +55,7 @@ class Found:
 
     @property
     def instruct(self) -> bool:
-        """Whether the model was tuned to follow instructions, as far as names and template tell."""
+        """Whether the model seems to be instruction-tuned, by its names and chat template."""
         names = f"{self.name} {self.path.name} {self.header.name if self.header else ''}"
         if _INSTRUCT.search(names):
             return True
@@ -63,7 +64,7 @@ class Found:
 
     @property
     def family(self) -> str:
-        """Whose model it is ("llama"), or the architecture where the name does not tell."""
+        """The family of models by name, such as "llama", or else the architecture."""
         if self.header is None:
             return ""
         # Names first: many families share the architecture of another.
@@ -73,29 +74,29 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Suggestion:
-    """Two files that go together. reasons: why, in a few words each."""
+class PairSuggestion:
+    """A suggested pair. reasons: short phrases."""
 
-    base: Found
-    guide: Found
+    base: LocalModel
+    guide: LocalModel
     reasons: tuple[str, ...]
     same_vocabulary: bool
 
 
 def find(
     folders: Iterable[str | os.PathLike[str]] = (), *, progress: Callable[[Path], None] | None = None
-) -> list[Found]:
-    """Every GGUF model on this machine that the usual programs keep, and those in `folders`: see `scan`."""
+) -> list[LocalModel]:
+    """All models of `scan` as a list."""
     return list(scan(folders, progress=progress))
 
 
 def scan(
     folders: Iterable[str | os.PathLike[str]] = (), *, progress: Callable[[Path], None] | None = None
-) -> Iterator[Found]:
-    """The same, one by one as they are read.
+) -> Iterator[LocalModel]:
+    """Yield the GGUF models in the folders of known programs and in `folders`, each as it is read.
 
-    A file that several programs share is listed once; parts of a split model after the first are left out.
-    progress: called with each file before it is read. Raises ModelError for a folder that does not exist.
+    A file shared by several programs appears once, a split model as its first part. progress: called with
+    each file before it is read. Raises ModelError for a folder that does not exist.
     """
     seen: set[Path] = set()
     for place, name, path in _candidates([Path(folder).expanduser() for folder in folders]):
@@ -111,8 +112,8 @@ def scan(
         yield _read(place, name, path, size)
 
 
-def suggest_pairs(found: Iterable[Found], limit: int = 5) -> list[Suggestion]:
-    """Pairs of a larger base and a smaller instruction-tuned guide, the most promising first."""
+def suggest_pairs(found: Iterable[LocalModel], limit: int = 5) -> list[PairSuggestion]:
+    """Suggest pairs of a larger base and a smaller instruction-tuned guide, the best first."""
     usable = [(each, each.header) for each in found if each.header is not None and not each.problem]
     rated = []
     for base, base_header in usable:
@@ -120,21 +121,21 @@ def suggest_pairs(found: Iterable[Found], limit: int = 5) -> list[Suggestion]:
             if guide.instruct and 0 < guide_header.n_params <= _LARGEST_GUIDE * base_header.n_params:
                 rated.append(_rate(base, base_header, guide, guide_header))
     rated.sort(key=lambda pair: pair[0], reverse=True)
-    best: dict[object, Suggestion] = {}
+    best: dict[object, PairSuggestion] = {}
     for _, each in rated:
-        # Other quantizations of the same two models would say nothing new.
+        # Further quantizations of the same two models are redundant.
         best.setdefault((_model(each.base), _model(each.guide)), each)
     return list(best.values())[:limit]
 
 
-def _model(found: Found) -> object:
+def _model(found: LocalModel) -> object:
     return found.header and (found.family, found.header.n_params, found.header.fingerprint)
 
 
 def _rate(
-    base: Found, base_header: GgufHeader, guide: Found, guide_header: GgufHeader
-) -> tuple[tuple[int, int], Suggestion]:
-    same = bool(base_header.fingerprint) and base_header.fingerprint == guide_header.fingerprint
+    base: LocalModel, base_header: GgufHeader, guide: LocalModel, guide_header: GgufHeader
+) -> tuple[tuple[int, int], PairSuggestion]:
+    same = same_vocabulary(base_header, guide_header)
     family = base.family == guide.family
     share = guide_header.n_params / base_header.n_params
     reasons = (
@@ -144,21 +145,21 @@ def _rate(
         f"the guide has {share:.0%} of its parameters",
     )
     points = 4 * same + 2 * family + 2 * (not base.instruct) + (share <= 0.5)
-    return (points, base_header.n_params), Suggestion(base, guide, reasons, same)
+    return (points, base_header.n_params), PairSuggestion(base, guide, reasons, same)
 
 
-def _read(place: str, name: str, path: Path, size: int) -> Found:
+def _read(place: str, name: str, path: Path, size: int) -> LocalModel:
     if "mmproj" in name.lower():
-        return Found(name, path, place, size, problem="a projector for images or sound")
+        return LocalModel(name, path, place, size, problem="a projector for images or sound")
     try:
         header = read_header(path)
     except ModelError as error:
-        return Found(name, path, place, size, problem=str(error).replace(f"{path} ", "").rstrip("."))
-    return Found(name, path, place, header.size_bytes, header, header.unusable)
+        return LocalModel(name, path, place, size, problem=str(error).replace(f"{path} ", "").rstrip("."))
+    return LocalModel(name, path, place, header.size_bytes, header, header.unusable)
 
 
-# Where programs keep their models: (place, name, file).
 _Candidate = tuple[str, str, Path]
+"""(place, name, file), before the file is read."""
 
 
 def _candidates(folders: list[Path]) -> Iterator[_Candidate]:
@@ -207,7 +208,7 @@ def _ollama_folders() -> list[Path]:
 
 
 def _ollama_models(folder: Path) -> Iterator[_Candidate]:
-    """Ollama keeps files by their checksum; its manifests, named after the models, say which is whose."""
+    """Ollama names files by their checksums, and lists them in manifests named after the models."""
     manifests = folder / "manifests"
     for root, folders, names in os.walk(manifests):
         folders.sort()
@@ -226,12 +227,12 @@ def _ollama_layers(manifest: Path, blobs: Path) -> Iterator[tuple[str, Path]]:
             if kind in ("model", "projector"):
                 yield kind, blobs / layer["digest"].replace(":", "-")
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        # Something else lies there, or a manifest of a newer kind.
+        # A foreign file, or a manifest of a newer format.
         return
 
 
 def _ollama_name(parts: tuple[str, ...]) -> str:
-    """("registry", "library", "llama3.2", "1b") is what Ollama calls llama3.2:1b."""
+    """A manifest's path as a model name: ("registry", "library", "llama3.2", "1b") is llama3.2:1b."""
     *place, model, tag = parts
     shown = place[1:] if place and place[0].startswith("registry.") else place
     if shown == ["library"]:

@@ -1,4 +1,4 @@
-"""The records of a catalogue: one model, one pair."""
+"""Catalogue entries: models and pairs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from blendin_local.settings import RECOMMENDED_SAMPLING, BlendSettings, Sampling
 __all__ = ["Curve", "ModelEntry", "PairEntry"]
 
 Curve = tuple[tuple[float, ...], tuple[float, ...]]
-"""A calibration curve: rising confidences, and the reliability at each."""
+"""A calibration curve: rising confidences and the reliability at each, all in 0..1."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """One model of a catalogue.
 
-    sources: where it comes from; of several, each holds a part and the parts are joined in this order.
-    file: the file's name once it is pulled; "" takes the source's own. size: its bytes, if known.
-    sha256: its checksum, "" if unknown. origin: the catalogue's file, None for a source typed by the user.
+    sources: where to download it; several hold parts, joined in this order. file: name of the pulled file, ""
+    for the source's name. size: in bytes, if known. sha256: "" if unknown. origin: the catalogue's file, None
+    for a source that the user typed.
     """
 
     name: str
@@ -35,10 +35,10 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class PairEntry:
-    """Two models that go together, with the settings recommended for them.
+    """A pair of models and its recommended settings.
 
-    base, guide: a model's name, the path of a file, or an `hf:` source.
-    calibration: the curves of "base" and "guide", or None if the pair has not been tuned.
+    base, guide: a model's name, the path of a file, or an `hf:` source. calibration: curves of "base" and
+    "guide", or None for a pair that was not tuned.
     """
 
     name: str

@@ -12,9 +12,10 @@ from blendin_local.engine.steps import Calibration
 from blendin_local.files import cache_dir
 from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.llamacpp.model import GgufModel, open_model
-from blendin_local.models import memory_estimate as memory
+from blendin_local.models import memory_estimate
 from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.entries import Curve, PairEntry
+from blendin_local.models.memory_estimate import MemoryEstimate
 from blendin_local.settings import DEFAULT_PAIR, Formats, GenerationSettings, ModelOptions
 
 AUTO_FORMATS = Formats()
@@ -30,14 +31,14 @@ class PairFiles:
 
     def memory_estimate(self, options: ModelOptions) -> str:
         """One sentence on the memory that the pair takes, and on what is free."""
-        return memory.describe(*self._estimates(options))
+        return memory_estimate.describe(*self._estimates(options))
 
     def memory_warning(self, options: ModelOptions, free: int | None = None) -> str:
         """One sentence where the pair will not fit into the free memory, else nothing.
 
         free: bytes, measured if None.
         """
-        return memory.warning(*self._estimates(options), free=free)
+        return memory_estimate.warning(*self._estimates(options), free=free)
 
     def prompt_formats(self, formats: Formats) -> dict[Role, PromptFormat]:
         """How each model sees messages. Raises PromptError for a format that does not fit a model."""
@@ -46,8 +47,8 @@ class PairFiles:
             "guide": choose_format(formats.guide, self.guide.chat_template),
         }
 
-    def _estimates(self, options: ModelOptions) -> list[memory.MemoryEstimate]:
-        return [memory.estimate(header, options) for header in (self.base, self.guide)]
+    def _estimates(self, options: ModelOptions) -> list[MemoryEstimate]:
+        return [memory_estimate.estimate(header, options) for header in (self.base, self.guide)]
 
 
 def name_pair(

@@ -1,8 +1,8 @@
-"""How much memory a model will take, estimated from its header before it is loaded.
+"""Estimate the memory of a model from its header, before loading it.
 
-The formulas follow llama.cpp's own allocations; measured against them on the demo pair, the KV cache is
-exact and the buffers are within a tenth. Weights that llama.cpp repacks for a CPU's matrix instructions
-take their size once more and are not counted: the file behind them can then leave the memory.
+The formulas follow llama.cpp's allocations; measured on the demo pair, the KV cache is exact and the buffers
+are within 10 %. Weights that llama.cpp repacks for a CPU's matrix instructions take their size once more and
+are not counted, because the mapped file can then leave memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryEstimate", "describe", "estimate", "free_memory", "warning"]
 
-# Bytes of one block of a KV cache, and numbers in it.
+# Size in bytes of a KV cache block, and elements in it.
 _BLOCKS = {
     "f32": (4, 1),
     "f16": (2, 1),
@@ -32,14 +32,14 @@ _BLOCKS = {
 }
 _CACHE_STEP = 256
 _DEFAULT_CONTEXT = 4096
-# What llama.cpp keeps for each token of a vocabulary: its text, score and hash entries. Measured.
+# Bytes that llama.cpp keeps per vocabulary entry (text, score, hash entries), measured.
 _VOCABULARY_ENTRY = 256
 _GB = 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Bytes that one model takes: its weights, the KV caches of all sequences, and working buffers."""
+    """Memory of one model in bytes: weights, KV caches of all sequences, compute buffers."""
 
     file: int
     kv_cache: int
@@ -51,7 +51,7 @@ class MemoryEstimate:
 
 
 def estimate(header: GgufHeader, options: ModelOptions) -> MemoryEstimate:
-    """Estimate what `header`'s model takes if it is opened with `options`."""
+    """Estimate the memory of a model opened with `options`."""
     trained = header.n_ctx_train or options.n_ctx or _DEFAULT_CONTEXT
     n_ctx = min(options.n_ctx or trained, trained)
     n_ctx = _padded(n_ctx * options.n_contexts if options.shared_cache else n_ctx)
@@ -64,7 +64,7 @@ def estimate(header: GgufHeader, options: ModelOptions) -> MemoryEstimate:
 
 
 def _kv_cache(header: GgufHeader, options: ModelOptions, n_ctx: int) -> int:
-    """Bytes of keys and values of one cache of n_ctx tokens."""
+    """Bytes of one KV cache of n_ctx tokens."""
     block_bytes, block_length = _BLOCKS[options.kv_type]
     windows = header.sliding_window * (options.n_seq if options.shared_cache else 1)
     window = n_ctx if options.swa_full else min(n_ctx, _padded(windows + options.n_batch))
@@ -83,7 +83,7 @@ def _buffers(header: GgufHeader, options: ModelOptions, n_ctx: int) -> int:
     activations = 4 * n_batch * (3 * header.n_ff + 4 * header.n_embd)
     if options.flash_attention == "off":
         activations += 4 * n_batch * header.n_head * n_ctx
-    # float16 for each position of the batch and of the context; windowed layers have their own.
+    # float16 for each pair of batch and context positions; windowed layers have a mask of their own.
     mask = 2 * n_batch * n_ctx * (2 if any(header.windowed) else 1)
     return mask + max(activations, logits) + logits + _VOCABULARY_ENTRY * header.n_vocab
 
@@ -93,12 +93,12 @@ def _padded(n: int) -> int:
 
 
 def free_memory() -> int:
-    """Bytes that programs can still take without anything being swapped out."""
+    """Bytes that can be allocated without swapping."""
     return int(psutil.virtual_memory().available)
 
 
 def describe(*estimates: MemoryEstimate, free: int | None = None) -> str:
-    """One sentence on what models take together, and on what is free (measured if `free` is None)."""
+    """One sentence on the memory of models together and on free memory, measured if `free` is None."""
     parts = {
         "files": sum(each.file for each in estimates),
         "KV caches": sum(each.kv_cache for each in estimates),
@@ -110,7 +110,7 @@ def describe(*estimates: MemoryEstimate, free: int | None = None) -> str:
 
 
 def warning(*estimates: MemoryEstimate, free: int | None = None) -> str:
-    """One sentence if the models will not fit into the free memory together, or "" if they will."""
+    """One sentence if the models together exceed free memory, else ""."""
     available = free_memory() if free is None else free
     total = sum(each.total for each in estimates)
     if total <= available:

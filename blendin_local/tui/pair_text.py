@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from blendin_local.llamacpp.header import GgufHeader
-from blendin_local.models import memory_estimate as memory
-from blendin_local.models.available import ModelOnHand, PairOnHand
+from blendin_local.models import memory_estimate
+from blendin_local.models.available import AvailableModel, AvailablePair
 from blendin_local.models.compatibility import Overlap, cautions, room, same_vocabulary
 from blendin_local.safe_text import sanitize
 from blendin_local.settings import ModelOptions
@@ -27,7 +27,7 @@ class Knowledge:
     """
 
     options: ModelOptions
-    loaded: PairOnHand | None
+    loaded: AvailablePair | None
     loaded_name: str
     overlaps: dict[tuple[str, str], Overlap | str]
 
@@ -35,14 +35,14 @@ class Knowledge:
     def loaded_headers(self) -> tuple[GgufHeader, ...]:
         return (self.loaded and self.loaded.headers) or ()
 
-    def is_loaded(self, pair: PairOnHand) -> bool:
+    def is_loaded(self, pair: AvailablePair) -> bool:
         """Whether that pair is the loaded one; a pair of another name brings other settings."""
         if self.loaded is None or not pair.headers or pair.paths != self.loaded.paths:
             return False
         return not (pair.name and self.loaded_name) or pair.name == self.loaded_name
 
 
-def pair_row(pair: PairOnHand, group: str, knowledge: Knowledge) -> Row[PairOnHand]:
+def pair_row(pair: AvailablePair, group: str, knowledge: Knowledge) -> Row[AvailablePair]:
     """Two lines: name and state; the models and what the catalogue says of them."""
     mark, state = " ", ""
     if pair.problem:
@@ -51,7 +51,7 @@ def pair_row(pair: PairOnHand, group: str, knowledge: Knowledge) -> Row[PairOnHa
         mark, state = MISSING, "not on this machine"
     elif pair.headers:
         files = sum(header.size_bytes for header in pair.headers)
-        needs = sum(memory.estimate(header, knowledge.options).total for header in pair.headers)
+        needs = sum(memory_estimate.estimate(header, knowledge.options).total for header in pair.headers)
         state = f"{_gb(files)} on disk, takes {_gb(needs)}"
         if knowledge.is_loaded(pair):
             mark, state = LOADED, f"loaded now · {state}"
@@ -70,7 +70,7 @@ def pair_row(pair: PairOnHand, group: str, knowledge: Knowledge) -> Row[PairOnHa
     )
 
 
-def model_row(model: ModelOnHand) -> Row[ModelOnHand]:
+def model_row(model: AvailableModel) -> Row[AvailableModel]:
     """One line: quantization, size, name."""
     header = model.header
     about = f"{header.quantization:<8.8}{_gb(header.size_bytes):>8}" if header else f"{'?':<16}"
@@ -79,7 +79,7 @@ def model_row(model: ModelOnHand) -> Row[ModelOnHand]:
     return Row(model.given, model, shown, searched)
 
 
-def files(pair: PairOnHand) -> Content:
+def files(pair: AvailablePair) -> Content:
     """A line for each file of a pair that is here."""
     lines = []
     for role, header in zip(("base", "guide"), pair.headers or (), strict=False):
@@ -91,12 +91,12 @@ def files(pair: PairOnHand) -> Content:
     return Content("\n").join(lines)
 
 
-def judgement(pair: PairOnHand, knowledge: Knowledge) -> Content:
+def judgement(pair: AvailablePair, knowledge: Knowledge) -> Content:
     """What would have to come first, how both models go together, and whether there is room for them."""
     return Content("\n").join(_judgement(pair, knowledge))
 
 
-def _judgement(pair: PairOnHand, knowledge: Knowledge) -> Iterator[Content]:
+def _judgement(pair: AvailablePair, knowledge: Knowledge) -> Iterator[Content]:
     for entry in pair.missing:
         about = " · ".join(filter(None, [_gb(entry.size) if entry.size else "", entry.licence, entry.note]))
         yield Content.assemble((_line(entry.name), "bold"), (f"  {_line(about)}", _MUTED))

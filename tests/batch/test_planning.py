@@ -15,7 +15,7 @@ from blendin_local.batch import planning
 from blendin_local.batch.planning import CANDIDATES, Trial, fastest, fitting, options_for, try_parallel
 from blendin_local.engine.conversation import make_request
 from blendin_local.engine.language_model import Cancellation
-from blendin_local.models import memory_estimate as memory
+from blendin_local.models import memory_estimate
 from blendin_local.models.loading import PairFiles, load_pair
 from blendin_local.settings import GenerationSettings, ModelOptions
 
@@ -43,9 +43,9 @@ def test_a_model_takes_no_more_than_it_was_trained_for(tmp_path: Path) -> None:
     options = options_for(replace(EXACT, n_ctx=0), 4)
     asked = options_for(replace(EXACT, n_ctx=4096), 4)
     for header in (files.base, files.guide):
-        assert memory.estimate(header, options) == memory.estimate(header, asked)
-        alone = memory.estimate(header, replace(EXACT, n_ctx=0))
-        assert memory.estimate(header, options).kv_cache == 4 * alone.kv_cache
+        assert memory_estimate.estimate(header, options) == memory_estimate.estimate(header, asked)
+        alone = memory_estimate.estimate(header, replace(EXACT, n_ctx=0))
+        assert memory_estimate.estimate(header, options).kv_cache == 4 * alone.kv_cache
     pair = load_pair(files, asked)
     try:
         assert pair.base.n_ctx == pair.guide.n_ctx == 512
@@ -63,13 +63,13 @@ def test_as_many_rows_as_memory_has_room_for(
     files: PairFiles, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
     def needs(rows: int) -> int:
-        estimates = [memory.estimate(h, options_for(EXACT, rows)) for h in (files.base, files.guide)]
+        estimates = [memory_estimate.estimate(h, options_for(EXACT, rows)) for h in (files.base, files.guide)]
         return sum(each.total for each in estimates)
 
     free = (needs(room) + needs(room + 1)) // 2
-    monkeypatch.setattr(memory, "free_memory", lambda: free)
+    monkeypatch.setattr(memory_estimate, "free_memory", lambda: free)
     assert fitting(EXACT, 8, files) == room
-    monkeypatch.setattr(memory, "free_memory", lambda: 0)
+    monkeypatch.setattr(memory_estimate, "free_memory", lambda: 0)
     assert fitting(EXACT, 8, files) == 1
 
 

@@ -26,7 +26,7 @@ from blendin_local.batch.rows import BadRow, Row
 from blendin_local.engine.language_model import Cancellation
 from blendin_local.errors import BatchError, ModelError
 from blendin_local.files import cache_dir
-from blendin_local.models import memory_estimate as memory
+from blendin_local.models import memory_estimate
 from blendin_local.models.loading import PairFiles
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
 
@@ -264,7 +264,7 @@ class PoorWorker(Worker):
     """Its node has no memory to spare."""
 
     def load(self, n_loading: int = 1) -> Any:
-        memory.free_memory = lambda: 1000
+        memory_estimate.free_memory = lambda: 1000
         return super().load(n_loading)
 
 

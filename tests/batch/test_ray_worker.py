@@ -13,7 +13,7 @@ from support.batch_files import EXACT, formats_of, row_of, run_of, tiny_files
 from blendin_local.batch.planning import options_for
 from blendin_local.batch.ray_worker import Worker, WorkerSetup
 from blendin_local.engine.prompts import PromptFormat
-from blendin_local.models import memory_estimate as memory
+from blendin_local.models import memory_estimate
 from blendin_local.models.loading import PairFiles
 from blendin_local.settings import GenerationSettings
 
@@ -47,10 +47,10 @@ def test_it_writes_as_many_rows_as_its_share_of_the_memory_allows(
 ) -> None:
     headers = files.base, files.guide
     needs = [
-        sum(memory.estimate(header, options_for(EXACT, rows)).total for header in headers)
+        sum(memory_estimate.estimate(header, options_for(EXACT, rows)).total for header in headers)
         for rows in (room, room + 1)
     ]
-    monkeypatch.setattr(memory, "free_memory", lambda: pairs * sum(needs) // 2)
+    monkeypatch.setattr(memory_estimate, "free_memory", lambda: pairs * sum(needs) // 2)
     setup = WorkerSetup(files.entry, formats_of(files), EXACT, run_of(files, SETTINGS), 4)
     worker = Idle(setup)
     assert worker.load(pairs)[1] == room

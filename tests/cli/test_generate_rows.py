@@ -31,7 +31,7 @@ from blendin_local.batch import planning
 from blendin_local.batch.output import Output
 from blendin_local.cli import generate_answering, loaded, main
 from blendin_local.errors import ModelError
-from blendin_local.models import memory_estimate as memory
+from blendin_local.models import memory_estimate
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -400,11 +400,11 @@ def free_for(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
 
     def fitting(options: Any, wanted: int, files: Any) -> int:
         needs = [
-            sum(memory.estimate(header, planning.options_for(options, n)).total
+            sum(memory_estimate.estimate(header, planning.options_for(options, n)).total
                 for header in (files.base, files.guide))
             for n in (rows, rows + 1)
         ]  # fmt: skip
-        monkeypatch.setattr(memory, "free_memory", lambda: sum(needs) // 2)
+        monkeypatch.setattr(memory_estimate, "free_memory", lambda: sum(needs) // 2)
         return original(options, wanted, files)
 
     original = planning.fitting
@@ -429,7 +429,7 @@ def test_memory_decides_how_many_rows_at_once(command: Command, monkeypatch: pyt
 
 
 def test_memory_for_nothing_is_told_once(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda: 1000)
+    monkeypatch.setattr(memory_estimate, "free_memory", lambda: 1000)
     write_rows(Path("in.jsonl"), prompts(3))
     result = command()
     assert "1 row is written at once: memory has no room for more." in result.stderr

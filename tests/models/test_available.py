@@ -13,7 +13,7 @@ from blendin_local.errors import CatalogueError
 from blendin_local.files import models_dir
 from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.llamacpp.tokenizer import open_tokenizer
-from blendin_local.models.available import Inventory, Search, look_at
+from blendin_local.models.available import Inventory, Search, available_model
 from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.compatibility import Overlap, cautions, find_overlap, room, same_vocabulary
 from blendin_local.models.download import pull
@@ -36,9 +36,9 @@ def tiny(path: Path, **options: object) -> Path:
 
 def whole(search: Search) -> Inventory:
     search.thread.join()
-    assert search.stock.whole
+    assert search.inventory.whole
     assert not search.reading
-    return search.stock
+    return search.inventory
 
 
 def catalogue_of(tmp_path: Path) -> Catalogue:
@@ -138,13 +138,13 @@ def test_a_model_that_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     catalogue = catalogue_of(tmp_path)
     path = tiny(tmp_path / "own.gguf")
     monkeypatch.chdir(tmp_path)
-    model = look_at(catalogue, "own.gguf")
+    model = available_model(catalogue, "own.gguf")
     assert (model.given, model.name, model.problem) == (str(path), "own", "")
-    assert look_at(catalogue, "pulled").given == "pulled"
-    assert "`blendin models pull far`" in look_at(catalogue, "far").problem
-    assert "hf:me/x" in look_at(catalogue, "hf:me/x").problem
+    assert available_model(catalogue, "pulled").given == "pulled"
+    assert "`blendin models pull far`" in available_model(catalogue, "far").problem
+    assert "hf:me/x" in available_model(catalogue, "hf:me/x").problem
     for text in ("", "~nobody/x.gguf", "\0.gguf", "a" * 5000, str(tmp_path)):
-        assert look_at(catalogue, text).problem.endswith("."), text
+        assert available_model(catalogue, text).problem.endswith("."), text
 
 
 # How two models fit together

@@ -13,7 +13,7 @@ from support import tiny_gguf
 from blendin_local.errors import ModelError
 from blendin_local.files import models_dir
 from blendin_local.llamacpp.header import GgufHeader, read_header
-from blendin_local.models.discovery import Found, find, suggest_pairs
+from blendin_local.models.discovery import LocalModel, find, suggest_pairs
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +155,7 @@ def header(tmp_path_factory: pytest.TempPathFactory) -> GgufHeader:
 
 def model(
     header: GgufHeader, name: str, n_params: int, fingerprint: str, template: str | None = None
-) -> Found:
+) -> LocalModel:
     header = replace(
         header,
         name=name,
@@ -164,7 +164,7 @@ def model(
         chat_template=template,
         architecture="llama",
     )
-    return Found(name, Path(f"/{name}.gguf"), "folder", 1, header)
+    return LocalModel(name, Path(f"/{name}.gguf"), "folder", 1, header)
 
 
 def test_pairs_prefer_one_vocabulary_one_family_and_a_pretrained_base(header: GgufHeader) -> None:
@@ -235,5 +235,5 @@ def test_family_is_the_name_s_or_the_architecture(header: GgufHeader) -> None:
     assert model(header, "SmolLM2 135M", 1, "").family == "smollm"
     assert model(header, "Qwen3 4B", 1, "").family == "qwen"
     unknown = replace(header, name="", architecture="newarch")
-    assert Found("x", Path("/x.gguf"), "", 1, unknown).family == "newarch"
-    assert Found("x", Path("/x.gguf"), "", 1).family == ""
+    assert LocalModel("x", Path("/x.gguf"), "", 1, unknown).family == "newarch"
+    assert LocalModel("x", Path("/x.gguf"), "", 1).family == ""

@@ -23,7 +23,7 @@ from blendin_local.models.entries import ModelEntry
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
-    monkeypatch.setattr(transfer, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(transfer, "_RETRY_DELAY_S", 0.0)
     with serving() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         yield server

@@ -19,7 +19,7 @@ REPO = "me/tiny-GGUF"
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
-    monkeypatch.setattr(transfer, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(transfer, "_RETRY_DELAY_S", 0.0)
     with serving() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         yield server
@@ -96,7 +96,7 @@ def test_unknown_names_on_the_hub(server: FakeServer) -> None:
     assert "has no model me/none" in refusal(ModelEntry("x", ("hf:me/none:*.gguf",)))
     for wrong in ("hf:me", "hf:", "hf:me/x/y:a.gguf", "hf:me/x y:a.gguf"):
         assert "write hf:OWNER/REPO:FILE.gguf" in refusal(ModelEntry("x", (wrong,)))
-    assert "is no name of a model" in refusal(ModelEntry("x", ("hf:me/..x--y:a.gguf",)))
+    assert "is not a valid repository name" in refusal(ModelEntry("x", ("hf:me/..x--y:a.gguf",)))
 
 
 def test_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
-    monkeypatch.setattr(pypi, "_POLL_S", 0.02)
+    monkeypatch.setattr(pypi, "_POLL_INTERVAL_S", 0.02)
     return tmp_path / "index"
 
 

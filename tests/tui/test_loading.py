@@ -15,8 +15,7 @@ from blendin_local.errors import CatalogueError, ModelError, PromptError
 from blendin_local.history.tree import Setup
 from blendin_local.llamacpp.header import read_header
 from blendin_local.llamacpp.model import GgufModel, LoadCancelled
-from blendin_local.models import loading
-from blendin_local.models import memory_estimate as memory
+from blendin_local.models import loading, memory_estimate
 from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.entries import PairEntry
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions, SamplingSettings
@@ -126,7 +125,7 @@ def test_what_cannot_be_loaded_is_refused_before(files: Files, tmp_path: Path) -
 
 
 def test_a_pair_that_does_not_fit_says_so(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda: 1)
+    monkeypatch.setattr(memory_estimate, "free_memory", lambda: 1)
     prepared = files.preparer()("mine")
     assert not prepared.fits
     assert prepared.about.warning.startswith("Memory will not suffice")

@@ -22,7 +22,7 @@ from blendin_local.errors import PromptError
 from blendin_local.files import models_dir
 from blendin_local.history.tree import Setup
 from blendin_local.models import download as sources
-from blendin_local.models import memory_estimate as memory
+from blendin_local.models import memory_estimate
 from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.download import transfer
 from blendin_local.models.entries import ModelEntry, PairEntry
@@ -47,7 +47,7 @@ class Host(App[None]):
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(module, "_REST_S", 0)
-    monkeypatch.setattr(memory, "free_memory", lambda: 8 * GB)
+    monkeypatch.setattr(memory_estimate, "free_memory", lambda: 8 * GB)
 
 
 @pytest.fixture
@@ -268,7 +268,7 @@ async def test_a_path_may_be_typed(
 
 
 async def test_memory_decides_what_enter_does(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda: 1)
+    monkeypatch.setattr(memory_estimate, "free_memory", lambda: 1)
     async with opened(catalogue, setup(catalogue)) as it:
         await it.press("down")
         assert "Memory will not suffice" in it.about

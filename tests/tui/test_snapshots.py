@@ -38,8 +38,8 @@ from blendin_local.history import store as store_module
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup, Turn
 from blendin_local.llamacpp.header import read_header
-from blendin_local.models import memory_estimate as memory
-from blendin_local.models.available import Inventory, ModelOnHand, PairOnHand, pair_of
+from blendin_local.models import memory_estimate
+from blendin_local.models.available import AvailableModel, AvailablePair, Inventory, available_pair
 from blendin_local.models.entries import ModelEntry
 from blendin_local.preferences.preferences import ChatPreferences, Preferences
 from blendin_local.presentation.colour_scale import MODES
@@ -98,7 +98,7 @@ def fixed(prompt_pilot: None, monkeypatch: pytest.MonkeyPatch, compose: Any = Fo
     monkeypatch.setattr(TextArea, "_toggle_cursor_blink_visible", lambda field: None)
     monkeypatch.setattr(Footer, "compose", compose)
     monkeypatch.setattr(ChatScreen, "_memory", lambda screen: 903_000_000)
-    monkeypatch.setattr(memory, "free_memory", lambda: 8 * 10**9)
+    monkeypatch.setattr(memory_estimate, "free_memory", lambda: 8 * 10**9)
 
 
 @pytest.fixture
@@ -265,26 +265,28 @@ def stock(folder: Path) -> Inventory:
     """Pairs of every kind, of models whose files are nowhere."""
     file = read_header(tiny_gguf.write_tiny(folder / "tiny.gguf", chat_template="{{ x }}"))
 
-    def model(name: str, size: int) -> ModelOnHand:
+    def model(name: str, size: int) -> AvailableModel:
         header = replace(file, path=Path(f"/models/{name}.gguf"), name=name, size_bytes=size, n_params=size)
-        return ModelOnHand(name, name, header=header)
+        return AvailableModel(name, name, header=header)
 
     base, guide, other = (
         model("base-model", 253_000_000),
         model("guide-model", 98_000_000),
         model("orca", 10**10),
     )
-    loaded = replace(pair_of(base, guide), name="demo", title="demo", note="Two tiny models")
+    loaded = replace(available_pair(base, guide), name="demo", title="demo", note="Two tiny models")
     far = ModelEntry("far-8b", ("hf:far/far",), size=4_900_000_000, licence="Some licence")
-    absent = PairOnHand("far-8b", "guide-model", "far", "far", "One vocabulary", missing=(far,))
-    wrong = PairOnHand("gone", "guide-model", "gone", "gone", problem="The file /gone.gguf does not exist.")
-    found = replace(pair_of(other, guide), note="one vocabulary; 42 times as large")
+    absent = AvailablePair("far-8b", "guide-model", "far", "far", "One vocabulary", missing=(far,))
+    wrong = AvailablePair(
+        "gone", "guide-model", "gone", "gone", problem="The file /gone.gguf does not exist."
+    )
+    found = replace(available_pair(other, guide), note="one vocabulary; 42 times as large")
     return Inventory(loaded, (loaded, absent, wrong), (found,), (base, guide, other), whole=True)
 
 
 @EACH_LOOK
 def test_pairs(as_ever: AsEver, look: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    search = SimpleNamespace(stock=stock(tmp_path), reading="", error="", stop=lambda: None)
+    search = SimpleNamespace(inventory=stock(tmp_path), reading="", error="", stop=lambda: None)
     monkeypatch.setattr(pairs, "Search", lambda *given: search)
 
     async def scene(pilot: Pilot[None], app: ChatApp) -> None:

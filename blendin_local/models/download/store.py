@@ -1,8 +1,7 @@
-"""The folder of pulled models, and what is remembered of each.
+"""The folder of pulled models, with a record of each.
 
-Every entry has a folder of its own, with a note beside the file: where the file is (it may be elsewhere, in
-another program's cache), how large, last changed when, and its checksum. As long as size and time are what
-they were, the checksum is not computed again.
+Every entry has its own folder, with a record beside the file: path (possibly in another program's cache),
+size, modification time and checksum. As long as size and time match, the checksum is not computed again.
 """
 
 from __future__ import annotations
@@ -35,43 +34,43 @@ __all__ = [
     "remove",
 ]
 
-_NOTE = "pulled.json"
-_POLL_S = 0.2
+_RECORD = "pulled.json"
+_POLL_INTERVAL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """One whole file on this machine, and its checksum."""
+    """One complete file on this machine and its SHA-256."""
 
     path: Path
     sha256: str
 
 
 def entry_folder(entry: ModelEntry) -> Path:
-    """Where the files of an entry are put. It may not exist yet."""
+    """The folder of an entry's files. It may not exist yet."""
     return models_dir() / entry.name
 
 
 def find_pulled(entry: ModelEntry) -> Path | None:
-    """The file of a model that has been pulled, or None; of a split model, its first part."""
+    """The file of a pulled model, for a split model its first part; None if it was not pulled."""
     files = pulled_files(entry)
     return files[0] if files else None
 
 
 def pulled_files(entry: ModelEntry) -> list[Path]:
-    """All files of a model that has been pulled, if none has changed since; else an empty list."""
+    """All files of a pulled model; empty if it was not pulled, or if a file has changed."""
     try:
-        note = json.loads((entry_folder(entry) / _NOTE).read_text("utf-8"))
+        note = json.loads((entry_folder(entry) / _RECORD).read_text("utf-8"))
         files = note["files"]
         right = note["sources"] == list(entry.sources) and entry.sha256 in ("", files[0]["sha256"])
         return [Path(each["path"]) for each in files] if right and all(map(_unchanged, files)) else []
     except (OSError, ValueError, LookupError, TypeError):
-        # A model without a note that can be read counts as not pulled; pulling it writes a new one.
+        # Without a readable record a model counts as not pulled; pulling writes a new one.
         return []
 
 
 def remember(entry: ModelEntry, files: Sequence[Pulled]) -> Path:
-    """Note that a model has been pulled; returns the path of its (first) file."""
+    """Write the record of a pulled model; return the path of its first file."""
     noted = []
     for each in files:
         path, status = str(each.path.absolute()), each.path.stat()
@@ -79,12 +78,12 @@ def remember(entry: ModelEntry, files: Sequence[Pulled]) -> Path:
             {"path": path, "size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": each.sha256}
         )
     note = {"name": entry.name, "sources": list(entry.sources), "files": noted}
-    write_text(entry_folder(entry) / _NOTE, json.dumps(note, indent=1))
+    write_text(entry_folder(entry) / _RECORD, json.dumps(note, indent=1))
     return files[0].path.absolute()
 
 
 def checked(path: Path, entry: ModelEntry, progress: Progress) -> Pulled:
-    """A file that is whole as far as its entry tells. Raises CatalogueError if it is another one."""
+    """Check size and checksum of a file against its entry. Raises CatalogueError if they differ."""
     size = path.stat().st_size
     if entry.size not in (None, size):
         raise CatalogueError(f"{path} has {size:,} bytes, but {entry.name} should have {entry.size:,}.")
@@ -95,7 +94,7 @@ def checked(path: Path, entry: ModelEntry, progress: Progress) -> Pulled:
 
 
 def remove(entry: ModelEntry) -> list[Path]:
-    """Delete what a pull has put into the model's folder; returns files that lie elsewhere and stay."""
+    """Delete a model's folder; return its files elsewhere, which stay."""
     elsewhere = [
         path for path in pulled_files(entry) if not path.is_relative_to(entry_folder(entry).absolute())
     ]
@@ -106,13 +105,13 @@ def remove(entry: ModelEntry) -> list[Path]:
 
 @contextmanager
 def locked(entry: ModelEntry, progress: Progress) -> Iterator[None]:
-    """Keep other processes from pulling the same model while the block runs; waits for one that does."""
+    """Hold the model's inter-process lock for the block, after waiting for another pull to end."""
     models_dir().mkdir(parents=True, exist_ok=True)
     with (models_dir() / f".{entry.name}.lock").open("a+b") as file:
         while not _try_lock(file):
             progress(0, None, f"waiting for another pull of {entry.name}")
-            time.sleep(_POLL_S)
-        # Closing the file lets go of the lock, also when the process dies.
+            time.sleep(_POLL_INTERVAL_S)
+        # Closing the file releases the lock, also when the process dies.
         yield
 
 

@@ -1,7 +1,7 @@
-"""One file over HTTP, in a way that a broken connection or an impatient user costs little.
+"""Download one file over HTTP, resumably.
 
-Bytes go into a `.part` file beside the target, with a note of what they are the beginning of. The next
-attempt asks for the rest only; the target appears when everything is there and the checksum is right.
+Bytes go into a `.part` file beside the target, with a record of the remote file. The next attempt requests
+only the rest; the target appears once the file is complete and its checksum is right.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from blendin_local.files import write_text
 __all__ = ["Progress", "Remote", "check_room", "download", "hash_file", "no_progress"]
 
 Progress = Callable[[int, int | None, str], None]
-"""Called with bytes done, bytes in all (None if unknown), and what is being done."""
+"""Called with bytes done, bytes in total (None if unknown), and a label of the activity."""
 
 _CHUNK = 1 << 20
 _TIMEOUT_S = 30
-_ATTEMPTS = 5
-_PAUSE_S = 1.0
-_BROKEN = (ConnectionError, TimeoutError, http.client.HTTPException, ssl.SSLError)
+_MAX_ATTEMPTS = 5
+_RETRY_DELAY_S = 1.0
+_CONNECTION_ERRORS = (ConnectionError, TimeoutError, http.client.HTTPException, ssl.SSLError)
 
 
 def no_progress(done: int, total: int | None, label: str) -> None:
-    """The callback of those who do not want to know."""
+    """A callback that does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
     """A file on a server.
 
-    identity: changes when the file does, as its checksum or tag; "" if only the answer to the request will
-    tell. size, sha256: what the file must have, if known. what: how messages call it.
+    identity: a checksum or tag that changes with the file, "" if unknown before the request. size, sha256:
+    expected values, if known. what: the file's name in messages.
     """
 
     url: str
@@ -58,7 +58,7 @@ class Remote:
 
 
 class _Refused(Exception):
-    """The server's answer to a request, if that is not the file. Temporary: asking again may help."""
+    """A server's refusal. temporary: whether a retry may succeed."""
 
     def __init__(self, message: str, *, temporary: bool) -> None:
         super().__init__(message)
@@ -66,10 +66,10 @@ class _Refused(Exception):
 
 
 def download(remote: Remote, target: Path, progress: Progress) -> str:
-    """Bring a file to `target` and return its sha256; goes on with what an earlier attempt has left.
+    """Download a file to `target`, resuming an earlier attempt, and return its SHA-256.
 
-    Raises CatalogueError where the server cannot be reached or refuses, where the connection keeps
-    breaking off, and where size or checksum are wrong.
+    Raises CatalogueError where the server cannot be reached or refuses, where the connection keeps failing,
+    and for a wrong size or checksum.
     """
     part = _Part(target, remote)
     try:
@@ -80,7 +80,7 @@ def download(remote: Remote, target: Path, progress: Progress) -> str:
 
 
 def _receive_all(remote: Remote, part: _Part, progress: Progress) -> None:
-    """Fill `part`, in as many requests as it takes."""
+    """Fill `part`, with retries."""
     first, failures = part.length, 0
     while True:
         before = part.length
@@ -91,17 +91,17 @@ def _receive_all(remote: Remote, part: _Part, progress: Progress) -> None:
             reason, again = str(refusal), refusal.temporary
         except urllib.error.URLError as error:
             reason, again = f"cannot be reached ({_reason(error.reason)})", part.length > first
-        except _BROKEN as error:
+        except _CONNECTION_ERRORS as error:
             reason, again = f"broke off the connection ({_reason(error)})", True
         failures = 1 if part.length > before else failures + 1
-        if not again or failures >= _ATTEMPTS:
+        if not again or failures >= _MAX_ATTEMPTS:
             kept = f"; pull again to go on from {part.length / 1e6:,.1f} MB" if part.length else ""
             raise CatalogueError(f"{remote.what}: {urlsplit(remote.url).netloc} {reason}{kept}.")
-        time.sleep(_PAUSE_S * failures)
+        time.sleep(_RETRY_DELAY_S * failures)
 
 
 def _receive(remote: Remote, part: _Part, progress: Progress) -> None:
-    """Append to `part` what it lacks, in one request."""
+    """Request the missing rest once and append it to `part`."""
     request = urllib.request.Request(remote.url, headers={"Accept-Encoding": "identity"})
     request.add_header("User-Agent", "blendin-local")
     for name, value in remote.headers.items():
@@ -140,7 +140,7 @@ def _receive(remote: Remote, part: _Part, progress: Progress) -> None:
 
 
 class _Part:
-    """The beginning of a file, on disk, with a note that says of which file."""
+    """A partial download on disk, with a record of the remote file it belongs to."""
 
     def __init__(self, target: Path, remote: Remote) -> None:
         self.target = target
@@ -154,7 +154,7 @@ class _Part:
         try:
             note = json.loads(self._note.read_text("utf-8"))
             self.tag = note["tag"]
-            # Without any mark of the file's identity, what is there may be the beginning of another one.
+            # Without an identity, the partial file may belong to another version.
             known = bool(remote.identity or self.tag or remote.sha256)
             if known and note["url"] == _plain(remote.url) and note["identity"] == remote.identity:
                 self.length = self._path.stat().st_size
@@ -166,7 +166,7 @@ class _Part:
         self._note.unlink(missing_ok=True)
 
     def begin(self, response: Any, total: int | None) -> None:
-        """Get ready for the bytes of a response."""
+        """Open the file for the bytes of a response."""
         check_room(self.target.parent, (total or 0) - self.length, self._remote.what)
         if not self._remote.identity:
             strong = response.headers.get("ETag", "")
@@ -191,7 +191,7 @@ class _Part:
             self._stream = None
 
     def finish(self, progress: Progress) -> str:
-        """Check the whole file and give it its name; returns its sha256."""
+        """Check the complete file, rename it to the target, and return its SHA-256."""
         sha256 = hash_file(self._path, progress, f"checking {self.target.name}")
         self._note.unlink(missing_ok=True)
         if self._remote.sha256 not in ("", sha256):
@@ -205,7 +205,7 @@ class _Part:
 
 
 def hash_file(path: Path, progress: Progress, label: str) -> str:
-    """sha256 of a file, in hexadecimal digits."""
+    """SHA-256 of a file in hexadecimal digits. Raises OSError."""
     digest, done, size = hashlib.sha256(), 0, path.stat().st_size
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
@@ -216,7 +216,7 @@ def hash_file(path: Path, progress: Progress, label: str) -> str:
 
 
 def check_room(folder: Path, needed: int, what: str) -> None:
-    """Raise CatalogueError if the disk of `folder` has not `needed` bytes left."""
+    """Raise CatalogueError if the disk of `folder` has fewer than `needed` free bytes."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise CatalogueError(
@@ -226,7 +226,7 @@ def check_room(folder: Path, needed: int, what: str) -> None:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but shows the user's token to no other server than the one it was meant for."""
+    """Follows redirects, without sending the user's token to another server."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
@@ -262,5 +262,5 @@ def _reason(error: object) -> str:
 
 
 def _plain(url: str) -> str:
-    """A URL without its query, which may hold a signature that changes from one day to the next."""
+    """A URL without its query, which may hold a signature that changes over time."""
     return urlsplit(url)._replace(query="", fragment="").geturl()

@@ -1,4 +1,4 @@
-"""Models from a plain URL."""
+"""Download models from plain URLs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> list[Pulled]:
-    """Download the file of an entry whose source is `url:https://...`, or such a URL alone."""
+    """Download the file of an entry whose source is `url:https://...` or a bare URL."""
     url = entry.sources[0].removeprefix("url:")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:

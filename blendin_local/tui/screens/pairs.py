@@ -19,7 +19,14 @@ from textual.widgets import ContentSwitcher, Static
 from blendin_local.errors import BlendinError
 from blendin_local.history.tree import Setup
 from blendin_local.llamacpp.header import GgufHeader
-from blendin_local.models.available import Inventory, ModelOnHand, PairOnHand, Search, look_at, pair_of
+from blendin_local.models.available import (
+    AvailableModel,
+    AvailablePair,
+    Inventory,
+    Search,
+    available_model,
+    available_pair,
+)
 from blendin_local.models.catalogue import Catalogue, load_catalogue
 from blendin_local.models.compatibility import Overlap, find_overlap, room, same_vocabulary
 from blendin_local.safe_text import sanitize
@@ -76,16 +83,16 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         catalogue: Callable[[], Catalogue] = load_catalogue,
     ) -> None:
         super().__init__()
-        self.by_pair = PickList[PairOnHand]("type to search", id="pairs-list")
-        self.bases = PickList[ModelOnHand]("search, or a path", id="pairs-base", typed=self._typed_row)
-        self.guides = PickList[ModelOnHand]("search, or a path", id="pairs-guide", typed=self._typed_row)
+        self.by_pair = PickList[AvailablePair]("type to search", id="pairs-list")
+        self.bases = PickList[AvailableModel]("search, or a path", id="pairs-base", typed=self._typed_row)
+        self.guides = PickList[AvailableModel]("search, or a path", id="pairs-guide", typed=self._typed_row)
         self._current = current
         self._prepare = prepare
         self._catalogue = catalogue
         self._search = Search(catalogue, self._names)
         self._stock = Inventory()
         self._knowledge = Knowledge(options or ModelOptions(), None, current.pair if current else "", {})
-        self._typed: dict[str, ModelOnHand] = {}
+        self._typed: dict[str, AvailableModel] = {}
         self._pulling: Pulling | None = None
         self._key: object = None
         self._finding = ("", "")
@@ -127,7 +134,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
 
     def _look(self) -> None:
         """Take in what the threads have found out since the last look."""
-        stock = self._search.stock
+        stock = self._search.inventory
         # A search that only sees what has changed takes the place of the first when it is over.
         if stock is not self._stock and (stock.whole or not self._stock.whole):
             self._stock = stock
@@ -155,22 +162,22 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         for column, name in zip((self.bases, self.guides), self._names or ("", ""), strict=True):
             column.show(models, [("", looking or _NO_MODELS)], name)
 
-    def _typed_row(self, text: str) -> Row[ModelOnHand] | None:
+    def _typed_row(self, text: str) -> Row[AvailableModel] | None:
         """A row for a path or a source that was typed."""
         if not (any(mark in text for mark in "/\\~") or text.endswith(".gguf") or text.startswith("hf:")):
             return None
-        model = self._typed.get(text, ModelOnHand(text, text))
+        model = self._typed.get(text, AvailableModel(text, text))
         return Row(f"typed {text}", model, model_row(model).shown)
 
     # What is highlighted
 
     @property
-    def _pair(self) -> PairOnHand | None:
+    def _pair(self) -> AvailablePair | None:
         if self.switcher.current == "pairs-list":
             return self.by_pair.row.value if self.by_pair.row else None
         if self.bases.row is None or self.guides.row is None:
             return None
-        return pair_of(self.bases.row.value, self.guides.row.value)
+        return available_pair(self.bases.row.value, self.guides.row.value)
 
     @on(PickList.Moved)
     def _explain(self) -> None:
@@ -188,7 +195,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
             text, style = self._says(pair)
             self.query_one("#pairs-says", Static).update(Content.styled(sanitize(text), style))
 
-    def _says(self, pair: PairOnHand | None) -> tuple[str, str]:
+    def _says(self, pair: AvailablePair | None) -> tuple[str, str]:
         """A sentence, and how it looks."""
         if pair is None:
             return "", ""
@@ -211,7 +218,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
 
     # What only the highlighted pair needs, read when the cursor rests on it
 
-    def _find_out(self, pair: PairOnHand) -> None:
+    def _find_out(self, pair: AvailablePair) -> None:
         headers, wanted = pair.headers, ("", "")
         if headers and not same_vocabulary(*headers):
             wanted = headers[0].fingerprint, headers[1].fingerprint
@@ -240,7 +247,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         await asyncio.sleep(_REST_S)
         catalogue = await asyncio.to_thread(self._catalogue)
         for name in {*names} - {*self._typed}:
-            self._typed[name] = await asyncio.to_thread(look_at, catalogue, name)
+            self._typed[name] = await asyncio.to_thread(available_model, catalogue, name)
         self._show_rows()
 
     # Picking
@@ -267,7 +274,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         self._explain()
 
     @work(exclusive=True, group="choose")
-    async def _choose(self, pair: PairOnHand) -> None:
+    async def _choose(self, pair: AvailablePair) -> None:
         choice = PairChoice(pair.name) if pair.name else PairChoice("", pair.base, pair.guide)
         try:
             await asyncio.to_thread(self._prepare, choice.pair, choice.base, choice.guide)
@@ -277,7 +284,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         else:
             self.dismiss(choice)
 
-    def _download(self, pair: PairOnHand) -> None:
+    def _download(self, pair: AvailablePair) -> None:
         if self._pulling:
             self.app.bell()
         elif not self._armed:
