@@ -1,14 +1,14 @@
-"""A whole conversation as a JSON document, and back, with nothing lost.
+"""The JSON document of a whole conversation, lossless in both directions.
 
     {"format": "blendin conversation", "version": 1,
      "title": "...", "setup": {...}, "leaf": "id of the last turn of the current path, or null",
      "turns": [{"id", "parent", "role", "text", "created"}, ...]}
 
-A reply has besides: setup, finish_reason, error, forked_from, fork, dropped, models, calibrated (see `Turn`),
-summary and timings (as in `blendin generate --json`, with the tokens decoded, and "kept", the steps taken
-over from another reply), and steps (as with `--steps`). Bytes stand as text; where they are no UTF-8 the
-text is only for reading, and they stand beside it: "data_base64" of a step, "text_base64" of a candidate.
-Figures that follow from the steps are only for reading too.
+A reply also has: setup, finish_reason, error, forked_from, fork, dropped, models, calibrated (see `Turn`),
+summary and timings (as in `blendin generate --json`, with the numbers of decoded tokens, and "kept", the
+number of steps taken over from another reply), and steps (as with `--steps`). Bytes stand as text. Bytes that
+are not UTF-8 also stand under "data_base64" of a step or "text_base64" of a candidate, and the text is only
+informative, as are metrics that follow from the steps.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 
 from blendin_local.engine.steps import Candidate, Candidates, Step, Summary, Timings
 from blendin_local.errors import HistoryError
-from blendin_local.history.records import sum_up
-from blendin_local.history.tree import Setup, StepsOf, Tree, Turn
-from blendin_local.history.validation import BASE64, Damage, read, read_fields
+from blendin_local.history.records import summarize
+from blendin_local.history.tree import REPLY_FIELDS, Setup, StepsOf, Tree, Turn
+from blendin_local.history.validation import BASE64, InvalidValue, read, read_fields
 from blendin_local.presentation.plain_data import to_json
 from blendin_local.presentation.reply_json import step_as_dict
 from blendin_local.safe_text import sanitize
@@ -35,13 +35,12 @@ FORMAT = "blendin conversation"
 VERSION = 1
 
 _MESSAGE = ("id", "parent", "role", "text", "created")
-_REPLY = ("finish_reason", "error", "forked_from", "fork", "dropped", "models", "calibrated")
 _COUNTS = ("kept", "base_decoded", "guide_decoded")
-"""Figures of a summary that its steps alone do not give."""
+"""Fields of a summary that do not follow from the steps."""
 _SHARES = ("c_b", "c_g", "agreement", "alpha", "probability", "stop_mass")
 _ROLES = ("base", "guide", "blend")
-_HALVES = re.compile("[\ud800-\udfff]")
-"""Halves of surrogate pairs: JSON can escape them, UTF-8 cannot hold them."""
+_SURROGATES = re.compile("[\ud800-\udfff]")
+"""Lone surrogates, which JSON can escape but UTF-8 cannot encode."""
 
 
 # Writing
@@ -57,7 +56,7 @@ def as_json(title: str, setup: Setup, tree: Tree, steps_of: StepsOf = attrgetter
         "leaf": tree.leaf,
         "turns": [_turn_record(turn, steps_of) for turn in tree.turns.values()],
     }
-    return _HALVES.sub(lambda half: f"\\u{ord(half[0]):04x}", to_json(document))
+    return _SURROGATES.sub(lambda match: f"\\u{ord(match[0]):04x}", to_json(document))
 
 
 def _turn_record(turn: Turn, steps_of: StepsOf) -> dict[str, Any]:
@@ -67,7 +66,7 @@ def _turn_record(turn: Turn, steps_of: StepsOf) -> dict[str, Any]:
     summary = turn.summary
     return record | {
         "setup": turn.setup and asdict(turn.setup),
-        **{name: getattr(turn, name) for name in _REPLY},
+        **{name: getattr(turn, name) for name in REPLY_FIELDS},
         "summary": summary.as_dict() | {name: getattr(summary, name) for name in _COUNTS},
         "timings": asdict(summary.timings),
         "steps": [_step_record(step) for step in steps_of(turn)],
@@ -94,9 +93,9 @@ def _keep_bytes(record: dict[str, Any], name: str, data: bytes) -> None:
 
 
 def read_json(document: str, name: str = "This file") -> tuple[str, Setup, Tree]:
-    """Title, setup and tree of a conversation from its document; unknown keys are ignored.
+    """Title, setup and tree of a document; unknown keys are ignored.
 
-    name: what messages call the document. Raises HistoryError for a foreign, newer or damaged one.
+    name: the document's name in messages. Raises HistoryError for a foreign, newer or damaged document.
     """
     try:
         content = json.loads(document)
@@ -113,7 +112,7 @@ def read_json(document: str, name: str = "This file") -> tuple[str, Setup, Tree]
         records = read(list[dict[str, Any]], content.get("turns"), "turns")
         turns = [_turn(record, f"turns[{i}]") for i, record in enumerate(records)]
         return title, setup, _tree(turns, read(str | None, content.get("leaf"), "leaf"))
-    except Damage as error:
+    except InvalidValue as error:
         raise HistoryError(f"{name} is damaged: {sanitize(str(error))[:300]}.") from error
 
 
@@ -130,7 +129,7 @@ def _step(record: dict[str, Any], where: str) -> Step:
     found = read_fields(Step, record, where, skipped=("candidates",))
     for name in _SHARES:
         if (share := found.get(name)) is not None and not 0 <= share <= 1.001:
-            raise Damage(f"{where}.{name} is not between 0 and 1")
+            raise InvalidValue(f"{where}.{name} is not between 0 and 1")
     lists = read(dict[str, list[dict[str, Any]]] | None, record.get("candidates"), f"{where}.candidates")
     if lists is not None:
         found["candidates"] = Candidates(
@@ -147,10 +146,10 @@ def _candidates(records: list[dict[str, Any]], where: str) -> tuple[Candidate, .
 
 
 def _summary(turn: Turn, record: dict[str, Any], where: str) -> Summary:
-    """The summary again: its figures from the steps, and what they do not give from the record."""
+    """Rebuild the summary from the steps, and the rest of it from the record."""
     counts = read(dict[str, Any], record.get("summary"), f"{where}.summary")
     kept, *decoded = (read(int, counts.get(name), f"{where}.summary.{name}") for name in _COUNTS)
-    summary = sum_up(turn.steps, kept)
+    summary = summarize(turn.steps, kept)
     summary.base_decoded, summary.guide_decoded = decoded
     summary.finish_reason = turn.finish_reason
     summary.timings = read(Timings, record.get("timings"), f"{where}.timings")
@@ -160,16 +159,16 @@ def _summary(turn: Turn, record: dict[str, Any], where: str) -> Summary:
 def _tree(turns: list[Turn], leaf: str | None) -> Tree:
     parents = {turn.id: turn.parent for turn in turns}
     if len(parents) < len(turns):
-        raise Damage("two turns have the same id")
+        raise InvalidValue("two turns have the same id")
     if any(id is not None and id not in parents for id in (*parents.values(), leaf)):
-        raise Damage("a turn that follows from others is there without them")
+        raise InvalidValue("a turn that follows from others is there without them")
     rooted: set[str | None] = {None}
     for id in parents:
         above: dict[str | None, None] = {}
         place: str | None = id
         while place not in rooted and place is not None:
             if place in above:
-                raise Damage("turns follow one another in a circle")
+                raise InvalidValue("turns follow one another in a circle")
             above[place] = None
             place = parents[place]
         rooted.update(above)

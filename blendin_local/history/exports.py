@@ -1,4 +1,4 @@
-"""A conversation as a file: Markdown or a page to read, JSON to keep and to bring back."""
+"""Export a conversation to a file: Markdown or HTML for reading, JSON for importing again."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SUFFIXES = {
 
 
 def export(title: str, setup: Setup, tree: Tree, path: Path, *, steps_of: StepsOf) -> None:
-    """Write a conversation to a new file; its suffix, one of `SUFFIXES`, chooses the format.
+    """Write a conversation to a new file; its suffix, one of `SUFFIXES`, selects the format.
 
-    steps_of: asked for each reply once, and only where the format shows steps; the tree stays as it is.
-    Raises HistoryError for another suffix, where the file exists, and where it cannot be written.
+    steps_of: called once for each reply, for formats that show steps. Raises HistoryError for another suffix,
+    an existing file, and a file that cannot be written.
     """
     name = sanitize(str(path))
     suffix = path.suffix.lower()
@@ -39,7 +39,7 @@ def export(title: str, setup: Setup, tree: Tree, path: Path, *, steps_of: StepsO
             text = (as_json if suffix == ".json" else as_page)(title, setup, tree, steps_of)
         files.write_text(path, text)
     except (OSError, UnicodeEncodeError) as error:
-        # The latter for a name that the system has no bytes for.
+        # UnicodeEncodeError: a file name that the system cannot encode.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise HistoryError(f"{name} cannot be written: {reason}.") from error
 

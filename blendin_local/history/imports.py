@@ -1,4 +1,4 @@
-"""A conversation that was exported as JSON, brought back among those that are kept."""
+"""Import a conversation that was exported as JSON."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["import_file", "load"]
 
 
 def import_file(path: Path, store: Store) -> str:
-    """Keep the conversation of a JSON file as a new one, all of it or nothing; returns its id.
+    """Store the conversation of a JSON file as a new one, in one transaction; return its id.
 
-    It stands beside the one that it was exported from, and can be brought back again. Raises HistoryError.
+    It gets new ids, so it can be imported repeatedly. Raises HistoryError.
     """
     title, setup, tree = load(path)
     id = new_id()
@@ -25,11 +25,11 @@ def import_file(path: Path, store: Store) -> str:
 
 
 def load(path: Path) -> tuple[str, Setup, Tree]:
-    """Title, setup and tree of a conversation that was exported as JSON. Raises HistoryError."""
+    """Title, setup and tree of an exported conversation. Raises HistoryError."""
     name = sanitize(str(path))
     try:
         if path.exists() and not path.is_file():
-            # Reading a pipe or a device could take for ever.
+            # Reading a pipe or a device could block forever.
             raise HistoryError(f"{name} is no file with a conversation in it.")
         document = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -41,7 +41,7 @@ def load(path: Path) -> tuple[str, Setup, Tree]:
 
 
 def _renamed(tree: Tree) -> Tree:
-    """The tree with ids of its own; a reply that left one which is gone left none."""
+    """The tree with new ids; a `forked_from` that is not in the tree becomes None."""
     ids = {id: new_id() for id in tree.turns}
     for turn in tree.turns.values():
         turn.id = ids[turn.id]

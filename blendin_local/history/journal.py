@@ -1,4 +1,4 @@
-"""One thread that writes to the store in order, so that no interface waits for a disk."""
+"""A thread that writes to the store in order, so that no user interface waits for the disk."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ __all__ = ["Call", "Journal"]
 
 Call = Callable[[Store], object]
 
-_PAUSE_S = 1.0
-"""Between two tries of a call that the disk, or another program, does not let through."""
+_RETRY_DELAY_S = 1.0
+"""Delay before a call is repeated that failed because of a full disk or a lock."""
 
 
 class Journal:
-    """Keeps what it is handed, in that order.
+    """Calls the store in the order of `put`.
 
-    A full disk or a lock may pass: such a call is tried until it gets through, the others waiting. One
-    that fails for another reason is given up. problem: one sentence on what is not kept, "" where all is.
+    A call that fails because of a full disk or a lock is repeated until it succeeds, while the others wait;
+    any other failure drops the call. problem: one sentence on what is not saved, or "".
     """
 
     def __init__(self, store: Store | None) -> None:
-        """store: None keeps nothing."""
+        """store: None discards all calls."""
         self.problem = ""
         self._store = store
         self._calls: deque[Call] = deque()
-        self._lost = ""
+        self._reported = ""
         self._closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
@@ -38,20 +38,20 @@ class Journal:
             self._thread.start()
 
     def put(self, call: Call) -> None:
-        """Have the thread call this with the store; what it captures must not change any more."""
+        """Queue a call; objects that it captures must not change any more."""
         if self._store:
             with self._changed:
                 self._calls.append(call)
                 self._changed.notify_all()
 
     def flush(self, seconds: float = 10.0) -> bool:
-        """Wait until everything was written; False where it was not in time, or cannot be now."""
+        """Wait until all calls are written; False on timeout or failure."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._calls or self.problem != self._lost, seconds)
+            self._changed.wait_for(lambda: not self._calls or self.problem != self._reported, seconds)
             return not self._calls
 
     def close(self, seconds: float = 10.0) -> bool:
-        """Write what there is, trying each call once more, and close the store. False as for `flush`."""
+        """Try each remaining call once and close the store; False on timeout or failure."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -62,13 +62,13 @@ class Journal:
     def _work(self) -> None:
         assert self._store
         while call := self._next():
-            problem, passing = _try(call, self._store)
+            problem, temporary = _try(call, self._store)
             with self._changed:
-                self.problem = problem or self._lost
-                if passing and not self._closing:
-                    self._changed.wait(_PAUSE_S)
+                self.problem = problem or self._reported
+                if temporary and not self._closing:
+                    self._changed.wait(_RETRY_DELAY_S)
                 else:
-                    self._lost = self.problem
+                    self._reported = self.problem
                     self._calls.popleft()
                 self._changed.notify_all()
         _try(Store.close, self._store)
@@ -80,12 +80,12 @@ class Journal:
 
 
 def _try(call: Call, store: Store) -> tuple[str, bool]:
-    """What went wrong, and whether that may pass."""
+    """The error of a call or "", and whether it may be temporary."""
     try:
         call(store)
     except HistoryError as error:
         return str(error), isinstance(error.__cause__, sqlite3.OperationalError)
     except Exception as error:
-        # Whatever it is, the conversation goes on.
+        # The conversation goes on, whatever the error.
         return f"A part of the conversation was not kept ({type(error).__name__}: {error}).", False
     return "", False

@@ -1,4 +1,4 @@
-"""A conversation as Markdown: a title, what the replies were asked with, and the messages under headings."""
+"""Export a conversation as Markdown: title, models and settings, and the messages under headings."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _PARSER = MarkdownIt("commonmark").enable("table")
 
 
 def as_markdown(title: str, setup: Setup, tree: Tree) -> str:
-    """The current path.
+    """Render the current path.
 
-    Messages stand as they are, with control characters made visible. One whose own headings or open blocks
-    would reach into the rest of the document stands in a quotation, one with raw HTML in a code block.
+    Messages stay Markdown, with control characters made visible. A message whose headings or open blocks
+    would affect the rest of the document becomes a block quote, one with raw HTML a code block.
     """
     parts = [f"# {_line(title) or 'Conversation'}", *_facts(setup)]
     for turn in tree.path():
@@ -58,15 +58,15 @@ def _message(turn: Turn, setup: Setup) -> Iterator[str]:
 
 
 def _line(text: str) -> str:
-    """Any text as one line that no Markdown acts on."""
+    """Text as one line with Markdown escaped."""
     return _SPECIAL.sub(r"\\\1", " ".join(sanitize(text).split()))
 
 
 def _placed(text: str) -> str:
-    """A message so that it cannot reach beyond its place."""
-    # Tabs stay: a Makefile in a reply is of no use without.
+    """A message that cannot affect the document around it."""
+    # Tabs are kept: a Makefile needs them.
     text = "\t".join(sanitize(part) for part in text.split("\t")).strip("\n")
-    # A heading after it tells whether it ends before the next message begins.
+    # A heading appended for the test shows whether all blocks of the message end with it.
     tokens = _PARSER.parse(f"{text}\n\n# end")
     tokens, after = tokens[:-3], tokens[-3:]
     if any(token.type.startswith("html") for token in _all(tokens + after)):

@@ -1,7 +1,7 @@
-"""Steps, setups and figures as compact JSON, and back.
+"""The database's codec: steps, setups and reply details as compact JSON.
 
-Exact both ways: bytes that are no UTF-8 and every digit of a float survive. What another version of the
-program wrote is read as far as it is known here; what is missing takes its default.
+Lossless: bytes that are not UTF-8 and all digits of floats survive. Records of other versions are read as far
+as their fields are known; missing fields take their defaults.
 """
 
 from __future__ import annotations
@@ -10,39 +10,39 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, TypeVar, get_args
 
 from blendin_local.engine.steps import Candidate, Candidates, FinishReason, Source, Step, Summary
-from blendin_local.errors import SettingError
-from blendin_local.history.tree import Setup, Turn
+from blendin_local.history.tree import REPLY_FIELDS, Setup, Turn
+from blendin_local.history.validation import with_known
 
 __all__ = [
+    "decode_details",
+    "decode_setup",
     "decode_steps",
-    "details_of",
+    "decode_summary",
     "dumps",
+    "encode_details",
+    "encode_setup",
     "encode_steps",
-    "restore_details",
-    "setup_from",
-    "setup_to",
-    "sum_up",
-    "summary_from",
-    "summary_to",
+    "encode_summary",
+    "summarize",
 ]
 
 T = TypeVar("T")
 
-_FAST = 1
-"""The level of zlib: 6 takes twice as long for a fifteenth less."""
+_ZLIB_LEVEL = 1
+"""Level 6 takes twice as long and saves 7 %."""
 
 
 def dumps(value: object) -> str:
-    """Compact JSON, all ASCII: halves of surrogate pairs pass, which UTF-8 has no bytes for."""
+    """Compact JSON in ASCII, which can hold lone surrogates."""
     return json.dumps(value, separators=(",", ":"))
 
 
-# Steps: a column for each field that any of them sets
+# Steps: a column for each field that any step sets
 
 
 def _text_of(data: bytes) -> str:
@@ -62,11 +62,11 @@ def _reason_of(name: str | None) -> FinishReason | None:
 
 
 def _row(candidates: tuple[Candidate, ...]) -> list[Any]:
-    return [[_text_of(c.data) for c in candidates], *([getattr(c, n) for c in candidates] for n in _FIGURES)]
+    return [[_text_of(c.data) for c in candidates], *([getattr(c, n) for c in candidates] for n in _NUMBERS)]
 
 
 def _candidates_to(candidates: Candidates | None) -> list[Any] | None:
-    """A row each of base, guide and blend; the last one only where it is not the base's."""
+    """A row each of base, guide and blend, the last only if it differs from the base's."""
     if candidates is None:
         return None
     rows = [_row(candidates.base), _row(candidates.guide)]
@@ -80,7 +80,7 @@ def _candidates_from(rows: list[Any] | None) -> Candidates | None:
     return Candidates(base, guide, blend[0] if blend else base)
 
 
-_FIGURES = ("probability", "outcome")
+_NUMBERS = ("probability", "outcome")
 _DEFAULTS = {field.name: field.default for field in fields(Step)}
 _SOURCES = {str(source): source for source in Source}
 _TO: dict[str, Callable[[Any], Any]] = {"data": _text_of, "candidates": _candidates_to}
@@ -95,16 +95,17 @@ _FROM: dict[str, Callable[[Any], Any]] = {
 
 
 def encode_steps(steps: Sequence[Step]) -> bytes:
+    """Encode steps as compressed JSON, column by column."""
     columns = {}
     for name, default in _DEFAULTS.items():
         column = [getattr(step, name) for step in steps]
         if default is MISSING or any(value != default for value in column):
             columns[name] = list(map(_TO[name], column)) if name in _TO else column
-    return zlib.compress(dumps(columns).encode(), _FAST)
+    return zlib.compress(dumps(columns).encode(), _ZLIB_LEVEL)
 
 
 def decode_steps(data: bytes) -> list[Step]:
-    """Raises ValueError or zlib.error for what `encode_steps` did not write."""
+    """Decode `encode_steps`. Raises ValueError or zlib.error for other data."""
     found = json.loads(zlib.decompress(data))
     count = max(map(len, found.values()), default=0)
     missing = {"index": range(count), "data": [""] * count, "text": [""] * count, "source": ["base"] * count}
@@ -116,45 +117,28 @@ def decode_steps(data: bytes) -> list[Step]:
 # Setups
 
 
-def setup_to(setup: Setup) -> str:
-    """Every value, defaults too: they may be others in a later version."""
+def encode_setup(setup: Setup) -> str:
+    """Encode a setup with all values, because defaults may change in a later version."""
     return dumps(asdict(setup))
 
 
 @lru_cache(maxsize=64)
-def setup_from(text: str) -> Setup:
-    return _with(Setup("", ""), json.loads(text))
+def decode_setup(text: str) -> Setup:
+    return with_known(Setup("", ""), json.loads(text))
 
 
-def _with(known: T, values: Mapping[str, Any]) -> T:
-    """A dataclass with those of the values that it has a field for and accepts."""
-    for field in fields(known):  # type: ignore[arg-type]
-        if field.name not in values:
-            continue
-        old, new = getattr(known, field.name), values[field.name]
-        try:
-            if is_dataclass(old):
-                new = _with(old, new)
-            elif isinstance(old, tuple):
-                new = tuple(new)
-            known = replace(known, **{field.name: new})  # type: ignore[type-var]
-        except (SettingError, TypeError):
-            continue
-    return known
+# Summaries
 
 
-# Figures
-
-
-def summary_to(summary: Summary) -> dict[str, Any]:
-    """JSON-ready; running sums included, so that the means come back."""
+def encode_summary(summary: Summary) -> dict[str, Any]:
+    """A summary as plain data, with the running sums that its means need."""
     values = {field.name: getattr(summary, field.name) for field in fields(summary)}
-    # Copies: the reply may be under way in another thread.
+    # Copies, because another thread may still be adding to the summary.
     copied = {name: dict(value) for name, value in values.items() if isinstance(value, Counter)}
     return {**values, **copied, "timings": asdict(summary.timings)}
 
 
-def summary_from(values: Mapping[str, Any]) -> Summary:
+def decode_summary(values: Mapping[str, Any]) -> Summary:
     summary = Summary()
     for field in fields(summary):
         if field.name not in values:
@@ -163,15 +147,15 @@ def summary_from(values: Mapping[str, Any]) -> Summary:
         if isinstance(old, Counter):
             new = Counter(new)
         elif is_dataclass(old):
-            new = _with(old, new)
+            new = with_known(old, new)
         setattr(summary, field.name, new)
     summary.sources = Counter({_source_of(name): count for name, count in summary.sources.items()})
     summary.finish_reason = _reason_of(summary.finish_reason)
     return summary
 
 
-def sum_up(steps: Sequence[Step], kept: int = 0) -> Summary:
-    """The figures of steps of which the first `kept` were another reply's. Whole times are not known."""
+def summarize(steps: Sequence[Step], kept: int = 0) -> Summary:
+    """Summarize steps, the first `kept` of which were taken over from another reply. Timings stay unknown."""
     summary = Summary()
     for i, step in enumerate(steps):
         (summary.take_over if i < kept else summary.add)(step)
@@ -180,21 +164,20 @@ def sum_up(steps: Sequence[Step], kept: int = 0) -> Summary:
 
 # Turns
 
-_DETAILS = ("finish_reason", "error", "forked_from", "fork", "dropped", "models", "calibrated")
 
-
-def details_of(turn: Turn) -> str:
-    """What is known of a reply beside its setup, its text and its steps; "" for a question."""
+def encode_details(turn: Turn) -> str:
+    """Encode a reply's fields beside setup, text and steps; "" for a question."""
     if not turn.is_reply:
         return ""
-    values = {name: getattr(turn, name) for name in _DETAILS}
-    return dumps({**values, "summary": summary_to(turn.summary)})
+    values = {name: getattr(turn, name) for name in REPLY_FIELDS}
+    return dumps({**values, "summary": encode_summary(turn.summary)})
 
 
-def restore_details(turn: Turn, details: str) -> None:
+def decode_details(turn: Turn, details: str) -> None:
+    """Set a turn's fields from `encode_details`."""
     values = json.loads(details) if details else {}
-    for name in _DETAILS:
+    for name in REPLY_FIELDS:
         if name in values:
             setattr(turn, name, values[name])
     turn.finish_reason = _reason_of(turn.finish_reason)
-    turn.summary = summary_from(values.get("summary", {}))
+    turn.summary = decode_summary(values.get("summary", {}))

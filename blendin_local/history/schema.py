@@ -1,4 +1,4 @@
-"""The database of kept conversations: its tables, and how it is opened and brought up to date."""
+"""The schema of the database of conversations; opening and migrating it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from blendin_local.safe_text import encodable
 
 __all__ = ["MIGRATIONS", "connect", "explained", "first_line", "fold", "reader"]
 
-_PATIENCE_S = 10.0
-"""How long one program waits for another one that is writing."""
+_LOCK_TIMEOUT_S = 10.0
+"""Maximum wait for another process that is writing."""
 _TITLE = 60
 
 MIGRATIONS: tuple[str, ...] = (
@@ -60,16 +60,16 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TRIGGER turn_gone AFTER DELETE ON turns BEGIN DELETE FROM texts WHERE rowid = old.key; END;
     """,
 )
-"""What takes a database from one version, which is the number of these it has seen, to the next.
+"""Migrations in order; a database's version is the number of those applied to it.
 
-turns.removed, conversations.deleted: seconds since 1970 where they are taken out, which can be undone.
-texts: the folded text of each turn under its key; every run of three characters is indexed, so that words
-are found in scripts without spaces too.
+turns.removed, conversations.deleted: time of removal in seconds since 1970, which can be undone; else NULL.
+texts: the folded text of each turn under its key, indexed by trigrams so that words are found in scripts
+without spaces too.
 """
 
 
 def fold(text: str) -> str:
-    """Text as it is searched: without case, accents, and the null characters that end a text for SQLite."""
+    """Fold text for searching: no case, no accents, no null characters, which end a text for SQLite."""
     if text.isascii():
         return text.lower().replace("\0", " ")
     plain = encodable(unicodedata.normalize("NFKD", text).replace("\0", " "))
@@ -77,14 +77,14 @@ def fold(text: str) -> str:
 
 
 def first_line(text: str) -> str:
-    """The first line with anything on it, cut to a title's length."""
+    """The first line that is not blank, truncated to the length of a title."""
     line = " ".join(next((line for line in text.splitlines() if line.strip()), "").split())
     return line if len(line) <= _TITLE else line[: _TITLE - 1].rstrip() + "…"
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the system report, or data that cannot be read, into a HistoryError."""
+    """Convert errors of SQLite, the system and decoding to HistoryError."""
     try:
         yield
     except (sqlite3.OperationalError, OSError) as error:
@@ -100,13 +100,13 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the database, made or brought up to date where needed; for any thread, one at a time.
+    """Open the database, creating or migrating it; usable by any thread, one at a time.
 
-    Raises HistoryError where it cannot be written, is damaged, or is a newer version's.
+    Raises HistoryError if it cannot be written, is damaged, or has a newer version.
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Conversations are nobody else's business.
+        # Conversations are private.
         path.touch(mode=0o600)
         database = _opened(path)
         try:
@@ -118,7 +118,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def reader(path: Path) -> sqlite3.Connection:
-    """A second connection to what `connect` opened, which reads while the first one, or a program, writes."""
+    """Open a second, read-only connection, which can read while others write."""
     with explained(path):
         database = _opened(path)
         database.execute("PRAGMA query_only = ON")
@@ -126,7 +126,7 @@ def reader(path: Path) -> sqlite3.Connection:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, _PATIENCE_S, isolation_level=None, check_same_thread=False)
+    database = sqlite3.connect(path, _LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     for function in (fold, first_line):
         database.create_function(function.__name__, 1, function, deterministic=True)
     return database
@@ -149,7 +149,7 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     if _version(database) < len(MIGRATIONS):
         with database:
             database.execute("BEGIN IMMEDIATE")
-            # Again: another program may have been first.
+            # Checked again, because another process may have migrated it.
             for migration in MIGRATIONS[_version(database) :]:
                 for statement in _statements(migration):
                     database.execute(statement)
@@ -161,8 +161,8 @@ def _version(database: sqlite3.Connection) -> int:
 
 
 def _write_ahead(database: sqlite3.Connection) -> str:
-    """Switch to the write-ahead log; SQLite itself does not wait where another program does so too."""
-    until = time.monotonic() + _PATIENCE_S
+    """Enable the write-ahead log, with retries: SQLite's lock timeout does not apply here."""
+    until = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
         try:
             return str(database.execute("PRAGMA journal_mode = WAL").fetchone()[0])

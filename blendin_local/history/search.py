@@ -1,4 +1,4 @@
-"""The list of kept conversations, and finding them by what was said in them."""
+"""List saved conversations and search their texts."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from blendin_local.history.records import setup_from
+from blendin_local.history.records import decode_setup
 from blendin_local.history.schema import fold
 from blendin_local.history.tree import Setup
 
 __all__ = ["MATCH_BEGINS", "MATCH_ENDS", "Listed", "search"]
 
 MATCH_BEGINS, MATCH_ENDS = "\x02", "\x03"
-"""Around what was searched for, in `Listed.snippet`; they occur in no other place of it."""
+"""Markers around matches in `Listed.snippet`, which do not occur elsewhere in it."""
 
 _BEFORE, _AFTER = 30, 200
-"""Characters that a snippet shows before and after its first match."""
+"""Characters of a snippet before and after the start of its first match."""
 _INDEXED = 3
-"""Words shorter than this are not in the index: their texts are read one by one."""
+"""Minimum length of words in the trigram index; shorter ones need a scan of all texts."""
 
 _LIST = """
     SELECT id, title, created, updated, setup, (
@@ -39,10 +39,10 @@ _LIST = """
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A conversation as lists show it. created, updated: seconds since 1970.
+    """An entry of the list of conversations. created, updated: seconds since 1970.
 
-    messages: those of its current path. pair: the pair's name, or both models'. snippet: around what was
-    found in it, in one line; "" where nothing was searched for.
+    messages: number on the current path. pair: the pair's name, or both models' names. snippet: one line
+    around the first match, "" without a query.
     """
 
     id: str
@@ -55,11 +55,10 @@ class Listed:
 
 
 def search(database: sqlite3.Connection, query: str, limit: int, *, deleted: bool = False) -> list[Listed]:
-    """Conversations with messages, the one that was written to last first.
+    """Conversations with messages, the latest changed first.
 
-    deleted: those that were deleted instead, the latest first.
-    query: words, each of which occurs in the title or a message, the beginning or middle of a word being
-    enough; case and accents do not matter, and no character has a meaning of its own.
+    deleted: list deleted conversations instead, the latest first. query: words that must all occur, also as
+    parts of words, in the title or a message; case and accents are ignored, no character is special.
     """
     words = fold(query).split()
     found = [_find(database, word) for word in words]
@@ -69,13 +68,13 @@ def search(database: sqlite3.Connection, query: str, limit: int, *, deleted: boo
     for id, title, created, updated, setup, messages in database.execute(_LIST, wanted):
         keys = [where[id] for where in found if where[id] is not None]
         text = _text(database, id, keys[0] if keys else None) if words else ""
-        pair = _pair_of(setup_from(setup))
+        pair = _pair_of(decode_setup(setup))
         listed.append(Listed(id, title, created, updated, messages, pair, _snippet(text, words)))
     return listed
 
 
 def _find(database: sqlite3.Connection, word: str) -> dict[str, int | None]:
-    """The conversations that hold a word, with the key of the latest turn that does, if one does."""
+    """Ids of the conversations that contain a word, with the key of the latest matching turn, if any."""
     titled = database.execute("SELECT id FROM conversations WHERE instr(fold(title), ?)", (word,))
     found: dict[str, int | None] = {id: None for (id,) in titled}
     quoted = '"' + word.replace('"', '""') + '"'
@@ -89,7 +88,7 @@ def _find(database: sqlite3.Connection, word: str) -> dict[str, int | None]:
 
 
 def _text(database: sqlite3.Connection, id: str, key: int | None) -> str:
-    """The text of a turn, or of a conversation's first one."""
+    """The text of a turn, or of the first turn of a conversation."""
     where, value = ("key = ?", key) if key is not None else ("conversation = ? AND removed IS NULL", id)
     row = database.execute(f"SELECT text FROM turns WHERE {where} ORDER BY created LIMIT 1", (value,))
     return str((row.fetchone() or ("",))[0])
@@ -105,7 +104,7 @@ def _snippet(text: str, words: Sequence[str]) -> str:
     folded = [fold(character) for character in text]
     where = [i for i, parts in enumerate(folded) for _ in parts] + [len(text)]
     pattern = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
-    # A match ends where the next character begins, after the accents that were folded away.
+    # A match includes the accents after its last character, which were folded away.
     spans = [
         (where[match.start()], max(where[match.end()], where[match.end() - 1] + 1))
         for match in re.finditer(pattern or "(?!)", "".join(folded))

@@ -1,7 +1,7 @@
-"""Conversations kept in a database: listed, found by their texts, opened, and written as they go on.
+"""The store of conversations: list, search, open, and save them as they grow.
 
-Any thread may call; several programs may have the same file open. Reading never waits for writing.
-Everything raises HistoryError, one sentence, where the file cannot be read or written.
+Thread-safe; several processes may open the same file. Reading never waits for writing. All methods raise
+HistoryError where the file cannot be read or written.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 from blendin_local.engine.steps import Step
 from blendin_local.errors import HistoryError
 from blendin_local.history.records import (
+    decode_details,
+    decode_setup,
     decode_steps,
-    details_of,
+    encode_details,
+    encode_setup,
     encode_steps,
-    restore_details,
-    setup_from,
-    setup_to,
-    sum_up,
+    summarize,
 )
 from blendin_local.history.schema import connect, explained, first_line, fold, reader
 from blendin_local.history.search import Listed, search
@@ -37,7 +37,7 @@ _Steps = list[Step]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A conversation as it was kept; the steps of its replies come with `Store.load_steps`."""
+    """A saved conversation; `Store.load_steps` loads the steps of its replies."""
 
     id: str
     title: str
@@ -47,7 +47,7 @@ class Kept:
 
 class Store:
     def __init__(self, path: Path) -> None:
-        """Open the database, making it where it is missing."""
+        """Open the database, creating it if it is missing."""
         self.path = path
         self._database = connect(path)
         self._reader = reader(path)
@@ -60,14 +60,14 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """The file as it was at one moment, whatever is written meanwhile."""
+        """A read transaction: a consistent snapshot."""
         with self._read_lock, explained(self.path), self._reader:
             self._reader.execute("BEGIN")
             yield self._reader
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: all of it is kept, or nothing."""
+        """A write transaction."""
         with self._write_lock, explained(self.path), self._database:
             self._database.execute("BEGIN IMMEDIATE")
             yield self._database
@@ -75,22 +75,22 @@ class Store:
     # Conversations
 
     def list(self, query: str = "", limit: int = 200) -> list[Listed]:
-        """Conversations with messages, the one that was written to last first; see `search.search`."""
+        """Conversations with messages, the latest changed first; see `search.search`."""
         with self._reading() as database:
             return search(database, query, limit)
 
     def deleted(self, limit: int = 200) -> Sequence[Listed]:
-        """Conversations that `undelete` can bring back, the one that was deleted last first."""
+        """Conversations that `undelete` can restore, the latest deleted first."""
         with self._reading() as database:
             return search(database, "", limit, deleted=True)
 
     def create(self, id: str, setup: Setup) -> None:
-        """Begin a conversation; it is listed once it has a message. Without effect on one that exists."""
+        """Create a conversation, unless it exists; it is listed once it has a message."""
         with self._writing() as database:
             _create(database, id, setup)
 
     def add(self, kept: Kept) -> None:
-        """Keep a whole conversation that is not there yet, with the steps of its replies."""
+        """Add a whole new conversation, with the steps of its replies."""
         turns = kept.tree.turns.values()
         chunks = [(turn.id, encode_steps(turn.steps)) for turn in turns if turn.steps]
         with self._writing() as database:
@@ -101,9 +101,9 @@ class Store:
             database.execute("UPDATE conversations SET leaf = ? WHERE id = ?", (kept.tree.leaf, kept.id))
 
     def open(self, id: str) -> Kept:
-        """A conversation with the text and figures of every turn, but without steps.
+        """Load a conversation with text and summary of every turn, without steps.
 
-        A reply that no program finished, and gave no error, ends as "cancelled".
+        A reply that was neither finished nor failed becomes "cancelled".
         """
         with self._reading() as database:
             row = database.execute(
@@ -119,17 +119,17 @@ class Store:
             title, setup, leaf = row
             removed = {each[0]: each[1] for each in rows if each[-1] is not None}
             turns = {each[0]: _turn(database, each) for each in rows if each[-1] is None}
-            setup = setup_from(setup)
+            setup = decode_setup(setup)
         for turn in turns.values():
-            # Another program may have answered what this one removed: that hangs on what is left.
+            # Another process may have answered a removed turn: attach the answer to its nearest ancestor.
             left = _left(turn.parent, removed)
             turn.parent = left if left in turns else None
         return Kept(id, title, setup, Tree(turns.values(), leaf))
 
     def set_title(self, id: str, title: str) -> str:
-        """Rename a conversation; a blank title stands for the first line of its first message.
+        """Rename a conversation and return its new title.
 
-        Returns its title now.
+        A blank title is replaced by the first line of the first message.
         """
         with self._writing() as database:
             database.execute(
@@ -140,15 +140,15 @@ class Store:
             return str(row[0]) if row else ""
 
     def set_setup(self, id: str, setup: Setup) -> None:
-        """What the next replies are asked with."""
-        self._set(id, "setup", setup_to(setup))
+        """Set models and settings of the next replies."""
+        self._set(id, "setup", encode_setup(setup))
 
     def set_leaf(self, id: str, leaf: str | None) -> None:
-        """The last turn of the current path."""
+        """Set the last turn of the current path."""
         self._set(id, "leaf", leaf)
 
     def delete(self, id: str) -> None:
-        """Take a conversation out of the lists, until `undelete` or `purge`."""
+        """Hide a conversation until `undelete` or `purge`."""
         self._set(id, "deleted", time.time())
 
     def undelete(self, id: str) -> None:
@@ -159,7 +159,7 @@ class Store:
             database.execute(f"UPDATE conversations SET {column} = ? WHERE id = ?", (value, id))
 
     def purge(self, older_than_seconds: float) -> None:
-        """Delete for good what was deleted or removed longer ago than this."""
+        """Permanently delete conversations and turns that were deleted longer ago than this."""
         before = time.time() - older_than_seconds
         with self._writing() as database:
             database.execute("DELETE FROM conversations WHERE deleted < ?", (before,))
@@ -168,15 +168,15 @@ class Store:
     # Turns
 
     def save_turn(self, id: str, turn: Turn) -> None:
-        """Keep all of a turn but its steps; a new one becomes the end of the conversation's path.
+        """Save a turn without its steps; a new one becomes the end of the conversation's path.
 
-        The first message names a conversation that has no title.
+        The first message gives an untitled conversation its title.
         """
         with self._writing() as database:
             _save(database, id, turn)
 
     def append_steps(self, turn_id: str, first: int, steps: Sequence[Step], text: str) -> None:
-        """Keep the steps of a reply from index `first` on, in place of any kept from there, and its text."""
+        """Save a reply's text, and its steps from index `first` on, replacing any from there."""
         data, text = encode_steps(steps), encodable(text)
         with self._writing() as database:
             database.execute("DELETE FROM chunks WHERE turn = ? AND first >= ?", (turn_id, first))
@@ -186,12 +186,12 @@ class Store:
             _index(database, turn_id, text)
 
     def load_steps(self, turn_id: str) -> _Steps:
-        """The steps of a reply, in their order."""
+        """Load the steps of a reply."""
         with self._reading() as database:
             return _steps(database, turn_id)
 
     def remove(self, id: str, removal: Removal, leaf: str | None) -> None:
-        """Take turns out, as `Tree.remove` did; leaf: the path's end now."""
+        """Remove turns, as `Tree.remove` did. leaf: the new end of the path."""
         self._move(id, removal, leaf, removed=time.time())
 
     def restore(self, id: str, removal: Removal) -> None:
@@ -215,7 +215,7 @@ def _create(database: sqlite3.Connection, id: str, setup: Setup, title: str = ""
     database.execute(
         "INSERT INTO conversations (id, created, updated, setup, title) VALUES (?, ?, ?, ?, ?) "
         "ON CONFLICT DO NOTHING",
-        (id, now, now, setup_to(setup), title),
+        (id, now, now, encode_setup(setup), title),
     )
 
 
@@ -231,9 +231,9 @@ def _name(database: sqlite3.Connection, id: str) -> None:
 
 def _save(database: sqlite3.Connection, id: str, turn: Turn) -> None:
     text = encodable(turn.text)
-    setup = setup_to(turn.setup) if turn.setup else ""
-    values = (turn.parent, text, setup, details_of(turn), turn.id)
-    # What is still written to, by another program perhaps, is not gone.
+    setup = encode_setup(turn.setup) if turn.setup else ""
+    values = (turn.parent, text, setup, encode_details(turn), turn.id)
+    # A conversation that is still written to, perhaps by another process, is not deleted.
     wakes = "UPDATE conversations SET updated = ?, deleted = NULL WHERE id = ?"
     database.execute(wakes, (time.time(), id))
     update = "UPDATE turns SET parent = ?, text = ?, setup = ?, details = ? WHERE id = ?"
@@ -251,11 +251,11 @@ def _save(database: sqlite3.Connection, id: str, turn: Turn) -> None:
 def _turn(database: sqlite3.Connection, row: tuple[str, str | None, str, float, str, str, str, None]) -> Turn:
     id, parent, role, created, text, setup, details, _ = row
     turn = Turn("assistant" if role == "assistant" else "user", text, parent, id, created)
-    restore_details(turn, details)
-    turn.setup = setup_from(setup) if setup else None
+    decode_details(turn, details)
+    turn.setup = decode_setup(setup) if setup else None
     if turn.is_reply and turn.finish_reason is None and not turn.error:
         timings = turn.summary.timings
-        turn.summary = sum_up(_steps(database, id), turn.fork or 0)
+        turn.summary = summarize(_steps(database, id), turn.fork or 0)
         turn.summary.timings.first_token_s = timings.first_token_s
         turn.summary.timings.total_s = timings.total_s
         turn.finish_reason = turn.summary.finish_reason = "cancelled"
@@ -271,7 +271,7 @@ def _steps(database: sqlite3.Connection, turn_id: str) -> list[Step]:
 
 
 def _left(parent: str | None, gone: dict[str, str | None]) -> str | None:
-    """What is left of a turn's ancestors: the first that is not gone; None where they lead in a circle."""
+    """The nearest ancestor that is not removed; None if the removed ones form a cycle."""
     seen = set()
     while parent in gone and parent not in seen:
         seen.add(parent)

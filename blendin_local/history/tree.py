@@ -1,7 +1,7 @@
-"""A conversation as a tree: every message that was ever part of it, and the path through it that is current.
+"""A conversation as a tree of all its messages, with a current path through it.
 
-Writing a message again, editing it, or branching at a token adds a sibling; nothing is overwritten. Pure
-data: nothing here knows a database, a model or a user interface.
+Regenerating or editing a message, or branching at a token, adds a sibling; nothing is overwritten. Pure data,
+without database, model or user interface.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from blendin_local.settings import Formats, GenerationSettings
 
 
 def new_id() -> str:
-    """A name that no other conversation or turn has, on this machine or another."""
+    """A globally unique id of a conversation or turn."""
     return uuid.uuid4().hex
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a reply is asked with, beside the messages before it.
+    """Models and settings of a reply.
 
-    base, guide: as the user names them (a catalogue's name, a path, an `hf:` source). pair: the catalogue's
-    name of both, or "".
+    base, guide: as given by the user: a name of the catalogue, a path, or an `hf:` source. pair: the pair's
+    name in the catalogue, or "".
     """
 
     base: str
@@ -40,13 +40,13 @@ class Setup:
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """One message of the tree; what follows `created` belongs to replies only.
+    """One message of the tree; the fields after `created` belong to replies only.
 
-    created: seconds since 1970. steps, summary: what the reply was made of, and its figures. setup: what it
-    was asked with. finish_reason: None while it is being written, and where the program ended meanwhile.
-    forked_from, fork: the reply that this one leaves, and the index of the first step that differs.
-    dropped: how many old messages its prompt had no room for. models: "base" and "guide" with their
-    fingerprints. calibrated: whether reliabilities are more than plain confidences.
+    created: seconds since 1970. summary: metrics of the steps. finish_reason: None while the reply is being
+    generated, and if the program ended meanwhile. forked_from, fork: id of the reply that this one branched
+    from, and the index of the first step that differs. dropped: number of old messages left out of the
+    prompt. models: vocabulary fingerprints of "base" and "guide". calibrated: whether reliabilities come from
+    calibration curves.
     """
 
     role: Literal["user", "assistant"]
@@ -70,15 +70,18 @@ class Turn:
         return self.role == "assistant"
 
 
+REPLY_FIELDS = ("finish_reason", "error", "forked_from", "fork", "dropped", "models", "calibrated")
+"""Fields of a reply that its records hold as they are."""
+
 StepsOf = Callable[[Turn], list[Step]]
-"""Reads the steps of a reply, wherever they are."""
+"""Loads the steps of a reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """Turns taken out of a tree, and what `Tree.restore` needs to bring them back.
+    """Turns removed from a tree, for `Tree.restore`.
 
-    moved: turns that took the place of a removed one, with the parent that they had before.
+    moved: turns that took the place of a removed one, with their former parents.
     """
 
     turns: tuple[Turn, ...]
@@ -87,32 +90,32 @@ class Removal:
 
 
 class Tree:
-    """The turns of a conversation by id; siblings stand in the order of their creation.
+    """The turns of a conversation by id, in the order of their creation.
 
-    leaf: the id of the last turn of the current path, None for an empty conversation.
+    leaf: id of the last turn of the current path; None for an empty conversation.
     """
 
     def __init__(self, turns: Iterable[Turn] = (), leaf: str | None = None) -> None:
         self.turns = {turn.id: turn for turn in sorted(turns, key=lambda turn: turn.created)}
         self.leaf = leaf if leaf in self.turns else None
         self._latest: dict[str | None, str] = {}
-        """Of each parent, the child that was on the path last."""
+        """For each parent, the child that was last on the path."""
         if self.leaf is None and self.turns:
             self.leaf = self._deepest(None)
         self._note_path()
 
     def copy(self) -> Tree:
-        """The tree as it is now, for another thread: what is said and written meanwhile does not reach it."""
+        """A snapshot for another thread."""
         return Tree((replace(turn, steps=list(turn.steps)) for turn in self.turns.values()), self.leaf)
 
-    # Looking
+    # Reading
 
     def path(self) -> list[Turn]:
-        """The current turns, the first one first."""
+        """The turns of the current path, in order."""
         return self.upto(self.leaf)
 
     def upto(self, id: str | None) -> list[Turn]:
-        """The turns from the first one to this one."""
+        """The turns from the root to this one."""
         turns: list[Turn] = []
         while id is not None:
             turns.append(self.turns[id])
@@ -123,11 +126,11 @@ class Tree:
         return [turn for turn in self.turns.values() if turn.parent == id]
 
     def siblings(self, turn: Turn) -> list[Turn]:
-        """The turns that could stand in this one's place, itself among them."""
+        """The turns with the same parent, this one included."""
         return self.children(turn.parent)
 
     def messages(self, id: str | None, system: str = "") -> tuple[Message, ...]:
-        """The messages up to a turn as models read them, in turns: a question without an answer makes way."""
+        """The messages up to a turn with alternating roles: questions without an answer are left out."""
         turns = [turn for turn in self.upto(id) if not turn.is_reply or turn.text.strip()]
         said = [
             Message(turn.role, turn.text)
@@ -139,7 +142,7 @@ class Tree:
     # Changing
 
     def add(self, turn: Turn) -> None:
-        """Add a turn below its parent and make it the end of the path."""
+        """Add a turn and make it the end of the path."""
         if turn.parent is not None and turn.parent not in self.turns:
             raise ValueError(f"turn {turn.id} has a parent that is not in the tree")
         self.turns[turn.id] = turn
@@ -147,14 +150,14 @@ class Tree:
         self._note_path()
 
     def select(self, turn: Turn) -> None:
-        """Lead the path through this turn, and on as it was when it last did."""
+        """Lead the path through this turn and on to its latest descendants."""
         self.leaf = self._deepest(turn.id)
         self._note_path()
 
     def remove(self, turn: Turn) -> Removal:
-        """Take out a reply with all that follows it; or a question with its answers, what follows moving up.
+        """Remove a reply with all that follows, or a question with its answers, whose followers move up.
 
-        Returns what `restore` takes to undo it.
+        Returns the argument of `restore`.
         """
         leaf = self.leaf
         moved: list[tuple[Turn, str | None]] = []

@@ -1,4 +1,4 @@
-"""Values of a JSON document as the types that the code declares, each checked."""
+"""Convert JSON values to declared types, with checks: strictly for documents, leniently for the database."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ import binascii
 import math
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from blendin_local.errors import HistoryError, SettingError
 
-__all__ = ["BASE64", "Damage", "read", "read_fields"]
+__all__ = ["BASE64", "InvalidValue", "read", "read_fields", "with_known"]
 
 BASE64 = "_base64"
-"""What is added to a name for bytes that are not UTF-8."""
+"""Suffix of the key under which bytes that are not UTF-8 stand."""
+
+T = TypeVar("T")
 
 _KINDS = {str: "a text", bytes: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
-class Damage(HistoryError):
-    """Says where a value stands, and what it should be."""
+class InvalidValue(HistoryError):
+    """A value of the wrong type; the message names its place and the expected type."""
 
 
 def read(kind: Any, value: Any, where: str) -> Any:
-    """A value as that type: plain ones, literals, StrEnums, `X | None`, lists, tuples, dicts, dataclasses.
+    """Convert a value to a plain type, Literal, StrEnum, `X | None`, list, tuple, dict or dataclass.
 
-    where: what messages call it. Raises Damage.
+    where: the value's place in messages. Raises InvalidValue.
     """
     if kind is Any:
         return value
@@ -39,7 +41,7 @@ def read(kind: Any, value: Any, where: str) -> Any:
         return None if value is None else read(arguments[0], value, where)
     if origin in (list, tuple):
         if not isinstance(value, list):
-            raise Damage(f"{where} is not a list")
+            raise InvalidValue(f"{where} is not a list")
         return origin(read(arguments[0], each, f"{where}[{i}]") for i, each in enumerate(value))
     if origin is dict:
         return {
@@ -49,17 +51,17 @@ def read(kind: Any, value: Any, where: str) -> Any:
         return _construct(kind, read_fields(kind, value, where), where)
     choices = arguments if origin is Literal else tuple(kind)
     if not isinstance(value, str) or value not in choices:
-        raise Damage(f"{where} is none of {', '.join(choices)}")
+        raise InvalidValue(f"{where} is none of {', '.join(choices)}")
     return value if origin is Literal else kind(value)
 
 
 def read_fields(
     kind: Any, value: Any, where: str, keys: Mapping[str, str] | None = None, skipped: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """The fields of a dataclass that an object holds; other keys are ignored. Raises Damage.
+    """The fields of a dataclass in a JSON object; other keys are ignored. Raises InvalidValue.
 
-    keys: of fields that stand under another key than their name. Bytes may stand under the key with
-    `BASE64` added.
+    keys: keys of fields that differ from their names. Bytes may stand under the key with the suffix
+    `BASE64`.
     """
     record = _object(value, where)
     found = {}
@@ -72,13 +74,28 @@ def read_fields(
         elif key in record:
             found[name] = read(hint, record[key], f"{where}.{key}")
         elif required:
-            raise Damage(f"{where}.{key} is missing")
+            raise InvalidValue(f"{where}.{key} is missing")
     return found
+
+
+def with_known(known: T, values: Mapping[str, Any]) -> T:
+    """Replace those fields of a dataclass for which `values` has a valid value; ignore all others."""
+    kind: Any = type(known)
+    for name, hint, _ in _declared(kind):
+        if name not in values:
+            continue
+        old, new = getattr(known, name), values[name]
+        try:
+            new = with_known(old, new) if is_dataclass(old) else read(hint, new, name)
+            known = replace(known, **{name: new})  # type: ignore[type-var]
+        except (InvalidValue, SettingError, TypeError):
+            continue
+    return known
 
 
 @cache
 def _declared(kind: type) -> list[tuple[str, Any, bool]]:
-    """Name, type and necessity of every field."""
+    """Name, type and whether it is required, of every field."""
     hints = get_type_hints(kind)
     return [
         (each.name, hints[each.name], each.default is MISSING and each.default_factory is MISSING)
@@ -90,7 +107,7 @@ def _construct(kind: Any, values: dict[str, Any], where: str) -> Any:
     try:
         return kind(**values)
     except SettingError as error:
-        raise Damage(f"{where}: {str(error).rstrip('.')}") from error
+        raise InvalidValue(f"{where}: {str(error).rstrip('.')}") from error
 
 
 def _plain(kind: Any, value: Any, where: str) -> Any:
@@ -99,7 +116,7 @@ def _plain(kind: Any, value: Any, where: str) -> Any:
     if kind is float and type(value) is int and abs(value) < 1 << 1023:
         return float(value)
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
-        raise Damage(f"{where} is not {_KINDS[kind]}")
+        raise InvalidValue(f"{where} is not {_KINDS[kind]}")
     return value
 
 
@@ -107,10 +124,10 @@ def _bytes(value: Any, where: str) -> bytes:
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, TypeError, ValueError) as error:
-        raise Damage(f"{where} is not base64") from error
+        raise InvalidValue(f"{where} is not base64") from error
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise Damage(f"{where} is not an object")
+        raise InvalidValue(f"{where} is not an object")
     return value

@@ -50,7 +50,7 @@ def pair_of_files(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
-    monkeypatch.setattr(sources.transfer, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(sources.transfer, "_RETRY_DELAY_S", 0.0)
     with serving() as server:
         yield server
 

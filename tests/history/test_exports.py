@@ -23,7 +23,7 @@ from blendin_local.errors import HistoryError
 from blendin_local.history.document import as_json, read_json
 from blendin_local.history.html_export import as_page
 from blendin_local.history.markdown import as_markdown
-from blendin_local.history.records import sum_up
+from blendin_local.history.records import summarize
 from blendin_local.history.tree import Tree, Turn
 from blendin_local.safe_text import sanitize
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
@@ -128,7 +128,7 @@ def trees(draw: st.DrawFn) -> Tree:
         turn = Turn(draw(st.sampled_from(["user", "assistant"])), draw(TEXT), parent, f"{i}", draw(SHARE))
         if turn.is_reply:
             turn.steps = draw(STEPS)
-            turn.summary = sum_up(turn.steps, draw(st.integers(0, 2)))
+            turn.summary = summarize(turn.steps, draw(st.integers(0, 2)))
             turn.finish_reason = turn.summary.finish_reason = draw(st.sampled_from(["stop", "context", None]))
             turn.summary.timings = Timings(*draw(st.tuples(*[SHARE] * 5)))
             turn.summary.charge({"base_decoded": 3})

@@ -14,7 +14,7 @@ from blendin_local.engine.steps import Step
 from blendin_local.errors import HistoryError
 from blendin_local.history.exports import export
 from blendin_local.history.imports import import_file, load
-from blendin_local.history.records import sum_up
+from blendin_local.history.records import summarize
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Turn
 
@@ -113,7 +113,7 @@ def test_a_conversation_is_brought_back_as_often_as_one_likes(tmp_path: Path) ->
     tree = conversation("first", "one two", "second", "three")
     tree.add(Turn("assistant", "one four", "0", "b", 9.0, finish_reason="stop", setup=SETUP, fork=1))
     tree.turns["b"].steps, tree.turns["b"].forked_from = [word(0, "one "), word(1, "four")], "1"
-    tree.turns["b"].summary = sum_up(tree.turns["b"].steps, 1)
+    tree.turns["b"].summary = summarize(tree.turns["b"].steps, 1)
     tree.turns["b"].summary.finish_reason = "stop"
     tree.turns["3"].forked_from = "removed since"
     tree.select(tree.turns["3"])

@@ -74,7 +74,7 @@ def test_a_call_that_fails_is_told_and_the_journal_goes_on(store: Store) -> None
 def test_a_call_that_is_held_up_is_tried_again_and_nothing_is_lost(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journals, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(journals, "_RETRY_DELAY_S", 0.01)
     store._database.execute("PRAGMA busy_timeout = 1")
     with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -18,7 +18,7 @@ from blendin_local.engine.decoder import decode
 from blendin_local.engine.pair import pair_models
 from blendin_local.engine.steps import Source, Step, Summary
 from blendin_local.history import records
-from blendin_local.history.records import decode_steps, encode_steps, setup_from, setup_to
+from blendin_local.history.records import decode_setup, decode_steps, encode_setup, encode_steps
 from blendin_local.history.tree import Turn
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, SamplingSettings
 
@@ -46,7 +46,7 @@ def test_steps_of_the_engine_come_back_as_they_were() -> None:
     back = decode_steps(encode_steps(steps))
     assert back == steps
     assert any(step.intervened for step in back)
-    assert records.sum_up(back).as_dict() == records.sum_up(steps).as_dict()
+    assert records.summarize(back).as_dict() == records.summarize(steps).as_dict()
 
 
 def test_columns_of_another_version_are_passed_over_and_missing_ones_take_their_defaults() -> None:
@@ -62,11 +62,11 @@ def test_half_a_chunk_is_an_error() -> None:
 
 
 def test_a_setup_comes_back_as_it_was() -> None:
-    assert setup_from(setup_to(SETUP)) == SETUP
+    assert decode_setup(encode_setup(SETUP)) == SETUP
 
 
 def test_a_setup_of_another_version_keeps_what_is_known() -> None:
-    values = json.loads(setup_to(SETUP))
+    values = json.loads(encode_setup(SETUP))
     values["novel"] = {"deep": 1}
     values["settings"]["blend"]["method"] = "oracle"
     values["settings"]["sampling"]["temperature"] = "hot"
@@ -78,14 +78,14 @@ def test_a_setup_of_another_version_keeps_what_is_known() -> None:
         sampling=SamplingSettings(),
         seed=0,
     )
-    assert setup_from(json.dumps(values)) == replace(SETUP, settings=settings, formats=Formats())
+    assert decode_setup(json.dumps(values)) == replace(SETUP, settings=settings, formats=Formats())
 
 
 def test_figures_come_back_with_what_their_means_are_made_of() -> None:
     steps = written()
-    summary = records.sum_up(steps, kept=4)
+    summary = records.summarize(steps, kept=4)
     summary.timings.total_s = 0.1 + 0.2
-    back = records.summary_from(json.loads(records.dumps(records.summary_to(summary))))
+    back = records.decode_summary(json.loads(records.dumps(records.encode_summary(summary))))
     assert back == summary
     assert back.kept == 4
     assert all(type(source) is Source for source in back.sources)
@@ -97,7 +97,7 @@ def test_figures_come_back_with_what_their_means_are_made_of() -> None:
 
 def test_figures_of_another_version_keep_what_is_known() -> None:
     values = {"steps": 3, "novel": 1, "sources": {"guide": 1, "oracle": 2}, "finish_reason": "bored"}
-    assert records.summary_from(values) == Summary(
+    assert records.decode_summary(values) == Summary(
         steps=3, sources=type(Summary().sources)({Source.GUIDE: 1, Source.BASE: 2})
     )
 
@@ -107,8 +107,8 @@ def test_every_field_of_a_turn_is_kept_somewhere() -> None:
     columns = {"id", "parent", "role", "text", "created", "setup", "steps"}
     turn = Turn("assistant", finish_reason="length", error="e", forked_from="f", fork=2, dropped=3)
     turn.models, turn.calibrated = {"base": "b"}, True
-    turn.summary = records.sum_up(written())
-    assert set(json.loads(records.details_of(turn))) | columns == {field.name for field in fields(Turn)}
+    turn.summary = records.summarize(written())
+    assert set(json.loads(records.encode_details(turn))) | columns == {field.name for field in fields(Turn)}
     back = Turn("assistant", id=turn.id, created=turn.created)
-    records.restore_details(back, records.details_of(turn))
+    records.decode_details(back, records.encode_details(turn))
     assert all(getattr(back, field.name) == getattr(turn, field.name) for field in fields(Turn))

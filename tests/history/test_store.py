@@ -16,7 +16,7 @@ from support.kept_conversations import SETUP, found, reply, said, steps_of
 
 from blendin_local.errors import HistoryError
 from blendin_local.history import schema
-from blendin_local.history.records import setup_to, sum_up
+from blendin_local.history.records import encode_setup, summarize
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup, Tree, Turn
 
@@ -39,7 +39,7 @@ def test_a_conversation_comes_back_as_it_was(store: Store) -> None:
     answer = reply("Because of Rayleigh scattering", question.id)
     answer.forked_from, answer.fork, answer.dropped = "other", 1, 2
     answer.models, answer.calibrated = {"base": "x"}, True
-    answer.summary = sum_up(answer.steps, kept=1)
+    answer.summary = summarize(answer.steps, kept=1)
     answer.summary.timings.total_s = 1.5
     answer.summary.finish_reason = "stop"
     store.save_turn("a", answer)
@@ -69,7 +69,7 @@ def test_a_reply_that_no_program_finished_ends_as_cut(store: Store) -> None:
     (question,) = said(store, "a", "Why?")
     cut = reply("one two three four", question.id, finish_reason=None)
     cut.fork = 1
-    cut.summary = sum_up(())
+    cut.summary = summarize(())
     store.save_turn("a", cut)
     store.append_steps(cut.id, 0, cut.steps[:2], "one two ")
     back = store.open("a").tree.turns[cut.id]
@@ -241,7 +241,7 @@ def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -
     path = tmp_path / "old.db"
     with closing(sqlite3.connect(path)) as old:
         old.executescript(schema.MIGRATIONS[0] + "PRAGMA user_version = 1;")
-        old.execute("INSERT INTO conversations VALUES ('a', 1.0, 2.0, ?, 't2', NULL)", (setup_to(SETUP),))
+        old.execute("INSERT INTO conversations VALUES ('a', 1.0, 2.0, ?, 't2', NULL)", (encode_setup(SETUP),))
         rows = [("t1", None, "user", 1.0, "Où est le café?\nsecond"), ("t2", "t1", "assistant", 2.0, "Là.")]
         for row in rows:
             old.execute("INSERT INTO turns VALUES (NULL, ?, 'a', ?, ?, ?, ?, '', '', NULL)", row)

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from blendin_local.engine.steps import Candidate, Candidates, FinishReason, Source, Step
-from blendin_local.history.records import sum_up
+from blendin_local.history.records import summarize
 from blendin_local.history.tree import Setup, Tree, Turn
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, SamplingSettings
 from support.awkward import AWKWARD
@@ -62,7 +62,7 @@ def conversation(*texts: str, setup: Setup = PLAIN) -> Tree:
         turn = Turn("assistant" if i % 2 else "user", text, tree.leaf, id=str(i), created=float(i))
         if turn.is_reply:
             turn.steps = [word(n, each) for n, each in enumerate(re.findall(r"\s*\S+\s*", text))]
-            turn.summary, turn.setup = sum_up(turn.steps), setup
+            turn.summary, turn.setup = summarize(turn.steps), setup
         tree.add(turn)
     return tree
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blendin_local.engine.steps import FinishReason, Source, Step
-from blendin_local.history.records import sum_up
+from blendin_local.history.records import summarize
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup, Turn
 
@@ -25,7 +25,7 @@ def said(store: Store, id: str, *texts: str, setup: Setup = SETUP) -> list[Turn]
 def reply(text: str, parent: str | None, finish_reason: FinishReason | None = "stop") -> Turn:
     turn = Turn("assistant", text, parent, setup=SETUP, finish_reason=finish_reason)
     turn.steps = steps_of(text)
-    turn.summary = sum_up(turn.steps)
+    turn.summary = summarize(turn.steps)
     return turn
 
 
