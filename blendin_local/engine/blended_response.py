@@ -1,6 +1,6 @@
-"""One reply of a pair being written: when the guide is asked, and how a step is chosen from both models.
+"""A reply of a pair: decides when to consult the guide, and chooses each step from both distributions.
 
-A `BlendedResponse` says whether it needs the guide, and is told its logits too; see `response.Response`.
+A `BlendedResponse` also reads the guide's logits when it needs them; see `response.Response`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from blendin_local.engine.incremental_tokenizer import Retokenizer
 from blendin_local.engine.language_model import Logits
 from blendin_local.engine.pair import Pair
 from blendin_local.engine.prompts import Prompt
-from blendin_local.engine.response import Request, Response, read_logits, whose
+from blendin_local.engine.response import Request, Response, read_logits, source_of
 from blendin_local.engine.steps import Candidate, Candidates, Source, Step
 from blendin_local.engine.trigger import is_capped, is_uncertain, may_consult
 from blendin_local.engine.vocabulary import Indices, Projection
 from blendin_local.methods import METHODS, Evidence
 
 GUIDE_STOP_ABOVE = 0.5
-"""Guide stop ends the response where the guide's probability of stopping exceeds this."""
+"""With guide stop, the response ends if the guide's probability of stopping exceeds this."""
 
-# The end of a sentence, closing quotes and brackets included, or of a line.
+# The end of a sentence, with closing quotes and brackets, or of a line.
 _BOUNDARY = re.compile(r"(?:[.!?…。！？][\"'”’»)\]」』）*_]*[ \t]?|\n\s*)\Z")
 _BOUNDARY_REACH = 16
 
 
 class BlendedResponse(Response):
-    """A reply that the base writes, with the guide consulted where the method asks for it."""
+    """A reply of the base, with the guide consulted where the method requires it."""
 
     def __init__(self, pair: Pair, prompt: Prompt, guide_prompt: Prompt, request: Request, seq: int) -> None:
         super().__init__(pair, "base", prompt, request, seq)
@@ -46,7 +46,7 @@ class BlendedResponse(Response):
         self._asks_stop = False
         self._inside_guide_word = self._goes_on_with_guide(self._latest_source)
 
-    # The base has spoken: is the guide needed?
+    # With the base's logits: is the guide needed?
 
     def read(self, logits: Logits) -> None:
         super().read(logits)
@@ -63,18 +63,18 @@ class BlendedResponse(Response):
         self.asks_guide = self._uncertain or self._asks_stop or self._inside_guide_word
 
     def guide_tokens(self) -> list[int]:
-        """What the guide's sequence must hold to be consulted: its prompt, then its tokens of the reply."""
+        """The guide's sequence for a consultation: its prompt and its tokens of the reply."""
         begun = perf_counter()
         reply = self._stream.text.encode()
-        # Once the base has begun, if only with the space after its prompt, the guide's space is said too.
+        # Once the base has begun, even with only the space after its prompt, the guide's space is implied.
         said = self._retokenizer.tokens(self._guide_prompt.lead + reply) if self._begun else []
         self.charge(blend_s=perf_counter() - begun)
         return self._guide_prompt.tokens + said
 
-    # The guide has spoken: blend and choose.
+    # With the guide's logits: blend and choose.
 
     def read_guide(self, logits: Logits) -> None:
-        """Take in the guide's logits, float32[n_guide]; nothing of the view is kept."""
+        """Read the guide's logits, float32[n_guide]; the view is not kept."""
         begun = perf_counter()
         read_logits(self._guide, logits, self._pair.guide)
         self.charge(blend_s=perf_counter() - begun)
@@ -103,13 +103,13 @@ class BlendedResponse(Response):
         return self.request.settings.blend.unit == "word" and source in (Source.GUIDE, Source.BOTH)
 
     def _reach(self) -> tuple[Indices, Projection]:
-        """The outcomes of the guide's tokens, and its projection on them."""
+        """The outcomes of the guide's tokens, and its projection to them."""
         if self._begun:
             return self._map.outcome_of, self._map.projection
         return self._map.at_first_step(self._lead, self._guide_prompt.lead)
 
     def _guide_candidates(self) -> tuple[Candidate, ...]:
-        """The guide's most probable tokens, each with the outcome that says it; none unless asked for."""
+        """The guide's top tokens with their outcomes; empty unless candidates are requested."""
         guide, (outcome_of, _) = self._guide, self._reach()
         listed = self._candidates(guide.masses, guide.total, self._map.guide.token_bytes)
         return tuple(replace(each, outcome=int(outcome_of[each.outcome])) for each in listed)
@@ -119,7 +119,7 @@ class BlendedResponse(Response):
         return not data or data[:1].isspace()
 
     def _emit_guide_stop(self, stop_mass: float, seen: dict[str, Any]) -> Step:
-        """Stop, as the guide alone would have it."""
+        """Stop by the guide's decision."""
         listed = self._guide_candidates()
         return self._emit(
             self._map.stop,
@@ -138,13 +138,13 @@ class BlendedResponse(Response):
         outcome_of, projection = self._reach()
         mixed = self._mixed
 
-        # 1. Both distributions: the base's over all outcomes, the guide's over those that it reaches.
+        # 1. Both distributions: the base's over all outcomes, the guide's over those it can reach.
         mapping.fold_base(own.masses, 1 / own.total, mixed)
         from_guide = projection.collect(guide.masses, 1 / guide.total)
         divergence = jensen_shannon(mixed[projection.reached], from_guide)
         base_candidates = self._candidates(mixed, 1.0, mapping.outcome_bytes)
 
-        # 2. What the guide weighs.
+        # 2. The guide's weight.
         base_top, guide_top = int(mapping.base_outcome[own.top]), int(outcome_of[guide.top])
         agreement = float(mixed[guide_top]) if guide_top >= 0 else 0.0
         above = np.flatnonzero(mixed > agreement)
@@ -152,7 +152,7 @@ class BlendedResponse(Response):
         evidence = Evidence(own.confidence, guide.confidence, agreement, rank)
         alpha = float(METHODS[blend.method].weigh(evidence, blend))
         if not from_guide.any():
-            # All that the guide would say is a control token of its own: nothing to weigh.
+            # The guide's mass is all on its own control tokens: nothing to blend.
             alpha = 0.0
 
         # 3. The mixture, and the choice from it.
@@ -169,10 +169,10 @@ class BlendedResponse(Response):
             )
 
         self._interventions += 1
-        # A forced one may be a token whose mass is another's.
+        # A forced token may share the outcome of another.
         place = mapping.base_outcome[chosen] if chosen < len(mapping.base) else chosen
         tokens = self._spelled(chosen)
-        source = whose(tokens, forced_outcome, _source(chosen, base_top, guide_top))
+        source = source_of(tokens, forced_outcome, _source(chosen, base_top, guide_top))
         self._inside_guide_word = self._goes_on_with_guide(source)
         return self._emit(
             chosen,
@@ -207,9 +207,9 @@ def _source(chosen: int, base_top: int, guide_top: int) -> Source:
 
 
 def respond(pair: Pair, request: Request, seq: int = 0) -> Response:
-    """The response to a request, not yet begun: hand it to `decode`.
+    """A new response to a request, for `decode`.
 
-    Raises ValueError where the request lacks the prompt of a model that its method decodes.
+    Raises ValueError if the request lacks the prompt of a model that its method decodes.
     """
     blend = request.settings.blend
     base, guide = request.base, request.guide

@@ -1,8 +1,7 @@
-"""The decode loop: any number of responses side by side, as a generator of `Step` records.
+"""The decode loop: advances any number of responses in parallel and yields their `Step` records.
 
-Each round needs one decode of the base and at most one of the guide, whatever the number of responses. A
-chat is the case of one; in offline generation others join where some are over. Nothing here knows llama.cpp
-or a user interface.
+A round takes one decode of the base and at most one of the guide for all responses. A chat has one response;
+in offline generation, new responses join as others end.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ AnyResponse = TypeVar("AnyResponse", bound=Response)
 def decode(
     pair: Pair, responses: Iterable[Response], cancellation: Cancellation | None = None
 ) -> Iterator[tuple[Response, Step]]:
-    """Write responses side by side, each in its own sequence, until all are over or cancelled.
+    """Generate responses in parallel, each in its own sequence, until all end or are cancelled.
 
     Yields every step as soon as it is chosen. A full context ends a response with finish_reason "context".
     Raises ModelError if a model fails.
@@ -44,13 +43,13 @@ def decode(
 
 
 class Decoder:
-    """The responses that are being written, and the rounds that write them, a step of each in a round.
+    """Advances responses in rounds, by one step each.
 
-    active: those under way, each in a sequence of its own. over: those that the last round ended, whether
-    with a step, between two steps, or because a model failed at them (`Response.error`).
+    active: unfinished responses, each in its own sequence. over: responses that ended in the last round, with
+    a step, between two steps, or because a model failed (`Response.error`).
 
-    repeatable: a response is the same to the last bit whatever was written before it. Only for responses
-    that are written one after another, in models of one sequence.
+    repeatable: make responses bitwise independent of earlier ones. Only for responses generated one after
+    another, in models of one sequence.
     """
 
     def __init__(
@@ -69,16 +68,16 @@ class Decoder:
         }
 
     def join(self, *responses: Response) -> None:
-        """Let responses take part from the next round on; those that are over already do not."""
+        """Add responses from the next round on; finished ones are skipped."""
         for response in responses:
             if not response.finish_reason:
                 self.active.append(response)
                 self._joined_s[response] = perf_counter()
 
     def round(self) -> Iterator[tuple[Response, Step]]:
-        """Write one step of each active response. Consume it whole before the next round.
+        """Yield one step of each active response. Exhaust it before the next round.
 
-        Once cancelled, it ends all of them. Raises ModelError if a decode fails.
+        A cancellation ends all responses. Raises ModelError if a decode fails.
         """
         self.over = []
         if self._cancellation and self._cancellation.requested:
@@ -100,7 +99,7 @@ class Decoder:
         self._settle()
 
     def _settle(self) -> None:
-        """Part the responses that are over from those that go on."""
+        """Move finished responses from `active` to `over`."""
         for response in self.active:
             response.summary.timings.total_s = perf_counter() - self._joined_s[response]
             if response.ended:
@@ -110,15 +109,15 @@ class Decoder:
         self.active = [response for response in self.active if response in self._joined_s]
 
     def _write(self, role: Role) -> None:
-        """Advance the responses of one writer: by what they chose last, at first by their prompts."""
+        """Advance the responses of one writing model by their last tokens, at first by their prompts."""
         writer = self._pair.model(role)
         writing = [response for response in self.active if response.writer is writer]
         left = self._begin(role, {r: r.pending for r in writing if not r.started})
         for response in self._advance(role, {r: left.get(r, r.pending) for r in writing}):
-            _tell(response, response.read, writer.logits(response.seq))
+            _read_logits(response, response.read, writer.logits(response.seq))
 
     def _consult(self) -> None:
-        """Let the guide catch up with the responses that ask for it."""
+        """Advance the guide for the responses that consult it."""
         asking = [r for r in self.active if isinstance(r, BlendedResponse) and r.asks_guide and not r.ended]
         wanted: dict[BlendedResponse, Sequence[int]] = {r: r.guide_tokens() for r in asking}
         left = self._begin("guide", {r: wanted[r] for r in asking if r not in self._consulted})
@@ -127,25 +126,25 @@ class Decoder:
                 left[response] = self._prefixes["guide"].go_on(response.seq, wanted[response])
         self._consulted.update(asking)
         for response in self._advance("guide", {r: left[r] for r in asking}):
-            _tell(response, response.read_guide, self._pair.guide.logits(response.seq))
+            _read_logits(response, response.read_guide, self._pair.guide.logits(response.seq))
 
     def _begin(
         self, role: Role, prompts: Mapping[AnyResponse, Sequence[int]]
     ) -> dict[AnyResponse, Sequence[int]]:
-        """What is left of prompts, once their sequences hold what is known of them."""
+        """Fill the sequences from prefix caches; return the rest of each prompt."""
         model = self._pair.model(role)
         beginning = {response.seq: response for response in prompts}
 
         def decode(seq: int, tokens: Sequence[int]) -> bool:
             return bool(self._advance(role, {beginning[seq]: tokens}))
 
-        # Those that are too long are found so when they are to be decoded.
+        # Over-long prompts are rejected later, in `_advance`.
         fitting = {r.seq: tokens for r, tokens in prompts.items() if len(tokens) <= model.n_ctx}
         left = self._prefixes[role].begin(fitting, decode)
         return {response: left.get(response.seq, tokens) for response, tokens in prompts.items()}
 
     def _advance(self, role: Role, work: Mapping[AnyResponse, Sequence[int]]) -> list[AnyResponse]:
-        """Decode each response's tokens; returns those that went well, the others are over."""
+        """Decode each response's tokens; return the successful responses, the others are finished."""
         model = self._pair.model(role)
         fitting: list[AnyResponse] = []
         for response, tokens in work.items():
@@ -167,8 +166,8 @@ class Decoder:
         return fitting if status is Status.DONE else []
 
 
-def _tell(response: Response, read: Callable[[Logits], None], logits: Logits) -> None:
-    """Hand a response its logits. Where they are of no use, that ends this response and no other."""
+def _read_logits(response: Response, read: Callable[[Logits], None], logits: Logits) -> None:
+    """Pass logits to a response. Unusable ones end this response and no other."""
     try:
         read(logits)
     except ModelError as error:

@@ -1,7 +1,7 @@
-"""What the engine asks of a language model, whatever runs it.
+"""The interface between the engine and a language model, independent of llama.cpp.
 
-A model holds several *sequences*. Each remembers the tokens whose state it keeps, so a caller says what
-a sequence should hold (`reuse`) and only what differs is decoded. Nothing here knows llama.cpp.
+A model holds several *sequences*. Each knows the tokens in its cache, so a caller states what a sequence
+should hold (`reuse`) and only the rest is decoded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Logits = npt.NDArray[np.float32]
 
 
 class Status(Enum):
-    """How a decode ended. A full context is an ordinary event in a chat, hence a value."""
+    """Outcome of a decode. A full context is an ordinary event in a chat, hence no exception."""
 
     DONE = "done"
     CONTEXT_FULL = "context full"
@@ -28,10 +28,10 @@ class Status(Enum):
 
 
 class Cancellation:
-    """Asks a running decode to stop, from any thread.
+    """A flag that stops a running decode, settable from any thread.
 
-    The flag is one byte at the head of a C string: native code can watch it without taking the
-    interpreter's lock (see `blendin_local.llamacpp.model`).
+    It is the first byte of a C string, so that native code can poll it without the interpreter's lock (see
+    `blendin_local.llamacpp.model`).
     """
 
     def __init__(self) -> None:
@@ -61,29 +61,29 @@ class LanguageModel(Protocol):
     def n_seq(self) -> int: ...
 
     def tokenize(self, text: bytes, *, continuation: bool = True) -> list[int]:
-        """Tokens of plain text, whole UTF-8 characters only, never with a special token among them.
+        """Tokenize plain text of whole UTF-8 characters, without special tokens.
 
-        continuation: the text goes on after other tokens, so no leading space is invented for it.
+        continuation: the text follows other tokens, so no leading space is added.
         """
         ...
 
     def cached(self, seq: int) -> Sequence[int]:
-        """The tokens whose state the sequence holds (do not change them)."""
+        """The tokens in the sequence's cache (do not modify them)."""
         ...
 
     def rewind(self, seq: int, length: int) -> int:
-        """Forget all but the first `length` tokens; returns how many are really kept.
+        """Truncate the cache to the first `length` tokens; return how many are really kept.
 
-        That is fewer, down to none, where the model cannot go back safely (a sliding window that has
-        moved on, a recurrent state): the caller decodes the rest again.
+        Fewer are kept, down to none, where the model cannot rewind (a sliding window that has moved on, a
+        recurrent state); the caller decodes the rest again.
         """
         ...
 
     def advance(self, work: Mapping[int, Sequence[int]]) -> Status:
         """Append tokens (at least one) to each sequence, in as few decodes as possible.
 
-        After `Status.DONE`, `logits` answers for each of these sequences. After any other status the
-        sequences hold what they held before, or nothing where the model cannot go back.
+        After `Status.DONE`, `logits` is valid for each of these sequences. After any other status the
+        sequences are unchanged, or empty where the model cannot rewind.
         """
         ...
 
@@ -93,60 +93,57 @@ class LanguageModel(Protocol):
 
     @property
     def forks(self) -> bool:
-        """Whether a sequence can begin as a copy of another's beginning."""
+        """Whether a sequence can copy a prefix of another."""
         ...
 
     def fork(self, source: int, target: int, length: int) -> int:
-        """Let a sequence hold the first `length` tokens of another; returns how many it really holds.
+        """Copy the first `length` tokens of `source` to `target`; return how many it really holds.
 
-        That is none where the model cannot copy (a recurrent state, a sliding window that has moved on):
-        the caller decodes them again. Raises ValueError where the sequences do not share their cache, or
-        the source holds fewer tokens.
+        Zero where the model cannot copy (a recurrent state, a sliding window that has moved on); the caller
+        decodes them again. Raises ValueError where the sequences do not share a cache, or the source holds
+        fewer tokens.
         """
         ...
 
     def watch(self, cancellation: Cancellation | None) -> None:
-        """Stop decodes when this is cancelled; None watches nothing."""
+        """Stop decodes when this is cancelled; None for never."""
         ...
 
     def close(self) -> None: ...
 
 
 class ScoringModel(LanguageModel, Protocol):
-    """A model that also answers for many positions of one decode.
-
-    For text that is known already: evaluation, not writing.
-    """
+    """A model that can return logits of many positions of one decode, for scoring known text."""
 
     @property
     def n_batch(self) -> int:
-        """Most tokens of one `advance_rows`."""
+        """Maximum number of tokens in one `advance_rows`."""
         ...
 
     @property
     def n_outputs(self) -> int:
-        """Most rows of one `advance_rows`."""
+        """Maximum number of rows in one `advance_rows`."""
         ...
 
     def advance_rows(self, work: Mapping[int, Sequence[int]], wanted: Mapping[int, Sequence[int]]) -> Status:
-        """Append tokens to sequences in one single decode, for many rows of logits.
+        """Append tokens to sequences in exactly one decode, with many rows of logits.
 
-        wanted: of each sequence, the places in its tokens that `row` is to answer for; may leave sequences
-        out. Otherwise as `advance`. Raises ValueError for more tokens or rows than one decode can have.
+        wanted: by sequence, the indices into its tokens for which `row` will be valid; sequences may be
+        missing. Otherwise as `advance`. Raises ValueError for more tokens or rows than one decode can have.
         """
         ...
 
     def row(self, seq: int, place: int) -> Logits:
-        """float32[n_vocab] after the token at this place of the last `advance_rows`; a view, valid until
+        """float32[n_vocab] after the token at index `place` of the last `advance_rows`; a view, valid until
         the next decode.
         """
         ...
 
 
 def reuse(model: LanguageModel, seq: int, tokens: Sequence[int]) -> Sequence[int]:
-    """Rewind a sequence to what it shares with `tokens`; returns the tokens still to be decoded.
+    """Rewind a sequence to its common prefix with `tokens`; return the tokens still to be decoded.
 
-    That is always at least the last one, because its logits may be gone.
+    Always at least the last one, because its logits may be gone.
     """
     keep = min(common_prefix(model.cached(seq), tokens), len(tokens) - 1)
     return tokens[model.rewind(seq, keep) :]
@@ -155,7 +152,7 @@ def reuse(model: LanguageModel, seq: int, tokens: Sequence[int]) -> Sequence[int
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     """Length of the longest common prefix of two token lists."""
     low, high = 0, min(len(a), len(b))
-    # Halving compares slices in C; caches are thousands of tokens long and nearly always equal.
+    # Bisection compares slices in C: caches hold thousands of tokens and are nearly always equal.
     while low < high:
         middle = (low + high + 1) // 2
         if a[low:middle] == b[low:middle]:

@@ -1,4 +1,4 @@
-"""A pair: two models and the map between their vocabularies."""
+"""A pair: two loaded models and the map between their vocabularies."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from blendin_local.files import write_bytes
 Role = Literal["base", "guide"]
 
 LoadProgress = Callable[[str, float], bool]
-"""Called with "base" or "guide" and the share of its file loaded so far; returning False stops the load."""
+"""Called with "base" or "guide" and the loaded fraction of its file; returning False stops the load."""
 
 _MAP_FORMAT = 1
 
 
 @dataclass
 class Pair:
-    """Base and guide, ready to be blended.
+    """A loaded base and guide.
 
-    base_calibration, guide_calibration: the pair's curves, or None where it has not been tuned.
+    base_calibration, guide_calibration: the pair's curves, or None if it was not tuned.
     """
 
     base: LanguageModel
@@ -56,7 +56,7 @@ class Pair:
 
     @contextmanager
     def watched(self, cancellation: Cancellation | None) -> Iterator[None]:
-        """Decodes of both models stop when this is cancelled, for as long as the block runs."""
+        """Let `cancellation` stop decodes of both models within the block."""
         self.base.watch(cancellation)
         self.guide.watch(cancellation)
         try:
@@ -78,7 +78,7 @@ def pair_models(
     guide_calibration: Calibration | None = None,
     cache: Path | None = None,
 ) -> Pair:
-    """Pair two loaded models; `cache` is a folder that keeps vocabulary maps between runs."""
+    """Pair two loaded models. cache: folder that stores vocabulary maps between runs."""
     mapping = _cached_map(base, guide, cache) if cache else _build_map(base, guide)
     return Pair(base, guide, mapping, base_calibration, guide_calibration)
 
@@ -88,10 +88,10 @@ def _build_map(base: LanguageModel, guide: LanguageModel) -> VocabularyMap:
 
 
 def _cached_map(base: LanguageModel, guide: LanguageModel, cache: Path) -> VocabularyMap:
-    """The map, from the cache where it has it: building one takes most of a second on large vocabularies."""
+    """The map, from the cache if it is there: building one takes most of a second for large vocabularies."""
     identity = f"{_MAP_FORMAT} {base.vocabulary.fingerprint} {guide.vocabulary.fingerprint}"
     path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
-    # A cache that cannot be read or written only costs time.
+    # An unusable cache only costs time.
     with (
         suppress(OSError, ValueError, KeyError, EOFError, BadZipFile),
         path.open("rb") as file,

@@ -1,8 +1,7 @@
-"""Beginnings that prompts have in common: decoded once, then copied to other sequences or kept for the next.
+"""Reuse common prefixes of prompts, between sequences or from one prompt to the next.
 
-Both only save work. `ForkedPrefixes` shares among all sequences of a model; what a decode gives then depends,
-in its last digits, on what stood beside it. `BlockPrefixes` shares along a sequence that is alone, so that it
-does not. Nothing here knows llama.cpp.
+`ForkedPrefixes` copies prefixes between all sequences of a model; results then depend, in their last digits,
+on what is decoded in parallel. `BlockPrefixes` reuses prefixes within one sequence, bitwise reproducibly.
 """
 
 from __future__ import annotations
@@ -14,28 +13,25 @@ from blendin_local.engine.language_model import LanguageModel, common_prefix, re
 __all__ = ["BLOCK", "WORTH_SHARING", "BlockPrefixes", "Decode", "ForkedPrefixes"]
 
 WORTH_SHARING = 16
-"""Tokens: for fewer, a decode of their own would cost more than it saves."""
+"""Minimum number of tokens to share: for fewer, an extra decode costs more than it saves."""
 
 BLOCK = 64
-"""Tokens: a decode of so many is about as fast for each of them as a longer one."""
+"""Tokens per block: a decode of so many is about as fast per token as a longer one."""
 
 Decode = Callable[[int, Sequence[int]], bool]
-"""Appends tokens to a sequence and says whether that went well; whoever gives it sees to it if not."""
+"""Decodes tokens into a sequence; returns False on failure, which the caller handles."""
 
 
 class ForkedPrefixes:
-    """Beginnings copied among the sequences of one model.
-
-    Where the model cannot copy, each sequence reuses only what it holds itself.
-    """
+    """Shares prefixes between the sequences of one model; without `forks`, only within each sequence."""
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
 
     def begin(self, prompts: Mapping[int, Sequence[int]], decode: Decode) -> dict[int, Sequence[int]]:
-        """Let sequences hold what is known of these prompts; returns what is left of each.
+        """Fill sequences with cached prefixes of their prompts; return the rest of each, at least one token.
 
-        That is at least the last token. What several of them begin with, and no sequence holds, is decoded.
+        A prefix common to several prompts that no sequence holds is decoded once.
         """
         left: dict[int, Sequence[int]] = {}
         following = dict(prompts)
@@ -52,11 +48,11 @@ class ForkedPrefixes:
         return left
 
     def go_on(self, seq: int, tokens: Sequence[int]) -> Sequence[int]:
-        """What is left of a text that goes on from the sequence's last one; at least one token."""
+        """The rest, at least one token, of a text that continues the sequence's."""
         return reuse(self._model, seq, tokens)
 
     def _copy(self, seq: int, tokens: Sequence[int]) -> None:
-        """Begin as a copy of the sequence that holds most of these tokens, where that is worth it."""
+        """Copy the longest cached prefix from another sequence, if it is long enough."""
         most = len(tokens) - 1
         own = common_prefix(self._model.cached(seq), tokens)
         if most - own < WORTH_SHARING:
@@ -68,17 +64,17 @@ class ForkedPrefixes:
 
 
 def _worth_decoding(tokens: Sequence[int], held: int, following: Iterable[Sequence[int]]) -> int:
-    """How many of these tokens sequences that follow can copy; 0 where that is not worth a decode."""
+    """Length of the prefix that later sequences can copy; 0 if it is too short for a decode."""
     shared = max((common_prefix(tokens, other) for other in following), default=0)
     shared = min(shared, len(tokens) - 1)
     return shared if shared - held >= WORTH_SHARING else 0
 
 
 class BlockPrefixes:
-    """Beginnings kept along each sequence, for models whose sequences have caches of their own.
+    """Reuses prefixes within each sequence, for models whose sequences have separate caches.
 
-    Prompts are decoded in blocks, counted from their first token, and only whole blocks are kept for the
-    next. So the state after a prompt is the same to the last bit, whatever was decoded before it.
+    Prompts are decoded in blocks from their first token, and only whole blocks are reused. So the state after
+    a prompt is bitwise independent of what was decoded before it.
     """
 
     def __init__(self, model: LanguageModel) -> None:

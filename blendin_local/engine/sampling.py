@@ -1,9 +1,8 @@
-"""Choosing one outcome from a distribution. NumPy only: nothing here knows a model or a text.
+"""Sample one outcome from a distribution, with NumPy only.
 
-A distribution is `p`, float32[n]: non-negative masses over n outcomes, normalised or not. The best
-outcome is the one with the largest mass, and among equals the one with the lowest index. Filters keep
-the shape and set what they drop to zero, so that they compose; `Sampler` runs them on the few outcomes
-that can survive them.
+A distribution is `p`, float32[n]: non-negative masses over n outcomes, normalised or not. The best outcome
+has the largest mass, and among equals the lowest index. Filters keep the shape and set dropped masses to
+zero, so that they compose; `Sampler` applies them to the few outcomes that can survive.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ Ints = npt.NDArray[np.int64]
 TINY = float(np.finfo(np.float32).tiny)
 
 MAX_DRY_EXPONENT = 64
-"""Runs count no longer than this beyond the allowed length: 10 ** 64 nats are as final as infinity."""
+"""Cap of a run's length beyond the allowed one: a loss of 10 ** 64 nats is as good as infinite."""
 
-# Of 262 144 masses, 4096 maxima cost a tenth of partitioning all, and rarely two of the top k share a group.
+# Of 262 144 masses, 4096 maxima cost a tenth of a full partition; top-k outcomes rarely share a group.
 _GROUPS = 4096
 _MARGIN = 1 - 1e-6
 
 
 class Sampler:
-    """Chooses the outcomes of one response, reproducibly for a seed.
+    """Samples the outcomes of one response, reproducibly for a seed.
 
-    Under a temperature each call draws exactly one random number, whatever it sees, so the k-th choice
-    depends on the seed, k, the k-th distribution and the history alone. Greedy choices draw none.
+    With a temperature, each call draws exactly one random number, so the k-th choice depends only on the
+    seed, k, the k-th distribution and the history. Greedy choices draw none.
     """
 
     def __init__(self, settings: SamplingSettings, seed: int) -> None:
@@ -42,10 +41,10 @@ class Sampler:
         self._buffer: Masses = np.empty(0, np.float32)
 
     def choose(self, p: Masses, history: Sequence[int], best: int | None = None) -> int:
-        """Index of the chosen outcome. `p` is left as it was. `best` is the best outcome, where it is known.
+        """Index of the chosen outcome. p is not modified.
 
-        p: float32[n], non-negative masses. history: outcomes of the response so far, indices into p.
-        Raises ValueError where p is empty, all zero, or holds an infinity or a NaN.
+        p: float32[n], non-negative masses. history: outcomes of the response so far, indices into p. best:
+        the best outcome, if known. Raises ValueError if p is empty, all zero, or holds an infinity or a NaN.
         """
         s = self.settings
         best = best_outcome(p) if best is None else best
@@ -66,12 +65,12 @@ class Sampler:
 def best_outcome(p: Masses) -> int:
     """Index of the largest mass of p, float32[n].
 
-    Raises ValueError where p is empty, all zero, or holds an infinity or a NaN.
+    Raises ValueError if p is empty, all zero, or holds an infinity or a NaN.
     """
     if not p.size:
         raise ValueError("There is nothing to choose from: the distribution has no outcomes.")
     best = int(p.argmax())
-    # argmax lands on a NaN or an infinity where there is one, so this looks at every mass.
+    # argmax returns a NaN or an infinity if there is one, so this checks every mass.
     if not 0 < p[best] < np.inf:
         raise ValueError(
             f"There is nothing to choose from: the largest mass of the distribution is {p[best]}."
@@ -80,21 +79,20 @@ def best_outcome(p: Masses) -> int:
 
 
 def penalises(s: SamplingSettings) -> bool:
-    """Whether any penalty of the settings is switched on."""
+    """Whether the settings enable any penalty."""
     strength = s.repetition_penalty - 1 + s.presence_penalty + s.frequency_penalty + s.dry_multiplier
     return strength > 0 and s.penalty_window > 0
 
 
 def penalised(p: Masses, history: Sequence[int], s: SamplingSettings, out: Masses | None = None) -> Masses:
-    """p, float32[n], with less mass on outcomes that the latest `penalty_window` of `history` hold.
+    """p, float32[n], with reduced masses of outcomes among the last `penalty_window` of `history`.
 
     In nats, with l the log of the outcome's share of all mass and m how often the window holds it:
         l * repetition_penalty - presence_penalty - frequency_penalty * m - DRY loss
     (repetition: Keskar et al., arXiv 1909.05858, on log-probabilities rather than logits; presence and
     frequency as in OpenAI's API; DRY: text-generation-webui pull request 5677, see `repeated_runs`).
-    No mass grows, and the result is not normalised again. Losses end at float32's smallest normal number:
-    what was possible stays possible, so penalties never leave nothing to choose from.
-    Writes to `out` where given, which must not be p.
+    No mass grows, and the result is not normalised. Masses are clipped at float32's smallest normal number,
+    so that possible outcomes stay possible. Writes to `out` if given, which must not be p.
     """
     window = np.asarray(history[-s.penalty_window :] if s.penalty_window else (), dtype=np.int64)
     seen, place, count = np.unique(window, return_inverse=True, return_counts=True)
@@ -104,7 +102,7 @@ def penalised(p: Masses, history: Sequence[int], s: SamplingSettings, out: Masse
         np.maximum.at(run, place, repeated_runs(window, s.dry_allowed_length + MAX_DRY_EXPONENT))
         beyond = run - s.dry_allowed_length
         loss += np.where(beyond >= 0, s.dry_multiplier * s.dry_base ** np.maximum(beyond, 0.0), 0.0)
-    # The window may hold outcomes that this distribution lacks: they count for the runs alone.
+    # The window may hold outcomes outside this distribution, which count only for runs.
     known = seen < p.size
     seen, loss = seen[known], loss[known]
     mass = p[seen].astype(np.float64)
@@ -113,13 +111,13 @@ def penalised(p: Masses, history: Sequence[int], s: SamplingSettings, out: Masse
         kept = total * np.exp(np.log(mass / total) * s.repetition_penalty - loss)
     out = np.empty_like(p) if out is None else out
     np.copyto(out, p)
-    # The upper bound comes last: it holds where the mass was below TINY, or zero, to begin with.
+    # clip applies the upper bound last, so a mass that was below TINY does not grow.
     out[seen] = np.clip(kept, TINY, mass)
     return out
 
 
 def repeated_runs(window: Ints, longest: int) -> Ints:
-    """How long a repeated run each outcome of the window would extend if it were chosen next.
+    """Length of the repeated run that each outcome of the window would extend if chosen next.
 
     window: int64[m]. Element i of the int64[m] result is the largest n <= longest such that the n outcomes
     before place i are, one by one, the last n of the window. Runs may overlap.
@@ -136,22 +134,22 @@ def repeated_runs(window: Ints, longest: int) -> Ints:
 
 
 def shortlist(p: Masses, s: SamplingSettings) -> Ints:
-    """Indices, ascending, of all outcomes that min_p and top_k let through, and of few others.
+    """Ascending indices of all outcomes that pass min_p and top_k, and of few others.
 
     min_p after the temperature, (p / best) ** (1 / T) >= min_p, is p >= best * min_p ** T before it.
     """
     floor = float(p.max()) * s.min_p**s.temperature
     if s.top_k:
         floor = max(floor, top_k_floor(p, s.top_k))
-    # The margin covers the rounding to float32; the filters decide exactly.
+    # The margin covers float32 rounding; the filters are exact.
     floor = np.float32(floor * _MARGIN)
     return np.flatnonzero(p >= floor if floor > 0 else p > 0)
 
 
 def top_k_floor(p: Masses, k: int) -> float:
-    """A mass that at least k outcomes of p, float32[n], reach; 0 where k is too large to gain by it.
+    """A mass that at least k outcomes of p, float32[n], reach; 0 if k is too large for this to pay.
 
-    The k-th largest of the maxima of disjoint groups: a pass over p instead of a partition of it.
+    It is the k-th largest maximum of disjoint groups: one pass over p instead of a partition.
     """
     groups = max(_GROUPS, 4 * k)
     rows = p.size // groups
@@ -162,25 +160,25 @@ def top_k_floor(p: Masses, k: int) -> float:
 
 
 def top_outcomes(p: Masses, k: int) -> Ints:
-    """Indices of the k largest masses of p, float32[n], best first; fewer where fewer are above zero."""
+    """Indices of the k largest positive masses of p, float32[n], best first."""
     outcomes = np.flatnonzero((p >= top_k_floor(p, k)) & (p > 0))
     return outcomes[np.argsort(-p[outcomes], kind="stable")[:k]]
 
 
 def tempered(p: Masses, temperature: float) -> Floats:
-    """(p / max p) ** (1 / temperature), float32[m] to float64[m]: the best outcome has mass 1."""
+    """(p / max p) ** (1 / temperature), float32[m] to float64[m]; the best outcome has mass 1."""
     mass = p.astype(np.float64)
     mass /= mass.max()
     return mass if temperature == 1 else mass ** (1 / temperature)
 
 
 def keep_min_p(mass: Floats, min_p: float) -> Floats:
-    """mass, float64[m], without what is less than `min_p` of the largest; 0 keeps all."""
+    """Keep masses, float64[m], of at least `min_p` times the largest; 0 keeps all."""
     return np.where(mass >= min_p * mass.max(), mass, 0) if min_p > 0 else mass
 
 
 def keep_top_k(mass: Floats, k: int) -> Floats:
-    """mass, float64[m], without all but the k largest; among equals the first are kept; 0 keeps all."""
+    """Keep the k largest masses, float64[m], the first among equals; 0 keeps all."""
     if not 0 < k < mass.size:
         return mass
     smallest = np.partition(mass, -k)[-k]
@@ -190,14 +188,14 @@ def keep_top_k(mass: Floats, k: int) -> Floats:
 
 
 def keep_top_p(mass: Floats, top_p: float) -> Floats:
-    """mass, float64[m], without all but the fewest of the largest that hold `top_p` of the sum; 1 keeps all.
+    """Keep the smallest set of largest masses, float64[m], that holds `top_p` of the sum; 1 keeps all.
 
-    At least the largest is kept, and among equals the first are.
+    At least the largest is kept, and among equals the first.
     """
     if top_p >= 1:
         return mass
     target = top_p * mass.sum()
-    # Only the head needs sorting: all that reaches a cut, lowered until it holds enough.
+    # Sort only the head: masses above a cut, which is lowered until they suffice.
     cut = mass.max()
     head = np.flatnonzero(mass >= cut)
     while mass[head].sum() < target:
@@ -211,6 +209,6 @@ def keep_top_p(mass: Floats, top_p: float) -> Floats:
 
 
 def drawn(mass: Floats, u: float) -> int:
-    """Index drawn in proportion to mass, float64[m], by u in [0, 1): the running sum, inverted at u."""
+    """Index drawn in proportion to mass, float64[m], by inverting the running sum at u in [0, 1)."""
     below = mass.cumsum()
     return int(np.searchsorted(below, u * below[-1], side="right"))

@@ -1,4 +1,4 @@
-"""What the engine reports: one record per step, and the summary of a response.
+"""The engine's output: one `Step` per token, and the `Summary` of a response.
 
 Front ends read these records and compute no probabilities themselves.
 """
@@ -17,19 +17,19 @@ import numpy as np
 FinishReason = Literal["stop", "stop string", "length", "context", "cancelled"]
 
 WEAK_BELOW = 0.4
-"""A step is weak where the reliability of the model that spoke is below this."""
+"""A step is weak if the reliability of the model that chose its token is below this."""
 
 
 HINT_RATE = 0.2
-"""The paper's intervention rate above which a pair should be looked at; a hint only."""
+"""The paper's threshold of the intervention rate above which a pair should be checked; only a hint."""
 
 
 class Source(StrEnum):
-    """Whose choice a step's outcome is.
+    """The origin of a step's outcome.
 
-    The favourite of both models, the guide's, or of neither (blend); otherwise the base's, also where
-    sampling took another token than its favourite. A guide that writes alone has them all. Or the user's, who
-    chose it or wrote it; or the stop.
+    BOTH, GUIDE, BLEND: the top token of both models, of the guide, or of neither. BASE: otherwise, also if
+    sampling chose another token than the base's top token. A guide that generates alone has all steps. USER:
+    chosen or written by the user. STOP: the end of the response.
     """
 
     BASE = "base"
@@ -42,9 +42,9 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One outcome of a distribution: its bytes (empty for stop), its probability, its index.
+    """One outcome of a distribution: its bytes (empty for stop), probability and index.
 
-    outcome: as in `Step.outcome`, whoever offers it; -1 where the writer has no way to say it.
+    outcome: as in `Step.outcome`, in all lists; -1 if the writing model has no token for it.
     """
 
     data: bytes
@@ -56,7 +56,7 @@ class Candidate:
 class Candidates:
     """The most probable outcomes of each distribution at a step, best first.
 
-    blend is what the choice was made from; without an intervention it is the writer's own distribution.
+    blend: the distribution that was sampled; without an intervention, the writing model's own.
     """
 
     base: tuple[Candidate, ...] = ()
@@ -66,18 +66,18 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One emitted outcome. What was not measured at this step is None.
+    """One emitted outcome. Values that were not measured at this step are None.
 
-    outcome: its index among the outcomes of the model that writes; -1 for text that was not chosen at all.
-    data: the outcome's bytes. text: what became safe to show at this step; all texts joined are the reply.
-    base_tokens, guide_tokens: ids appended to the model that writes.
-    c_b, c_g: confidences. r_b, r_g: reliabilities, the confidences through the pair's calibration.
+    outcome: index among the outcomes of the writing model; -1 for text that was not chosen from any.
+    data: the outcome's bytes. text: text released at this step; all texts joined are the reply.
+    base_tokens, guide_tokens: ids appended to the writing model.
+    c_b, c_g: confidences. r_b, r_g: reliabilities, the confidences after the pair's calibration.
     consulted: the guide was decoded. intervened: its distribution was blended in.
-    changed: the blend's most probable outcome is not the base's. probability: of the chosen outcome.
-    stop_mass: the guide's probability of stopping. guide_rank: outcomes the base holds more probable than
-    the guide's top token; mass_above: the base's probability of all these together. entropies and divergence
-    (Jensen-Shannon) in bits. mapped_mass: share of the guide's distribution that the base can say in one
-    token. base_s, guide_s, blend_s: seconds.
+    changed: the blend's top outcome is not the base's. probability: of the chosen outcome.
+    stop_mass: the guide's probability of stopping. guide_rank: number of outcomes that the base gives a
+    higher probability than the guide's top token; mass_above: their total probability by the base.
+    Entropies and divergence (Jensen-Shannon) in bits. mapped_mass: share of the guide's distribution that
+    the base can emit as one token. base_s, guide_s, blend_s: seconds.
     base_decoded, guide_decoded: tokens decoded by each model for this step, prompts included.
     finish_reason: set on the last step, unless the response was cut between two steps.
     """
@@ -116,9 +116,9 @@ class Step:
 
     @property
     def reliability(self) -> float | None:
-        """Reliability of the model that spoke: the one whose top token was chosen, else the heavier one.
+        """Reliability of the model whose top token was chosen, else of the one with more weight.
 
-        None where the user spoke.
+        None for text of the user.
         """
         if self.source is Source.USER:
             return None
@@ -136,7 +136,7 @@ class Step:
 
 @dataclass(slots=True)
 class Timings:
-    """Seconds of a response; first_token_s and total_s count from its start."""
+    """Durations of a response in seconds; first_token_s and total_s count from its start."""
 
     base_s: float = 0.0
     guide_s: float = 0.0
@@ -147,11 +147,11 @@ class Timings:
 
 @dataclass(slots=True)
 class Summary:
-    """Running figures of a response (DESIGN.md section 2 names them); `add` takes in one step.
+    """Running metrics of a response; `add` counts one step.
 
-    Rates are shares of all steps, or of all words. Means are over the steps where the figure was measured:
-    mean_alpha over interventions, mean_c_g over consultations. None where there is nothing to average.
-    kept: how many of the steps were taken over from another response (their costs are not in timings).
+    Rates are shares of all steps, or of all words. Means are over the steps with a value: mean_alpha over
+    interventions, mean_c_g over consultations; None without any. kept: number of steps taken over from
+    another response, whose costs are not in timings.
     """
 
     steps: int = 0
@@ -175,13 +175,13 @@ class Summary:
     _inside_word: bool = False
 
     def take_over(self, step: Step) -> None:
-        """Take in a step of another response that this one goes on from."""
+        """Count a step taken over from another response."""
         costs = {"base_s": 0.0, "guide_s": 0.0, "blend_s": 0.0, "base_decoded": 0, "guide_decoded": 0}
         self.add(replace(step, finish_reason=None, **costs))  # type: ignore[arg-type]
         self.kept += 1
 
     def charge(self, costs: Mapping[str, float]) -> None:
-        """Take in costs of a step that never came about."""
+        """Add the costs of a step that was not completed."""
         for name in ("base_decoded", "guide_decoded"):
             setattr(self, name, getattr(self, name) + costs.get(name, 0))
         for name in ("base_s", "guide_s", "blend_s"):
@@ -220,7 +220,7 @@ class Summary:
         self.timings.blend_s += step.blend_s
 
     def _count_words(self, step: Step) -> None:
-        """A word came from the guide where the step that began it chose the guide's top token."""
+        """Count words; a word is the guide's if the step that began it chose the guide's top token."""
         text = step.data.decode("utf-8", "replace")
         if not text:
             return
@@ -234,7 +234,7 @@ class Summary:
         return count / of if of else 0.0
 
     def mean(self, name: str) -> float | None:
-        """Mean of alpha, c_b, c_g, reliability, divergence or mapped_mass over the steps that have it."""
+        """Mean of alpha, c_b, c_g, reliability, divergence or mapped_mass over the steps with a value."""
         count = self._counts[name]
         return self._sums[name] / count if count else None
 
@@ -256,21 +256,21 @@ class Summary:
 
     @property
     def tokens(self) -> int:
-        """Tokens written: the base's, or the guide's where it writes alone."""
+        """Generated tokens: of the base, or of the guide if it generates alone."""
         return self.base_tokens + self.guide_tokens
 
     @property
     def tokens_per_second(self) -> float:
-        """Steps after the first over the time after the first: the prompt's own time is left out.
+        """Steps after the first per second after the first, so without the prompt's processing.
 
-        The time is the reader's: what a consumer of the steps does between two of them counts.
+        Includes the time that the consumer of the steps takes between them.
         """
         seconds = self.timings.total_s - self.timings.first_token_s
         following = self.steps - self.kept - 1
         return following / seconds if following > 0 and seconds > 0 else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures as JSON-ready values."""
+        """The metrics as plain data for JSON."""
         return {
             "steps": self.steps,
             "tokens": self.tokens,
@@ -294,7 +294,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Reliability as a function of confidence: the points of a rising, piecewise linear curve."""
+    """Reliability as a function of confidence, by linear interpolation of a rising curve."""
 
     confidences: tuple[float, ...]
     reliabilities: tuple[float, ...]
@@ -304,5 +304,5 @@ class Calibration:
 
 
 def uncalibrated(confidence: float) -> float:
-    """Without a calibration curve, reliability is the plain confidence (and interfaces say so)."""
+    """Reliability without a calibration curve: the confidence itself, which front ends mention."""
     return confidence
