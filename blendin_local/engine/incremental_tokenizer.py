@@ -1,4 +1,4 @@
-"""The tokens of a text that keeps growing, without tokenizing all of it again each time."""
+"""Tokenize a growing text without repeating the work for its beginning."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 from blendin_local.engine.language_model import LanguageModel
 
 # "letter, space, letter" is a boundary of every word-splitting tokenizer whose vocabulary has no token that
-# reaches over it (`Vocabulary.joins_words`): what stands before tokenizes alike whatever comes after.
+# spans it (`Vocabulary.joins_words`): the tokens before it do not depend on the text after it.
 _WORD_BOUNDARY = re.compile(rb"(?<=[A-Za-z]) (?=[A-Za-z])")
 
 
 class Retokenizer:
-    """Tokens of a growing text in one model's tokenization, always equal to tokenizing it whole."""
+    """Tokens of a growing text, always equal to tokenizing it whole."""
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
@@ -20,10 +20,10 @@ class Retokenizer:
         self._settled_tokens: list[int] = []
 
     def tokens(self, text: bytes) -> list[int]:
-        """All tokens of `text` (whole UTF-8 characters), which must begin with the text of the last call."""
+        """All tokens of `text` (complete UTF-8 characters), which must extend the text of the last call."""
         tail = text[len(self._settled) :]
         if not self._model.vocabulary.joins_words:
-            # The last boundary only: the word after it may still grow.
+            # Only up to the last boundary: the word after it may still grow.
             for match in _WORD_BOUNDARY.finditer(tail):
                 boundary = match.start()
             if _WORD_BOUNDARY.search(tail):

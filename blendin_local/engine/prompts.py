@@ -1,7 +1,7 @@
-"""From a conversation to each model's own prompt, with what a user typed never read as special tokens.
+"""Render conversations with a model's prompt format and tokenize them safely.
 
-A prompt format is a Jinja template with the stop strings that belong to it: the one in a GGUF file, one of
-the named plain formats, or a user's own file. Templates run in a sandbox.
+A prompt format is a Jinja template with its stop strings: of the GGUF file, one of the named plain formats,
+or a user's file. Templates run in a sandbox, and special tokens in a user's text are never parsed.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """A template, its stop strings, and whether a reply follows the prompt directly.
+    """A template and its stop strings.
 
-    bare: the prompt is plain text to be continued, so a reply's leading space is part of it. now: the moment
-    that a template shows which asks for it, None for that at which a prompt is made.
+    bare: the prompt is plain text to be continued, so a reply's leading space is part of it. now: the time
+    shown by templates that ask for it; None for the time of rendering.
     """
 
     name: str
@@ -56,7 +56,7 @@ class PromptFormat:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Tokens of a prompt; `lead` is the space with which a reply to it begins, or nothing."""
+    """Tokens of a prompt. lead: the space with which a reply begins, or nothing."""
 
     tokens: list[int]
     lead: bytes
@@ -90,8 +90,8 @@ DEFAULT_PLAIN_FORMAT = "question-answer"
 def choose_format(name: str, chat_template: str | None) -> PromptFormat:
     """The format called `name`: auto, chat, a plain one, or the path of a Jinja file.
 
-    auto is the model's own chat template, or `question-answer` for a model without one.
-    Raises PromptError for an unknown name, an unreadable file, or chat without a chat template.
+    auto: the model's own chat template, or `question-answer` without one. Raises PromptError for an unknown
+    name, an unreadable file, or chat without a chat template.
     """
     if name == "auto":
         name = "chat" if chat_template else DEFAULT_PLAIN_FORMAT
@@ -113,7 +113,7 @@ def choose_format(name: str, chat_template: str | None) -> PromptFormat:
 
 
 def template_file(name: str) -> Path | None:
-    """The Jinja file that a format's name is the path of, if it is one."""
+    """The Jinja file that a format's name refers to, or None."""
     path = Path(name)
     try:
         return path if name not in ("auto", "chat", *PLAIN_FORMATS) and path.is_file() else None
@@ -122,17 +122,16 @@ def template_file(name: str) -> Path | None:
 
 
 def make_prompt(model: LanguageModel, prompt_format: PromptFormat, messages: Sequence[Message]) -> Prompt:
-    """The prompt that asks for the next assistant message.
+    """The prompt for the next assistant message.
 
-    Template text is tokenized with special tokens parsed, what messages say is not. Raises PromptError if
-    the template fails.
+    Special tokens are parsed in template text but not in messages. Raises PromptError if the template fails.
     """
     vocabulary = model.vocabulary
     mark = _unused_character([prompt_format.template, *(message.content for message in messages)])
     marked = [Message(m.role, _mark(m.content, mark, list(vocabulary.specials))) for m in messages]
     rendered = _render(prompt_format, marked, _special_text(model, "bos"), _special_text(model, "eos"))
 
-    # Special names are whole only in template text: in contents, a mark stands inside each of them.
+    # Special names are intact only in template text: those in contents contain a mark.
     tokens: list[int] = []
     ends_special = False
     for piece, is_special in _split(rendered, vocabulary.specials):
@@ -162,9 +161,9 @@ def _unused_character(texts: Sequence[str]) -> str:
 
 
 def _mark(content: str, mark: str, names: Sequence[str]) -> str:
-    """Content with a mark at both ends of its words and inside every special name.
+    """Insert a mark at both ends of the content's words and inside every special name.
 
-    Not outside its surrounding white space, which some templates strip.
+    Not outside the surrounding white space, which some templates strip.
     """
     body = content.strip()
     if not body:
@@ -178,7 +177,7 @@ def _mark(content: str, mark: str, names: Sequence[str]) -> str:
 
 
 def _split(rendered: str, specials: dict[str, int]) -> list[tuple[str, bool]]:
-    """Rendered text as (piece, is a special token), longest names first as llama.cpp does."""
+    """Split rendered text into (piece, is a special token), longest names first as in llama.cpp."""
     names = sorted((name for name in specials if name and name in rendered), key=len, reverse=True)
     if not names:
         return [(rendered, False)] if rendered else []
@@ -187,7 +186,7 @@ def _split(rendered: str, specials: dict[str, int]) -> list[tuple[str, bool]]:
 
 
 class _Generation(Extension):
-    """`{% generation %}` of other tools marks a reply, for training on it. Here only its body counts."""
+    """`{% generation %}`, which other tools use to mark replies for training; renders its body."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -218,7 +217,7 @@ def _compiled(source: str) -> jinja2.Template:
 def _render(prompt_format: PromptFormat, messages: Sequence[Message], bos: str, eos: str) -> str:
     try:
         template = _compiled(prompt_format.template)
-    except Exception as error:  # not only Jinja's: Python compiles what Jinja makes of a template
+    except Exception as error:  # not only Jinja's errors: Python compiles the code that Jinja generates
         reason = _one_line(error)
         raise PromptError(
             f"The prompt template {prompt_format.name} is not valid Jinja: {reason}."
@@ -241,7 +240,7 @@ def _render(prompt_format: PromptFormat, messages: Sequence[Message], bos: str, 
     try:
         return render(messages)
     except Exception as error:
-        # Some templates refuse a system message; their models were trained with it in the first user one.
+        # Some templates reject a system message; their models expect it in the first user message.
         if len(messages) > 1 and messages[0].role == "system" and messages[1].role == "user":
             merged = Message("user", f"{messages[0].content}\n\n{messages[1].content}")
             try:

@@ -1,8 +1,8 @@
-"""Which step each character of a reply belongs to.
+"""Attribute the characters of a reply to its steps.
 
-Text is released later than it is chosen: a character may need the bytes of several steps, and what may be
-the beginning of a stop string waits. Released text therefore belongs to the steps whose bytes it is made
-of, not to the step that released it.
+Text is released later than its tokens are chosen: a character may need the bytes of several steps, and the
+possible beginning of a stop string is held back. Released text belongs to the steps that chose its bytes, not
+to the step that released it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from blendin_local.engine.steps import Source, Step
 
 
 class Attribution:
-    """Hands released text out in pieces, each with the step that chose it."""
+    """Splits released text into pieces by the step that chose them."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -30,7 +30,7 @@ class Attribution:
         return self.release(step.text)
 
     def release(self, text: str) -> list[tuple[str, Step]]:
-        """Pieces of text released after the last step; none where there was no step at all."""
+        """Pieces of text released after the last step; empty without any step."""
         pieces: list[tuple[str, Step]] = []
         while text and self._waiting:
             count, step = self._waiting.popleft()

@@ -2,8 +2,8 @@
 
 A blend is a distribution over *outcomes*. Outcome i < n_base is the base's token i; then come the byte
 strings that only the guide has as one token; the last is *stop*, all end-of-generation tokens of both.
-Each byte string is one outcome, whatever the number of tokens that spell it: their masses are summed,
-and the outcome's id is the one that the base's tokenizer itself gives. Nothing here knows llama.cpp.
+Each byte string is one outcome, however many tokens spell it: their masses are summed, and the outcome's id
+is the token that the base's tokenizer chooses.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from blendin_local.engine.distribution import Masses
 Indices = npt.NDArray[np.int64]
 Tokenize = Callable[[bytes], Sequence[int]]
 
-# (base's lead, guide's lead) where only one model begins a response with a space.
+# (base's lead, guide's lead) if only one model begins a response with a space.
 _LEADS = ((b" ", b""), (b"", b" "))
 
 
@@ -37,13 +37,13 @@ class TokenKind(IntEnum):
 class Vocabulary:
     """Every token of a model as bytes.
 
-    blob: uint8[total bytes], all token bytes end to end. offsets: int64[n + 1] into it.
+    blob: uint8[total bytes], all tokens concatenated. offsets: int64[n + 1] into it.
     kinds: uint8[n] of `TokenKind`; control and end tokens have no bytes. specials: their texts.
-    bos: the token put before a prompt, or None. adds_bos: whether the tokenizer asks for it.
+    bos: the token before a prompt, or None. adds_bos: whether the tokenizer adds it.
     eos: the token with which templates end a turn, or None.
-    joins_words: whether a token may reach over the boundary "letter, space": if none does, text can be
-    tokenized piecewise at such boundaries.
-    fingerprint: equal for two models exactly if their vocabularies are.
+    joins_words: whether a token may span the boundary "letter, space"; if none does, text can be tokenized
+    piecewise at such boundaries.
+    fingerprint: equal for two models exactly if their vocabularies are equal.
     """
 
     blob: npt.NDArray[np.uint8]
@@ -103,7 +103,7 @@ def make_vocabulary(
 
 
 def _joins_words(blob: npt.NDArray[np.uint8], offsets: Indices) -> bool:
-    """Whether some token holds an ASCII letter followed by a space."""
+    """Whether any token contains an ASCII letter followed by a space."""
     lower = blob | 0x20
     letter = (lower >= ord("a")) & (lower <= ord("z"))
     places = np.flatnonzero(letter[:-1] & (blob[1:] == ord(" ")))
@@ -113,10 +113,10 @@ def _joins_words(blob: npt.NDArray[np.uint8], offsets: Indices) -> bool:
 
 @dataclass(frozen=True)
 class Projection:
-    """Where each guide token's mass goes: the guide tokens that reach an outcome.
+    """The target of each guide token's mass: the guide tokens that reach an outcome.
 
-    The first `len(reached)` of them reach distinct outcomes, `reached`; the others reach some of these again,
-    at places `repeats`.
+    The first `len(reached)` tokens reach distinct outcomes, `reached`; the others reach some of these again,
+    at indices `repeats`.
     """
 
     tokens: Indices
@@ -145,14 +145,15 @@ def _projection(outcome_of: Indices) -> Projection:
 
 @dataclass(frozen=True)
 class VocabularyMap:
-    """The outcomes of a pair, and where both models' tokens lie among them.
+    """The outcomes of a pair, and the outcome of each model's tokens.
 
     base_outcome: int64[n_base], the outcome of each base token.
-    outcome_of: int64[n_guide], the outcome of each guide token, -1 for control tokens, which have none
-    (unless both models share one vocabulary: then ids are outcomes).
-    led_outcome_of: the same at the first step where only the base, or only the guide, begins with a space.
+    outcome_of: int64[n_guide], the outcome of each guide token; -1 for control tokens (unless both models
+    share
+    one vocabulary: then ids are outcomes).
+    led_outcome_of: the same at a first step where only the base, or only the guide, begins with a space.
     guide_only: the byte strings that only the guide has as one token.
-    byte_tokens: int64[256], the base's token for each single byte, -1 where it has none.
+    byte_tokens: int64[256], the base's token for each single byte, -1 if it has none.
     """
 
     base: Vocabulary
@@ -165,7 +166,7 @@ class VocabularyMap:
 
     @property
     def same(self) -> bool:
-        """Whether both models have one vocabulary."""
+        """Whether both models have the same vocabulary."""
         return self.base.fingerprint == self.guide.fingerprint
 
     @property
@@ -187,7 +188,7 @@ class VocabularyMap:
     def at_first_step(self, base_lead: bytes, guide_lead: bytes) -> tuple[Indices, Projection]:
         """`outcome_of` and `projection` for the first step of a response.
 
-        A lead is the space with which a model's prompt makes it begin: " Paris" after "Answer:" and
+        A lead is the space with which a model's prompt makes a reply begin: " Paris" after "Answer:" and
         "Paris" after a chat template are the same outcome.
         """
         leads = (base_lead, guide_lead)
@@ -197,11 +198,11 @@ class VocabularyMap:
 
     @cached_property
     def _moved(self) -> Indices:
-        """Base tokens whose mass belongs to another outcome."""
+        """Base tokens whose mass goes to another outcome."""
         return np.flatnonzero(self.base_outcome != np.arange(len(self.base)))
 
     def fold_base(self, masses: Masses, scale: float, out: Masses) -> None:
-        """out[:] = scale * masses, from float32[n_base] to float32[n_outcomes]: one place per byte string."""
+        """out[:] = scale * masses, float32[n_base] to float32[n_outcomes], summed by byte string."""
         n = len(self.base)
         np.multiply(masses, np.float32(scale), out=out[:n])
         out[n:] = 0
@@ -216,12 +217,12 @@ class VocabularyMap:
         return b"" if outcome == self.stop else self.guide_only[outcome - len(self.base)]
 
     def spell(self, data: bytes, tokenize: Tokenize) -> list[int]:
-        """Base tokens whose bytes are exactly `data`, the base's own tokenization where it can be asked."""
+        """Base tokens with exactly the bytes `data`, by the base's tokenizer if possible."""
         tokens = _faithful(self.base, data, tokenize)
         return [int(self.byte_tokens[value]) for value in data] if tokens is None else tokens
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """All that `from_arrays` needs beside the two vocabularies."""
+        """All arrays that `from_arrays` needs beside the two vocabularies."""
         lengths = np.array([len(data) for data in self.guide_only], np.int64)
         arrays: dict[str, npt.NDArray[Any]] = {
             "base_outcome": self.base_outcome,
@@ -238,7 +239,7 @@ class VocabularyMap:
     def from_arrays(
         cls, base: Vocabulary, guide: Vocabulary, arrays: Mapping[str, npt.NDArray[Any]]
     ) -> VocabularyMap:
-        """The map that `to_arrays` came from. Raises KeyError where an array is missing."""
+        """Restore a map from `to_arrays`. Raises KeyError for a missing array."""
         ends = np.cumsum(arrays["guide_only_lengths"]).tolist()
         raw = arrays["guide_only"].tobytes()
         return cls(
@@ -252,9 +253,9 @@ class VocabularyMap:
         )
 
     def mapped_mass(self, masses: Masses, total: float, outcome_of: Indices | None = None) -> float:
-        """Share of a guide's distribution that the base can say in one token, or by stopping.
+        """Share of a guide's distribution that the base can emit as one token, or as a stop.
 
-        masses: float32[n_guide] that sum to total. outcome_of: the one of the first step, at that step.
+        masses: float32[n_guide] with the given total. outcome_of: that of the first step, if it is one.
         """
         if outcome_of is None or outcome_of is self.outcome_of:
             unmapped = self._unmapped
@@ -272,21 +273,21 @@ class VocabularyMap:
 
     @property
     def guide_text_tokens(self) -> int:
-        """How many tokens of the guide are text."""
+        """Number of text tokens of the guide."""
         return int((self.guide.kinds < TokenKind.CONTROL).sum())
 
     @property
     def shared_tokens(self) -> int:
-        """How many text tokens of the guide the base also has, byte for byte, as one token."""
+        """Number of text tokens of the guide that are also one token of the base."""
         text = self.guide.kinds < TokenKind.CONTROL
         return int((text & (self.outcome_of >= 0) & (self.outcome_of < len(self.base))).sum())
 
 
 def map_vocabularies(base: Vocabulary, guide: Vocabulary, tokenize: Tokenize) -> VocabularyMap:
-    """Build the map of a pair; `tokenize` is the base's tokenizer, on text that goes on after other text."""
+    """Build the map of a pair. tokenize: the base's tokenizer for text that follows other text."""
     base_ids = _ids_by_bytes(base)
     guide_ids = _ids_by_bytes(guide)
-    # Nearly every byte string has one token: what is the tokenizer's choice is asked for the others only.
+    # Nearly every byte string has one token: the tokenizer is only called for the others.
     canonical = {data: ids[0] for data, ids in base_ids.items()}
     for data, ids in base_ids.items():
         if len(ids) > 1:
@@ -354,9 +355,9 @@ def _canonical(base: Vocabulary, data: bytes, ids: Sequence[int], tokenize: Toke
 
 
 def _faithful(vocabulary: Vocabulary, data: bytes, tokenize: Tokenize) -> list[int] | None:
-    """The tokenizer's tokens for `data`, or None where it cannot be asked or answers with other bytes.
+    """The tokenizer's tokens for `data`; None if it cannot tokenize it or the tokens have other bytes.
 
-    A tokenizer must never be fed half a UTF-8 character.
+    A tokenizer must never receive part of a UTF-8 character.
     """
     if not is_text(data):
         return None
@@ -365,7 +366,7 @@ def _faithful(vocabulary: Vocabulary, data: bytes, tokenize: Tokenize) -> list[i
 
 
 def is_text(data: bytes) -> bool:
-    """Whether bytes are whole UTF-8 characters."""
+    """Whether bytes are complete UTF-8 characters."""
     try:
         data.decode()
     except UnicodeDecodeError:

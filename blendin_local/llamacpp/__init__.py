@@ -1,1 +1,1 @@
-"""The model layer: the only part of the package that touches llama.cpp."""
+"""Adapters to llama.cpp; the only package that imports llama_cpp."""

@@ -1,4 +1,4 @@
-"""The same decodes as a run of the engine, in bare llama.cpp calls: what the engine is measured against."""
+"""Repeat a run's decodes with bare llama.cpp calls, as the baseline of the engine's overhead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from blendin_local.llamacpp.model import GgufModel
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """One decode of one sequence: the tokens kept from before, and those appended."""
+    """One decode of one sequence: the number of tokens kept, and the tokens appended."""
 
     model: GgufModel
     kept: int
@@ -23,7 +23,7 @@ class Decode:
 
 
 class Recorder:
-    """A model that notes every decode of its first sequence in a log, which other recorders may share."""
+    """A model that logs every decode of its first sequence; several recorders may share a log."""
 
     def __init__(self, model: GgufModel, log: list[Decode]) -> None:
         self._model = model
@@ -37,7 +37,7 @@ class Recorder:
             self._log.append(Decode(self._model, len(self._model.cached(seq)), tuple(tokens)))
         return self._model.advance(work)
 
-    # Named here, because the engine calls them at every step and __getattr__ is slow.
+    # Defined explicitly, because the engine calls them at every step and __getattr__ is slow.
 
     def logits(self, seq: int) -> Logits:
         return self._model.logits(seq)
@@ -50,10 +50,10 @@ class Recorder:
 
 
 def replay(log: Sequence[Decode]) -> list[float]:
-    """Seconds that each decode of a log takes in bare calls, on the models' own contexts.
+    """Time each decode of a log in bare calls on the models' own contexts; seconds.
 
-    The log must begin on empty sequences. Each decode asks for the logits of its last token, as the engine
-    does; nothing is done with them. Raises RuntimeError if a decode fails.
+    The log must begin with empty sequences. Each decode requests the logits of its last token, as the engine
+    does. Raises RuntimeError if a decode fails.
     """
     prepared: list[tuple[Any, Any, int, list[Any]]] = []
     for decode in log:

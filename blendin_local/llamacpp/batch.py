@@ -1,4 +1,4 @@
-"""What one decode of llama.cpp is given: its batch, and work cut into batches."""
+"""Batches for llama_decode, and the division of work into batches."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Batch:
         self.native.n_tokens = 0
 
     def add(self, seq: int, tokens: Sequence[int], position: int, wants_logits: bool) -> int:
-        """Append tokens of a sequence from `position` on; returns the row of the last one."""
+        """Append tokens of a sequence from `position` on; return the row of the last one."""
         start: int = self.native.n_tokens
         if len(tokens) == 1:
-            # The usual case, many times a second, without making arrays.
+            # The most frequent case, without creating arrays.
             self.tokens[start] = tokens[0]
             self.positions[start] = position
             self.sequences[start] = seq

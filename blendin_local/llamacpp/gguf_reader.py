@@ -1,8 +1,8 @@
-"""Keys and tensors of one GGUF file, through the C functions of the ggml library beside llama.cpp.
+"""Read keys and tensor infos of a GGUF file with the C functions of llama.cpp's ggml library.
 
-They check every length against the file, and a vocabulary of 262 144 tokens costs them 0.04 s. They abort
-the process when a value is asked for in another type than its own, so the type is always asked first.
-What the keys mean is the business of `blendin_local.llamacpp.header`.
+They check every length against the file, and read a vocabulary of 262 144 tokens in 0.04 s. They abort the
+process if a value is read as another type than its own, so its type is always checked first.
+`blendin_local.llamacpp.header` interprets the keys.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Tensor:
 class GgufFile:
     """One open GGUF file; use it in a `with` block.
 
-    Raises ModelError where the file is missing, unreadable, no GGUF file, damaged or cut off.
+    Raises ModelError if the file is missing, unreadable, no GGUF file, damaged or truncated.
     """
 
     def __init__(self, path: Path) -> None:
@@ -118,7 +118,7 @@ class GgufFile:
         return float(getattr(_library().get, f"gguf_get_val_{name}")(self._context, index))
 
     def integers(self, key: str) -> tuple[int, ...]:
-        """An array of integers or truth values, or a single integer as one; empty if there is neither."""
+        """An array of integers or booleans, or a single integer; empty if there is neither."""
         index, kind = self._find(key)
         if kind != _ARRAY:
             return (self.integer(key),) if kind in _SCALARS else ()
@@ -129,7 +129,7 @@ class GgufFile:
         return tuple(int(value) for value in (ctype * n).from_address(self._array_data(index)))
 
     def raw(self, key: str) -> bytes:
-        """The bytes of an array of numbers; empty if there is none."""
+        """The bytes of a numeric array; empty if there is none."""
         index, kind = self._find(key)
         if kind != _ARRAY or self._array_type(index) not in _SCALARS or not self.length(key):
             return b""
@@ -137,7 +137,7 @@ class GgufFile:
         return ctypes.string_at(self._array_data(index), size)
 
     def length(self, key: str) -> int:
-        """How many elements an array has; 0 if there is none."""
+        """Number of elements of an array; 0 if there is none."""
         index, kind = self._find(key)
         return int(_library().get.gguf_get_arr_n(self._context, index)) if kind == _ARRAY else 0
 
@@ -146,7 +146,7 @@ class GgufFile:
         index, kind = self._find(key)
         if kind != _ARRAY or self._array_type(index) != _STRING:
             return []
-        # Handed over as C values, because converting them 262 144 times takes longer than the call.
+        # Passed as C values, because converting them 262 144 times takes longer than the calls.
         get, context, key_id = _library().text_at, ctypes.c_void_p(self._context), ctypes.c_int64(index)
         return [get(context, key_id, i) for i in range(self.length(key))]
 
@@ -193,12 +193,12 @@ class GgufFile:
 
 
 def _check_file(path: Path) -> int:
-    """Size of a file that begins as a GGUF file does; ModelError otherwise."""
+    """Size of a file with a GGUF header. Raises ModelError for another file."""
     try:
         if path.is_dir():
             raise ModelError(f"{path} is a folder: give the .gguf file inside it.")
         if not path.is_file():
-            # Opening a pipe would wait for ever.
+            # Opening a pipe would block.
             what = "is not a regular file" if path.exists() else "does not exist"
             raise ModelError(f"{path} {what}: give the path of a .gguf file.")
         with path.open("rb") as stream:
@@ -235,10 +235,10 @@ class _InitParams(ctypes.Structure):
 
 
 class _Library:
-    """The C functions. `get` keeps Python's lock during a call, `init` lets it go while it reads the file.
+    """The C functions. `get` holds the interpreter's lock during a call, `init` releases it.
 
-    A getter takes a tenth of a microsecond: letting the lock go each time would cost a thread switch for
-    every token of the vocabulary whenever another thread is at work.
+    A getter takes 0.1 µs: releasing the lock would cost a thread switch for every token of the vocabulary
+    while another thread runs.
     """
 
     def __init__(self, path: str, handle: int | None) -> None:
@@ -274,9 +274,9 @@ class _Library:
 
 @cache
 def _library() -> _Library:
-    """The ggml that llama.cpp itself has loaded.
+    """The ggml library that llama.cpp has loaded.
 
-    Opening its file by name could load it a second time, and that copy would write its log to the terminal.
+    Opening its file by name could load it a second time, and that copy would log to the terminal.
     """
     if sys.platform == "win32":
         folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or Path(llama_cpp.__file__).parent / "lib")

@@ -1,4 +1,4 @@
-"""What a GGUF file says about its model, read in about 0.1 s and without loading it."""
+"""Read the header of a GGUF file, in about 0.1 s and without loading the model."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from blendin_local.llamacpp.library import api
 
 __all__ = ["GgufHeader", "read_header"]
 
-# Where a file does not say which layers look back over a window only, llama.cpp knows it by the
-# architecture's name: every how-manieth layer sees the whole context.
+# If a file does not state which layers have a sliding window, llama.cpp decides by the
+# architecture's name: every n-th layer sees the whole context.
 _WINDOW_PERIODS = {
     "cohere2": 4,
     "exaone4": 4,
@@ -45,23 +45,23 @@ _UNUSABLE_FILES = {
     "imatrix": "an importance matrix",
     "mmproj": "a projector for images or sound",
 }
-# llama.cpp takes no more either.
+# The limit of llama.cpp.
 _MOST_LAYERS = 512
 _PART = re.compile(r"(.+-)(\d{5})(-of-\d{5}\.gguf)")
 
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """One model as its file describes it. Zero or "" stands for what the file does not say.
+    """A model as described by its file. Missing values are zero or "".
 
-    size_bytes, n_params: of all parts, where a model is split over several files.
-    quantization: as llama.cpp writes it ("Q4_K_M"); the commonest tensor type where the file has no name.
-    n_head_kv: for each layer that keeps keys and values. key_length, value_length: size of one head.
-    sliding_window: how far a windowed layer looks back. windowed: for each layer, whether it is one.
-    recurrent_size: numbers that the recurrent state of one sequence holds, over all layers.
-    fingerprint: equal for two files with one vocabulary, such as two quantizations of a model.
-    unusable: what the file is, if it cannot give next-token probabilities ("an embedding model").
-    damage: what in it would crash llama.cpp ("two of its tokens have the same text"), "" if nothing.
+    size_bytes, n_params: of all parts of a split model.
+    quantization: as named by llama.cpp ("Q4_K_M"); the most frequent tensor type if the file names none.
+    n_head_kv: for each layer with keys and values. key_length, value_length: size of one head.
+    sliding_window: size of the attention window. windowed: for each layer, whether it has the window.
+    recurrent_size: elements of the recurrent state of one sequence, over all layers.
+    fingerprint: hash of the vocabulary, equal for quantizations of one model; "" without a vocabulary.
+    unusable: the kind of a model without next-token probabilities ("an embedding model"), else "".
+    damage: a fault that would crash llama.cpp ("two of its tokens have the same text"), else "".
     """
 
     path: Path
@@ -92,11 +92,11 @@ class GgufHeader:
 
     @property
     def has_decoder(self) -> bool:
-        """Whether the model gives next-token probabilities, so that it can be blended."""
+        """Whether the model gives next-token probabilities."""
         return not self.unusable
 
     def check_usable(self) -> None:
-        """Raise ModelError where the model gives no next-token probabilities, or would crash llama.cpp."""
+        """Raise ModelError if the model gives no next-token probabilities or would crash llama.cpp."""
         if not self.has_decoder:
             raise ModelError(f"{self.path} cannot write text: it is {self.unusable}.")
         if self.damage:
@@ -104,15 +104,15 @@ class GgufHeader:
 
     @property
     def label(self) -> str:
-        """The model's name, or else its file's."""
+        """The model's name, or else the file's."""
         return self.name or self.path.stem
 
 
 def read_header(path: str | os.PathLike[str]) -> GgufHeader:
-    """Read what a file says about its model; of a split model, give the first part.
+    """Read the header of a file; for a split model, of its first part.
 
-    Raises ModelError where the file is missing, unreadable, no GGUF file, damaged, cut off, or not the
-    first part of a split model, or where another part is missing.
+    Raises ModelError if the file is missing, unreadable, no GGUF file, damaged, truncated, or a later part of
+    a split model, or if another part is missing.
     """
     with GgufFile(Path(path)) as file:
         size, tensors = file.size, file.tensors
@@ -167,7 +167,7 @@ def _describe(file: GgufFile, size: int, tensors: list[Tensor], split_count: int
 
 
 def _quantization(file: GgufFile, tensors: list[Tensor]) -> str:
-    # A type that was only guessed carries a flag above the number.
+    # A guessed type has a flag above the number.
     number = file.integer("general.file_type", -1)
     if number >= 0 and (name := _file_types().get(number & 1023)):
         return name
@@ -179,7 +179,7 @@ def _quantization(file: GgufFile, tensors: list[Tensor]) -> str:
 
 @cache
 def _file_types() -> dict[int, str]:
-    """llama.cpp's numbers for quantizations, and their names."""
+    """llama.cpp's names of quantizations by number."""
     pattern = re.compile("LLAMA_FTYPE_(?:MOSTLY|ALL)_(.+)")
     return {getattr(api, key): match[1] for key in dir(api) if (match := pattern.fullmatch(key))}
 
@@ -190,7 +190,7 @@ def _windowed(file: GgufFile, arch: str, n_layer: int) -> tuple[bool, ...]:
     pattern = file.integers(f"{arch}.attention.sliding_window_pattern")
     if len(pattern) > 1:
         return tuple(map(bool, pattern[:n_layer]))
-    # Of an architecture that is not known to use its window, every layer is taken to see everything.
+    # For an architecture not known to use its window, no layer is taken to have one.
     period = pattern[0] if pattern else _WINDOW_PERIODS.get(arch, 1)
     return tuple(period == 0 or layer % period < period - 1 for layer in range(n_layer))
 
@@ -211,7 +211,7 @@ def _fingerprint(file: GgufFile, texts: list[bytes]) -> str:
         str(len(texts)).encode(),
         b"\0".join(texts),
     )
-    # Each part goes in with its length, so that no two different lists of parts look alike.
+    # Each part is hashed with its length, so that different lists of parts differ.
     return hashlib.sha256(b"".join(struct.pack("<Q", len(part)) + part for part in parts)).hexdigest()
 
 
@@ -219,7 +219,7 @@ def _unusable(file: GgufFile, arch: str, tensors: list[Tensor]) -> str:
     kind = file.text("general.type")
     if what := _UNUSABLE_FILES.get(kind) or _UNUSABLE_ARCHITECTURES.get(arch):
         return what
-    # A pooling type, other than 0 for none, is written for models that were trained to embed texts.
+    # Embedding models have a pooling type other than 0.
     if _EMBEDDERS.search(arch) or file.integer(f"{arch}.pooling_type") > 0:
         return "an embedding model"
     if not tensors:
@@ -228,7 +228,7 @@ def _unusable(file: GgufFile, arch: str, tensors: list[Tensor]) -> str:
 
 
 def _other_parts(file: GgufFile, split_count: int) -> list[Path]:
-    """The parts that follow the first one of a split model."""
+    """The later parts of a split model."""
     name = _PART.fullmatch(file.path.name)
     if name is None:
         raise ModelError(

@@ -1,7 +1,7 @@
-"""Damage in a header that llama.cpp answers not with an error but by ending the process.
+"""Detect damage in a header that makes llama.cpp abort the process instead of reporting an error.
 
-Found by loading some 98 000 tiny models with flipped bits and exchanged values: what is checked here is all
-that aborted llama.cpp's loader, tokenizer or first decode, beside what it reports itself.
+Found by loading some 98 000 tiny models with flipped bits and exchanged values: these checks cover all aborts
+of llama.cpp's loader, tokenizer and first decode.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _WHOLE_NUMBER_TYPES = frozenset({"i8", "i16", "i32", "i64", "f64"})
 
 
 def find_damage(file: GgufFile, architecture: str, tokens: Sequence[bytes]) -> str:
-    """What would crash llama.cpp, in a few words; "" if nothing is known that would."""
+    """The fault that would crash llama.cpp, in a few words; "" if none is known."""
     if not 1 <= file.integer(f"{architecture}.block_count") <= _MOST_LAYERS:
         return f"it claims {file.integer(f'{architecture}.block_count'):,} layers"
     if len(set(tokens)) != len(tokens):

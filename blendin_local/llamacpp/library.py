@@ -1,7 +1,7 @@
-"""The llama.cpp library, loaded once, with its log kept out of the terminal.
+"""The llama.cpp library, loaded once, with its log captured.
 
-llama.cpp reports why a load failed only in its log. The log is collected here per thread, so that two
-models can load side by side and each failure still finds its own reason.
+llama.cpp reports why a load failed only in its log. The log is captured per thread, so that two models can
+load in parallel and each failure has its own reason.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class LogLines:
             self.lines.append((level, text))
 
     def reason(self) -> str:
-        """The first error that llama.cpp logged, without its function name; empty if it logged none.
+        """The first logged error without its function name; "" if there is none.
 
-        The first, because the later ones only pass it up ("failed to load model").
+        The first, because later ones only propagate it ("failed to load model").
         """
         for wanted in (_ERROR, _WARN):
             for level, text in self.lines:
@@ -63,12 +63,12 @@ def _collect(level: int, text: bytes, _user_data: object) -> None:
 
 
 def forget_log() -> None:
-    """Drop what this thread's log holds, so that `last_error` speaks of what comes next."""
+    """Clear this thread's log, so that `last_error` reports only later errors."""
     _logs[threading.get_ident()].lines.clear()
 
 
 def last_error() -> str:
-    """The latest error that llama.cpp logged from this thread; "" if it logged none."""
+    """The latest error that llama.cpp logged in this thread; "" if none."""
     lines = _logs[threading.get_ident()].lines
     return next((_without_function(text) for level, text in reversed(lines) if level == _ERROR), "")
 
@@ -79,7 +79,7 @@ def _without_function(text: str) -> str:
 
 @contextmanager
 def captured_log() -> Iterator[LogLines]:
-    """Collect what llama.cpp logs from this thread while the block runs."""
+    """Collect llama.cpp's log of this thread within the block."""
     ident = threading.get_ident()
     _logs[ident] = LogLines()
     try:
@@ -89,7 +89,7 @@ def captured_log() -> Iterator[LogLines]:
 
 
 def load_file(path: Path, params: Any) -> Any:
-    """A llama_model, to be freed by the caller. Raises ModelError with llama.cpp's reason."""
+    """A llama_model, which the caller frees. Raises ModelError with llama.cpp's reason."""
     with captured_log() as log:
         model = api.llama_model_load_from_file(os.fsencode(path), params)
     if not model:

@@ -1,4 +1,4 @@
-"""One GGUF model in llama.cpp, as the `LanguageModel` that the engine works with."""
+"""A GGUF model in llama.cpp, as the `LanguageModel` of the engine."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from blendin_local.llamacpp.tokenizer import Tokenizer
 from blendin_local.settings import ModelOptions
 
 LoadProgress = Callable[[float], bool]
-"""Called with the share of the file loaded so far; returning False stops the load."""
+"""Called with the loaded fraction of the file; returning False stops the load."""
 
 _GGML_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
 _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 
-# strlen() as llama.cpp's abort callback: it answers 0 until a byte is written at the head of the string it
-# is given. Native code, so a decode never waits for the interpreter's lock to ask whether to go on.
+# strlen() as llama.cpp's abort callback: it returns 0 until a byte is written at the head of the string it
+# is given. As native code, it needs no interpreter lock.
 _libc = ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)
 _abort_if_not_empty = ctypes.cast(_libc.strlen, api.ggml_abort_callback)
 
 
 class LoadCancelled(ModelError):
-    """The progress callback asked the load to stop."""
+    """The progress callback stopped the load."""
 
 
 def open_model(
     path: str | Path, options: ModelOptions | None = None, *, progress: LoadProgress | None = None
 ) -> GgufModel:
-    """Load a GGUF file. Raises ModelError with llama.cpp's own reason where it cannot."""
+    """Load a GGUF file. Raises ModelError with llama.cpp's reason if that fails."""
     header = read_header(path)
     header.check_usable()
     return GgufModel(header, options or ModelOptions(), progress)
 
 
 class GgufModel:
-    """A loaded model with one context of `options.n_seq` sequences. Use from one thread at a time."""
+    """A loaded model with one context of `options.n_seq` sequences. Not thread-safe."""
 
     def __init__(self, header: GgufHeader, options: ModelOptions, progress: LoadProgress | None) -> None:
         self.header = header
@@ -69,7 +69,7 @@ class GgufModel:
         self._row_type = ctypes.c_float * len(self.vocabulary)
         self._watched: Cancellation | None = None
 
-    # What it is
+    # Properties
 
     @property
     def name(self) -> str:
@@ -106,7 +106,7 @@ class GgufModel:
         return self._memory
 
     def forget(self) -> None:
-        """Empty every sequence."""
+        """Clear all sequences."""
         for seq in range(self.n_seq):
             self.rewind(seq, 0)
         api.llama_memory_clear(self._memory, True)
@@ -131,8 +131,9 @@ class GgufModel:
     def rewind(self, seq: int, length: int) -> int:
         """See `LanguageModel.rewind`. Raises ModelError once the model is closed.
 
-        llama_memory_seq_rm answers True on a sliding window whose older half is already gone, and the next
-        logits are then wrong: so what the window still holds is checked as well.
+        llama_memory_seq_rm returns True also for a sliding window whose older half is gone, and the next
+        logits are
+        then wrong: so the window's content is checked too.
         """
         self._check_open()
         cached = self._cached[seq]
@@ -147,12 +148,12 @@ class GgufModel:
         return 0
 
     def _holds(self, seq: int, length: int) -> bool:
-        """Whether all is still there that the token after the first `length` can see."""
+        """Whether all positions that the token after the first `length` attends to are in the cache."""
         oldest: int = api.llama_memory_seq_pos_min(self._memory, seq)
         return 0 <= oldest <= max(0, length - self._window if self._window else 0)
 
     def advance(self, work: Mapping[int, Sequence[int]]) -> Status:
-        """See `LanguageModel.advance`. Raises ModelError if llama.cpp fails, or once the model is closed."""
+        """See `LanguageModel.advance`. Raises ModelError if llama.cpp fails or the model is closed."""
         if not self._fits(work):
             return Status.CONTEXT_FULL
         before = {seq: len(self._cached[seq]) for seq in work}
@@ -197,7 +198,7 @@ class GgufModel:
                     self.rewind(seq, length)
 
     def _fits(self, work: Mapping[int, Sequence[int]]) -> bool:
-        """Forget old logits, check what is to be decoded, and whether there is room for it."""
+        """Invalidate old logits, validate the work, and check for room in the context."""
         self._check_open()
         if not all(0 <= seq < self.n_seq for seq in work):
             raise ValueError(f"this context has the sequences 0 to {self.n_seq - 1}, not {sorted(work)}")
@@ -208,7 +209,7 @@ class GgufModel:
         return all(len(self._cached[seq]) + len(tokens) <= self.n_ctx for seq, tokens in work.items())
 
     def _decode_last(self, chunk: list[tuple[int, Sequence[int], bool]]) -> Status:
-        """Decode a chunk in which whole sequences ask for the logits of their last token."""
+        """Decode a chunk with logits for the last tokens of whole sequences."""
         self._batch.clear()
         for seq, tokens, wants_logits in chunk:
             row = self._batch.add(seq, tokens, len(self._cached[seq]), wants_logits)
@@ -237,11 +238,11 @@ class GgufModel:
         raise ModelError(f"llama.cpp failed to decode with {self.name}: {reason}.")
 
     def logits(self, seq: int) -> Logits:
-        """See `LanguageModel.logits`. Raises KeyError where the last `advance` left the sequence out."""
+        """See `LanguageModel.logits`. Raises KeyError for a sequence outside the last `advance`."""
         return self._logits_at(self._row_of[seq])
 
     def row(self, seq: int, place: int) -> Logits:
-        """See `ScoringModel.row`. Raises KeyError for a place that was not wanted."""
+        """See `ScoringModel.row`. Raises KeyError for an index that was not requested."""
         return self._logits_at(self._rows[seq, place])
 
     def _logits_at(self, batch_row: int) -> Logits:
@@ -270,8 +271,8 @@ class GgufModel:
         return length
 
     def watch(self, cancellation: Cancellation | None) -> None:
-        """See `LanguageModel.watch`. llama.cpp looks at it between the operations of one decode (CPU)."""
-        # Kept, so that the buffer outlives the decodes that read it.
+        """See `LanguageModel.watch`. llama.cpp polls it between the operations of a decode (CPU)."""
+        # A reference, so that the buffer outlives the decodes that read it.
         self._watched = cancellation
         if self._context is None:
             return
@@ -287,7 +288,7 @@ class GgufModel:
             raise ModelError(f"{self.name} has been closed.")
 
     def close(self) -> None:
-        """Free context and model; safe to call twice."""
+        """Free context and model; may be called twice."""
         context, self._context = self._context, None
         model, self._model = self._model, None
         if context is not None:
@@ -324,7 +325,7 @@ def _load(path: Path, options: ModelOptions, progress: LoadProgress | None) -> A
 
 
 def _make_context(model: Any, path: Path, options: ModelOptions) -> tuple[Any, int]:
-    """The context, and the tokens that each of its sequences may hold."""
+    """The context, and the number of tokens that each of its sequences can hold."""
     trained = api.llama_model_n_ctx_train(model)
     if trained <= 0:
         trained = options.n_ctx or ModelOptions().n_ctx

@@ -1,4 +1,4 @@
-"""One model's vocabulary and tokenizer, as llama.cpp has them; they load without the model's weights."""
+"""A model's vocabulary and tokenizer in llama.cpp, without the model's weights."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from blendin_local.llamacpp.vocabulary import read_vocabulary
 
 @contextmanager
 def open_tokenizer(header: GgufHeader) -> Iterator[Tokenizer]:
-    """The tokenizer of a file for as long as the block runs.
+    """Open the tokenizer of a file within the block.
 
-    Raises ModelError where the file cannot be loaded, or could not be blended if it were.
+    Raises ModelError if the file cannot be loaded, or its model could not be blended.
     """
     header.check_usable()
     params = api.llama_model_default_params()
@@ -31,7 +31,7 @@ def open_tokenizer(header: GgufHeader) -> Iterator[Tokenizer]:
 
 
 class Tokenizer:
-    """The tokenizer behind a llama_vocab pointer, which must outlive it."""
+    """The tokenizer of a llama_vocab pointer, which must outlive it."""
 
     def __init__(self, vocab: Any) -> None:
         self._vocab = vocab
@@ -52,12 +52,12 @@ class Tokenizer:
         return [token for part in parts for token in part if token not in special]
 
     def tokenize_special(self, text: bytes, *, add_special: bool = False) -> list[int]:
-        """Tokens of text in which special tokens are parsed: for templates, never for what a user typed."""
+        """Tokenize text with special tokens parsed: for templates, never for a user's text."""
         return self._tokenize(text, parse_special=True, add_special=add_special)
 
     def _plain(self, text: bytes, continuation: bool) -> list[int]:
         if continuation and self._invents_space:
-            # After other text the tokenizer invents no space. What stands before must not join with it.
+            # After other text the tokenizer adds no space. The prefix must not merge with the text.
             for anchor in (b"\n", b"a", b"!"):
                 before = self._tokenize(anchor)
                 tokens = self._tokenize(anchor + text)
@@ -76,7 +76,7 @@ class Tokenizer:
 
 
 def _cut_inside(text: bytes, names: Sequence[bytes]) -> list[bytes]:
-    """Cut text after the first byte of each of the names in it."""
+    """Cut text after the first byte of each occurrence of the names."""
     cuts = [match.start() + 1 for match in re.finditer(b"|".join(map(re.escape, names)), text)]
     edges = [0, *cuts, len(text)]
     return [text[start:end] for start, end in pairwise(edges)]

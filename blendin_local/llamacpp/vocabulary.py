@@ -1,4 +1,4 @@
-"""A model's vocabulary, read from llama.cpp token by token."""
+"""Read a model's vocabulary from llama.cpp, token by token."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _SPECIAL = 1 | 2 | 8  # unknown, unused, control
 _WORDWISE_TOKENIZERS = (1, 2)  # SentencePiece and byte-level BPE
 _LONGEST_TOKEN = 4096
 
-# What opens or closes a turn is special, whatever a file calls it.
+# Tokens that open or close a turn are special, whatever type the file gives them.
 _TURN_MARKER = re.compile(
     rb"<(?:\||\xef\xbd\x9c)[^<>]*(?:\||\xef\xbd\x9c)>|</?s>|<(?:bos|eos|(?:start|end)_of_turn)>|\[/?INST\]"
 )
 
 
 def read_vocabulary(vocab: Any) -> Vocabulary:
-    """The vocabulary behind a llama_vocab pointer."""
+    """The vocabulary of a llama_vocab pointer."""
     buffer = ctypes.create_string_buffer(_LONGEST_TOKEN)
     pieces: list[bytes] = []
     kinds: list[int] = []
@@ -31,7 +31,7 @@ def read_vocabulary(vocab: Any) -> Vocabulary:
     bos, eos = api.llama_vocab_bos(vocab), api.llama_vocab_eos(vocab)
     for token in range(api.llama_vocab_n_tokens(vocab)):
         attributes = api.llama_vocab_get_attr(vocab, token)
-        # Asked for few tokens only, because a vocabulary has up to 262 144.
+        # Called for few tokens only, because a vocabulary has up to 262 144.
         if (attributes != _NORMAL or token in (bos, eos)) and (
             kind := _special_kind(vocab, token, attributes)
         ):
