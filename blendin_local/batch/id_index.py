@@ -1,7 +1,7 @@
-"""Which rows were met and which are answered, in bounded memory however many there are.
+"""Index of the ids met and answered, in bounded memory.
 
-Ids are kept as digests in a temporary SQLite database, which lies on the disk, has no name, and is gone when
-it is closed or the process ends.
+Ids are stored as digests in a temporary SQLite database on disk, which is deleted when it is closed or the
+process ends.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _CACHE_KIB = 2048
 
 
 class IdIndex:
-    """Any thread may call, one at a time. Everything raises BatchError where the database cannot grow."""
+    """Usable from any thread, one at a time. All methods raise BatchError if the database cannot grow."""
 
     def __init__(self) -> None:
         with _explained():
             self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-            # Nobody reads it again after a crash.
+            # Durability is not needed: the database is gone after a crash.
             self._database.execute("PRAGMA journal_mode = OFF")
             self._database.execute("PRAGMA synchronous = OFF")
             self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -33,34 +33,34 @@ class IdIndex:
                 "CREATE TABLE ids (id BLOB PRIMARY KEY, digest TEXT, met INTEGER NOT NULL DEFAULT 0, "
                 "reported INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID"
             )
-            # One transaction for all: to end one for each row costs more than the row.
+            # One transaction for everything: committing each row costs more than the row.
             self._database.execute("BEGIN")
 
     def close(self) -> None:
         self._database.close()
 
     def seen(self, id: str) -> bool:
-        """Whether the input has had this id before; counts it."""
+        """Count an id of the input; return whether it had occurred before."""
         self._run("INSERT INTO ids (id, met) VALUES (?, 1) ON CONFLICT (id) DO UPDATE SET met = met + 1", id)
         return bool(self._one("SELECT met > 1 FROM ids WHERE id = ?", id))
 
     def reported(self, id: str) -> bool:
-        """Whether the output says already that this id, which was `seen` just now, is a duplicate.
+        """Whether the output already reports this id, just `seen`, as a duplicate.
 
-        Of an id that is met n times the output reports the n - 1 last ones, whichever lines they stand in.
+        Of n occurrences of an id, the output reports the last n - 1, in any order of lines.
         """
         return bool(self._one("SELECT reported >= met - 1 FROM ids WHERE id = ?", id))
 
     def done(self, id: str) -> str | None:
-        """What was asked of the row that the output answers under this id: its digest, "" if it has none.
+        """The digest of the row that the output answers under this id, "" if the line has none.
 
-        None where there is no answer. A failure is an answer too.
+        None if there is no answer. A failure counts as an answer.
         """
         found = self._one("SELECT digest FROM ids WHERE id = ?", id)
         return None if found is None else str(found)
 
     def answer(self, id: str, digest: str | None) -> bool:
-        """Note an answer in the output. False, and nothing is noted, where there is one already."""
+        """Record an answer of the output. Returns False, and records nothing, if the id has one."""
         if self.done(id) is not None:
             return False
         self._run(
@@ -72,7 +72,7 @@ class IdIndex:
         return True
 
     def report(self, id: str) -> None:
-        """Note a line in the output which says that this id is a duplicate."""
+        """Record a line of the output that reports this id as a duplicate."""
         self._run(
             "INSERT INTO ids (id, reported) VALUES (?, 1) "
             "ON CONFLICT (id) DO UPDATE SET reported = reported + 1",
@@ -90,7 +90,7 @@ class IdIndex:
 
 
 def _key(id: str) -> bytes:
-    """As long for every id; ids may hold halves of surrogate pairs."""
+    """A fixed-length key of an id, which may contain lone surrogates."""
     return hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

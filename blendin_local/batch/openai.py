@@ -1,6 +1,6 @@
-"""OpenAI's batch format: request lines become rows, results become its output lines, and these results again.
+"""OpenAI's batch format: request lines to rows, results to output lines, and output lines back to results.
 
-Nothing here knows files or models. What the format has no place for stands in an output line under "blendin".
+Fields of a result that the format lacks stand in an output line under "blendin".
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SETTINGS = {
     "seed",
     "stop",
 }
-"""Taken from a body as they are: OpenAI's names are among them, and those of other servers (top_k, min_p)."""
+"""Settings read from a body: OpenAI's names, and names of other servers (top_k, min_p)."""
 
 _IGNORED = {
     "model",
@@ -51,7 +51,7 @@ _IGNORED = {
     "messages",
     "prompt",
 }
-"""What does not change an answer, or is read elsewhere."""
+"""Keys that do not change an answer, or are read elsewhere."""
 
 _WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -69,7 +69,7 @@ _WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
 }
-"""Values of keys that ask for what is not done here, but with these values do not ask for it."""
+"""Keys of unsupported features, with the values that do not request the feature."""
 
 _FINISHED = {
     "stop": "stop",
@@ -81,15 +81,14 @@ _FINISHED = {
 
 
 def is_request(document: Any) -> bool:
-    """Whether a JSON document is a line of this format."""
+    """Whether a JSON value is a request line of this format."""
     return isinstance(document, dict) and "custom_id" in document and "body" in document
 
 
 def request_row(document: Any, index: int, where: str, run: GenerationSettings, system: str) -> Row | BadRow:
-    """The row of one request line. `system` is for conversations without a system message.
+    """The row of a request line. system: prompt for conversations without a system message.
 
-    A request of completions is raw text to be continued: nothing comes before it, and the guide is not asked
-    for the end of an answer.
+    A completions request is raw text to be continued, without a system prompt and without guide stop.
     """
     id = f"row-{index + 1}"
     try:
@@ -139,10 +138,10 @@ def _own(body: dict[str, Any]) -> dict[str, Any]:
         if value is None or name in _SETTINGS or name in _IGNORED:
             continue
         if name not in _WITHOUT_EFFECT:
-            raise SettingError(f"There is nothing like {name[:40]!r} here: leave it out.")
-        # 1 == True, and neither may pass for the other.
+            raise SettingError(f"{name[:40]!r} is not supported: leave it out.")
+        # By type too, because 1 == True.
         if not any(type(value) is type(none) and value == none for none in _WITHOUT_EFFECT[name]):
-            raise SettingError(f"{name} cannot be had here with this value: leave it out.")
+            raise SettingError(f"{name} is not supported with this value: leave it out.")
     own = settings_of({name: body[name] for name in body if name in _SETTINGS})
     if body.get("max_completion_tokens") is not None:
         own["max_tokens"] = body["max_completion_tokens"]
@@ -150,9 +149,9 @@ def _own(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def batch_line(result: Result) -> dict[str, Any]:
-    """The output line of a result. Its ids follow from the result alone; `created` is now.
+    """The output line of a result. Its ids derive from the result; `created` is the current time.
 
-    A failed row has no response, and an error of `code` (the kind) and `message`.
+    The line of a failed row has no response, and an error with `code` (the kind) and `message`.
     """
     failure = result["error"]
     named = [str(result[name]) for name in ("run", "row", "id", "index")]
@@ -179,7 +178,7 @@ def _completion(result: Result, digits: str) -> dict[str, Any]:
     if is_chat:
         said = {"message": {"role": "assistant", "content": result["text"], "refusal": None}}
     finish_reason = _FINISHED[result["finish_reason"]]
-    # The base writes, unless the guide was left alone.
+    # The base generates, unless the guide ran alone.
     usage = result["usage"]["base"]
     if not usage["prompt_tokens"]:
         usage = result["usage"]["guide"]
@@ -200,7 +199,7 @@ def _completion(result: Result, digits: str) -> dict[str, Any]:
 
 
 def result_of(line: Any) -> Result:
-    """The result that `batch_line` made a line of. Raises BatchError, without a place, for other lines."""
+    """Restore the result of an output line. Raises BatchError, without a place, for other lines."""
     try:
         result: Result = {"id": line["custom_id"], **line["blendin"]}
         if not isinstance(result["id"], str):

@@ -1,7 +1,6 @@
-"""The one writer of an output: whole lines, each in the file before the next; nothing lost, nothing twice.
+"""Write a job's output: whole lines, each flushed before the next, each row once.
 
-A run that is started again goes on where it was. What may stand in a file already, and how its end is mended,
-is `resuming`'s; nothing here knows models.
+A restarted job continues its output; `resuming` reads and repairs the existing file.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from blendin_local.presentation.plain_data import to_json
 
 __all__ = ["Output", "check_apart", "check_output", "first_result", "open_output"]
 
-_SYNC_S = 5.0
-"""How often what was written is waited for until it is on the disk."""
+_SYNC_INTERVAL_S = 5.0
+"""Interval of fsync."""
 _CAUSES = {
     errno.ENOSPC: ("The disk is full", "free space"),
     errno.EDQUOT: ("Your share of the disk is used up", "free space"),
@@ -38,7 +37,7 @@ _CAUSES = {
 
 
 def check_apart(input: str, output: str, others: Iterable[Path] = ()) -> None:
-    """Raise BatchError where an output is a file that the job reads, whatever stream or link leads to it.
+    """Raise BatchError if an output is a file that the job also reads, through any stream or link.
 
     Pipes, terminals and devices may be both.
     """
@@ -55,7 +54,7 @@ def check_apart(input: str, output: str, others: Iterable[Path] = ()) -> None:
 
 
 def _status(path: str | Path, stream: TextIO | None) -> os.stat_result | None:
-    """Of the regular file that a stream, or else a path, leads to."""
+    """Status of the regular file behind a stream, or else a path."""
     try:
         status = os.fstat(stream.fileno()) if stream else os.stat(path)
     except (OSError, ValueError):  # missing, or a stream in memory
@@ -64,9 +63,9 @@ def _status(path: str | Path, stream: TextIO | None) -> os.stat_result | None:
 
 
 def first_result(path: str) -> Result | None:
-    """The first line of an output, None where there is none that can be read.
+    """The result in the first line of an output, or None if there is no readable line.
 
-    Raises BatchError for a file that holds something else.
+    Raises BatchError for a file with other content.
     """
     name, real = _name(path), _regular(path)
     if real is None or not os.path.exists(real):
@@ -76,9 +75,9 @@ def first_result(path: str) -> Result | None:
 
 
 def check_output(path: str, *, overwrite: bool = False) -> None:
-    """Raise BatchError where `open_output` certainly would: a quick look before hours of work.
+    """Raise BatchError if `open_output` would certainly fail: a quick check before hours of work.
 
-    Nothing is changed. Whether an earlier run was another one only its models tell.
+    Changes nothing. Whether the output belongs to another run is known only with the models.
     """
     name, real = _name(path), _regular(path)
     if real is None:
@@ -105,16 +104,15 @@ def open_output(
     tally: Callable[[Result], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Output:
-    """An output that goes on behind the results which are there.
+    """Open an output for appending after its existing results.
 
-    path: "-" is standard output; that, pipes and devices are written as they are, and never read. A regular
-    file is read through, and each result in it told to `tally`, now and then how many they are to `progress`;
-    it is locked until the output is closed. overwrite: what it holds, whatever it is, is dropped as soon as
-    there is a line to take its place. retry_failed: failures in it are dropped, so that their rows are asked
-    again.
+    path: "-" is standard output, which is written but never read, as are pipes and devices. A regular file is
+    read in full, and locked until the output is closed; each result goes to `tally`, their number now and
+    then to `progress`. overwrite: drop the file's content when the first line is written. retry_failed: drop
+    failed rows, so that they are asked again.
 
-    Raises BatchError, and changes nothing, where the file cannot be opened, holds something else, holds the
-    answers of another run, or is being written by one.
+    Raises BatchError, and changes nothing, if the file cannot be opened, has other content, holds answers of
+    another run, or is being written by one.
     """
     name, real = _name(path), _regular(path)
     with ExitStack() as undo:
@@ -139,7 +137,7 @@ def _name(path: str) -> str:
 
 
 def _regular(path: str) -> str | None:
-    """The file behind all links, which may not exist yet; None for what is no regular file."""
+    """The regular file behind all links, which may not exist yet; None for any other kind of file."""
     if is_standard_output(path):
         return None
     with explained(path, ""):
@@ -158,7 +156,7 @@ def _locked(real: str, name: str) -> FileLock:
 
 
 def _sync_folder(folder: str) -> None:
-    """Let a new file's name outlive a power failure, where the system can."""
+    """Make a new file's name durable, if the system supports it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -168,11 +166,13 @@ def _sync_folder(folder: str) -> None:
 
 
 class Output:
-    """Takes results, each once, and writes each as one line. Any thread may call, one at a time.
+    """Writes results as lines, each row once. Usable from any thread, one at a time.
 
-    ledger: which ids the output answers, those written here included. kept: how many lines of earlier runs
-    it began with, kept_failed of them failures; retried: how many failures were dropped, to be asked again;
-    mended: whether an earlier run had left half a line. written: lines since.
+    id_index: ids that the output answers. kept: number of lines of earlier runs, kept_failed of them
+    failures.
+    retried: number of failures dropped to be asked again. mended: whether an earlier run had left a partial
+    line.
+    written: number of lines since.
     """
 
     def __init__(
@@ -199,15 +199,15 @@ class Output:
 
     @property
     def again(self) -> str:
-        """What goes on where this ends: "the same command again", unless that would begin anew."""
+        """How to continue after an error: "the same command again", unless that would start over."""
         return "the same command " + ("without --overwrite" if self._is_emptied else "again")
 
     def write(self, result: Result) -> bool:
-        """Write a result, as a line that can be read at once. False, and nothing is written, where the
-        output answers this row already.
+        """Write a result as a line that is readable at once. Returns False, and writes nothing, if the output
+        already answers this row.
 
-        Raises BatchError where the line cannot be written; it is then missing as a whole, all before it are
-        there, and nothing more is written.
+        Raises BatchError if the line cannot be written; it is then missing as a whole, all earlier lines are
+        intact, and nothing more is written.
         """
         if self._fault:
             raise self._fault
@@ -224,15 +224,15 @@ class Output:
         self.written += 1
         if duplicate:
             self.ledger.report(result["id"])
-        if time.monotonic() - self._synced_s > _SYNC_S:
+        if time.monotonic() - self._synced_s > _SYNC_INTERVAL_S:
             with self._whole():
                 self._sync()
         return True
 
     def close(self) -> None:
-        """End compressed data, wait until all is on the disk, and let other runs have the file.
+        """End compressed data, sync to disk, and release the lock.
 
-        Raises BatchError where that fails; every line that was written can be read all the same.
+        Raises BatchError if that fails; all written lines stay readable.
         """
         try:
             with self._whole():
@@ -250,7 +250,7 @@ class Output:
         try:
             self.close()
         except BatchError:
-            # Whatever ended the run before is the reason of this too.
+            # An earlier error is the cause of this one too.
             if error is None:
                 raise
 
@@ -261,13 +261,13 @@ class Output:
             try:
                 os.fsync(self._lock.descriptor)
             except OSError as error:
-                # Some file systems cannot be asked to.
+                # Some file systems do not support fsync.
                 if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
                     raise
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
-        """Half a line goes again, whatever comes in between: a full disk, or Ctrl-C."""
+        """Cut a partially written line after any interruption: a full disk, or Ctrl-C."""
         try:
             yield
         except OSError as error:
@@ -306,11 +306,11 @@ def _encoded(document: dict[str, Any]) -> bytes:
     try:
         text = to_json(document)
     except ValueError:
-        # A figure that is no number: JSON has none such.
+        # NaN and infinities, which JSON lacks.
         document = json.loads(json.dumps(document), parse_constant=lambda name: None)
         text = to_json(document)
     try:
         return text.encode() + b"\n"
     except UnicodeEncodeError:
-        # Halves of surrogate pairs have an escape, but no bytes.
+        # Lone surrogates can be escaped in JSON, but not encoded.
         return json.dumps(document).encode() + b"\n"

@@ -1,7 +1,7 @@
-"""How many rows are written at once: what memory allows, and what is fastest on this machine.
+"""Choose the number of parallel rows by available memory and by measured speed.
 
-All sequences of a model share one KV cache that has room for a full context of each, so that beginnings can
-be copied and no row can be cut short by another.
+All sequences of a model share one KV cache with room for a full context each, so that prefixes can be copied
+and no row can be cut short by another.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from blendin_local.settings import ModelOptions
 __all__ = ["CANDIDATES", "DEFAULT_PARALLEL", "Trial", "fastest", "fitting", "options_for", "try_parallel"]
 
 DEFAULT_PARALLEL = 8
-"""On a laptop's processor more at once is hardly faster, and the last digits of fewer rows stay alike."""
+"""On a laptop's CPU, more rows are hardly faster, and fewer change the last digits less."""
 
 CANDIDATES = (1, 2, 4, 8, 16, 32)
-"""Numbers of rows at once that a warm-up tries."""
+"""Numbers of parallel rows that a warm-up tries."""
 
 _TRIAL_S = 1.5
 _LEAST_ROUNDS = 8
-_WORTH_MORE = 1.05
-"""A larger number of rows at once must be so much faster: it takes memory, and each row takes longer."""
+_MIN_SPEEDUP = 1.05
+"""Minimum speed-up of a larger number of rows, which takes more memory and delays each row."""
 
 
 def options_for(options: ModelOptions, parallel: int) -> ModelOptions:
-    """How both models are opened to write so many rows at once."""
+    """Options to open both models for so many parallel rows."""
     if parallel == 1:
         return replace(options, n_seq=1)
     return replace(
@@ -46,9 +46,9 @@ def options_for(options: ModelOptions, parallel: int) -> ModelOptions:
 
 
 def fitting(options: ModelOptions, wanted: int, files: PairFiles, pairs: int = 1) -> int:
-    """The most rows at once, at most `wanted` and at least one, that the free memory has room for.
+    """The largest number of rows up to `wanted`, at least one, that fits into free memory.
 
-    pairs: how many are about to be loaded, each for so many rows; this is one of them.
+    pairs: number of pairs to be loaded, each for so many rows.
     """
     free = memory_estimate.free_memory() // pairs
     fit = (n for n in range(wanted, 1, -1) if not files.memory_warning(options_for(options, n), free))
@@ -57,7 +57,7 @@ def fitting(options: ModelOptions, wanted: int, files: PairFiles, pairs: int = 1
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a warm-up measured with so many rows at once."""
+    """Measurement of a warm-up with so many parallel rows."""
 
     parallel: int
     tokens_per_second: float
@@ -71,10 +71,9 @@ def try_parallel(
     cancellation: Cancellation | None = None,
     progress: Callable[[Trial], None] | None = None,
 ) -> list[Trial]:
-    """Write replies, more and more at once until that is no faster; nothing is kept.
+    """Generate replies with growing numbers of parallel rows until that is no faster.
 
-    pair: opened for `most` rows. requests: at least one; each is answered again where they do not suffice.
-    Raises ModelError.
+    pair: opened for `most` rows. requests: at least one; they are repeated as needed. Raises ModelError.
     """
     trials: list[Trial] = []
     with pair.watched(cancellation):
@@ -86,7 +85,7 @@ def try_parallel(
                 return []
             if progress:
                 progress(trials[-1])
-            if len(trials) > 1 and trials[-1].tokens_per_second < trials[-2].tokens_per_second * _WORTH_MORE:
+            if len(trials) > 1 and trials[-1].tokens_per_second < trials[-2].tokens_per_second * _MIN_SPEEDUP:
                 break
     return trials
 
@@ -94,11 +93,11 @@ def try_parallel(
 def _tried(
     pair: Pair, requests: Sequence[Request], parallel: int, cancellation: Cancellation | None
 ) -> Trial:
-    """As in a job, replies that are over make room for others, and their prompts take time."""
+    """As in a job, new requests replace finished ones, and the time of their prompts counts."""
     decoder = Decoder(pair, cancellation)
     following = cycle(requests)
     decoder.join(*(respond(pair, next(following), seq) for seq in range(parallel)))
-    # The first prompts, all at once, are not what a job is like.
+    # Not counted: in a job, prompts do not all start at once.
     for _ in decoder.round():
         pass
     began, steps, rounds = perf_counter(), 0, 0
@@ -114,6 +113,6 @@ def _tried(
 
 
 def fastest(trials: Sequence[Trial]) -> int:
-    """The number to use: the smallest that is within a twentieth of the best; 1 without trials."""
+    """The smallest number of rows within a twentieth of the best speed; 1 without trials."""
     best = max((trial.tokens_per_second for trial in trials), default=0.0)
-    return next((t.parallel for t in trials if t.tokens_per_second * _WORTH_MORE >= best), 1)
+    return next((t.parallel for t in trials if t.tokens_per_second * _MIN_SPEEDUP >= best), 1)

@@ -1,4 +1,4 @@
-"""Rows from a pipe, read ahead by a thread: whoever feeds it slowly holds up no row under way."""
+"""Read rows of a pipe ahead in a thread, so that a slow pipe does not delay rows in progress."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["arriving"]
 Item = TypeVar("Item")
 
 _AHEAD = 64
-"""Rows that are held at most; a pipe that is not read makes its writer wait."""
+"""Maximum number of rows read ahead; beyond it, the writer of the pipe waits."""
 
 
 def arriving(items: Iterable[Item]) -> Iterator[Item | None]:
-    """The items, and None whenever the next one has not arrived yet. Raises whatever reading them raises.
+    """Yield the items, and None whenever the next one has not arrived. Raises errors of reading.
 
-    Whoever takes no more of them has to close what they are read from: the thread that waits there ends then.
+    A caller that stops early must close the source of the items, which ends the thread.
     """
     queue: Queue[tuple[Item] | BaseException | None] = Queue(_AHEAD)
     left = threading.Event()
@@ -49,6 +49,6 @@ def arriving(items: Iterable[Item]) -> Iterator[Item | None]:
             yield found[0]
     finally:
         left.set()
-        # Room for what the thread may be about to put.
+        # Make room for an item that the thread may be about to put.
         with suppress(Empty):
             queue.get_nowait()

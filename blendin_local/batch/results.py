@@ -1,11 +1,11 @@
-"""What became of a row, as plain data: one line of the output.
+"""Results of rows as plain data: the lines of an output.
 
-Keys of a result: id, index (place in the input, from 0), text, finish_reason, usage (of each model: tokens of
-the prompt, generated, decoded), summary (the reliability figures, `Summary.as_dict` and calibrated),
-timings, tokens_per_second, settings (the run's), row_settings (the row's own, if any), models (name, SHA-256
-and prompt format of each), run (fingerprint of all that the rows share), row (fingerprint of what was
-asked), raw (true where text was continued as it stood), loop (what the text repeats in circles, or None),
-steps (if wanted), error (None, or kind and message; text is then empty or missing).
+Keys of a result: id, index (position in the input, from 0), text, finish_reason, usage (per model: prompt,
+generated and decoded tokens), summary (the metrics of `Summary.as_dict`, and calibrated), timings,
+tokens_per_second, settings (of the run), row_settings (the row's own, if any), models (name, SHA-256 and
+prompt format of each), run (id of the run), row (digest of the request), raw (true if text was continued
+without a prompt format), loop (a repetition at the end of the text, or None), steps (if requested), error
+(None, or kind and message; text is then empty or missing).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def answered(row: Row, response: Response, run: RunManifest, steps: Sequence[Ste
 
 
 def failed(row: Row | BadRow, kind: ErrorKind, message: str, run: RunManifest) -> Result:
-    """The result of a row without an answer; message is one sentence."""
+    """The result of a row without an answer. message: one sentence."""
     digest = getattr(row, "digest", None)
     return {
         **_beginning(row),
@@ -64,7 +64,7 @@ def failed(row: Row | BadRow, kind: ErrorKind, message: str, run: RunManifest) -
 
 
 def _beginning(row: Row | BadRow) -> Result:
-    # Every line of an output begins with the id: it is known by that.
+    # Every output line begins with the id, by which the file is recognized.
     return {"id": row.id, "index": row.index} | ({"raw": True} if getattr(row, "raw", False) else {})
 
 

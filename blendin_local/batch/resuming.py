@@ -1,6 +1,6 @@
-"""What an earlier run left in a file: its whole lines, a torn end, and who else is writing it.
+"""Read the output of an earlier run: whole lines, a torn end, and the lock of a running job.
 
-A file that holds anything but results is refused, never changed. What is held never grows with the file.
+A file with other content than results is refused and never changed. Memory use does not grow with the file.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from blendin_local.safe_text import sanitize
 __all__ = ["EarlierLines", "FileLock", "ResumeState", "is_duplicate", "resume"]
 
 _BEGINNING = b'{"id": '
-"""Every line of a result begins like this, in both formats."""
+"""The start of every result line, in both formats."""
 _LONGEST = 1 << 30
-"""Bytes of the longest line that may be a result: all steps with many candidates take much."""
+"""Longest result line in bytes: records of all steps with many candidates are long."""
 _FLUSH_BYTES = 1 << 20
 _DIFFERENCES_TOLD = 6
-_ROWS_TOLD = 1000
-"""How many rows are kept is told every so many rows."""
+_PROGRESS_INTERVAL_ROWS = 1000
+"""Interval of progress reports in rows."""
 _MAGIC: dict[Compression, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 
 
 class EarlierLines:
-    """The whole lines of an output, each with its newline, and the results in them.
+    """The whole lines of an output, each with its newline, and their results.
 
-    Known once all are read: end, size of the whole lines in bytes before compression. torn: whether a part
-    of a line, or of compressed data, stands behind them. lacks_newline: whether the last whole line has none
-    in the file. Reading raises BatchError for a file that holds something else; `name` is said of it.
+    Valid after iteration: end, size of the whole lines in bytes before compression. torn: whether a partial
+    line, or partial compressed data, follows them. lacks_newline: whether the last whole line has no newline
+    in the file. Iteration raises BatchError for other content; name: the file's name in messages.
     """
 
     def __init__(self, path: str, name: str) -> None:
@@ -78,7 +78,7 @@ class EarlierLines:
                         yield line if is_whole else line + b"\n", result
                     self.end += len(line)
         except DamagedError as error:
-            # Damage has a cause; data that merely end, as after a kill, have none.
+            # Corrupt data has a cause; truncated data, as after a kill, has none.
             if error.__cause__:
                 raise BatchError(
                     f"{error} Its rows cannot be kept: name another file, or give --overwrite to answer all "
@@ -89,7 +89,7 @@ class EarlierLines:
             self._check_beginning(self._first_bytes() if cut_off else tail)
 
     def _result(self, line: bytes, number: int) -> Result | None:
-        """None for what is no JSON."""
+        """The result of a line, or None if it is not JSON."""
         try:
             document = json.loads(line)
         except (ValueError, RecursionError):
@@ -103,7 +103,7 @@ class EarlierLines:
         return dict(result)
 
     def _check_packing(self) -> None:
-        """A name and the first bytes must agree, for what is added follows the name."""
+        """Check that name and first bytes agree on the compression, because appending follows the name."""
         with open(self._path, "rb") as file:
             start = file.read(4)
         magic = _MAGIC.get(compression_of(self._path))
@@ -111,7 +111,7 @@ class EarlierLines:
             raise self._something_else(1)
 
     def _check_beginning(self, tail: bytes) -> None:
-        """Without a whole line, only what may be the start of one is ours to cut."""
+        """Without any whole line, check that the rest may be the start of one before cutting it."""
         if not tail.startswith(_BEGINNING[: len(tail)]):
             raise self._something_else(1)
 
@@ -146,17 +146,17 @@ def _is_result(document: Any) -> bool:
 
 
 def is_duplicate(result: Result) -> bool:
-    """Whether a line says of a row only that another one has its id."""
+    """Whether a result only reports that another row has the same id."""
     return result["error"] is not None and result["error"].get("kind") == "duplicate id"
 
 
 def rewrite(path: str, name: str, lock: FileLock, wanted: Callable[[Result], bool]) -> None:
-    """Replace a locked output by its whole lines that are wanted, in one step; the lock goes with it.
+    """Atomically replace a locked output by its wanted whole lines, and move the lock to it.
 
-    Raises OSError where there is no room beside it; nothing is changed then.
+    Raises OSError, and changes nothing, if there is no room.
     """
     folder, file = os.path.split(path)
-    # One name for all times: whoever was killed here leaves a file that the next one takes away.
+    # A fixed name, so that the next run deletes the file of one that was killed here.
     unfinished = os.path.join(folder, f".unfinished.{file}")
     with suppress(FileNotFoundError):
         os.unlink(unfinished)
@@ -164,11 +164,11 @@ def rewrite(path: str, name: str, lock: FileLock, wanted: Callable[[Result], boo
     try:
         _copy(path, name, unfinished, wanted)
         status = os.stat(path)
-        with suppress(OSError):  # only root gives files away
+        with suppress(OSError):  # only root can change the owner
             os.fchown(descriptor, status.st_uid, status.st_gid)
         os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
         os.fsync(descriptor)
-        # Locked before anyone can open it under its name.
+        # Locked before it can be opened under its name.
         _lock(descriptor)
         os.replace(unfinished, path)
     except BaseException:
@@ -199,7 +199,7 @@ def _copy(path: str, name: str, target: str, wanted: Callable[[Result], bool]) -
 
 @dataclass(slots=True)
 class ResumeState:
-    """What an output began with, see `Output`."""
+    """The initial state of an output; see `Output`."""
 
     kept: int = 0
     kept_failed: int = 0
@@ -217,9 +217,9 @@ def resume(
     tally: Callable[[Result], None] | None,
     progress: Callable[[int], None] | None,
 ) -> ResumeState:
-    """Read a locked output through, note its answers, and mend its end so that lines can be added.
+    """Read a locked output, index its answers, and repair its end for appending.
 
-    Raises BatchError where that cannot be, see `open_output`; nothing is changed then.
+    Raises BatchError, and changes nothing, if that is impossible; see `open_output`.
     """
 
     def wanted(result: Result) -> bool:
@@ -227,7 +227,7 @@ def resume(
 
     found, lines = ResumeState(), EarlierLines(path, name)
     for number, (_, result) in enumerate(lines):
-        if progress and number % _ROWS_TOLD == 0:
+        if progress and number % _PROGRESS_INTERVAL_ROWS == 0:
             progress(found.kept)
         if result["run"] != run.run_id:
             raise BatchError(_another_run(name, run.differences(result)))
@@ -272,19 +272,19 @@ def _another_run(name: str, differences: Sequence[str]) -> str:
 
 
 class FileLock:
-    """Keeps every other run from a file for as long as it is held, and ends with the process."""
+    """An exclusive lock of a file between runs, released at the end of the process."""
 
     def __init__(self, path: str, name: str) -> None:
-        """Open the file, which is made if it is missing, and lock it.
+        """Open the file, creating it if missing, and lock it.
 
-        Raises BatchError where another run has it, OSError where it cannot be opened.
+        Raises BatchError if another run holds the lock, OSError if the file cannot be opened.
         """
         self.descriptor = -1
         while self.descriptor < 0:
             opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 _lock(opened)
-                # Whoever held it may just have replaced the file: then this is the lock of no file.
+                # The former holder may have replaced the file: then this lock is on a deleted file.
                 with suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(opened), os.stat(path)):
                         self.descriptor = opened
@@ -297,7 +297,7 @@ class FileLock:
                     os.close(opened)
 
     def move_to(self, descriptor: int) -> None:
-        """Hold the file that has taken this one's place, and is locked already."""
+        """Hold the already locked file that has replaced this one."""
         os.close(self.descriptor)
         self.descriptor = descriptor
 
@@ -313,5 +313,5 @@ def _lock(descriptor: int) -> None:
     except BlockingIOError:
         raise
     except OSError:
-        # A file system without locks: better no lock than no run.
+        # A file system without locks: run without one.
         return

@@ -1,7 +1,4 @@
-"""What is to be answered: one row of the input, with the settings and the random numbers that are its own.
-
-Nothing here knows a file format (`reading`) or a model (`scheduler`).
-"""
+"""Rows of a job: requests with their own settings and seeds, or the error of a malformed row."""
 
 from __future__ import annotations
 
@@ -32,19 +29,19 @@ _EXPECTED = {
     "Unit": "text",
     "tuple[str, ...]": "a list of texts",
 }
-_FAR = 1 << 63
-"""Beyond the range of every setting; a number may have thousands of digits."""
+_LARGEST = 1 << 63
+"""A bound beyond the range of every setting; JSON numbers may have thousands of digits."""
 _BLEND = setting_names(BlendSettings)
 _SAMPLING = setting_names(SamplingSettings)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row that can be answered.
+    """A row to be answered.
 
-    index: its place in the input, from 0. where: the same for a reader, such as "line 7". settings: all
-    that decides the answer beside models and messages, its seed included. own: what the row itself set, as
-    it did. raw: the message is text to be continued as it stands, in no prompt format.
+    index: position in the input, from 0. where: its place for messages, such as "line 7". settings: all
+    settings of the row, with its seed. own: the settings that the row itself gave, unconverted. raw: the
+    message is text to be continued, without a prompt format.
     """
 
     id: str
@@ -57,9 +54,9 @@ class Row:
 
     @property
     def digest(self) -> str:
-        """Sixteen digits that say what was asked, whatever the run."""
+        """Sixteen hexadecimal digits that identify messages and own settings, independent of the run."""
         asked = [[message.role, message.content] for message in self.messages]
-        # 1 and 1.0 are one setting, written in two ways.
+        # 1 and 1.0 are the same value of a setting.
         own = {name: _value(self.settings, name) for name in self.own}
         text = json.dumps([asked, own, self.raw], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -67,7 +64,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be answered. error: one sentence: what is wrong and what to do."""
+    """A row that cannot be answered. error: one sentence with fault and remedy."""
 
     id: str
     index: int
@@ -77,14 +74,14 @@ class BadRow:
 
 
 def seed_of(seed: int, id: str) -> int:
-    """A row's own seed: by the run's and its id alone, so that the order of rows does not matter."""
+    """The seed of a row, from the run's seed and its id alone, so that the order of rows does not matter."""
     return int(hashlib.sha256(f"{seed}\0{id}".encode()).hexdigest()[:12], 16)
 
 
 def own_settings(run: GenerationSettings, own: Mapping[str, Any], id: str) -> GenerationSettings:
-    """The run's settings changed by a row's own, each under its name in `blendin_local.settings`.
+    """The run's settings changed by a row's own, named as in `blendin_local.settings`.
 
-    Raises SettingError for a setting that is unknown, of the wrong type or outside its range.
+    Raises SettingError for an unknown setting, a wrong type, or a value out of range.
     """
     typed = {name: _typed(name, value) for name, value in own.items()}
     return replace(
@@ -103,7 +100,7 @@ def _value(settings: GenerationSettings, name: str) -> Any:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """A value as the type that its setting is declared with; a whole number may come as 64.0."""
+    """Convert a value to its setting's type; an integer may come as 64.0."""
     if name not in _TYPES:
         near = get_close_matches(name, _TYPES, 1)
         raise SettingError(
@@ -113,7 +110,7 @@ def _typed(name: str, value: Any) -> Any:
         case "bool", bool():
             return value
         case "int" | "float", int() | float() if not isinstance(value, bool):
-            if abs(value) > _FAR:
+            if abs(value) > _LARGEST:
                 raise SettingError(f"{name} is far outside its range.")
             if _TYPES[name] == "float" or value == value // 1:
                 return float(value) if _TYPES[name] == "float" else int(value)

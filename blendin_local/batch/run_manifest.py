@@ -1,8 +1,7 @@
-"""What all rows of a run share, and in what an earlier run was another one.
+"""The settings and models that all rows of a run share, and their differences to an earlier run.
 
-A run is two pieces of plain data that stand in every line of its output: its settings and its models. All
-that decides an answer is in them, so an output is compared with a run by what is written there. How fast the
-answers come (parallel sequences, threads, the size of a decode) and where files lie is not.
+Both are plain data in every line of an output and determine the answers, so an output can be compared with a
+run. Speed settings (parallel sequences, threads, batch size) and file locations are not part of them.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
 __all__ = ["DECIDING_OPTIONS", "RunManifest", "describe_run"]
 
 DECIDING_OPTIONS = ("kv_type", "flash_attention", "swa_full")
-"""What of `ModelOptions` may change an answer by more than the rounding of its last digits.
+"""Fields of `ModelOptions` that may change an answer by more than rounding.
 
-Not n_ctx: what fitted is the same in a longer context, in which rows that were too long can be retried.
+Not n_ctx: a longer context changes no answer that fitted, and lets over-long rows be retried.
 """
 
 _FILE, _FORMAT, _CURVE = _PARTS = (("sha256",), ("format", "sha256"), ("calibration",))
-"""What of a model decides an answer, by the keys that lead to it: not its name, nor the format's."""
+"""Key paths of a model's data that determine answers: not its name, nor the format's."""
 
 _LONGEST = 40
 _ABSENT = object()
@@ -44,13 +43,12 @@ _ABSENT = object()
 
 @dataclass(frozen=True)
 class RunManifest:
-    """Plain data, equal to itself after a way through JSON.
+    """Settings and models of a run as plain data that survives JSON unchanged.
 
     settings: blend, sampling, max_tokens, seed and stop as in `GenerationSettings`; system; options, the
-    `DECIDING_OPTIONS`; output, with format, steps (whether a record of each is written) and candidates;
-    versions of the programs; date, only where a prompt format shows it. models: of "base" and "guide" the
-    name, sha256 of the file, format (name and sha256 of the prompt format) and calibration (digest of its
-    curve, None without one).
+    `DECIDING_OPTIONS`; output, with format, steps (whether they are recorded) and candidates; versions of the
+    programs; date, only if a prompt format shows it. models: for "base" and "guide" name, sha256 of the file,
+    format (name and sha256 of the prompt format) and calibration (digest of its curve, or None).
     """
 
     settings: dict[str, Any]
@@ -62,7 +60,7 @@ class RunManifest:
 
     @property
     def date(self) -> datetime | None:
-        """The moment that prompts show, whenever they are made; None where they show none."""
+        """The date shown in prompts; None if they show none."""
         return _moment(self.settings)
 
     @property
@@ -89,7 +87,7 @@ class RunManifest:
         return _digest([sorted(_leaves(self.settings).items()), models])[:16]
 
     def differences(self, earlier: Mapping[str, Any]) -> list[str]:
-        """In what the run that wrote this line was another one: each "--gamma is 0.6 and was 0.4"."""
+        """Differences to the run that wrote a line, each like "--gamma is 0.6 and was 0.4"."""
         written = earlier.get("settings")
         now, was = _leaves(self.settings), _leaves(written if isinstance(written, Mapping) else {})
         found = [
@@ -115,11 +113,11 @@ def describe_run(
     earlier: Mapping[str, Any] | None = None,
     progress: HashProgress | None = None,
 ) -> RunManifest:
-    """The run of a pair under these settings.
+    """The manifest of a pair under these settings.
 
-    earlier: a result of the run that this one goes on with, whose date is taken over, after midnight too.
-    Model files are read through where their digests are not remembered, which `progress` follows. Raises
-    ModelError for one that cannot be read, PromptError for a format that does not fit a model.
+    earlier: a result of the run to be continued, whose date is kept. Model files are hashed if their
+    checksums are not cached, with `progress`. Raises ModelError for an unreadable file, PromptError for a
+    format that does not fit a model.
     """
     from blendin_local.llamacpp.library import version
 
@@ -140,7 +138,7 @@ def describe_run(
         role: _model(header, form, curves.get(role), progress)
         for (role, form), header in zip(forms.items(), (files.base, files.guide), strict=True)
     }
-    # As a line that is read again gives it: lists for tuples.
+    # Through JSON, as in a line that was read: lists instead of tuples.
     return RunManifest(json.loads(json.dumps(shared)), models)
 
 
@@ -169,11 +167,11 @@ Keys = tuple[str, ...]
 
 
 def _leaves(content: object, path: Keys = ()) -> dict[Keys, Any]:
-    """Each value under the keys that lead to it."""
+    """All values of nested mappings by their key paths."""
     if isinstance(content, Mapping):
         below = (_leaves(value, (*path, str(key))) for key, value in content.items())
         return {path: value for leaves in below for path, value in leaves.items()}
-    # 1.0 and 1 are one setting, typed in two ways.
+    # 1.0 and 1 are the same value of a setting.
     whole = isinstance(content, float) and content.is_integer()
     return {path: int(content) if whole else content}  # type: ignore[call-overload]
 
@@ -185,7 +183,7 @@ def _at(content: object, *path: str) -> Any:
 
 
 def _named(path: Keys) -> str:
-    """A setting in a user's words: its flag, which is named after its field."""
+    """The user's name of a setting: its flag."""
     match path:
         case ("versions", program):
             return f"the version of {sanitize(program)}"
@@ -213,7 +211,7 @@ def _shown(path: Keys, values: Mapping[Keys, Any]) -> str:
 def _model_differences(role: str, now: object, was: object) -> list[str]:
     changed = [part for part in _PARTS if _at(now, *part) != _at(was, *part)]
     if _FILE in changed:
-        # Another file brings its own template and curve: that it is another says it all.
+        # Another file has its own template and curve, so those need no mention.
         return [f"the {role} is another file: {_file(now)}, and was {_file(was)}"]
     found = []
     if _FORMAT in changed:

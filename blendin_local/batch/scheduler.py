@@ -1,7 +1,7 @@
-"""Continuous batching: rows take the sequences of a loaded pair as others leave them.
+"""Continuous batching: rows take sequences of a loaded pair as soon as others release them.
 
-Every round advances all rows under way by one step; a row that is over leaves at once, and the next one
-takes its sequence. Nothing here knows a file.
+Every round advances all active rows by one step; a finished row leaves at once, and the next one takes its
+sequence.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ __all__ = ["Scheduler", "request_of"]
 
 _RAW: dict[Role, PromptFormat] = {"base": PLAIN_FORMATS["raw"], "guide": PLAIN_FORMATS["raw"]}
 
-_PATIENCE_S = 0.05
-"""How long to wait for a row before asking again, where there is nothing to write."""
+_POLL_INTERVAL_S = 0.05
+"""Poll interval for new rows while no row is active."""
 
 
 def request_of(pair: Pair, formats: Mapping[Role, PromptFormat], row: Row, candidates: int = 0) -> Request:
-    """What a row asks of a pair. Raises PromptError, PromptTooLong among them."""
+    """The request of a row to a pair. Raises PromptError, or PromptTooLong."""
     return make_request(pair, _RAW if row.raw else formats, row.messages, row.settings, candidates=candidates)
 
 
 class Scheduler:
-    """Answers rows with a loaded pair, as many at once as `parallel`.
+    """Answers rows with a loaded pair, up to `parallel` at once.
 
-    pair: its models have at least `parallel` sequences, which can be copied unless it is 1. active: how many
-    rows are being written. on_round: called after each round. A pair of one sequence answers a row alike to
-    the last bit, whatever came before.
+    pair: models with at least `parallel` sequences, which can be forked unless it is 1. active: number of
+    rows in progress. on_round: called after each round. With one sequence, answers are bitwise independent of
+    earlier rows.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Scheduler:
 
     @property
     def unfinished_tokens(self) -> int:
-        """How many tokens the rows under way have by now."""
+        """Number of tokens generated for rows in progress."""
         return sum(response.summary.tokens for response in self._writing)
 
     @property
@@ -72,10 +72,10 @@ class Scheduler:
         return self._cancellation is not None and self._cancellation.requested
 
     def answer(self, rows: Iterable[Row | BadRow | None]) -> Iterator[Result]:
-        """Results of the rows, each as soon as it is known: not in their order.
+        """Yield results as soon as they are known, not in the order of the rows.
 
-        Rows are taken only when there is room for them; None among them says that none has arrived yet. Once
-        cancelled, rows under way have no result. Raises ModelError if a model fails as a whole.
+        Rows are taken when there is room for them; None among them means that none has arrived yet. After a
+        cancellation, rows in progress yield no result. Raises ModelError if a model fails as a whole.
         """
         decoder = Decoder(self._pair, self._cancellation, repeatable=self._parallel == 1)
         waiting = iter(rows)
@@ -98,7 +98,7 @@ class Scheduler:
                     else:
                         yield started
                 if not decoder.active and more:
-                    sleep(_PATIENCE_S)
+                    sleep(_POLL_INTERVAL_S)
                 for response, step in decoder.round():
                     if self._run.with_steps:
                         self._writing[response][1].append(step)

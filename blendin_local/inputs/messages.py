@@ -1,7 +1,6 @@
-"""The conversation and the settings that a row asks with, out of the shapes in which JSON brings them.
+"""Parse conversations and settings of rows from JSON values.
 
-Nothing here knows a file or a model. What cannot be used raises PromptError or SettingError, one sentence
-without the place where the row stands.
+Unusable values raise PromptError or SettingError, one sentence without the place of the row.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ _ROLES: dict[str, Role] = {
     "user": "user",
     "assistant": "assistant",
 }
-_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def kind_of(value: Any) -> str:
-    """What JSON calls a value, for complaints."""
+    """The name of a JSON value's type, for error messages."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -36,10 +35,10 @@ def kind_of(value: Any) -> str:
 
 
 def text_of(value: Any, what: str) -> str:
-    """`value` if it is text that can be encoded. Raises PromptError, in which `what` begins the sentence."""
+    """Check that a value is encodable text. Raises PromptError, whose sentence begins with `what`."""
     if not isinstance(value, str):
         raise PromptError(f"{what} must be text, not {kind_of(value)}.")
-    if _HALF_CHARACTER.search(value):
+    if _SURROGATE.search(value):
         raise PromptError(f"{what} holds half of a surrogate pair, which is no character: mend the text.")
     if "\0" in value:
         raise PromptError(f"{what} holds a NUL character: remove it.")
@@ -47,7 +46,7 @@ def text_of(value: Any, what: str) -> str:
 
 
 def id_of(value: Any, name: str) -> str | None:
-    """The id of a row: text, or a whole number as text; None for null."""
+    """The id of a row: text, or an integer as text; None for null."""
     if value is None:
         return None
     if isinstance(value, int) and not isinstance(value, bool):
@@ -60,7 +59,7 @@ def id_of(value: Any, name: str) -> str | None:
 
 
 def messages_of(value: Any, name: str) -> tuple[Message, ...]:
-    """A list of messages that ends with one of the user's; what a message says may come in text parts."""
+    """Parse a list of messages that ends with a user message; contents may be lists of text parts."""
     if not isinstance(value, list):
         raise PromptError(f"`{name}` must be a list of messages, not {kind_of(value)}.")
     messages = tuple(_message(each, f"Message {n} of `{name}`") for n, each in enumerate(value, 1))
@@ -73,7 +72,7 @@ def messages_of(value: Any, name: str) -> tuple[Message, ...]:
 
 
 def prompt_of(value: Any, name: str) -> tuple[Message, ...]:
-    """A prompt: text, or a list of messages."""
+    """Parse a prompt: text, or a list of messages."""
     if isinstance(value, list):
         return messages_of(value, name)
     text = text_of(value, f"`{name}`")
@@ -82,14 +81,14 @@ def prompt_of(value: Any, name: str) -> tuple[Message, ...]:
 
 
 def with_system(messages: Sequence[Message], system: str) -> tuple[Message, ...]:
-    """The messages, after `system` unless it is empty or one of them is a system message."""
+    """The messages after `system`, unless it is empty or they contain a system message."""
     if not system or any(message.role == "system" for message in messages):
         return tuple(messages)
     return (Message("system", system), *messages)
 
 
 def settings_of(settings: Any) -> dict[str, Any]:
-    """A row's own settings: null is as good as absent, and one stop string is a list of one."""
+    """Parse a row's own settings: null values are dropped, a single stop string becomes a list."""
     if settings is None:
         return {}
     if not isinstance(settings, dict):

@@ -273,7 +273,7 @@ def failing(fault: int) -> Callable[..., None]:
 
 def test_what_the_disk_refuses_later_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Network file systems say only then that there is no room."""
-    monkeypatch.setattr(module, "_SYNC_S", -1.0)
+    monkeypatch.setattr(module, "_SYNC_INTERVAL_S", -1.0)
     output = open_output(str(tmp_path / "out.jsonl"), RUN)
     output.write(answer_of(1))
     monkeypatch.setattr(os, "fsync", failing(errno.EDQUOT))
@@ -287,7 +287,7 @@ def test_what_the_disk_refuses_later_is_told(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_disk_that_cannot_be_waited_for_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SYNC_S", -1.0)
+    monkeypatch.setattr(module, "_SYNC_INTERVAL_S", -1.0)
     monkeypatch.setattr(os, "fsync", failing(errno.EINVAL))
     finish(tmp_path / "out.jsonl", 2)
 
@@ -300,7 +300,7 @@ def test_the_disk_is_waited_for_now_and_then_and_at_the_end(
         monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(descriptor), real(descriptor)))
         output.write(answer_of(1))
         assert not synced
-        monkeypatch.setattr(module, "_SYNC_S", -1.0)
+        monkeypatch.setattr(module, "_SYNC_INTERVAL_S", -1.0)
         output.write(answer_of(2))
         assert len(synced) == 1
     assert len(synced) == 2
