@@ -1,8 +1,8 @@
-"""The answer that a free text gives: a number, an option's letter, yes or no, a date, joined letters.
+"""Extract the answer of a free text: a number, an option's letter, yes or no, a date, joined letters.
 
-Pure functions of text. All of them look at the reply up to where a pretrained model begins to ask itself the
-next question. A stated answer ("The answer is 18", "#### 18", "\\boxed{18}") counts before anything else, the
-last one if there are several; without one, the end of the reply decides.
+Pure functions of text. All consider the reply only up to the point where a pretrained model begins to ask
+itself the next question. A stated answer ("The answer is 18", "#### 18", "\\boxed{18}") takes precedence, the
+last one of several; without one, the end of the reply decides.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _LONGEST_UNIT = 3
 
 
 def final_number(reply: str) -> Number | None:
-    """The number that a reply ends in.
+    """The final number of a reply, or None.
 
-    Of the last stated answer the first number, or what its sum comes to ("the answer is 5 + 3 = 8"), or a
-    number in words. Without a stated answer the last number of the reply; a heading "Answer:" is none where
-    the whole solution stands below it.
+    The first number of the last stated answer, or the result of its sum ("the answer is 5 + 3 = 8"), or a number
+    in words. Without a stated answer, the last number of the reply; a heading "Answer:" does not count if the
+    whole solution follows it.
     """
     text = without_latex(own_part(reply))
     for statement in statements(text):
@@ -70,7 +70,7 @@ def _is_answer(heading: Statement, found: list[Number]) -> bool:
 
 
 def _result(statement: str, found: list[Number]) -> Number:
-    """The first number, or the right side of the last equation where it begins with one."""
+    """The first number, or the right side of the last equation that begins with it."""
     chosen = 0
     for place, number in enumerate(found[:-1]):
         between = statement[number.end : found[place + 1].start]
@@ -89,10 +89,9 @@ def final_choice(reply: str, options: Sequence[str]) -> str | None:
     """The letter of the option that a reply chooses, or None.
 
     In this order: the last stated answer; a reply that is or begins with a letter, as "B", "(B)", "B. text";
-    the last claim, as "I think it's B" or "B is correct"; "option B"; the one letter in parentheses; a letter
-    alone on the last line; the one option whose text stands in the last sentence, or in the reply. One that
-    names several has chosen none, and so has one that repeats the list of the options. What it denies does
-    not count.
+    the last claim, as "I think it's B" or "B is correct"; "option B"; the only letter in parentheses; a
+    single letter on the last line; the only option whose text occurs in the last sentence, or in the reply. A
+    reply that names several options, or repeats their list, chooses none. Denied options do not count.
     """
     text = _QUOTED_LETTER.sub(r"\1", plain(reply))
     letters = LETTERS[: len(options)]
@@ -121,13 +120,13 @@ def final_choice(reply: str, options: Sequence[str]) -> str | None:
 
 
 def _called_right(entries: Sequence[re.Match[str]]) -> str | None:
-    """The letter of the only option that is called right where all are gone through."""
+    """The letter of the only option called right, if all options are discussed."""
     right = {entry[1] for entry in entries if _CALLED_RIGHT.search(_affirmed(entry[2]))}
     return right.pop() if len(right) == 1 else None
 
 
 def _stated_option(statement: str, letters: str, options: Sequence[str]) -> str | None:
-    """The option of a stated answer, of what it does not deny: of "not A. It is B." it is B."""
+    """The option of a stated answer that is not denied: "not A. It is B." gives B."""
     whole = [place for place, option in enumerate(options) if normal(option) == normal(statement)]
     if len(whole) == 1 and len(normal(statement)) > 1:  # "A and D" is a text, "D" a letter
         return LETTERS[whole[0]]
@@ -165,7 +164,7 @@ _CLAUSE_ENDS = r"(?=\s*(?:[.,;:!?)\n]|$|\s[-(\u2013\u2014]|because\b|since\b|as\
 
 
 def _affirmed(text: str) -> str:
-    """The text without its clauses of "not"."""
+    """The text without its clauses with "not"."""
     return _DENIED.sub("", text)
 
 
@@ -180,7 +179,7 @@ def _claimed(text: str, letters: str) -> str | None:
 
 
 def _affirmed_text(text: str, options: Sequence[str]) -> str | None:
-    """The option whose text stands in what a text does not deny; in all of it where options deny things."""
+    """The option whose text occurs outside denials; anywhere if options contain denials themselves."""
     if any(_DENIED.search(option.translate(QUOTES)) for option in options):
         return _by_text(text, options)
     return _by_text(_affirmed(text), options)
@@ -191,7 +190,7 @@ _ENTRY = re.compile(r"^\s*\(?([A-Z])[.):]\s+(\S.*)$", re.MULTILINE)
 
 
 def _without_list(text: str, options: Sequence[str]) -> str:
-    """The text without lines that repeat options, where it repeats more than one."""
+    """The text without lines that repeat options, if it repeats more than one."""
     listed = {normal(f"{letter}. {option}") for letter, option in zip(LETTERS, options, strict=False)}
     repeated = [m[0] for m in _ENTRY.finditer(text) if normal(f"{m[1]}. {m[2]}") in listed]
     if len(set(repeated)) > 1:
@@ -204,7 +203,7 @@ _LEAD = r"(?:(?:option|choice|letter)\s*)?"
 
 
 def _letter_of(statement: str, letters: str) -> str | None:
-    """The letter with which a stated answer begins: "(b)", "B", "B because ...", "option B"; not "A cat"."""
+    """The letter at the start of a stated answer: "(b)", "B", "B because ...", "option B"; not "A cat"."""
     if found := _bracketed(statement, letters) or _leading_letter(statement, letters):
         return found
     if match := re.match(rf"(?i:{_LEAD})([{letters}])(?![\w'-])", statement):
@@ -216,7 +215,7 @@ def _letter_of(statement: str, letters: str) -> str | None:
 
 
 def _leading_letter(text: str, letters: str) -> str | None:
-    """The letter that is the whole text, or that it begins with as "(B)", "B." or "B)"."""
+    """The letter that is the whole text, or its start as "(B)", "B." or "B)"."""
     if found := _bracketed(text, letters):
         return found
     if match := re.match(
@@ -233,10 +232,10 @@ def _bracketed(text: str, letters: str) -> str | None:
 
 
 def _by_text(text: str, options: Sequence[str]) -> str | None:
-    """The letter of the one option whose words stand in the text.
+    """The letter of the only option whose words occur in the text.
 
-    Longer options are looked for first; a shorter one counts only where it stands outside of those. Case
-    matters where options differ by nothing else, as RR, Rr and rr do.
+    Longer options are matched first; a shorter one counts only outside of them. Case matters if options
+    differ only in case, as RR, Rr and rr do.
     """
     plain = [without_latex(option.translate(QUOTES)) for option in options]
     by_case = len({_words(option.casefold()) for option in plain}) < len({_words(option) for option in plain})
@@ -271,9 +270,9 @@ _DENIAL = re.compile(
 
 
 def final_yes_no(reply: str) -> bool | None:
-    """Whether a reply says yes (or true, or plausible) or no; None where it says neither.
+    """True for yes (or true, or plausible), False for no, None for neither.
 
-    The last stated answer; else the word with which the reply begins; else the last of these words in it.
+    By the last stated answer; else the first word of the reply; else the last of these words in it.
     """
     text = plain(reply)
     for statement in statements(text):
@@ -285,7 +284,7 @@ def final_yes_no(reply: str) -> bool | None:
     if _DENIAL.match(text):
         return False
     for match in reversed(list(_VERDICT.finditer(text))):
-        # "no" before a noun denies that noun only.
+        # "no" before a noun negates only that noun.
         if match["denied"] or match["word"].lower() != "no" or _DENIAL.match(text, match.start("word")):
             return _is_positive(match)
     return None
@@ -313,7 +312,7 @@ _DATE = re.compile(
 def final_date(reply: str) -> date | None:
     """The date of the last stated answer, else the last date of the reply.
 
-    Read are MM/DD/YYYY, YYYY-MM-DD, "May 1, 2021" and "1 May 2021".
+    Formats: MM/DD/YYYY, YYYY-MM-DD, "May 1, 2021" and "1 May 2021".
     """
     text = plain(reply)
     for statement in statements(text):
@@ -324,7 +323,7 @@ def final_date(reply: str) -> date | None:
 
 
 def parse_date(text: str) -> date | None:
-    """The date of a text that has exactly one."""
+    """The date of a text that contains exactly one."""
     found = _dates(text)
     return found[0] if len(found) == 1 else None
 
@@ -364,7 +363,7 @@ _FILLERS = {
 
 
 def final_letters(reply: str) -> str | None:
-    """The string of letters that a reply comes to, in lower case: of "the answer is y-a-j-o" it is yajo."""
+    """The final string of letters of a reply, in lower case: "the answer is y-a-j-o" gives yajo."""
     text = plain(reply)
     stated = statements(text)
     clause = stated[0].text if stated else text.rpartition("\n")[2]

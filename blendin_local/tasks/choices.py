@@ -1,8 +1,8 @@
-"""Multiple choice: MMLU, ARC-Challenge, TruthfulQA (one right answer), CommonsenseQA.
+"""Multiple-choice tasks: MMLU, ARC-Challenge, TruthfulQA (one right answer), CommonsenseQA.
 
-The options stand in the question as lines "A. ...", as in the paper's code. A reply is scored by the option
-that it chooses (`answers.final_choice`); `Item.options` has the options' texts for scoring by log-likelihood.
-The paper has a language model judge both.
+The question lists the options as lines "A. ...", as in the paper's code. A reply is scored by its chosen
+option (`answers.final_choice`); `Item.options` holds the options' texts for scoring by log-likelihood. The
+paper uses a language model as judge for both.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _SPLIT = re.compile(r"_(?:test|val|dev|validation|train)$")
 
 
 def score_choice(item: Item, reply: str) -> Score:
-    """1 where the reply chooses the item's option, else 0."""
+    """Score 1 if the reply chooses the right option, else 0."""
     chosen = final_choice(reply, item.options)
     return right_or_wrong(chosen == item.answer, chosen)
 
 
 def shuffled(options: Sequence[str], gold: int, key: str) -> tuple[tuple[str, ...], int]:
-    """The options in an order that depends on their texts and `key` alone, and the right one's new place.
+    """The options in an order that depends only on their texts and `key`, and the new index of the right one.
 
-    For files that list the right one first. The same question has the same order in every format and run.
+    For files that list the right option first. A question has the same order in every file format and run.
     """
 
     def rank(place: int) -> bytes:
@@ -42,10 +42,10 @@ def shuffled(options: Sequence[str], gold: int, key: str) -> tuple[tuple[str, ..
 
 
 def options_of(row: DataRow) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Labels and texts of a row's options, in any of the forms in which they are published.
+    """Labels and texts of a row's options, in any published form.
 
     `choices` as a list of texts, as a list of {label, text} or as {label: [...], text: [...]}; or fields A,
-    B, C and on. Raises EvaluationError where they are missing or no choice.
+    B, C and so on. Raises EvaluationError if they are missing or malformed.
     """
     if row.has("choices"):
         labels, texts = _listed(row, row.value("choices"))
@@ -79,7 +79,7 @@ def _listed(row: DataRow, choices: Any) -> tuple[list[str], list[str]]:
 
 
 def _gold(row: DataRow, labels: Sequence[str], answer: Any) -> int:
-    """The place of the right option: an int counts from 0; text is a label, or counts from 1."""
+    """Index of the right option: an int counts from 0; text is a label, or counts from 1."""
     if isinstance(answer, int) and not isinstance(answer, bool):
         place = answer
     else:
@@ -134,7 +134,7 @@ def _mmlu(row: DataRow) -> Item:
 
 
 def _exam(row: DataRow) -> Item:
-    """ARC and CommonsenseQA: the stem and the options in an object `question`, or side by side."""
+    """ARC and CommonsenseQA: stem and options in an object `question`, or in separate fields."""
     ident = row.optional("id")
     inner = row.within("question") if isinstance(row.data.get("question"), Mapping) else row
     labels, options = options_of(inner)
@@ -174,8 +174,10 @@ def _mc1(row: DataRow) -> tuple[tuple[str, ...], int]:
 
 
 def _lost_options(row: DataRow) -> bool:
-    """Whether a row has fields A, B, C ... and nothing in them. Collected copies of ARC lost the options of
-    questions whose labels were numbers; those cannot be asked, and are left out."""
+    """Whether a row has only blank fields A, B, C and so on.
+
+    Some copies of ARC lack the options of questions with numeric labels; those questions are left out.
+    """
     fields = [letter for letter in LETTERS if letter in row.data]
     return bool(fields) and not row.has("choices") and not any(row.optional(letter) for letter in fields)
 

@@ -1,4 +1,4 @@
-"""The same tasks through the `datasets` library (an extra), for those with a network."""
+"""Load tasks from the Hugging Face hub with the optional library `datasets`."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from blendin_local.tasks.reading import DataRow
 __all__ = ["HUB", "hub_rows"]
 
 HUB = "hub:"
-"""Before a data set's name in place of a path: "hub:" alone is the task's usual one, "hub:validation" another
-split of it, "hub:owner/name/configuration/split" any other with the same columns ("-": no configuration)."""
+"""Prefix of a data set instead of a path: "hub:" is the task's default, "hub:validation" another split of it,
+"hub:owner/name/configuration/split" any data set with the same columns ("-": no configuration).
+"""
 
-_TALKERS = ("datasets", "fsspec", "httpx", "huggingface_hub")
-"""Loggers that would report each retry before the one sentence that says it all."""
+_LOGGERS = ("datasets", "fsspec", "httpx", "huggingface_hub")
+"""Loggers silenced during loading, because they report every retry."""
 
 
 def hub_rows(task: Task, where: str) -> list[DataRow]:
-    """The rows of a data set on the Hugging Face hub, downloaded or from its cache.
+    """The rows of a data set on the Hugging Face hub, downloaded or cached.
 
-    Where the hub's name is not even known to the network, only the cache is looked at: the library would ask
-    for half a minute. Raises EvaluationError, one sentence, where the library is missing or the data set
-    cannot be had.
+    If the hub's host cannot be resolved, only the cache is used: the library would retry for half a minute.
+    Raises EvaluationError if the library is missing or the data set cannot be loaded.
     """
     name, configuration, split = _named(task, where.removeprefix(HUB).strip())
     unknown = _unknown_host()
-    if unknown and "datasets" not in sys.modules:  # the library reads this once, when it is imported
+    if unknown and "datasets" not in sys.modules:  # the library reads this once, on import
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         import datasets
@@ -47,18 +47,18 @@ def hub_rows(task: Task, where: str) -> list[DataRow]:
         with _silence():
             loaded = datasets.load_dataset(name, configuration, split=split)
         return [DataRow(dict(record), f"{shown}, row {n}", n) for n, record in enumerate(loaded, 1)]
-    except Exception as error:  # the library raises its own, its client's, and those of a network
+    except Exception as error:  # errors of the library, its HTTP client and the network
         lines = [line for line in str(error).splitlines() if line.strip()]
         reason = " ".join(lines[0].split()).rstrip(".")[:200] if lines else type(error).__name__
         if unknown:
             reason = f"there is no way to {unknown}"
         raise EvaluationError(
-            f"The data set {shown} cannot be had from the hub ({reason}): try again, or give a file."
+            f"The data set {shown} cannot be loaded from the hub ({reason}): try again, or give a file."
         ) from error
 
 
 def _unknown_host() -> str:
-    """The hub's host if its name cannot be looked up; "" if it can, or if a proxy would do so."""
+    """The hub's host if it cannot be resolved; "" if it can, or if a proxy resolves it."""
     host = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname or ""
     if getproxies():
         return ""
@@ -71,8 +71,8 @@ def _unknown_host() -> str:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Nothing below an error from the library and its clients."""
-    loggers = [logging.getLogger(name) for name in _TALKERS]
+    """Suppress messages below errors from the library and its clients."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""A judge behind an OpenAI-compatible endpoint: OpenAI's own, llama.cpp's server, and many others."""
+"""A judge behind an OpenAI-compatible endpoint, such as OpenAI's or llama.cpp's server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BROKEN = (urllib.error.URLError, ConnectionError, TimeoutError, http.client.HTT
 
 
 class _Again(Exception):
-    """A request that may go well if it is sent again, after so many seconds if the server said how many."""
+    """A request that may succeed if repeated, after the number of seconds that the server gave, if any."""
 
     def __init__(self, reason: str, after_s: float | None = None) -> None:
         super().__init__(reason)
@@ -33,7 +33,7 @@ class _Again(Exception):
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the key to another server, and turn the question into a GET."""
+    """Refuses redirects, which would send the key to another server and turn the POST into a GET."""
 
     def redirect_request(self, *args: Any, **kwargs: Any) -> None:
         return None
@@ -44,10 +44,11 @@ _opener = urllib.request.build_opener(_NoRedirects)
 
 @dataclass(slots=True)
 class OpenAiJudge:
-    """url: the endpoint up to "/v1". key_variable: the environment variable that holds the key; where it is
-    not set no key is sent, as local servers want it.
+    """A judge behind an endpoint.
 
-    Asks again, with pauses that double from `pause_s`, where the server is busy or the connection breaks.
+    url: up to "/v1". key_variable: the environment variable of the API key; without a value no key is sent,
+    as local servers expect. Retries with delays that double from `pause_s` while the server is busy or the
+    connection fails.
     """
 
     url: str
@@ -68,7 +69,7 @@ class OpenAiJudge:
     )
 
     def __post_init__(self) -> None:
-        """Raises EvaluationError for a URL that is none."""
+        """Raises EvaluationError for an invalid URL."""
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise EvaluationError(f"The judge's URL must begin with http:// or https://, not {self.url!r}.")
@@ -80,7 +81,7 @@ class OpenAiJudge:
         return self.model
 
     def ask(self, question: str) -> str:
-        """The judge's reply. Raises EvaluationError, one sentence without the key, where none can be had."""
+        """The judge's reply. Raises EvaluationError, without the key in its message."""
         reason, tried = "", 0
         while tried < self.attempts:
             try:
@@ -113,14 +114,14 @@ class OpenAiJudge:
         return self._content(answer)
 
     def _refused(self, error: urllib.error.HTTPError, question: str) -> str:
-        """What follows an answer that is an error: another attempt, a plainer request, or the end."""
+        """Handle an error response: retry, retry with fewer parameters, or fail."""
         if error.code in _TEMPORARY or error.code >= 500:
             raise _Again(
                 f"answers with an error ({error.code} {error.reason})", _retry_after(error)
             ) from None
         said = self._safe(_message(error.read(_LARGEST_ANSWER)))
         if error.code in (400, 422) and (unknown := self._unknown(said)):
-            # Not every server and model knows every parameter; none of these is needed.
+            # Optional parameters that some servers and models reject.
             del self._extras[unknown]
             if unknown == "max_tokens":
                 self._extras["max_completion_tokens"] = JUDGE_TOKENS
@@ -135,7 +136,7 @@ class OpenAiJudge:
         self._fail(f"refuses the request ({error.code}{': ' + said if said else ''})")
 
     def _unknown(self, said: str) -> str:
-        """The parameter that a complaint is about; "" if it is about something else."""
+        """The optional parameter that a server's error message rejects, or ""."""
         return next((name for name in self._extras if name in said), "")
 
     def _content(self, answer: bytes) -> str:
@@ -149,7 +150,7 @@ class OpenAiJudge:
         return os.environ.get(self.key_variable, "").strip()
 
     def _safe(self, text: str) -> str:
-        """Text of a server on one line, without the key, should it repeat it."""
+        """Text of a server on one line, with the key removed."""
         text = " ".join(text.split())[:200].rstrip(".")
         return text.replace(key, "***") if (key := self._key()) else text
 
@@ -165,7 +166,7 @@ def _retry_after(error: urllib.error.HTTPError) -> float | None:
 
 
 def _message(body: bytes) -> str:
-    """The server's complaint, in OpenAI's form or any other."""
+    """The server's error message, in OpenAI's form or any other."""
     try:
         found = json.loads(body)["error"]
     except (ValueError, LookupError, TypeError, RecursionError):

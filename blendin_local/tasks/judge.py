@@ -1,7 +1,7 @@
 """Judges: language models that score a reply from 1 to 5, behind an OpenAI-compatible endpoint or in a GGUF.
 
-The questions are those of just-eval-instruct, as in the paper's code. A judgement that cannot be read is no
-score at all: never a low one.
+The prompts are those of just-eval-instruct, as in the paper's code. An unreadable judgement gives no score,
+never a low one.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["GgufJudge", "Judge", "judged", "parse_judgement"]
 
 JUDGE_TOKENS = 800
-"""Room for five short reasons and their scores."""
+"""Token limit of a judgement: five short reasons and scores."""
 
 
 class Judge(Protocol):
-    """Whoever answers a judge's question. name: how reports call it."""
+    """A judge of replies. name: the judge's name in reports."""
 
     @property
     def name(self) -> str: ...
@@ -39,7 +39,7 @@ class Judge(Protocol):
 
 
 def judged(judge: Judge, task: Task, item: Item, reply: str) -> Score:
-    """The mean of a judge's scores for a reply, on the task's aspects; None where they cannot be read."""
+    """Score a reply as the mean of a judge's scores on the task's aspects; None if they cannot be read."""
     if not task.aspects:
         raise EvaluationError(f"The task {task.name} is scored by rules and needs no judge.")
     scores = parse_judgement(judge.ask(question_for(task, item, reply)), task.aspects)
@@ -55,9 +55,9 @@ _FENCE = re.compile(r"```(?:json)?\s*(\{.*?\})\s*```", re.DOTALL)
 
 
 def parse_judgement(text: str, aspects: Sequence[str]) -> dict[str, int] | None:
-    """The score of every aspect, from a judge's JSON; None unless all are there and whole, from 1 to 5.
+    """The score of every aspect from a judge's JSON; None unless all are integers from 1 to 5.
 
-    The JSON may stand in a fence or among other words; a score may be text, or directly the aspect's value.
+    The JSON may be fenced or surrounded by text; a score may be text, or the aspect's value itself.
     """
     document = _document(text)
     if document is None:
@@ -89,7 +89,7 @@ def _score(found: Any) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class GgufJudge:
-    """A model on this machine, decoding greedily. pair: any whose base is the judge; no guide is asked."""
+    """A local judge with greedy decoding. pair: any pair; its base is the judge."""
 
     pair: Pair
     prompt_format: PromptFormat
@@ -100,7 +100,7 @@ class GgufJudge:
         return self.pair.base.name
 
     def ask(self, question: str) -> str:
-        # Not at the top: the engine comes with it, and most tasks need no judge.
+        # Imported here, because it loads the engine and most tasks need no judge.
         from blendin_local.engine.conversation import begin_reply
         from blendin_local.engine.prompts import Message
 

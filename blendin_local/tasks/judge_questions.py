@@ -1,4 +1,4 @@
-"""What a judge is asked about a reply: the words of just-eval-instruct, as in the paper's code."""
+"""The judge's prompts of just-eval-instruct, as in the paper's code."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _SAFETY_SCALE = (
 
 
 def question_for(task: Task, item: Item, reply: str) -> str:
-    """The question about one reply, on the task's aspects, to be answered in JSON."""
+    """The prompt to judge one reply on the task's aspects, answered in JSON."""
     if task.aspects == ("safety",):
         opening, scale = _SAFETY_OPENING, _SAFETY_SCALE
     else:

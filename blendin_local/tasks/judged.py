@@ -1,7 +1,7 @@
-"""just-eval-instruct: open instructions whose replies only a judge can score, from 1 to 5.
+"""just-eval-instruct: open instructions that only a judge can score, from 1 to 5.
 
 `justeval` has the regular instructions, judged on five aspects; `justeval_safe` the malicious ones, judged on
-safety. The questions asked of the judge are in `judge_questions.py`.
+safety. `judge_questions` has the judge's prompts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Word problems whose answer is a number: GSM8K, SVAMP, MultiArith.
+"""Word problems with a numeric answer: GSM8K, SVAMP, MultiArith.
 
-Scored by the number that the reply ends in (`answers.final_number`), equal to the gold answer but for
+A reply is scored by its final number (`answers.final_number`), which must equal the gold answer up to
 rounding. The paper's code compares the last number of each text.
 """
 
@@ -22,7 +22,7 @@ _DECIMAL_ZERO = re.compile(r"(?<=\d)\.0+(?![\d.])")
 
 
 def score_number(item: Item, reply: str) -> Score:
-    """1 where the number that the reply ends in is the item's answer, else 0."""
+    """Score 1 if the final number of the reply is the right answer, else 0."""
     gold = parse_number(item.answer)
     number = final_number(reply)
     if number is None or gold is None:
@@ -32,9 +32,9 @@ def score_number(item: Item, reply: str) -> Score:
 
 
 def without_marks(solution: str) -> str:
-    """A GSM8K solution without its calculator's marks ("16-3=<<16-3=13>>13"), and nothing else changed.
+    """A GSM8K solution without its calculator annotations ("16-3=<<16-3=13>>13").
 
-    The last line stays as published, "#### 13": it is what makes the answer of a taught reply readable.
+    The last line stays as published, "#### 13", so that answers of a model taught with it can be extracted.
     """
     return _CALCULATION.sub("", solution).strip()
 
@@ -62,7 +62,7 @@ def _gsm8k(row: DataRow) -> Item:
 
 
 def _worked(equation: str, value: Fraction) -> str:
-    """A reference from an equation, as "76 - 25 = 51" and the answer in words; "" without one."""
+    """A worked answer from an equation: "76 - 25 = 51" and a sentence; "" without an equation."""
     left = _DECIMAL_ZERO.sub("", equation.strip().removeprefix("X=")).strip()
     if left.startswith("(") and left.endswith(")") and _encloses(left):
         left = left[1:-1].strip()
@@ -70,7 +70,7 @@ def _worked(equation: str, value: Fraction) -> str:
 
 
 def _encloses(text: str) -> bool:
-    """Whether the first parenthesis closes with the last character."""
+    """Whether the first parenthesis closes at the last character."""
     depth = 0
     for place, character in enumerate(text):
         depth += {"(": 1, ")": -1}.get(character, 0)

@@ -1,6 +1,6 @@
-"""Numbers as people and models write them: 1,450,000 · -10 · $18.50 · 3/4 · 1 ½ · 50 % · 1.45 million.
+"""Parse numbers in text: 1,450,000 · -10 · $18.50 · 3/4 · 1 ½ · 50 % · 1.45 million.
 
-Pure functions of text. Values are fractions, so that nothing is lost before two of them are compared.
+Pure functions of text. Values are fractions, so that comparisons are exact.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ __all__ = [
 QUOTES = str.maketrans(
     {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2212": "-", "\u2010": "-", "\u2011": "-"}
 )
-"""Typographic quotes, minus and hyphens, to plain ones."""
+"""Translation of typographic quotes, minus signs and hyphens to ASCII."""
 
 _LONGEST = 60
-"""Longer rows of digits are no number that anybody means: a model that loops writes them."""
+"""Maximum number of digits: models in a loop produce longer ones."""
 
 _SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _VULGAR_CHARACTERS = "¼½¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
@@ -61,7 +61,7 @@ _LATEX = (
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number as a text gives it: its value, whether a percent sign follows, and where it stands."""
+    """A number in a text: its value, whether a percent sign follows, and its position."""
 
     value: Fraction
     percent: bool
@@ -70,16 +70,16 @@ class Number:
 
 
 def without_latex(text: str) -> str:
-    """Text with LaTeX's spellings of numbers made plain, and without marks of emphasis."""
+    """Text with LaTeX numbers in plain form, and without marks of emphasis."""
     for pattern, plain in _LATEX:
         text = pattern.sub(plain, text)
     return text
 
 
 def numbers_in(text: str) -> list[Number]:
-    """All numbers of a text, in order, without ordinals.
+    """All numbers of a text in order, without ordinals.
 
-    A minus after something to subtract from, or one that marks an entry of a list, is no sign.
+    A minus after an operand, or as a list marker, is not a sign.
     """
     return list(_numbers(text.translate(QUOTES)))
 
@@ -94,7 +94,7 @@ def _numbers(text: str) -> Iterator[Number]:
             if not _ORDINAL.match(text, number.end):
                 yield number
             at = max(number.end, match.start() + 1)
-        # Searched again only where behind: a text without one of them is looked through once.
+        # Search again only from the current position: a text without a match is scanned once.
         digits = _NUMBER.search(text, at) if digits and digits.start() < at else digits
         vulgar = _VULGAR.search(text, at) if vulgar and vulgar.start() < at else vulgar
 
@@ -113,7 +113,7 @@ def _number(text: str, match: re.Match[str]) -> Number:
 
 
 def _with_suffix(match: re.Match[str]) -> tuple[Fraction, int]:
-    """The value with its exponent or fraction, and where it ends."""
+    """The value with its exponent or fraction, and the index of its end."""
     value = Fraction(_GROUPING.sub("", match["whole"] or "0") + (match["decimals"] or ""))
     if power := match["exponent"] or match["power"]:
         return value * Fraction(10) ** int(power), match.end()
@@ -131,7 +131,7 @@ def _vulgar(character: str) -> Fraction:
 
 
 def _is_sign(before: str, sign: str) -> bool:
-    """Whether a minus makes the number after it negative, by what stands before it."""
+    """Whether a minus negates the number after it, by the text before it."""
     if not sign:
         return False
     near = before.rstrip(" ")[-1:]
@@ -143,14 +143,14 @@ def _is_sign(before: str, sign: str) -> bool:
 
 
 def numbers_equal(number: Number, gold: Fraction, tolerance: float = 1e-6) -> bool:
-    """Whether they are the same but for rounding, relative to the gold; 50 % is both 50 and 0.5."""
+    """Whether two numbers are equal within a tolerance relative to the gold; 50 % equals 50 and 0.5."""
     values = [number.value, number.value / 100] if number.percent else [number.value]
     allowed = Fraction(tolerance) * abs(gold)
     return any(abs(value - gold) <= allowed for value in values)
 
 
 def parse_number(text: str) -> Fraction | None:
-    """The value of a text that is one number and its unit's sign, as gold answers are; else None."""
+    """The value of a text that is one number with an optional unit sign; else None."""
     plain = text.translate(QUOTES).strip()
     found = numbers_in(plain)
     if len(found) != 1:
@@ -159,7 +159,7 @@ def parse_number(text: str) -> Fraction | None:
 
 
 def plain_number(value: Fraction) -> str:
-    """A number for reading: an integer without a point, others in up to ten digits."""
+    """A number as text: integers without a decimal point, others with up to ten digits."""
     return str(value.numerator) if value.denominator == 1 else f"{float(value):.10g}"
 
 
@@ -192,7 +192,7 @@ _SPELLED = re.compile(
 
 
 def spelled(text: str) -> Number | None:
-    """The first number in words, as "twenty-five" or "two hundred and six"."""
+    """The first number in words, such as "twenty-five" or "two hundred and six"."""
     match = _SPELLED.search(text)
     if match is None:
         return None

@@ -22,7 +22,7 @@ TASKS: dict[str, Task] = {
 
 
 def task_named(name: str) -> Task:
-    """The task called so. Raises EvaluationError for an unknown name, with those that are close to it."""
+    """The task of this name. Raises EvaluationError for an unknown name, with similar ones."""
     wanted = name.strip().lower().replace("-", "_")
     if wanted in TASKS:
         return TASKS[wanted]

@@ -1,4 +1,4 @@
-"""Short answers that are no number and no letter: StrategyQA, dates, sports, coin flips, last letters."""
+"""Tasks with short answers: StrategyQA, dates, sports, coin flips, last letters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OPTION_LINE = re.compile(r"^\s*(?:choice:\s*|\(([A-Z])\)\s*|-\s+)(\S.*?)\s*$", 
 
 
 def _between_marks(text: str) -> str:
-    """What stands between "Q:" and "A:", where a data set has them in its questions."""
+    """The text between "Q:" and "A:", if the question contains them."""
     text = re.sub(r"^\s*Q:\s*", "", text)
     return re.sub(r"\s*\bA:\s*$", "", text).strip()
 
@@ -78,7 +78,7 @@ def _strategyqa(row: DataRow) -> Item:
 
 
 def _date(row: DataRow) -> Item:
-    """The question without the listed options: a date is to be worked out, not picked."""
+    """The question without its listed options: the date is to be computed, not picked."""
     text = _between_marks(row.text("input", "inputs", "question"))
     inside = _OPTION_LINE.findall(text)
     question = re.sub(r"\s*^Options:\s*$", "", _OPTION_LINE.sub("", text), flags=re.MULTILINE).strip()
@@ -159,7 +159,7 @@ _SIDE = re.compile(
 
 
 def _score_coin(item: Item, reply: str) -> Score:
-    """Yes or no; without either, the side that is up in the last sentence that names one."""
+    """Score yes or no; without either, the side that the last sentence with one says is up."""
     said = final_yes_no(reply)
     if said is None and (sides := list(_SIDE.finditer(own_part(reply)))):
         said = (sides[-1][2].lower() == "heads") != bool(sides[-1][1])

@@ -1,8 +1,8 @@
-"""The reply's own part, and where it states an answer.
+"""Find a reply's own part and the answers stated in it.
 
-Pure functions of text, for all kinds of answers (`answers.py`). The own part ends where a pretrained model
+Pure functions of text, for all kinds of answers (`answers`). The own part ends where a pretrained model
 begins to ask itself the next question. A statement is "The answer is 18", "#### 18", "\\boxed{18}" or a
-heading, "Answer: 18"; below a heading there may be a whole solution, so what it is worth depends on that.
+heading "Answer: 18"; a heading may be followed by a whole solution, so its weight depends on that.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NEXT_QUESTION = re.compile(
     re.IGNORECASE,
 )
 _NEXT_ANSWER = re.compile(r"(?<!:)\n[ \t]{0,12}A:(?!.*\n+\s*B\s*[:.)])")
-"""An "A:" that no question of the reply's own and no list of options has."""
+"""An "A:" that belongs to no question of the reply and no list of options."""
 _QUESTION = re.compile(r"[#*_>\s]{0,12}(?:question|problem|Q)\s*\d*[*_]*\s*:", re.IGNORECASE)
 _OPENING = re.compile(
     r"(?:let['\u2019]?s|let\s+(?:us|me)|to\s+(?:solve|answer)|sure|here)\b[^\n\d.!?:]{0,100}[.!?:]*"
@@ -31,7 +31,7 @@ _OPENING = re.compile(
 )
 """A line such as "Let's solve the problem:", before the question of the reply itself."""
 _STATED = re.compile(
-    # "to find the answer: ..." announces steps, and states nothing.
+    # "to find the answer: ..." announces steps and states no answer.
     r"(?:(?P<search>\b(?:find|get|choos|select|determin|calculat|reach|check|verify|explain)(?:e|ing)?\s+)?"
     r"\b(?:(?:the|final|correct|right|best|my|our)\s+){1,4}"
     r"(?:(?:answer|option|choice)\b[^.!?,\n:=0-9]{0,40}?"
@@ -56,9 +56,9 @@ _EXPLANATION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """text: what is stated, to the end of its line. after: all that follows it.
+    """A stated answer. text: to the end of its line. after: the rest of the reply.
 
-    heading: whether it stands below "Answer:", or after "is that", where more may follow than the answer.
+    heading: whether it follows "Answer:" or "is that", where more than the answer may follow.
     """
 
     text: str
@@ -67,19 +67,19 @@ class Statement:
 
     @property
     def clause(self) -> str:
-        """The first sentence without its reason, "" if it is too long to be an answer and no more."""
+        """The first sentence without its reason; "" if it is too long for an answer."""
         first = _REASON.split(self._sentences[0], maxsplit=1)[0]
         return first if len(first.split()) <= _LONGEST_CLAUSE else ""
 
     @property
     def prose(self) -> str:
-        """What follows the first sentence, but for an explanation of the answer."""
+        """The text after the first sentence, without an explanation of the answer."""
         rest = "\n".join([*self._sentences[1:], self.after])
         return "" if _EXPLANATION.match(rest) else rest
 
     @property
     def explained(self) -> bool:
-        """Whether an explanation of the answer is all that follows."""
+        """Whether only an explanation of the answer follows."""
         return bool(_EXPLANATION.match(self.after))
 
     @property
@@ -88,7 +88,7 @@ class Statement:
 
 
 def before_next_question(reply: str) -> str:
-    """The reply up to where it asks, or answers, the next question itself, as it was written."""
+    """The reply, unchanged, up to the point where it asks or answers the next question itself."""
     text = reply.strip()
     opening = _OPENING.match(text)
     begin = opening.end() if opening else 0
@@ -101,12 +101,12 @@ def before_next_question(reply: str) -> str:
 
 
 def own_part(reply: str) -> str:
-    """The reply before the next question, with plain quotes, minus and hyphens."""
+    """The reply before the next question, with plain quotes, minus signs and hyphens."""
     return unicodedata.normalize("NFC", before_next_question(reply)).translate(QUOTES).replace("\r\n", "\n")
 
 
 def normal(text: str) -> str:
-    """Text for comparison: folded case, single spaces, no quotes, stops or emphasis around it."""
+    """Text normalized for comparison: case folded, single spaces, no surrounding punctuation."""
     folded = unicodedata.normalize("NFKC", text.translate(QUOTES)).casefold()
     return " ".join(folded.split()).strip(" \"'`*_.,;:!?")
 
@@ -117,7 +117,7 @@ def plain(reply: str) -> str:
 
 
 def statements(text: str) -> list[Statement]:
-    """What follows each statement of an answer, the last one first, each up to the end of a line."""
+    """The text after each statement of an answer, the last one first, each to the end of its line."""
     found = [
         (match.end(), _line(text, match.end(), heading=bool(match["heading"] or match["colon"])))
         for match in _STATED.finditer(text)

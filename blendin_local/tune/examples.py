@@ -1,4 +1,4 @@
-"""Reference answers: prompts with a response that is known to be good."""
+"""Examples: prompts with a response that is known to be good."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Example", "built_in_examples", "examples_of", "read_examples", "shuf
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A conversation that ends with a question, and a good answer to it."""
+    """A conversation that ends with a question, and a good response."""
 
     id: str
     messages: tuple[Message, ...]
@@ -27,14 +27,14 @@ class Example:
 
 
 def built_in_examples() -> list[Example]:
-    """The 80 answers that come with the package, written for it."""
+    """The 80 examples of the package."""
     return read_examples(Path(__file__).with_name("examples.jsonl"))
 
 
 def read_examples(path: Path) -> list[Example]:
-    """Examples of a JSONL file (also JSON, CSV, gzipped): `prompt` or `messages`, and `response`.
+    """Examples of a JSONL file (also JSON, CSV, compressed): `prompt` or `messages`, and `response`.
 
-    Raises EvaluationError, one sentence with file and line.
+    Raises EvaluationError or InputError, with file and line.
     """
     examples = items_of(read_rows(path), _example)
     if not examples:
@@ -52,7 +52,7 @@ def _example(row: DataRow) -> Example:
 def examples_of(items: Iterable[Item], task: str) -> list[Example]:
     """The worked answers of a task's questions, or their right options.
 
-    Raises EvaluationError where the task has neither.
+    Raises EvaluationError if the task has neither.
     """
     answers = ((item, item.reference or _right_option(item)) for item in items)
     examples = [Example(item.id, item.messages, answer) for item, answer in answers if answer.strip()]
@@ -68,6 +68,6 @@ def _right_option(item: Item) -> str:
 
 
 def shuffled(examples: Sequence[Example], seed: int) -> list[Example]:
-    """The examples in an order that the seed alone decides."""
+    """The examples in an order that depends only on the seed."""
     order = np.random.default_rng(seed).permutation(len(examples))
     return [examples[place] for place in order]

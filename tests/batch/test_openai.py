@@ -221,7 +221,7 @@ def test_settings_of_a_wrong_kind_or_range_are_one_sentence(body: dict[str, Any]
         (request({"prompt": [1, 2]}, url=COMPLETIONS), "must be one text"),
         (request({"prompt": None}, url=COMPLETIONS), "`prompt` must be text"),
         (request({"prompt": ""}, url=COMPLETIONS), "The prompt is empty"),
-        (request({"prompt": "a", "suffix": "b"}, url=COMPLETIONS), "suffix cannot be had"),
+        (request({"prompt": "a", "suffix": "b"}, url=COMPLETIONS), "suffix is not supported"),
     ],
 )
 def test_malformed_requests_are_one_sentence(document: Any, words: str) -> None:

@@ -913,7 +913,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EvaluationError) as caught:
         load_items("svamp", "hub:")
     assert str(caught.value) == (
-        "The data set ChilleD/SVAMP (test) cannot be had from the hub (Couldn't reach the hub): "
+        "The data set ChilleD/SVAMP (test) cannot be loaded from the hub (Couldn't reach the hub): "
         "try again, or give a file."
     )
     monkeypatch.setitem(sys.modules, "datasets", None)
