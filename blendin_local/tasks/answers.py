@@ -34,7 +34,7 @@ _LONGEST_UNIT = 3
 def final_number(reply: str) -> Number | None:
     """The final number of a reply, or None.
 
-    The first number of the last stated answer, or the result of its sum ("the answer is 5 + 3 = 8"), or a number
+    The first number of the last stated answer, the result of its sum ("the answer is 5 + 3 = 8"), or a number
     in words. Without a stated answer, the last number of the reply; a heading "Answer:" does not count if the
     whole solution follows it.
     """
