@@ -178,7 +178,7 @@ def test_a_prefix_with_a_stop_string_is_over() -> None:
 
 
 def ends_of(response: Response, pair: Pair) -> set[int]:
-    return {pair.vocabulary_map.stop} & {response.request.forced} | set(
+    return {pair.vocabulary_map.stop} & {response.request.forced_outcome} | set(
         response.writer.vocabulary.end_tokens.tolist()
     )
 
