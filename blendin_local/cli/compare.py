@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from blendin_local.cli.compare_progress import CompareProgress
     from blendin_local.compare.answers import Answers
     from blendin_local.compare.judging import KeptJudge
-    from blendin_local.compare.run import Comparison, Found
+    from blendin_local.compare.result import CompareReport
+    from blendin_local.compare.run import Comparison
     from blendin_local.compare.writing import Load
 
 _LONGEST_TEXT = 1 << 28  # bytes; a device such as /dev/zero never ends
@@ -84,7 +85,7 @@ def compare(**values: Any) -> None:
     _print(found, values)
 
 
-def _found(values: Mapping[str, Any], answers: Answers, progress: CompareProgress) -> Found:
+def _found(values: Mapping[str, Any], answers: Answers, progress: CompareProgress) -> CompareReport:
     from blendin_local.compare.loading import offloads
     from blendin_local.compare.run import compare as run
     from blendin_local.engine.interrupt import interrupting
@@ -210,55 +211,54 @@ def _beside(table: Path) -> Path:
     return table.with_name(f"{table.stem}.fidelity.csv")
 
 
-def _write(found: Found, values: Mapping[str, Any]) -> None:
+def _write(found: CompareReport, values: Mapping[str, Any]) -> None:
     """The files that were asked for."""
-    from blendin_local.presentation.plain_data import to_json
+    from blendin_local.presentation.plain_data import to_json, to_plain
 
     def markdown() -> str:
         from blendin_local.compare.report_text import compare_markdown
 
-        return compare_markdown(found.document)
+        return compare_markdown(found)
 
     def csv() -> str:
         from blendin_local.compare.report_csv import compare_csv
 
-        return compare_csv(found.document)
+        return compare_csv(found)
 
     def page() -> str:
         from blendin_local.compare.report_page import compare_page
 
-        return compare_page(found.document, found.rows)
+        return compare_page(found)
 
     def lines() -> str:
-        return "".join(to_json(row) + "\n" for row in found.rows)
+        return "".join(to_json(to_plain(row)) + "\n" for row in found.answers)
 
     made = {"csv_file": csv, "markdown_file": markdown, "report_file": page, "answers_file": lines}
     for name, make in made.items():
         if values[name] is not None:
             write_output(Path(values[name]), make())
-    if values["csv_file"] is not None and found.document["cells"] and found.document["fidelity"]:
+    if values["csv_file"] is not None and found.cells and found.fidelity:
         from blendin_local.compare.report_csv import fidelity_csv
 
-        write_output(_beside(Path(values["csv_file"])), fidelity_csv(found.document))
+        write_output(_beside(Path(values["csv_file"])), fidelity_csv(found))
 
 
-def _warnings(found: Found) -> Iterator[str]:
+def _warnings(found: CompareReport) -> Iterator[str]:
     """What a context too short has cost, which no table shows."""
     from blendin_local.compare.writing import TOO_LONG
 
-    cells = found.document["cells"]
-    if lost := sum(cell["finish_reasons"].get(TOO_LONG, 0) for cell in cells):
+    if lost := sum(cell.finish_reasons.get(TOO_LONG, 0) for cell in found.cells):
         yield f"{lost} prompts did not fit the context and were not answered: give a larger --n-ctx."
-    if shortened := sum(cell["shortened"] for cell in cells):
+    if shortened := sum(cell.shortened for cell in found.cells):
         yield f"{shortened} prompts lost worked examples to fit the context: give a larger --n-ctx."
 
 
-def _print(found: Found, values: Mapping[str, Any]) -> None:
+def _print(found: CompareReport, values: Mapping[str, Any]) -> None:
     """The tables on stdout, or the document; then answers to be read."""
     if values["as_json"]:
         from blendin_local.presentation.plain_data import to_json
 
-        click.echo(encodable(to_json(found.document)))
+        click.echo(encodable(to_json(found.to_dict())))
         return
     from rich.console import Console
 
@@ -266,8 +266,8 @@ def _print(found: Found, values: Mapping[str, Any]) -> None:
     from blendin_local.compare.report_text import print_compare
 
     console = Console()
-    for part in print_compare(found.document, console.width, color=console.is_terminal):
+    for part in print_compare(found, console.width, color=console.is_terminal):
         console.print(part)
     if values["read"]:
-        for line in side_by_side(found.rows, values["read"]):
+        for line in side_by_side(found.answers, values["read"]):
             click.echo(line)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -154,18 +154,8 @@ class Perplexity:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: null stands for what is unknown or infinite."""
-        return _finite(
-            {
-                "perplexity": self.perplexity,
-                "perplexity_se": self.perplexity_se,
-                "bits_per_byte": self.bits_per_byte,
-                "bits_per_byte_se": self.bits_per_byte_se,
-                "positions": self.positions,
-                "bytes": self.n_bytes,
-                "chunks": self.chunks,
-                "n_ctx": self.n_ctx,
-            }
-        )
+        figures = asdict(self)
+        return _finite({"bytes" if name == "n_bytes" else name: each for name, each in figures.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,21 +182,11 @@ class Fidelity:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: null stands for what is unknown or infinite."""
-        return self.own.as_dict() | _finite(
-            {
-                "ppl_ratio": self.ppl_ratio,
-                "ppl_ratio_se": self.ppl_ratio_se,
-                "ppl_difference": self.ppl_difference,
-                "ppl_difference_se": self.ppl_difference_se,
-                "reference_perplexity": self.reference.perplexity,
-                "reference_perplexity_se": self.reference.perplexity_se,
-                "correlation": self.correlation,
-                "kld": _finite(self.kld),
-                "delta_p": _finite(self.delta_p),
-                "same_top": self.same_top,
-                "same_top_se": self.same_top_se,
-            }
-        )
+        figures = asdict(self)
+        del figures["own"]
+        reference = figures.pop("reference")
+        figures |= {f"reference_{name}": reference[name] for name in ("perplexity", "perplexity_se")}
+        return self.own.as_dict() | _finite(figures)
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -283,7 +263,12 @@ def _times(value: float, error: float | None) -> float | None:
 
 
 def _finite(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures with None for NaN and infinity, at any depth."""
     return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        name: _finite(value)
+        if isinstance(value, Mapping)
+        else None
+        if isinstance(value, float) and not math.isfinite(value)
+        else value
         for name, value in figures.items()
     }

@@ -27,6 +27,7 @@ from blendin_local.compare.fidelity import (
     stretches_of,
 )
 from blendin_local.compare.peak import PeakMemory
+from blendin_local.compare.result import FidelityRow
 from blendin_local.compare.writing import Load, described, versions
 from blendin_local.engine.conversation import begin_reply
 from blendin_local.engine.language_model import LanguageModel, ScoringModel
@@ -78,7 +79,7 @@ def compare_quantizations(
     chunks: int | None = None,
     progress: Progress | None = None,
     tell_peak: bool = True,
-) -> list[dict[str, Any]]:
+) -> tuple[FidelityRow, ...]:
     """A row of figures for each model, in their order. A model of another vocabulary than the reference has
     no divergence, and is compared by its bits per byte of the same bytes.
 
@@ -115,8 +116,8 @@ def compare_quantizations(
         expected = (*_ALONE, *_NOTHING) if len(content["models"]) > 1 else _ALONE
         figures = _kept(answers, read | content, expected, partial(measure, model))
         about = {"model": model.name, "reference": reference.name, "size_bytes": model.header.size_bytes}
-        found.append({**about, **speed, **_NOTHING, **figures})
-    return found
+        found.append(FidelityRow(**{**about, **speed, **_NOTHING, **figures}))
+    return tuple(found)
 
 
 _SPEED = ("tokens_per_second", "peak_memory")

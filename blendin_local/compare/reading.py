@@ -1,11 +1,11 @@
-"""Answers to be read: side by side, those on which the arms disagree first."""
+"""Order answers for reading: side by side, the questions on which arms disagree first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from blendin_local.compare.arms import Arm
+from blendin_local.compare.result import AnswerRow
 from blendin_local.compare.summary import Results
 from blendin_local.compare.writing import TaskRun
 from blendin_local.safe_text import sanitize
@@ -14,31 +14,31 @@ from blendin_local.tasks.base import Item
 __all__ = ["answer_rows", "disagreements", "side_by_side"]
 
 
-def answer_rows(arms: Sequence[Arm], runs: Sequence[TaskRun], results: Results) -> list[dict[str, Any]]:
+def answer_rows(arms: Sequence[Arm], runs: Sequence[TaskRun], results: Results) -> tuple[AnswerRow, ...]:
     """A row for every answer, the questions with the widest disagreement first within their task."""
-    return [
+    return tuple(
         _row(run, item, arm, results)
         for run in runs
         for item in _by_disagreement(arms, run, results)
         for arm in arms
-    ]
+    )
 
 
-def _row(run: TaskRun, item: Item, arm: Arm, results: Results) -> dict[str, Any]:
+def _row(run: TaskRun, item: Item, arm: Arm, results: Results) -> AnswerRow:
     answer = results.answers[arm.name, run.name, item.id]
     score = results.scores[arm.name, run.name, item.id]
-    return {
-        "task": run.name,
-        "item": item.id,
-        "arm": arm.name,
-        "prompt": item.messages[-1].content,
-        "expected": item.answer,
-        "reply": answer.text,
-        "value": score.value,
-        "extracted": score.extracted,
-        "note": score.note,
-        "finish_reason": answer.finish_reason,
-    }
+    return AnswerRow(
+        run.name,
+        item.id,
+        arm.name,
+        prompt=item.messages[-1].content,
+        expected=item.answer,
+        reply=answer.text,
+        value=score.value,
+        extracted=score.extracted,
+        note=score.note,
+        finish_reason=answer.finish_reason,
+    )
 
 
 def disagreements(arms: Sequence[Arm], runs: Sequence[TaskRun], results: Results) -> dict[str, list[str]]:
@@ -74,34 +74,34 @@ def _spread(arms: Sequence[Arm], run: TaskRun, item: Item, results: Results) -> 
     )
 
 
-def side_by_side(rows: Sequence[dict[str, Any]], limit: int) -> Iterator[str]:
-    """At most `limit` questions of each task as lines for a terminal, harmless whatever answers hold."""
+def side_by_side(rows: Sequence[AnswerRow], limit: int) -> Iterator[str]:
+    """At most `limit` questions of each task as lines for a terminal, with control characters escaped."""
     shown: dict[str, int] = {}
     last: tuple[str, str] | None = None
     for row in rows:
-        place = row["task"], row["item"]
+        place = row.task, row.item
         if place != last:
             last = place
-            shown[row["task"]] = shown.get(row["task"], 0) + 1
-            if shown[row["task"]] > limit:
+            shown[row.task] = shown.get(row.task, 0) + 1
+            if shown[row.task] > limit:
                 continue
             yield ""
-            yield f"━━ {sanitize(row['task'])} · {sanitize(row['item'])}"
-            yield from _indented(row["prompt"], "   ")
-            if row["expected"]:
-                yield f"   expected: {sanitize(row['expected'])}"
-        if shown[row["task"]] <= limit:
-            yield f"── {sanitize(row['arm'])}: {_said(row)}"
-            yield from _indented(row["reply"] or "(nothing)", "   ")
+            yield f"━━ {sanitize(row.task)} · {sanitize(row.item)}"
+            yield from _indented(row.prompt, "   ")
+            if row.expected:
+                yield f"   expected: {sanitize(row.expected)}"
+        if shown[row.task] <= limit:
+            yield f"── {sanitize(row.arm)}: {_said(row)}"
+            yield from _indented(row.reply or "(nothing)", "   ")
 
 
-def _said(row: dict[str, Any]) -> str:
-    value = "not scored" if row["value"] is None else f"{row['value']:g}"
+def _said(row: AnswerRow) -> str:
+    value = "not scored" if row.value is None else f"{row.value:g}"
     parts = [
         value,
-        f"took {row['extracted']!r}" if row["extracted"] else "",
-        row["note"],
-        row["finish_reason"],
+        f"took {row.extracted!r}" if row.extracted else "",
+        row.note,
+        row.finish_reason,
     ]
     return sanitize(", ".join(part for part in parts if part))
 

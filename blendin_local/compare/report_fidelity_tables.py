@@ -3,148 +3,124 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from blendin_local.presentation.formatting import NOTHING, Document, line, number, percent, size
+from blendin_local.compare.result import CompareReport, FidelityRow
+from blendin_local.presentation.formatting import NOTHING, line, number, percent, size
 from blendin_local.presentation.table import Column, Row, Table, rows_of
 
 __all__ = ["fidelity_table", "overview_table"]
 
 _KLD = (
-    ("Mean KLD", "mean"),
-    ("Maximum KLD", "max"),
-    ("99.9% KLD", "p999"),
-    ("99.0% KLD", "p99"),
-    ("95.0% KLD", "p95"),
-    ("90.0% KLD", "p90"),
-    ("Median KLD", "median"),
-    ("10.0% KLD", "p10"),
-    ("5.0% KLD", "p5"),
-    ("1.0% KLD", "p1"),
-    ("0.1% KLD", "p01"),
-    ("Minimum KLD", "min"),
+    ("Mean", "mean"),
+    ("Maximum", "max"),
+    ("99.9%", "p999"),
+    ("99.0%", "p99"),
+    ("95.0%", "p95"),
+    ("90.0%", "p90"),
+    ("Median", "median"),
+    ("10.0%", "p10"),
+    ("5.0%", "p5"),
+    ("1.0%", "p1"),
+    ("0.1%", "p01"),
+    ("Minimum", "min"),
 )
-_DELTA = (
-    ("Mean Δp", "mean"),
-    ("Maximum Δp", "max"),
-    ("99.9% Δp", "p999"),
-    ("99.0% Δp", "p99"),
-    ("95.0% Δp", "p95"),
-    ("90.0% Δp", "p90"),
-    ("75.0% Δp", "p75"),
-    ("Median Δp", "median"),
-    ("25.0% Δp", "p25"),
-    ("10.0% Δp", "p10"),
-    ("5.0% Δp", "p5"),
-    ("1.0% Δp", "p1"),
-    ("0.1% Δp", "p01"),
-    ("Minimum Δp", "min"),
-    ("RMS Δp", "rms"),
+_DELTA = (*_KLD[:6], ("75.0%", "p75"), _KLD[6], ("25.0%", "p25"), *_KLD[7:], ("RMS", "rms"))
+_COLUMNS = (
+    Column("model", right=False),
+    Column("on disk"),
+    Column("peak memory", rank=3),
+    Column("tokens/s", rank=2),
+    Column("bits per byte", rank=1),
+    Column("PPL", rank=5),
+    Column("mean KLD"),
+    Column("RMS Δp", rank=4),
+    Column("same top"),
 )
 
 
-def overview_table(result: Document) -> Table | None:
-    """One row for each model, by size: what a quantization costs and saves."""
-    models = sorted(result.get("fidelity") or [], key=lambda each: -(each.get("size_bytes") or 0))
+def overview_table(result: CompareReport) -> Table | None:
+    """One row for each model, the largest file first; None where there was no text."""
+    models = sorted(result.fidelity, key=lambda each: -each.size_bytes)
     if not models:
         return None
     rows = []
     for each in models:
-        kld, delta = each.get("kld") or {}, each.get("delta_p") or {}
-        is_reference = each.get("model") == each.get("reference")
         cells = (
-            line(each.get("model")),
-            size(each.get("size_bytes")),
-            size(each.get("peak_memory")),
-            number(each.get("tokens_per_second"), 1),
-            number(each.get("bits_per_byte"), 4),
-            number(each.get("perplexity"), 3),
-            number(kld.get("mean"), 5),
-            percent(delta.get("rms"), 2),
-            percent(each.get("same_top"), 2),
+            line(each.model),
+            size(each.size_bytes),
+            size(each.peak_memory),
+            number(each.tokens_per_second, 1),
+            number(each.bits_per_byte, 4),
+            number(each.perplexity, 3),
+            number(each.mean_kld, 5),
+            percent(each.delta_p["rms"] if each.delta_p else None, 2),
+            percent(each.same_top, 2),
         )
-        rows.append(Row(cells, "reference" if is_reference else ""))
-    columns = (
-        Column("model", right=False),
-        Column("on disk"),
-        Column("peak memory", rank=3),
-        Column("tokens/s", rank=2),
-        Column("bits per byte", rank=1),
-        Column("PPL", rank=5),
-        Column("mean KLD"),
-        Column("RMS Δp", rank=4),
-        Column("same top"),
-    )
+        rows.append(Row(cells, "reference" if each.model == each.reference else ""))
     explained = ("bits per byte", "PPL", "KLD", "Δp", "same top", "peak memory")
-    table = Table("Fidelity of quantizations", columns, tuple(rows), _bytes(models), explained)
+    table = Table("Fidelity of quantizations", _COLUMNS, tuple(rows), _bytes(models), explained)
     return table.without_empty(NOTHING)
 
 
-def _bytes(models: list[Document]) -> str:
-    """Over what text bits per byte are: the same for all models, but for characters cut in two."""
-    sizes = [each["bytes"] for each in models if each.get("bytes") is not None]
-    if not sizes:
-        return ""
-    least, most = min(sizes), max(sizes)
+def _bytes(models: Sequence[FidelityRow]) -> str:
+    """The bytes that bits per byte are over: the same for all models, but for characters cut in two."""
+    least, most = min(each.bytes for each in models), max(each.bytes for each in models)
     said = f"{least:,}" if least == most else f"{least:,} to {most:,}"
     return f"Bits per byte are over the same {said} bytes of the text."
 
 
-def fidelity_table(result: Document) -> Table | None:
-    """One column for each model that was held against the reference, one row for each figure."""
-    models = [each for each in result.get("fidelity") or [] if each.get("kld") or each.get("ppl_ratio")]
+def fidelity_table(result: CompareReport) -> Table | None:
+    """One column for each model with the reference's vocabulary, one row for each figure."""
+    models = [each for each in result.fidelity if each.kld]
     if not models:
         return None
-    lines = list(_lines(models))
-    columns = (Column("figure", right=False), *(Column(line(each.get("model"))) for each in models))
-    shown = [row for row in lines if any(cell != NOTHING for cell in row[1:])]
-    title = f"Against the reference {line(models[0].get('reference'))}"
-    explained = ("PPL", "KLD", "Δp", "same top")
-    return Table(title, columns, rows_of(shown), _note(models[0]), explained)
+    shown = [row for row in _lines(models) if any(cell != NOTHING for cell in row[1:])]
+    columns = (Column("figure", right=False), *(Column(line(each.model)) for each in models))
+    title = f"Against the reference {line(models[0].reference)}"
+    note = (
+        f"{models[0].positions:,} tokens scored, {models[0].chunks:,} chunks, context {models[0].n_ctx}; "
+        "± is one standard error."
+    )
+    return Table(title, columns, rows_of(shown), note, ("PPL", "KLD", "Δp", "same top"))
 
 
-def _lines(models: list[Document]) -> Iterator[tuple[str, ...]]:
+def _lines(models: Sequence[FidelityRow]) -> Iterator[tuple[str, ...]]:
     """The perplexity tool's lines; Q is a model, its "base" is called the reference here."""
 
-    def row(label: str, cell: Any) -> tuple[str, ...]:
-        return (label, *(cell(each) for each in models))
+    def row(label: str, cell: Callable[[FidelityRow], str]) -> tuple[str, ...]:
+        return (label, *map(cell, models))
 
-    yield row("Mean PPL(Q)", lambda m: _with_error(m.get("perplexity"), m.get("perplexity_se"), 4))
-    yield row(
-        "Mean PPL(reference)",
-        lambda m: _with_error(m.get("reference_perplexity"), m.get("reference_perplexity_se"), 4),
-    )
-    yield row("Cor(ln PPL(Q), ln PPL(reference))", lambda m: _percents(m.get("correlation"), None, 2))
+    def figure(label: str, name: str) -> tuple[str, ...]:
+        return row(label, lambda m: _with_error(getattr(m, name), getattr(m, f"{name}_se"), 4))
+
+    yield figure("Mean PPL(Q)", "perplexity")
+    yield figure("Mean PPL(reference)", "reference_perplexity")
+    yield row("Cor(ln PPL(Q), ln PPL(reference))", lambda m: _percents(m.correlation, None, 2))
     yield row("Mean ln(PPL(Q)/PPL(reference))", _log_ratio)
-    yield row(
-        "Mean PPL(Q)/PPL(reference)", lambda m: _with_error(m.get("ppl_ratio"), m.get("ppl_ratio_se"), 4)
-    )
-    yield row(
-        "Mean PPL(Q)-PPL(reference)",
-        lambda m: _with_error(m.get("ppl_difference"), m.get("ppl_difference_se"), 4),
-    )
-    yield row(
-        "Bits per byte (Q)", lambda m: _with_error(m.get("bits_per_byte"), m.get("bits_per_byte_se"), 4)
-    )
-    for label, key in _KLD:
-        yield row(label, lambda m, key=key: _of(m.get("kld"), key, _small))
-    for label, key in _DELTA:
-        yield row(label, lambda m, key=key: _of(m.get("delta_p"), key, _percents))
-    yield row("Same top p", lambda m: _percents(m.get("same_top"), m.get("same_top_se")))
+    yield figure("Mean PPL(Q)/PPL(reference)", "ppl_ratio")
+    yield figure("Mean PPL(Q)-PPL(reference)", "ppl_difference")
+    yield figure("Bits per byte (Q)", "bits_per_byte")
+    for name, key in _KLD:
+        # Six decimals, as the tool prints divergences.
+        yield (f"{name} KLD", *(_with_error(*_of(each.kld, key), 6) for each in models))
+    for name, key in _DELTA:
+        yield (f"{name} Δp", *(_percents(*_of(each.delta_p, key)) for each in models))
+    yield row("Same top p", lambda m: _percents(m.same_top, m.same_top_se))
 
 
-def _log_ratio(model: Document) -> str:
+def _log_ratio(model: FidelityRow) -> str:
     """The tool's ± of the ratio is the ratio times that of its logarithm."""
-    ratio, error = model.get("ppl_ratio"), model.get("ppl_ratio_se")
+    ratio, error = model.ppl_ratio, model.ppl_ratio_se
     if not ratio:
         return NOTHING
     return _with_error(math.log(ratio), None if error is None else error / ratio, 6)
 
 
-def _of(found: Any, key: str, shown: Any) -> str:
-    figures = found or {}
-    return str(shown(figures.get(key), figures.get(f"{key}_se")))
+def _of(figures: Mapping[str, float | None] | None, key: str) -> tuple[float | None, float | None]:
+    """A figure and its standard error."""
+    found = figures or {}
+    return found.get(key), found.get(f"{key}_se")
 
 
 def _with_error(value: float | None, error: float | None, decimals: int) -> str:
@@ -153,25 +129,9 @@ def _with_error(value: float | None, error: float | None, decimals: int) -> str:
     return f"{number(value, decimals)} ± {number(error, decimals)}"
 
 
-def _small(value: float | None, error: float | None = None) -> str:
-    """Six decimals, as the tool prints divergences."""
-    return _with_error(value, error, 6)
-
-
 def _percents(value: float | None, error: float | None = None, decimals: int = 3) -> str:
     """A fraction of 1, in percents and with its error in percent points."""
     if value is None:
         return NOTHING
     shown = number(value * 100, decimals)
     return f"{shown}%" if error is None else f"{shown} ± {number(error * 100, decimals)}%"
-
-
-def _note(model: Document) -> str:
-    parts = []
-    if model.get("positions") is not None:
-        parts.append(f"{model['positions']:,} tokens scored")
-    if model.get("chunks") is not None:
-        parts.append(f"{model['chunks']:,} chunks")
-    if model.get("n_ctx") is not None:
-        parts.append(f"context {model['n_ctx']}")
-    return f"{', '.join(parts)}; ± is one standard error." if parts else ""

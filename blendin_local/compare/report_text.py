@@ -1,15 +1,15 @@
-"""A `compare` document for a terminal and as Markdown."""
+"""A comparison for a terminal and as Markdown."""
 
 from __future__ import annotations
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from blendin_local.compare import report_tables as compare_tables
+from blendin_local.compare import report_tables as tables
 from blendin_local.compare.report_across_tables import across_lines, across_tables
 from blendin_local.compare.report_fidelity_tables import fidelity_table, overview_table
 from blendin_local.compare.report_verdicts import verdicts
-from blendin_local.presentation.formatting import Document
+from blendin_local.compare.result import CompareReport
 from blendin_local.presentation.markdown_table import (
     join_parts,
     markdown_facts,
@@ -27,18 +27,17 @@ from blendin_local.presentation.terminal_table import (
 __all__ = ["compare_markdown", "print_compare"]
 
 
-def print_compare(result: Document, console_width: int, color: bool = True) -> list[RenderableType]:
-    """What to print after `compare`, in order: the tasks, quantizations, across pairs, what it comes to."""
+def print_compare(result: CompareReport, console_width: int, color: bool = True) -> list[RenderableType]:
+    """Parts to print after `compare`, in order: tasks, quantizations, figures across pairs, verdicts."""
     color = coloured(color)
     parts: list[RenderableType] = []
-    tasks = compare_tables.tasks_of(result)
-    for table in (compare_tables.task_table, compare_tables.writing_table):
-        parts += render_tables([table(result, task) for task in tasks], console_width, color)
+    for table in (tables.task_table, tables.writing_table):
+        parts += render_tables([table(result, task) for task in result.tasks], console_width, color)
     overview, figures = overview_table(result), fidelity_table(result)
     parts += render_tables([table for table in (overview,) if table], console_width, color)
     if figures:
         parts += render_tables(in_columns(figures, console_width), console_width, color)
-    if overlap := compare_tables.overlap_table(result):
+    if overlap := tables.overlap_table(result):
         parts += render_tables([overlap], console_width, color)
     if lines := list(across_lines(result)):
         parts += [table_title("Across pairs", color), *map(styled_line, lines), Text()]
@@ -48,16 +47,16 @@ def print_compare(result: Document, console_width: int, color: bool = True) -> l
     return parts
 
 
-def compare_markdown(result: Document) -> str:
+def compare_markdown(result: CompareReport) -> str:
     """A table for each task, quantizations, what holds across pairs, and how it was measured."""
     parts = ["# Comparison", markdown_list(verdicts(result))]
-    for task in compare_tables.tasks_of(result):
-        parts += [markdown_table(compare_tables.task_table(result, task))]
-        parts += [markdown_table(compare_tables.writing_table(result, task))]
-    tables = [compare_tables.overlap_table(result), overview_table(result), fidelity_table(result)]
-    parts += [markdown_table(table) for table in tables if table]
+    for task in result.tasks:
+        parts += [markdown_table(tables.task_table(result, task))]
+        parts += [markdown_table(tables.writing_table(result, task))]
+    optional = (tables.overlap_table(result), overview_table(result), fidelity_table(result))
+    parts += [markdown_table(table) for table in optional if table]
     parts += [markdown_list(across_lines(result))]
     parts += [markdown_table(table) for table in across_tables(result)]
-    arms = compare_tables.arms_table(result)
+    arms = tables.arms_table(result)
     parts += [markdown_table(arms)] if arms else []
-    return join_parts([*parts, *markdown_facts(compare_tables.facts(result))])
+    return join_parts([*parts, *markdown_facts(tables.facts(result))])

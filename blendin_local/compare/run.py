@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter
-from typing import Any
 
 from blendin_local.compare.across import across_pairs, families
 from blendin_local.compare.answers import Answer, Answers
@@ -13,6 +12,7 @@ from blendin_local.compare.arms import Arm, ArmModel
 from blendin_local.compare.likelihoods import choose
 from blendin_local.compare.quantizations import compare_quantizations, reference_of, singles
 from blendin_local.compare.reading import answer_rows, disagreements
+from blendin_local.compare.result import ArmInfo, CompareReport, FidelityRow, ModelFile, TaskInfo
 from blendin_local.compare.settings import RunSettings, TaskSpec
 from blendin_local.compare.summary import Choices, Results, summarise
 from blendin_local.compare.writing import (
@@ -32,7 +32,7 @@ from blendin_local.settings import ModelOptions
 from blendin_local.tasks import chance, load_items, task_named
 from blendin_local.tasks.base import Item, Score, Task
 
-__all__ = ["Comparison", "Found", "Watcher", "compare", "draw_tasks"]
+__all__ = ["Comparison", "Watcher", "compare", "draw_tasks"]
 
 Scorer = Callable[[TaskRun, Item, Answer], Score]
 """What a judge makes of an answer."""
@@ -80,14 +80,6 @@ class Comparison:
             )
         reference = reference_of(singles(arms), settings.reference) if text else None
         return cls(arms, runs, settings, options, text, reference, hint_level)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The result document (docs/compare.md), and every answer as a row of its own."""
-
-    document: dict[str, Any]
-    rows: list[dict[str, Any]]
 
 
 def draw_tasks(wishes: Sequence[TaskSpec], settings: RunSettings) -> tuple[TaskRun, ...]:
@@ -138,8 +130,8 @@ def compare(
     watcher: Watcher | None = None,
     interruptible: Interruptible = uninterrupted,
     tell_peak: bool = True,
-) -> Found:
-    """Work out everything that is not kept yet, and put it together.
+) -> CompareReport:
+    """Compute everything that no earlier run has kept, and report it.
 
     Raises KeyboardInterrupt at Ctrl-C, with all finished answers kept; ModelError or EvaluationError where
     a model or a judge fails, kept alike.
@@ -162,15 +154,29 @@ def compare(
     )
     choices = _choices(comparison, answers, load, watcher)
     results = Results(written, _scores(arms, runs, written, judge, watcher), choices)
-    document = {**_document(comparison, results), "fidelity": fidelity, "seconds": perf_counter() - began}
-    return Found(document, answer_rows(arms, runs, results))
+    cells = summarise(arms, runs, results)
+    return CompareReport(
+        arms=tuple(_arm(arm, results, runs) for arm in arms),
+        tasks=tuple(map(_task, runs)),
+        cells=cells,
+        across=across_pairs(arms, runs, cells),
+        disagreements=disagreements(arms, runs, results),
+        seed=settings.seed,
+        limit=settings.limit or None,
+        max_tokens=settings.max_tokens,
+        hint_level=comparison.hint_level,
+        versions=versions(),
+        fidelity=fidelity,
+        seconds=perf_counter() - began,
+        answers=answer_rows(arms, runs, results),
+    )
 
 
 def _fidelity(
     comparison: Comparison, answers: Answers, load: Load, watcher: Watcher, tell_peak: bool
-) -> list[dict[str, Any]]:
+) -> tuple[FidelityRow, ...]:
     if comparison.reference is None:
-        return []
+        return ()
     return compare_quantizations(
         singles(comparison.arms),
         comparison.reference,
@@ -195,23 +201,6 @@ def _choices(
         watcher.step(f"options: {what}", done, total)
 
     return choose(comparison.arms, comparison.runs, answers, load, comparison.options, told)
-
-
-def _document(comparison: Comparison, results: Results) -> dict[str, Any]:
-    arms, runs, settings = comparison.arms, comparison.runs, comparison.settings
-    cells = summarise(arms, runs, results)
-    return {
-        "arms": [_arm(arm, results, runs) for arm in arms],
-        "tasks": [_task(run) for run in runs],
-        "cells": cells,
-        "across": across_pairs(arms, runs, cells),
-        "disagreements": disagreements(arms, runs, results),
-        "seed": settings.seed,
-        "limit": settings.limit or None,
-        "max_tokens": settings.max_tokens,
-        "hint_level": comparison.hint_level,
-        "versions": versions(),
-    }
 
 
 def _scores(
@@ -240,51 +229,45 @@ def _scores(
     return found
 
 
-def _task(run: TaskRun) -> dict[str, Any]:
+def _task(run: TaskRun) -> TaskInfo:
     task: Task = run.task
-    return {
-        "name": run.name,
-        "task": task.name,
-        "source": run.source,
-        "items": len(run.items),
-        "metric": task.metric,
-        "scale": list(task.scale),
-        "chance": chance(run.items),
-        "max_tokens": run.max_tokens,
-    }
+    return TaskInfo(
+        run.name,
+        task.name,
+        source=run.source,
+        items=len(run.items),
+        metric=task.metric,
+        scale=task.scale,
+        chance=chance(run.items),
+        max_tokens=run.max_tokens,
+    )
 
 
-def _arm(arm: Arm, results: Results, runs: Sequence[TaskRun]) -> dict[str, Any]:
-    peaks = [
-        answer.peak_memory
-        for run in runs
-        for answer in results.answers_of(arm, run)
-        if answer.peak_memory is not None
-    ]
-    roles = {"base": arm.base, "guide": arm.guide}
+def _arm(arm: Arm, results: Results, runs: Sequence[TaskRun]) -> ArmInfo:
+    peaks = (answer.peak_memory for run in runs for answer in results.answers_of(arm, run))
     settings = asdict(arm.settings.blend) if arm.is_pair else {}
     settings |= asdict(arm.settings.sampling) | {"stop": list(arm.settings.stop)}
-    return {
-        "name": arm.name,
-        "kind": arm.kind,
-        "pair": arm.pair or None,
-        "base": arm.base.name if arm.base else None,
-        "guide": arm.guide.name if arm.guide else None,
-        "method": arm.method,
-        "settings": settings,
-        "files": [
-            {
-                "role": "model" if arm.kind == "model" else role,
-                "name": model.name,
-                "path": str(model.header.path),
-                "size_bytes": model.header.size_bytes,
-                "quantization": model.header.quantization,
-                "fingerprint": model.sha256,
-                "format": model.format.name,
-            }
-            for role, model in roles.items()
+    return ArmInfo(
+        arm.name,
+        arm.kind,
+        pair=arm.pair or None,
+        base=arm.base.name if arm.base else None,
+        guide=arm.guide.name if arm.guide else None,
+        method=arm.method,
+        settings=settings,
+        files=tuple(
+            ModelFile(
+                "model" if arm.kind == "model" else role,
+                model.name,
+                path=str(model.header.path),
+                size_bytes=model.header.size_bytes,
+                quantization=model.header.quantization,
+                fingerprint=model.sha256,
+                format=model.format.name,
+            )
+            for role, model in (("base", arm.base), ("guide", arm.guide))
             if model is not None
-        ],
-        "peak_memory": max(peaks, default=None),
-        "family": families(arm),
-    }  # fmt: skip
+        ),
+        peak_memory=max((peak for peak in peaks if peak is not None), default=None),
+        family=families(arm),
+    )

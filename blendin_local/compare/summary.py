@@ -1,7 +1,7 @@
-"""From answers and their scores to the cells of the table: metrics with intervals, tests, figures of writing.
+"""Compute the cells of a comparison from answers and scores: metrics with intervals, tests, writing figures.
 
-Plain arithmetic over what was kept; nothing here knows a model. Shares over answers (loops, interventions,
-words) are sums over sums, so a long answer counts for what it is.
+No model is needed. Shares over answers (loops, interventions, words) are sums over sums, so an answer counts
+by its length.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean, median
+from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from blendin_local.compare.answers import Answer
 from blendin_local.compare.arms import Arm
+from blendin_local.compare.result import Cell, Interval, MeanLength, OptionScores, PairedTest, ScoreInterval
 from blendin_local.compare.writing import TaskRun
 from blendin_local.statistics import (
     bootstrap_interval,
@@ -27,6 +28,7 @@ from blendin_local.statistics import (
     wilson,
 )
 from blendin_local.tasks.base import Score
+from blendin_local.tune.result import GuideRank
 
 __all__ = ["LOOP_WORDS", "Choices", "Results", "loop_counts", "mean_and_interval", "summarise"]
 
@@ -36,18 +38,15 @@ LOOP_WORDS = 4
 RIGHT_OR_WRONG = (0.0, 1.0)
 """The scale of tasks whose answers can be counted."""
 
-_NUCLEUS = 0.9
-_TOPS = (10, 50, 100)
-
 Choices = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
-"""float64[questions], NaN where there are no options: whether the right option was the likeliest, as a whole
-and by its bytes.
+"""float64[questions] twice: 1 where the right option was the likeliest, as a whole and per byte; NaN where
+there are no options.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All that was found: answers and scores by (arm, task, question), choices of options by (arm, task)."""
+    """Answers and scores by (arm, task, question), choices of options by (arm, task)."""
 
     answers: Mapping[tuple[str, str, str], Answer]
     scores: Mapping[tuple[str, str, str], Score]
@@ -60,43 +59,54 @@ class Results:
         return [self.scores[arm.name, run.name, item.id].value for item in run.items]
 
 
-def summarise(arms: Sequence[Arm], runs: Sequence[TaskRun], results: Results) -> list[dict[str, Any]]:
-    """A cell for every arm and task, Holm's correction over all tests of the table."""
-    cells = [
-        {"arm": arm.name, "task": run.name, **_cell(arm, arms, run, results)} for run in runs for arm in arms
-    ]
-    tests = [test for cell in cells for test in cell["against"].values() if test]
-    for test, adjusted in zip(tests, holm([test["p"] for test in tests]), strict=True):
-        test["p_holm"] = adjusted
-    return cells
+def summarise(arms: Sequence[Arm], runs: Sequence[TaskRun], results: Results) -> tuple[Cell, ...]:
+    """A cell for every arm and task, with Holm's correction over all tests of the table."""
+    cells = [_cell(arm, arms, run, results) for run in runs for arm in arms]
+    adjusted = iter(holm([test.p for cell in cells for test in cell.tests]))
+    return tuple(
+        replace(
+            cell,
+            against={
+                role: test and replace(test, p_holm=next(adjusted)) for role, test in cell.against.items()
+            },
+        )
+        for cell in cells
+    )
 
 
-def _cell(arm: Arm, arms: Sequence[Arm], run: TaskRun, results: Results) -> dict[str, Any]:
-    values = results.values_of(arm, run)
+def _cell(arm: Arm, arms: Sequence[Arm], run: TaskRun, results: Results) -> Cell:
+    values, answers = results.values_of(arm, run), results.answers_of(arm, run)
     known = [value for value in values if value is not None]
     value, interval = mean_and_interval(known, run.task.scale)
-    return {
-        "n": len(values),
-        "scored": len(known),
-        "value": value,
-        "interval": interval,
-        "against": _against(arm, arms, run, results),
-        **_writing(arm, results.answers_of(arm, run)),
-        "options": _options(results.choices.get((arm.name, run.name))),
-        "guide_rank": _guide_rank(results.answers_of(arm, run)),
-    }
+    return Cell(
+        arm.name,
+        run.name,
+        n=len(values),
+        scored=len(known),
+        value=value,
+        interval=interval,
+        against=_against(arm, arms, run, results),
+        **_writing(arm, answers),
+        options=_options(results.choices.get((arm.name, run.name))),
+        guide_rank=_guide_rank(answers),
+    )
 
 
 def mean_and_interval(
     values: Sequence[float], scale: tuple[float, float] = RIGHT_OR_WRONG
-) -> tuple[float | None, list[float] | None]:
-    """Mean, and its 95 % interval within the scale: Wilson's where answers are right or wrong, else
-    bootstrapped; None where it cannot be known.
+) -> tuple[float | None, Interval | None]:
+    """Mean and its 95 % interval within the scale, None where unknown.
+
+    The interval is Wilson's where answers are right or wrong, else bootstrapped.
     """
     if not values:
         return None, None
     found = wilson(sum(values), len(values)) if _binary(values, scale) else bootstrap_interval(values)
-    return fmean(values), [min(max(end, scale[0]), scale[1]) for end in found] if found else None
+    return fmean(values), _within(found, *scale)
+
+
+def _within(interval: Interval | None, low: float, high: float) -> Interval | None:
+    return interval and (min(max(interval[0], low), high), min(max(interval[1], low), high))
 
 
 def _binary(values: Iterable[float], scale: tuple[float, float]) -> bool:
@@ -107,11 +117,9 @@ def _binary(values: Iterable[float], scale: tuple[float, float]) -> bool:
 # Against the models alone
 
 
-def _against(
-    arm: Arm, arms: Sequence[Arm], run: TaskRun, results: Results
-) -> dict[str, dict[str, Any] | None]:
-    """Tests of a pair against its base alone and its guide alone; of a model that was named for itself
-    against the first one that was, as "reference".
+def _against(arm: Arm, arms: Sequence[Arm], run: TaskRun, results: Results) -> dict[str, PairedTest | None]:
+    """Test a pair against its base and its guide alone, or a model that stands for itself against the first
+    such model ("reference").
     """
     others = {role: arm.alone(role, arms) for role in ("base", "guide")}
     first = next((each for each in arms if each.kind == "model"), arm)
@@ -123,7 +131,7 @@ def _against(
     }
 
 
-def _tested(arm: Arm, other: Arm, run: TaskRun, results: Results) -> dict[str, Any] | None:
+def _tested(arm: Arm, other: Arm, run: TaskRun, results: Results) -> PairedTest | None:
     pairs = [
         (mine, theirs)
         for mine, theirs in zip(results.values_of(arm, run), results.values_of(other, run), strict=True)
@@ -138,14 +146,14 @@ def _tested(arm: Arm, other: Arm, run: TaskRun, results: Results) -> dict[str, A
     if _binary([*mine, *theirs], run.task.scale):
         test = "McNemar"
         p = mcnemar(sum(a > b for a, b in pairs), sum(a < b for a, b in pairs))
-    return {
-        "arm": other.name,
-        "difference": found.difference,
-        "interval": [min(max(end, -widest), widest) for end in found.interval] if found.interval else None,
-        "p": p,
-        "p_holm": None,
-        "test": test,
-    }
+    return PairedTest(
+        other.name,
+        difference=found.difference,
+        interval=_within(found.interval, -widest, widest),
+        p=p,
+        p_holm=None,
+        test=test,
+    )
 
 
 # How the answers were written
@@ -173,10 +181,10 @@ def _writing(arm: Arm, answers: Sequence[Answer]) -> dict[str, Any]:
         "guide_word_rate": _share(counts["guide_words"], counts["words"]) if asks else None,
         "mean_alpha": _share(sum(alphas), interventions) if asks else None,
         "loop_share": _share(sum(repeated for repeated, _ in loops), sum(runs for _, runs in loops)),
-        "length": {
-            "mean_tokens": _share(_total(written, "tokens"), len(written)),
-            "mean_bytes": _share(sum(len(a.text.encode("utf-8", "replace")) for a in written), len(written)),
-        },
+        "length": MeanLength(
+            _share(_total(written, "tokens"), len(written)),
+            _share(sum(len(a.text.encode("utf-8", "replace")) for a in written), len(written)),
+        ),
         "shortened": sum(1 for answer in answers if answer.counts.get("dropped_messages")),
         "finish_reasons": dict(Counter(answer.finish_reason for answer in answers).most_common()),
         "tokens_per_second": _share(following, seconds),
@@ -198,31 +206,17 @@ def loop_counts(text: str) -> tuple[int, int]:
     return len(runs) - len(set(runs)), len(runs)
 
 
-def _guide_rank(answers: Iterable[Answer]) -> dict[str, float] | None:
-    """Where the base was unsure: how it ranks the guide's favourite."""
-    answers = list(answers)
+def _guide_rank(answers: Sequence[Answer]) -> GuideRank | None:
+    """Rank of the guide's top token where the base was unsure; None where it never was."""
     ranks = [rank for answer in answers for rank in answer.ranks]
     masses = [mass for answer in answers for mass in answer.masses]
-    if not ranks:
-        return None
-    return {
-        "mean": fmean(ranks),
-        "median": float(median(ranks)),
-        **{f"top_{top}": fmean(rank < top for rank in ranks) for top in _TOPS},
-        "top_90_mass": fmean(mass < _NUCLEUS for mass in masses),
-    }
+    return GuideRank.of(ranks, masses) if ranks else None
 
 
-def _options(choices: Choices | None) -> dict[str, Any] | None:
+def _options(choices: Choices | None) -> OptionScores | None:
     if choices is None:
         return None
     whole, by_bytes = ([float(right) for right in each if not np.isnan(right)] for each in choices)
     if not whole:
         return None
-    value, interval = mean_and_interval(whole)
-    normalised, around = mean_and_interval(by_bytes)
-    return {
-        "value": value,
-        "interval": interval,
-        "normalised": {"value": normalised, "interval": around},
-    }
+    return OptionScores(*mean_and_interval(whole), ScoreInterval(*mean_and_interval(by_bytes)))

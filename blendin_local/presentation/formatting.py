@@ -14,11 +14,9 @@ from blendin_local.safe_text import sanitize
 __all__ = [
     "EXPLAINED",
     "Document",
-    "difference",
     "duration",
     "interval",
     "line",
-    "measured",
     "number",
     "p_value",
     "percent",
@@ -137,21 +135,6 @@ def interval(bounds: Sequence[float | None] | None, decimals: int = 3, *, as_per
         return NOTHING
     low, high = (percent(b, decimals) if as_percent else number(b, decimals) for b in bounds)
     return f"{low} to {high}"
-
-
-def measured(value: float | None, scale: Sequence[float] | None) -> str:
-    """A metric: as percents if its scale is 0 to 1, else as a number."""
-    return percent(value) if is_share(scale) else number(value, 2)
-
-
-def difference(value: float | None, scale: Sequence[float] | None) -> str:
-    """A difference of metrics."""
-    return signed_percent(value) if is_share(scale) else signed(value, 2)
-
-
-def is_share(scale: Sequence[float] | None) -> bool:
-    """Whether a metric of that scale is a share of 1."""
-    return not scale or (scale[0] == 0 and scale[1] == 1)
 
 
 def duration(seconds: float) -> str:

@@ -16,6 +16,7 @@ from support.result_documents import (
     answers,
     compare_document,
     compare_nothing,
+    compare_report,
     tune_degenerate,
     tune_document,
     tune_report,
@@ -38,7 +39,7 @@ def page(request: pytest.FixtureRequest) -> Page:
     command, name = request.param.split()
     if command == "tune":
         return Page(tune_page(tune_report(TUNE_DOCUMENTS[name]())))
-    return Page(compare_page(COMPARE_DOCUMENTS[name](), answers() if name == "whole" else []))
+    return Page(compare_page(compare_report(COMPARE_DOCUMENTS[name](), answers() if name == "whole" else [])))
 
 
 def test_a_page_asks_no_network_for_anything(page: Page) -> None:
@@ -102,8 +103,8 @@ def test_hostile_names_and_answers_act_nowhere(kind: str) -> None:
     else:
         written = [hostile(row) | {"value": row["value"]} for row in answers()]
         plain, source = (
-            compare_page(compare_document(), answers()),
-            compare_page(hostile(compare_document()), written),
+            compare_page(compare_report(compare_document(), answers())),
+            compare_page(compare_report(hostile(compare_document()), written)),
         )
     was, page = Page(plain), Page(source)
     assert "</script><script>alert(1)" not in source
@@ -120,11 +121,12 @@ def test_hostile_names_and_answers_act_nowhere(kind: str) -> None:
 
 def test_halves_of_characters_can_be_written_to_a_file() -> None:
     rows = [answers()[0] | {"reply": "half \ud83d of one", "prompt": "\udcff"}]
-    compare_page(compare_document(), rows).encode("utf-8")
+    compare_page(compare_report(compare_document(), rows)).encode("utf-8")
 
 
 def test_what_is_not_self_evident_is_explained() -> None:
-    text = Page(tune_page(tune_report(tune_document()))).text + Page(compare_page(compare_document())).text
+    text = Page(tune_page(tune_report(tune_document()))).text
+    text += Page(compare_page(compare_report(compare_document()))).text
     for name in (
         "bits per byte",
         "ECE",
@@ -143,7 +145,7 @@ def test_without_plotly_one_sentence_says_what_to_install(monkeypatch: pytest.Mo
     for make in (
         check_available,
         lambda: tune_page(tune_report(tune_document())),
-        lambda: compare_page(compare_nothing(), []),
+        lambda: compare_page(compare_report(compare_nothing())),
     ):
         with pytest.raises(EvaluationError, match=r"pip install 'blendin-local\[report\]'\.$") as caught:
             make()

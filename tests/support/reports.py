@@ -9,7 +9,7 @@ from rich.console import Console
 
 from blendin_local.compare.report_text import print_compare
 from blendin_local.tune.report_text import print_tune
-from support.result_documents import Document, tune_report
+from support.result_documents import Document, compare_report, tune_report
 
 
 def markdown_tables(text: str) -> list[list[list[str]]]:
@@ -33,7 +33,7 @@ def printed(document: Document, width: int, color: bool = False) -> str:
     if "settings" in document:
         parts = print_tune(tune_report(document), width, color)
     else:
-        parts = print_compare(document, width, color)
+        parts = print_compare(compare_report(document), width, color)
     for part in parts:
         console.print(part)
     assert isinstance(console.file, io.StringIO)

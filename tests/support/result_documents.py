@@ -6,13 +6,20 @@ The figures are made up, in the size of the demo pair's; what a test needs other
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
+from blendin_local.compare.result import CompareReport
 from blendin_local.methods import METHODS
 from blendin_local.tune.result import TuneReport
 from support.plain_data import from_plain
 
 Document = dict[str, Any]
+
+
+def compare_report(document: Document, answers: Iterable[Document] = ()) -> CompareReport:
+    found: CompareReport = from_plain(CompareReport, document | {"answers": list(answers)})
+    return found
 
 
 def tune_report(document: Document) -> TuneReport:
@@ -240,13 +247,14 @@ def arm(name: str, kind: str, **more: Any) -> Document:
     return {
         "name": name,
         "kind": kind,
+        "pair": None,
         "base": None,
         "guide": None,
         "method": kind if kind in ("base", "guide") else None,
         "settings": {},
         "files": [{
             "role": kind, "name": f"{name}.gguf", "path": f"/models/{name}.gguf", "size_bytes": 253_000_000,
-            "quantization": "Q4_K_M", "fingerprint": "a5fd3b62",
+            "quantization": "Q4_K_M", "fingerprint": "a5fd3b62", "format": "plain",
         }],
         "peak_memory": 412_000_000,
         "family": {"base": "gemma3", "guide": "llama", "same": False},
@@ -255,7 +263,7 @@ def arm(name: str, kind: str, **more: Any) -> Document:
 
 def task(name: str, **more: Any) -> Document:
     rest = {"source": None, "items": 50, "metric": "accuracy", "scale": [0, 1], "chance": None}
-    return {"name": name, **rest} | more
+    return {"name": name, "task": name, **rest, "max_tokens": 512} | more
 
 
 def cell(arm: str, task: str, value: float | None, rate: float | None = None, **more: Any) -> Document:
@@ -274,6 +282,7 @@ def cell(arm: str, task: str, value: float | None, rate: float | None = None, **
         "mean_alpha": None if rate is None else 0.63,
         "loop_share": 0.08,
         "length": {"mean_tokens": 148.2, "mean_bytes": 610.0},
+        "shortened": 0,
         "finish_reasons": {"stop": 31, "stop string": 12, "length": 7},
         "tokens_per_second": 41.5,
         "options": None,
@@ -333,8 +342,12 @@ def compare_document() -> Document:
     for name, values in _ALONE.items():
         for each, value in zip(_TASKS, values, strict=True):
             options = (
-                {"value": value + 0.04, "interval": [value - 0.06, value + 0.14]}
-                if task == "arc_challenge"
+                {
+                    "value": value + 0.04,
+                    "interval": [value - 0.06, value + 0.14],
+                    "normalised": {"value": value, "interval": None},
+                }
+                if each == "arc_challenge"
                 else None
             )
             cells.append(cell(name, each, value, options=options))  # fmt: skip
@@ -459,8 +472,11 @@ def answers() -> list[Document]:
 
 def compare_degenerate() -> Document:
     """One arm, one task without a scored answer, no fidelity, nothing across pairs."""
-    only = arm("m", "model", files=[], peak_memory=None, family=None, base="m")
+    family = {"base": "m", "guide": None, "same": True}
+    only = arm("m", "model", files=[], peak_memory=None, family=family, base="m")
     empty = dict.fromkeys(cell("m", "custom", None)) | {"arm": "m", "task": "custom", "n": 0, "scored": 0}
+    empty |= {"against": {"base": None, "guide": None}, "finish_reasons": {}, "shortened": 0}
+    empty |= {"length": {"mean_tokens": None, "mean_bytes": None}}
     return {
         "arms": [only],
         "tasks": [
@@ -474,13 +490,14 @@ def compare_degenerate() -> Document:
         "seed": 0,
         "limit": None,
         "max_tokens": None,
+        "hint_level": 0.2,
         "versions": {},
-        "seconds": None,
+        "seconds": 0.0,
     }  # fmt: skip
 
 
 def compare_nothing() -> Document:
-    return {"arms": [], "tasks": [], "cells": [], "fidelity": [], "across": None, "disagreements": 0}
+    return compare_degenerate() | {"arms": [], "tasks": [], "cells": []}
 
 
 TUNE_DOCUMENTS = {"whole": tune_document, "degenerate": tune_degenerate}
