@@ -22,9 +22,9 @@ from support.output_faults import fill, text_of
 from support.paths import TESTS
 
 from blendin_local.batch import output as module
-from blendin_local.batch import streams
 from blendin_local.batch.output import Output, open_output
 from blendin_local.errors import BatchError
+from blendin_local.inputs import streams
 
 NAMES = ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst"]
 

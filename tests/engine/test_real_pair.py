@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.nightly import first_of
 from support.reference import STOP, Rules, Speaker, blend
 
 from blendin_local.engine.blended_response import BlendedResponse
@@ -242,14 +243,15 @@ def tops(steps: list[Step]) -> list[tuple[int, ...]]:
     return [(each.base[0].outcome, each.guide[0].outcome, each.blend[0].outcome) for each in found if each]
 
 
+@pytest.mark.parametrize("read", first_of([KnownAnswer.scored, KnownAnswer.decoded]))
 def test_on_reference_answers_the_blend_is_at_least_the_better_single_model(
-    known_answers: list[KnownAnswer],
+    known_answers: list[KnownAnswer], read: Callable[[KnownAnswer], list[Step]]
 ) -> None:
     """Teacher-forced on 20 answers: how often each distribution's top outcome is the answer's next one."""
     right = np.zeros(3, int)
     for answer in known_answers:
         wanted = answer.pair.vocabulary_map.base_outcome[answer.tokens]
-        right += (np.array(tops(answer.scored())) == wanted[:, None]).sum(axis=0)
+        right += (np.array(tops(read(answer))) == wanted[:, None]).sum(axis=0)
     base, guide, blend = right
     assert blend >= max(base, guide), right
 

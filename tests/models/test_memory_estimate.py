@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support import tiny_gguf
+from support.nightly import first_of
 
 from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.models.memory_estimate import MemoryEstimate, describe, estimate, free_memory, warning
@@ -141,7 +142,7 @@ def compute_buffer(header: GgufHeader, options: ModelOptions) -> int:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("options", [ModelOptions(), ModelOptions(n_ctx=8192, n_batch=1024)])
+@pytest.mark.parametrize("options", first_of([ModelOptions(), ModelOptions(n_ctx=8192, n_batch=1024)]))
 def test_buffers_are_those_that_llama_cpp_takes(demo_files, options: ModelOptions) -> None:  # type: ignore[no-untyped-def]
     for header in (demo_files.base, demo_files.guide):
         vocabulary = replace(header, n_ff=0, n_embd=0, windowed=())
