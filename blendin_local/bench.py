@@ -1,15 +1,13 @@
-"""How fast a pair generates, and what the engine costs beside bare llama.cpp calls.
+"""Measure how fast a pair generates, and the overhead of the engine over bare llama.cpp calls.
 
-Each method writes replies to fixed prompts, greedily, until the wanted tokens are out; every decode is
-noted. Then the very same decodes run again as bare calls, in the same process, right after. Both are
-repeated in turn, and of every step and every decode the median over the rounds counts: a moment in which
-other programs held the processor falls on one round, and does not decide the ratio.
+Each method writes greedy replies to fixed prompts until the wanted number of tokens, with every decode
+recorded. Then the same decodes run again as bare calls, in the same process, right after. Both are repeated
+in turn, and the median over the rounds counts for every step and every decode: a moment in which other
+programs used the processor affects one round only.
 """
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -25,6 +23,7 @@ from blendin_local.llamacpp.bare_decode import Decode, Recorder, replay
 from blendin_local.llamacpp.model import GgufModel
 from blendin_local.models import memory_estimate
 from blendin_local.models.loading import PairFiles, start_conversation
+from blendin_local.models.peak_memory import high_water_mark
 from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions
 
 PROMPTS = (
@@ -60,7 +59,7 @@ class MethodFigures:
 
 @dataclass(frozen=True, slots=True)
 class MemoryFigures:
-    """Bytes: the process's peak, and what it holds beside both files and KV caches."""
+    """Bytes: the process's peak, both files, both KV caches, and the rest of the peak."""
 
     peak: int
     files: int
@@ -123,7 +122,7 @@ def bench_method(
 
 
 def _medians(rounds: list[list[float]]) -> list[float]:
-    """Of every place the median over the rounds that got there: rounding may end one of them sooner."""
+    """The median of every step over the rounds that reached it: rounding may end a round sooner."""
     return [median(time for time in place if time is not None) for place in zip_longest(*rounds)]
 
 
@@ -147,10 +146,9 @@ def _forget(models: list[GgufModel]) -> None:
 
 
 def memory_figures(files: PairFiles, options: ModelOptions) -> MemoryFigures:
-    """What this process has held at most, beside the model files and the KV caches."""
+    """The peak memory of this process, and the part of it beyond model files and KV caches."""
     estimates = [memory_estimate.estimate(header, options) for header in (files.base, files.guide)]
-    # Kilobytes on Linux, bytes on macOS.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = high_water_mark() or 0
     file_bytes = sum(estimate.file for estimate in estimates)
     kv_caches = sum(estimate.kv_cache for estimate in estimates)
     return MemoryFigures(peak, file_bytes, kv_caches, peak - file_bytes - kv_caches)

@@ -108,9 +108,10 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
             if not values["quiet"]:
                 click.secho(summary_line(reply, pair.calibrated), err=True, dim=True)
         else:
-            click.echo(
-                to_json(reply_as_dict(reply, files, pair, settings, steps if values["with_steps"] else None))
-            )
+            models = {"base": files.base, "guide": files.guide}
+            recorded = steps if values["with_steps"] else None
+            document = reply_as_dict(reply, models, settings, calibrated=pair.calibrated, steps=recorded)
+            click.echo(to_json(document))
     if reply.finish_reason == "cancelled":
         sys.exit(INTERRUPTED)
 

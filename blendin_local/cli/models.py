@@ -34,6 +34,7 @@ def list_models(as_json: bool) -> None:
     from blendin_local.files import models_dir
     from blendin_local.models.catalogue import load_catalogue, user_catalogue_file
     from blendin_local.models.download.store import find_pulled
+    from blendin_local.presentation.formatting import size
 
     catalogue = load_catalogue()
     files = {name: find_pulled(entry) for name, entry in catalogue.models.items()}
@@ -56,7 +57,7 @@ def list_models(as_json: bool) -> None:
     for name, entry in catalogue.models.items():
         path = files[name]
         about = f"{entry.licence}\n{entry.note}".strip()
-        add_row(table, name, _size(path.stat().st_size) if path else "no", about)
+        add_row(table, name, size(path.stat().st_size) if path else "no", about)
     print_parts(pairs, "", table, "")
     _echo(f"Files lie in {models_dir()}; your own entries in {user_catalogue_file()}.")
 
@@ -156,6 +157,7 @@ def find(folders: tuple[Path, ...], as_json: bool) -> None:
     from blendin_local.cli.progress import reading
     from blendin_local.models.discovery import find as find_files
     from blendin_local.models.discovery import suggest_pairs
+    from blendin_local.presentation.formatting import size
 
     with reading() as progress:
         found = find_files(folders, progress=progress)
@@ -178,7 +180,7 @@ def find(folders: tuple[Path, ...], as_json: bool) -> None:
     table = new_table("Size", "Architecture", "Quantization", "Context", "Vocabulary", "Model and file")
     for each in found:
         if each.header and not each.problem:
-            row = (_size(each.size_bytes), *_found_columns(each.header), f"{each.name}\n{each.path}")
+            row = (size(each.size_bytes), *_found_columns(each.header), f"{each.name}\n{each.path}")
             add_row(table, *row)
     print_parts(table)
     for each in found:
@@ -222,26 +224,23 @@ def remove(name: str, yes: bool) -> None:
     from blendin_local.models.catalogue import load_catalogue
     from blendin_local.models.download.store import entry_folder, pulled_files
     from blendin_local.models.download.store import remove as remove_files
+    from blendin_local.presentation.formatting import size
 
     entry = load_catalogue().model(name)
     folder = entry_folder(entry)
     files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
     if not files:
         raise CatalogueError(f"{name} has not been pulled, so there is nothing to delete.")
-    size = sum(path.stat().st_size for path in files)
+    held = sum(path.stat().st_size for path in files)
     elsewhere = [path for path in pulled_files(entry) if not path.is_relative_to(folder)]
     if not elsewhere and not yes:
-        click.confirm(f"Delete {folder} ({_size(size)})?", abort=True)
+        click.confirm(f"Delete {folder} ({size(held)})?", abort=True)
     remove_files(entry)
     if not elsewhere:
         click.echo(f"{name} is deleted.")
     for path in elsewhere:
         how = "`hf cache` deletes it there" if "models--" in str(path) else "delete it yourself"
         _echo(f"{name} is forgotten; its file lies elsewhere and stays: {path} ({how}).")
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def _echo(text: str) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from blendin_local.compare.arms import Arm
-from blendin_local.compare.naming import family_of
 from blendin_local.compare.result import (
     AcrossPairs,
     CapabilityGap,
@@ -22,6 +21,7 @@ from blendin_local.compare.result import (
     RateCorrelation,
 )
 from blendin_local.compare.writing import TaskRun
+from blendin_local.models.families import family_of
 from blendin_local.statistics import cohens_d, pearson
 
 __all__ = ["across_pairs", "families"]
@@ -31,7 +31,7 @@ Cells = Mapping[tuple[str, str], Cell]
 
 
 def families(arm: Arm) -> Families:
-    """The families of an arm's models (`naming.family_of`)."""
+    """The families of an arm's models (`models.families`)."""
     base, guide = (family_of(model.header) if model else None for model in (arm.base, arm.guide))
     return Families(base, guide, base == guide or base is None or guide is None)
 

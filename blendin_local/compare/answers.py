@@ -39,7 +39,7 @@ class Answer:
     summary, timings: figures of the reply (`Summary.as_dict`, `Timings`). counts: words, guide_words,
     changed, dropped_messages (worked examples that a prompt lost to fit the context). ranks, masses: of each
     uncertain position the rank of the guide's top token in the base's distribution, and the base's
-    probability above it. peak_memory: bytes, see `peak.PeakMemory`.
+    probability above it. peak_memory: bytes, see `peak_memory.PeakMemory`.
     """
 
     text: str

@@ -11,13 +11,9 @@ from blendin_local.llamacpp.header import GgufHeader
 from blendin_local.methods import METHODS
 from blendin_local.settings import BlendSettings
 
-__all__ = ["family_of", "name_arms", "name_models", "setting_name"]
+__all__ = ["name_arms", "name_models", "setting_name"]
 
 _SPLIT = re.compile(r"-\d{5}-of-\d{5}$")
-# Makers of many models: the family is what follows.
-_MAKERS = ("meta", "google", "microsoft", "mistralai", "ibm", "unsloth", "the", "nous", "nousresearch")
-# Architectures under which many makers publish.
-_SHARED_ARCHITECTURES = ("", "llama")
 
 
 def name_models(models: Mapping[str, tuple[str, GgufHeader]]) -> dict[str, str]:
@@ -94,23 +90,3 @@ def _numbered(names: list[str]) -> list[str]:
         taken.add(unique)
         found.append(unique)
     return found
-
-
-def family_of(header: GgufHeader) -> str:
-    """The family of a model: "gemma" for Gemma 2 and 3, "qwen", "smollm".
-
-    The letters that the architecture begins with; but "llama" is the architecture of many families, so
-    there the letters that the model's name begins with count, a maker's name left out.
-    """
-    if header.architecture not in _SHARED_ARCHITECTURES:
-        return _letters(header.architecture) or header.architecture
-    words = re.findall(r"[A-Za-z]+", header.label)
-    for word in words:
-        if word.lower() not in _MAKERS:
-            return str(word.lower())
-    return header.architecture
-
-
-def _letters(text: str) -> str:
-    found = re.match(r"[A-Za-z]+", text)
-    return found[0].lower() if found else ""

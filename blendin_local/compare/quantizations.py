@@ -26,7 +26,6 @@ from blendin_local.compare.fidelity import (
     scoring_options,
     stretches_of,
 )
-from blendin_local.compare.peak import PeakMemory
 from blendin_local.compare.result import FidelityRow
 from blendin_local.compare.writing import Load, described, versions
 from blendin_local.engine.conversation import begin_reply
@@ -34,6 +33,7 @@ from blendin_local.engine.language_model import LanguageModel, ScoringModel
 from blendin_local.engine.pair import Pair
 from blendin_local.engine.prompts import Message
 from blendin_local.errors import EvaluationError
+from blendin_local.models.peak_memory import PeakMemory
 from blendin_local.settings import GenerationSettings, ModelOptions
 
 __all__ = ["SPEED_TOKENS", "compare_quantizations", "reference_of", "singles"]

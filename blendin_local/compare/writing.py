@@ -15,7 +15,6 @@ from typing import Any
 from blendin_local import __version__
 from blendin_local.compare.answers import Answer, Answers, digest
 from blendin_local.compare.arms import Arm, ArmModel, effective
-from blendin_local.compare.peak import PeakMemory
 from blendin_local.engine.conversation import Reply, begin_reply
 from blendin_local.engine.language_model import LanguageModel, common_prefix
 from blendin_local.engine.pair import Pair, Role
@@ -24,6 +23,7 @@ from blendin_local.engine.steps import Summary
 from blendin_local.engine.trigger import may_consult, threshold
 from blendin_local.errors import PromptError
 from blendin_local.methods import METHODS
+from blendin_local.models.peak_memory import PeakMemory
 from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions
 from blendin_local.tasks.base import Item, Task
 

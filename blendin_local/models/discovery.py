@@ -15,25 +15,13 @@ from blendin_local.errors import ModelError
 from blendin_local.files import hub_cache_dir, models_dir
 from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.models.compatibility import same_vocabulary
+from blendin_local.models.families import family_of
 
 __all__ = ["LocalModel", "PairSuggestion", "find", "suggest_pairs"]
 
 _LATER_PART = re.compile(r".+-(?!00001)\d{5}-of-\d{5}\.gguf")
 _INSTRUCT = re.compile(r"(?i)(?:^|[^a-z])(instruct|chat|it|sft|dpo|rlhf|assistant|hermes|tulu)(?:[^a-z]|$)")
 _PRETRAINED = re.compile(r"(?i)(?:^|[^a-z])(base|pt|pretrained)(?:[^a-z]|$)")
-_FAMILIES = (
-    "smollm",
-    "llama",
-    "gemma",
-    "qwen",
-    "mistral",
-    "phi",
-    "granite",
-    "olmo",
-    "falcon",
-    "exaone",
-    "glm",
-)
 # A guide that is nearly as large as the base costs nearly as much.
 _LARGEST_GUIDE = 0.8
 
@@ -64,13 +52,8 @@ class LocalModel:
 
     @property
     def family(self) -> str:
-        """The family of models by name, such as "llama", or else the architecture."""
-        if self.header is None:
-            return ""
-        # Names first: many families share the architecture of another.
-        names = (self.name, self.header.name, self.header.architecture)
-        known = (family for name in names for family in _FAMILIES if family in name.lower())
-        return next(known, self.header.architecture)
+        """The family of the model, such as "llama"; "" where the file cannot be read."""
+        return family_of(self.header, self.name) if self.header else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A reply as plain data, for JSON and for files."""
+"""Replies and steps as plain data, for JSON and for files."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from blendin_local.engine.steps import Candidate, Step, Summary
 
 if TYPE_CHECKING:
     from blendin_local.engine.conversation import Reply
-    from blendin_local.engine.pair import Pair
-    from blendin_local.models.loading import PairFiles
+    from blendin_local.llamacpp.header import GgufHeader
     from blendin_local.settings import GenerationSettings
 
 
 def reply_as_dict(
     reply: Reply,
-    files: PairFiles,
-    pair: Pair,
+    models: Mapping[str, GgufHeader],
     settings: GenerationSettings,
+    *,
+    calibrated: bool,
     steps: Sequence[Step] | None = None,
 ) -> dict[str, Any]:
-    """Everything about a finished reply; with `steps`, a record of each."""
+    """The document of a finished reply; with `steps`, a record of each.
+
+    models: the headers of "base" and "guide". calibrated: whether reliabilities are.
+    """
     document: dict[str, Any] = {
         "text": reply.text,
         "finish_reason": reply.finish_reason,
@@ -35,9 +38,9 @@ def reply_as_dict(
                 "quantization": header.quantization,
                 "vocabulary": header.fingerprint,
             }
-            for role, header in (("base", files.base), ("guide", files.guide))
+            for role, header in models.items()
         },
-        **figures_as_dict(reply.prompt_tokens, reply.summary, pair.calibrated),
+        **figures_as_dict(reply.prompt_tokens, reply.summary, calibrated),
     }
     if steps is not None:
         document["steps"] = [step_as_dict(step) for step in steps]

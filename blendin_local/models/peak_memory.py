@@ -1,8 +1,8 @@
-"""The peak memory of this process over a stretch of its life, where the system can tell.
+"""Measure the peak resident memory of this process, where the system can tell.
 
-It is the resident memory of the whole process (VmHWM on Linux): the interpreter and its libraries, some
-hundred megabytes, the pages of the model files that were read, KV caches and buffers. Memory of a GPU is
-not in it, so nothing is said where a model may lie there.
+The peak (VmHWM on Linux) covers the whole process: the interpreter and its libraries, some hundred megabytes,
+the pages of the model files that were read, KV caches and buffers. Memory of a GPU is not in it, so callers
+leave the peak out where a model may be in GPU memory.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-__all__ = ["PeakMemory"]
+__all__ = ["PeakMemory", "high_water_mark"]
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """The peak since the last `reset`, or None where it cannot be told from what was before.
+    """The peak since the last `reset`; None where an earlier peak hides it.
 
-    Linux lets a process begin its high-water mark anew. Elsewhere, or where that is forbidden, the mark only
-    rises: a peak is known only if it lies above all that was before.
+    Linux lets a process reset its high-water mark. Elsewhere, or where that is forbidden, the mark only
+    rises: a peak is known only if it is above all earlier ones.
     """
 
     def __init__(self) -> None:
@@ -29,11 +29,11 @@ class PeakMemory:
 
     def reset(self) -> None:
         self._begun_anew = _reset_mark()
-        self._before = 0 if self._begun_anew else _mark() or 0
+        self._before = 0 if self._begun_anew else high_water_mark() or 0
 
     def read(self) -> int | None:
         """Bytes."""
-        now = _mark()
+        now = high_water_mark()
         return now if now is not None and now > self._before else None
 
 
@@ -46,8 +46,8 @@ def _reset_mark() -> bool:
     return True
 
 
-def _mark() -> int | None:
-    """The high-water mark in bytes."""
+def high_water_mark() -> int | None:
+    """The peak resident memory of this process in bytes, since its start or the last reset."""
     try:
         for line in _STATUS.read_text("ascii", "replace").splitlines():
             if line.startswith("VmHWM:"):

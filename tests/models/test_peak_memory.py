@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from blendin_local.compare import peak
-from blendin_local.compare.peak import PeakMemory
+from blendin_local.models import peak_memory as peak
+from blendin_local.models.peak_memory import PeakMemory
 
 
 def marks(monkeypatch: pytest.MonkeyPatch, *values: int | None, resets: bool) -> None:
     following = iter(values)
-    monkeypatch.setattr(peak, "_mark", lambda: next(following))
+    monkeypatch.setattr(peak, "high_water_mark", lambda: next(following))
     monkeypatch.setattr(peak, "_reset_mark", lambda: resets)
 
 
