@@ -1,6 +1,6 @@
-"""Which rows are worth a look by a person, and why: a few of each kind, whatever the number of rows.
+"""Select rows for a person to look at, with reasons: a few of each kind, however many rows there are.
 
-Nothing here judges an answer. It knows what became of a row, and what is unusual in its job.
+Rows are selected by how they ended and by figures that are unusual in their job, not by their content.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from blendin_local.batch.job_report import FlaggedRow
 from blendin_local.batch.loops import Loop, find_loop
 from blendin_local.batch.results import Result
 from blendin_local.engine.steps import HINT_RATE, WEAK_BELOW
@@ -43,7 +44,7 @@ _BEGINNING, _END = 500, 300
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What the job's rows are like. calibrated: whether reliability is more than plain confidence."""
+    """Figures of the whole job. calibrated: whether reliability is more than plain confidence."""
 
     answered: int
     intervention_rate: float
@@ -53,7 +54,7 @@ class Usual:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A row, as far as it takes to say why it is worth a look."""
+    """The figures of a row from which its reasons follow."""
 
     id: str
     index: int
@@ -101,8 +102,8 @@ class RowFlags:
             insort(listed, ((rank, seen.index, seen.id), seen), key=lambda each: each[0])
             del listed[LISTED:]
 
-    def chosen(self, usual: Usual) -> list[dict[str, Any]]:
-        """The most remarkable of each kind first: whoever reads a few rows has seen each kind."""
+    def chosen(self, usual: Usual) -> tuple[FlaggedRow, ...]:
+        """Flagged rows, kinds in turn and the most remarkable of each first: a few rows show every kind."""
         limit_is_low = self.counts["length"] > max(_FEW, COMMON * usual.answered)
         failures = sum(count for kind, count in self.counts.items() if kind.startswith("failed"))
         most = min(LISTED, max(_FEW, round(_LISTED_SHARE * (usual.answered + failures))))
@@ -117,11 +118,11 @@ class RowFlags:
             for queue in queues:
                 if turn < len(queue) and len(chosen) < most:
                     chosen.setdefault(queue[turn].key, queue[turn])
-        return [_entry(seen, usual) for seen in chosen.values()]
+        return tuple(_entry(seen, usual) for seen in chosen.values())
 
 
 def _loop_in(result: Result) -> Loop | None:
-    """The loop that whoever wrote the answer found, or else what is found now."""
+    """The loop that was recorded with the answer, or else the one that is found now."""
     match result.get("loop", ()):
         case None:
             return None
@@ -164,21 +165,21 @@ def _stands_out(seen: _Seen, kind: str, usual: Usual) -> bool:
     return True
 
 
-def _entry(seen: _Seen, usual: Usual) -> dict[str, Any]:
+def _entry(seen: _Seen, usual: Usual) -> FlaggedRow:
     reasons = [kind for kind, _ in _kinds_of(seen) if _stands_out(seen, kind, usual)]
-    return {
-        "id": seen.id,
-        "index": seen.index,
-        "reasons": [reason.partition(":")[0] for reason in reasons],
-        "why": [_why(seen, reason, usual) for reason in reasons],
-        "finish_reason": seen.finish_reason,
-        "tokens": seen.tokens,
-        "intervention_rate": seen.intervention_rate,
-        "mean_reliability": seen.mean_reliability,
-        "weak_share": seen.weak_share,
-        "text": seen.text,
-        "error": seen.error,
-    }
+    return FlaggedRow(
+        seen.id,
+        seen.index,
+        reasons=tuple(reason.partition(":")[0] for reason in reasons),
+        why=tuple(_why(seen, reason, usual) for reason in reasons),
+        finish_reason=seen.finish_reason,
+        tokens=seen.tokens,
+        intervention_rate=seen.intervention_rate,
+        mean_reliability=seen.mean_reliability,
+        weak_share=seen.weak_share,
+        text=seen.text,
+        error=seen.error,
+    )
 
 
 def _why(seen: _Seen, reason: str, usual: Usual) -> str:

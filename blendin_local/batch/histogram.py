@@ -1,9 +1,10 @@
-"""How shares of 1 are distributed, in constant memory: counts of narrow bins, from which quantiles come."""
+"""Distributions of values from 0 to 1 in constant memory: counts of narrow bins, which give quantiles."""
 
 from __future__ import annotations
 
 from itertools import accumulate, pairwise
-from typing import Any
+
+from blendin_local.batch.job_report import Bins, Distribution
 
 __all__ = ["Histogram"]
 
@@ -39,17 +40,17 @@ class Histogram:
             below += count
         return self.highest
 
-    def as_dict(self) -> dict[str, Any]:
+    def distribution(self) -> Distribution:
         """Lowest and highest value, median, the nine deciles, and a histogram of 20 bins."""
-        deciles = [self.quantile(tenth / 10) for tenth in range(1, 10)] if self.n else []
+        deciles = (self.quantile(tenth / 10) for tenth in range(1, 10))
         sums = [0, *accumulate(self._counts)][:: _BINS // _SHOWN]
-        return {
-            "lowest": self.lowest,
-            "highest": self.highest,
-            "median": self.quantile(0.5),
-            "deciles": deciles,
-            "histogram": {
-                "edges": [place / _SHOWN for place in range(_SHOWN + 1)],
-                "counts": [end - begin for begin, end in pairwise(sums)],
-            },
-        }
+        return Distribution(
+            self.lowest,
+            self.highest,
+            median=self.quantile(0.5),
+            deciles=tuple(value for value in deciles if value is not None),
+            histogram=Bins(
+                tuple(place / _SHOWN for place in range(_SHOWN + 1)),
+                tuple(end - begin for begin, end in pairwise(sums)),
+            ),
+        )

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from time import monotonic
 from typing import Any
 
 from blendin_local.batch.flagged_rows import RowFlags, Usual
 from blendin_local.batch.histogram import Histogram
+from blendin_local.batch.job_report import JobReport, Reliability
 from blendin_local.batch.results import Result
 
 __all__ = ["JobStats", "Last", "Pace"]
@@ -69,7 +70,7 @@ class JobStats:
         self._words = self._guide_words = self._reliability = self._reliable_steps = 0
         self._calibrated = True
         self._reliabilities, self._rates = Histogram(), Histogram()
-        self._attention = RowFlags()
+        self._flags = RowFlags()
         self._marks = deque[_Mark]()
         self.start()
 
@@ -89,7 +90,7 @@ class JobStats:
         """Take in a result, or with `kept` one that an earlier run left behind."""
         summary = result.get("summary") or {}
         tokens = summary.get("tokens") or 0
-        self._attention.add(result)
+        self._flags.add(result)
         if (error := result.get("error")) is None:
             self._add_answer(result, summary)
         else:
@@ -187,41 +188,41 @@ class JobStats:
 
     # Figures at its end
 
-    def as_dict(self, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The object that `--json` prints; more: what the caller knows besides, after the counts.
+    def report(self, **more: Any) -> JobReport:
+        """The figures so far. more: fields of the report that the caller knows: left, input, models, ...
 
-        Shares and speeds are None where there is nothing to take them of. reliability: mean over all steps,
-        distribution over answers (each by its mean). tokens_per_second: of new_tokens, those of rows
-        answered in this run, over its seconds. `blendin_local.batch.report_page` names the keys of `more`
-        that a report shows.
+        A share or a speed without anything to divide by is None.
         """
         mean = _share(self._reliability, self._reliable_steps * _UNIT)
         calibrated = self._calibrated and self.answered > 0
         usual = Usual(self.answered, self.intervention_rate or 0.0, mean or 0.0, calibrated)
-        return {
-            "rows": self.rows,
-            "answered": self.answered,
-            "failed": self.failed,
-            "kept": self.kept,
-            **(more or {}),
-            "tokens": self.tokens,
-            "new_tokens": self._new_tokens,
-            "prompt_tokens": self.prompt_tokens,
-            "tokens_per_second": self.tokens_per_second,
-            "seconds": self.seconds,
-            "intervention_rate": self.intervention_rate,
-            "changed_token_rate": _share(self._changed, self._steps),
-            "guide_word_rate": _share(self._guide_words, self._words * _UNIT),
-            "weak_share": _share(self._weak, self._steps),
-            "finish_reasons": _sorted(self.finish_reasons),
-            "errors": _sorted(self.errors),
-            "looped": self._attention.counts["loop"],
-            "empty": self._attention.counts["empty"],
-            "calibrated": calibrated if self.answered else None,
-            "reliability": {"mean": mean, **self._reliabilities.as_dict()},
-            "intervention_rates": self._rates.as_dict(),
-            "worth_a_look": self._attention.chosen(usual),
-        }
+        distribution = self._reliabilities.distribution()
+        return JobReport(
+            rows=self.rows,
+            answered=self.answered,
+            failed=self.failed,
+            kept=self.kept,
+            tokens=self.tokens,
+            new_tokens=self._new_tokens,
+            prompt_tokens=self.prompt_tokens,
+            tokens_per_second=self.tokens_per_second,
+            seconds=self.seconds,
+            intervention_rate=self.intervention_rate,
+            changed_token_rate=_share(self._changed, self._steps),
+            guide_word_rate=_share(self._guide_words, self._words * _UNIT),
+            weak_share=_share(self._weak, self._steps),
+            finish_reasons=_sorted(self.finish_reasons),
+            errors=_sorted(self.errors),
+            looped=self._flags.counts["loop"],
+            empty=self._flags.counts["empty"],
+            calibrated=calibrated if self.answered else None,
+            reliability=Reliability(
+                **{each.name: getattr(distribution, each.name) for each in fields(distribution)}, mean=mean
+            ),
+            intervention_rates=self._rates.distribution(),
+            worth_a_look=self._flags.chosen(usual),
+            **more,
+        )
 
 
 def _prompt_tokens(result: Result) -> int:

@@ -1,9 +1,10 @@
-"""A job of offline generation as one page that needs nothing else, made like that of a comparison."""
+"""A job of offline generation as one HTML page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from blendin_local.batch.job_report import FlaggedRow, JobReport
 from blendin_local.batch.report_plots import batch_plots
 from blendin_local.batch.report_tables import (
     counted,
@@ -14,86 +15,72 @@ from blendin_local.batch.report_tables import (
     hints,
     reliability_name,
 )
-from blendin_local.presentation.formatting import NOTHING, Document, line, number, percent
+from blendin_local.presentation.formatting import NOTHING, line, number, percent
 from blendin_local.presentation.html_page import Card, Folded, Page, Section, check_available
 from blendin_local.safe_text import sanitize
 
 __all__ = ["batch_page"]
 
 
-def batch_page(figures: Document) -> str:
-    """The page of a job's figures (`JobStats.as_dict`; `batch_tables` says what else they may hold), as HTML.
-
-    Raises EvaluationError, one sentence, where Plotly is missing.
-    """
+def batch_page(report: JobReport) -> str:
+    """The page as HTML. Raises EvaluationError, one sentence, where Plotly is missing."""
     check_available()
-    models = figures.get("models") or {}
+    models = report.models
     roles = [
         f"{role} {line(models[role].get('name') or NOTHING)}" for role in ("base", "guide") if role in models
     ]
-    files = [line(figures[name]) for name in ("input", "output") if figures.get(name)]
+    files = [line(name) for name in (report.input, report.output) if name]
     return Page(
         title="Offline generation",
         subtitle=" · ".join([*roles, " → ".join(files)]).strip(" ·"),
-        verdict=[f"{counted(figures)}. {headline(figures)}.", *hints(figures)],
+        verdict=[f"{counted(report)}. {headline(report)}.", *hints(report)],
         cards_title="In short",
-        cards=list(_cards(figures)),
-        sections=_sections(figures),
-        facts=facts(figures),
+        cards=list(_cards(report)),
+        sections=_sections(report),
+        facts=facts(report),
         facts_title="Settings and models",
     ).render()
 
 
-def _cards(figures: Document) -> Iterator[Card]:
-    rows, failed = figures.get("rows") or 0, figures.get("failed") or 0
-    yield "answered", f"{figures.get('answered') or 0:,}", f"of {rows:,} rows; {failed:,} failed"
-    yield "speed", f"{number(figures.get('tokens_per_second'), 1)}", "tokens/s, all rows together"
-    name, _, remark = reliability_name(figures).partition(" (")
-    note = f"mean over all steps, {percent(figures.get('weak_share'))} of them weak"
-    mean = (figures.get("reliability") or {}).get("mean")
-    yield name, number(mean, 2), f"{note} ({remark}" if remark else note
-    yield "intervention rate", percent(figures.get("intervention_rate")), "steps at which the guide was asked"
-    yield (
-        "changed tokens",
-        percent(figures.get("changed_token_rate")),
-        "steps at which that made a difference",
-    )
-    yield "guide words", percent(figures.get("guide_word_rate")), "words that came from the guide"
+def _cards(report: JobReport) -> Iterator[Card]:
+    yield "answered", f"{report.answered:,}", f"of {report.rows:,} rows; {report.failed:,} failed"
+    yield "speed", number(report.tokens_per_second, 1), "tokens/s, all rows together"
+    name, _, remark = reliability_name(report).partition(" (")
+    note = f"mean over all steps, {percent(report.weak_share)} of them weak"
+    yield name, number(report.reliability.mean, 2), f"{note} ({remark}" if remark else note
+    yield "intervention rate", percent(report.intervention_rate), "steps at which the guide was asked"
+    yield "changed tokens", percent(report.changed_token_rate), "steps at which that made a difference"
+    yield "guide words", percent(report.guide_word_rate), "words that came from the guide"
 
 
-def _sections(figures: Document) -> Iterator[Section]:
-    yield Section("How sure the answers are", plots=list(batch_plots(figures)))
-    found = figures.get("worth_a_look") or []
-    name = f"mean {reliability_name(figures)}"
-    texts = [_folded(row, name) for row in found]
+def _sections(report: JobReport) -> Iterator[Section]:
+    yield Section("How sure the answers are", plots=list(batch_plots(report)))
+    found, name = report.worth_a_look, f"mean {reliability_name(report)}"
     said = (
-        f"{len(found):,} of {figures.get('rows') or len(found):,} rows, the most remarkable of each kind "
+        f"{len(found):,} of {report.rows:,} rows, the most remarkable of each kind "
         "first. Open one to read it; long answers show their beginning and end."
         if found
         else "No row stands out: none failed, looped, was cut off or empty, or is unusually unsure."
     )
-    yield Section("Worth a look", lines=[said] if figures.get("rows") else [], texts=texts)
-    yield Section("How rows ended", tables=[ended_table(figures), failed_table(figures)])
+    texts = [_folded(row, name) for row in found]
+    yield Section("Worth a look", lines=[said] if report.rows else [], texts=texts)
+    yield Section("How rows ended", tables=[ended_table(report), failed_table(report)])
 
 
-def _folded(row: Document, reliability: str) -> Folded:
-    error = row.get("error") or {}
-    known = [
-        (name, shown(row[key]))
-        for name, key, shown in (
-            ("place in the input", "index", lambda place: f"{place + 1:,}"),
-            ("tokens", "tokens", lambda count: f"{count:,}"),
-            ("intervention rate", "intervention_rate", percent),
-            (reliability, "mean_reliability", lambda mean: number(mean, 2)),
-            ("weak steps", "weak_share", percent),
-            ("ended by", "finish_reason", line),
-        )
-        if row.get(key) is not None and not (error and key == "tokens")
-    ]
+def _folded(row: FlaggedRow, reliability: str) -> Folded:
+    mean, reason = row.mean_reliability, row.finish_reason
+    known = (
+        ("place in the input", f"{row.index + 1:,}"),
+        ("tokens", None if row.error else f"{row.tokens:,}"),
+        ("intervention rate", None if row.intervention_rate is None else percent(row.intervention_rate)),
+        (reliability, None if mean is None else number(mean, 2)),
+        ("weak steps", None if row.weak_share is None else percent(row.weak_share)),
+        ("ended by", None if reason is None else line(reason)),
+    )
     return Folded(
-        name=line(row.get("id")),
-        why="; ".join(map(line, row.get("why") or ())),
-        note=" · ".join(f"{name} {value}" for name, value in known),
-        text=sanitize(str(error.get("message") or row.get("text") or "(no text)")),
-        alarm=bool(error),
+        name=line(row.id),
+        why="; ".join(map(line, row.why)),
+        note=" · ".join(f"{name} {value}" for name, value in known if value is not None),
+        text=sanitize(row.message or row.text or "(no text)"),
+        alarm=bool(row.error),
     )

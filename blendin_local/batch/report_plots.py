@@ -1,4 +1,4 @@
-"""The plots of a job of offline generation: how its answers are distributed."""
+"""The plots of a job of offline generation: distributions over its answers."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+from blendin_local.batch.job_report import Distribution, JobReport
 from blendin_local.batch.report_tables import reliability_name, spread_line
 from blendin_local.engine.steps import HINT_RATE, WEAK_BELOW
-from blendin_local.presentation.formatting import Document, percent
+from blendin_local.presentation.formatting import percent
 from blendin_local.presentation.plot import ROLE_COLOURS, Plot, hover, plot
 
 __all__ = ["batch_plots"]
 
 
-def batch_plots(figures: Document) -> Iterator[Plot]:
-    """Those that there are figures for. Raises EvaluationError where Plotly is missing."""
-    name = reliability_name(figures)
-    shown = spread_line(figures.get("reliability") or {})
-    if shown:
+def batch_plots(report: JobReport) -> Iterator[Plot]:
+    """All plots that have figures. Raises EvaluationError where Plotly is missing."""
+    name = reliability_name(report)
+    if shown := spread_line(report.reliability):
         yield _histogram(
-            figures["reliability"],
+            report.reliability,
             f"{name.capitalize()} of the answers",
             f"Each answer by its mean over its steps: {shown}. Left of the dotted line an answer is weak "
             "throughout.",
             f"mean {name}", ROLE_COLOURS["chosen"], WEAK_BELOW, explained=("reliability of an answer",),
         )  # fmt: skip
-    rates = figures.get("intervention_rates") or {}
-    if shown := spread_line(rates):
+    if shown := spread_line(report.intervention_rates):
         yield _histogram(
-            rates,
+            report.intervention_rates,
             "Intervention rate of the answers",
             f"How often the guide was asked: {shown}. The dotted line is the paper's hint, no verdict.",
             "intervention rate", ROLE_COLOURS["guide"], HINT_RATE,
@@ -38,15 +37,15 @@ def batch_plots(figures: Document) -> Iterator[Plot]:
 
 
 def _histogram(
-    spread: Document, title: str, caption: str, across: str, colour: str, mark: float, **more: Any
+    spread: Distribution, title: str, caption: str, across: str, colour: str, mark: float, **more: Any
 ) -> Plot:
-    edges, counts = spread["histogram"]["edges"], spread["histogram"]["counts"]
+    edges, counts = spread.histogram.edges, spread.histogram.counts
     total = sum(counts)
     width = edges[1] - edges[0]
     trace = {
         "type": "bar",
         "x": [(low + high) / 2 for low, high in pairwise(edges)],
-        "y": counts,
+        "y": list(counts),
         "width": [width * 0.9] * len(counts),
         "marker": {"color": colour},
         "hoverinfo": "text",

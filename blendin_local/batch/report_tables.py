@@ -1,8 +1,4 @@
-"""A job of offline generation in sentences and tables, for its end summary and its page alike.
-
-A job's figures are what `JobStats.as_dict` gives. Its caller may add more: left (rows of the input not dealt
-with), input, output, parallel, settings and models (as in `run_manifest.RunManifest`).
-"""
+"""A job of offline generation in sentences and tables, for its end summary and its page."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from blendin_local.batch.flagged_rows import COMMON
+from blendin_local.batch.job_report import Distribution, JobReport
 from blendin_local.presentation.explanation import in_short
 from blendin_local.presentation.formatting import (
     NOTHING,
@@ -37,71 +34,65 @@ __all__ = [
 ]
 
 
-def reliability_name(figures: Document) -> str:
-    return "confidence (not calibrated)" if figures.get("calibrated") is False else "reliability"
+def reliability_name(report: JobReport) -> str:
+    return "confidence (not calibrated)" if report.calibrated is False else "reliability"
 
 
-def counted(figures: Document) -> str:
+def counted(report: JobReport) -> str:
     """ "1,000 rows: 987 answered, 13 failed; 120 of them kept from before; 40 left"."""
-    rows, failed, kept = (figures.get(name) or 0 for name in ("rows", "failed", "kept"))
-    parts = [f"{rows:,} {'row' if rows == 1 else 'rows'}: {figures.get('answered') or 0:,} answered"]
-    if failed:
-        parts[0] += f", {failed:,} failed"
-    if kept:
-        parts.append(f"{kept:,} of them kept from before")
-    if left := figures.get("left"):
-        parts.append(f"{left:,} left to do")
+    rows = report.rows
+    parts = [f"{rows:,} {'row' if rows == 1 else 'rows'}: {report.answered:,} answered"]
+    if report.failed:
+        parts[0] += f", {report.failed:,} failed"
+    if report.kept:
+        parts.append(f"{report.kept:,} of them kept from before")
+    if report.left:
+        parts.append(f"{report.left:,} left to do")
     return "; ".join(parts)
 
 
-def headline(figures: Document) -> str:
+def headline(report: JobReport) -> str:
     """How much was written, and how fast."""
-    written = f"{figures.get('new_tokens') or 0:,} tokens in {duration(figures.get('seconds') or 0)}"
-    speed = figures.get("tokens_per_second")
+    written = f"{report.new_tokens:,} tokens in {duration(report.seconds)}"
+    speed = report.tokens_per_second
     return written if speed is None else f"{written}, {number(speed, 1)} tokens/s"
 
 
-def how_sure(figures: Document) -> Iterator[tuple[str, str]]:
+def how_sure(report: JobReport) -> Iterator[tuple[str, str]]:
     """Names and values of the four rates."""
-    for name, key in (
-        ("intervention rate", "intervention_rate"),
-        ("changed tokens", "changed_token_rate"),
-        ("guide words", "guide_word_rate"),
-        ("weak steps", "weak_share"),
-    ):
-        yield name, percent(figures.get(key))
+    yield "intervention rate", percent(report.intervention_rate)
+    yield "changed tokens", percent(report.changed_token_rate)
+    yield "guide words", percent(report.guide_word_rate)
+    yield "weak steps", percent(report.weak_share)
 
 
-def spread_line(spread: Document, decimals: int = 2) -> str:
-    """ "median 0.71, eight of ten from 0.52 to 0.84"; empty where there is nothing."""
-    deciles = spread.get("deciles") or []
-    if not deciles:
+def spread_line(spread: Distribution) -> str:
+    """ "median 0.71, eight of ten from 0.52 to 0.84"; empty without values."""
+    if not spread.deciles:
         return ""
-    low, middle, high = (number(value, decimals) for value in (deciles[0], spread["median"], deciles[-1]))
+    low, middle, high = (number(value, 2) for value in (spread.deciles[0], spread.median, spread.deciles[-1]))
     return f"median {middle}, eight of ten from {low} to {high}"
 
 
-def hints(figures: Document) -> Iterator[str]:
-    """What the figures suggest to do, one sentence each."""
-    answered, ended = figures.get("answered") or 0, figures.get("finish_reasons") or {}
-    cut = ended.get("length") or 0
-    if cut > COMMON * answered:
+def hints(report: JobReport) -> Iterator[str]:
+    """Advice that follows from the figures, one sentence each."""
+    cut = report.finish_reasons.get("length", 0)
+    if cut > COMMON * report.answered:
         yield f"{_answers(cut)} cut off at the token limit: raise --max-tokens if you want the rest of them."
-    if full := ended.get("context"):
+    if full := report.finish_reasons.get("context"):
         yield (
             f"{_answers(full)} cut off because the context was full: to have them whole, give a larger "
             "--n-ctx and another --output, or --overwrite."
         )
-    if long := (figures.get("errors") or {}).get("too long"):
+    if long := report.errors.get("too long"):
         rows = f"{long:,} {'row was' if long == 1 else 'rows were'}"
         yield f"{rows} too long for the context: give --retry-failed and a larger --n-ctx."
-    if looped := figures.get("looped"):
-        sampling = (figures.get("settings") or {}).get("sampling") or {}
-        greedy = sampling.get("temperature") == 0
+    if report.looped:
+        greedy = (report.settings.get("sampling") or {}).get("temperature") == 0
         what = "sample with --temperature 0.7 --dry-multiplier 0.8" if greedy else "raise --dry-multiplier"
-        yield f"{_answers(looped)} caught in a loop: {what}. Models are sure of what they repeat."
-    if empty := figures.get("empty"):
-        yield f"{_answers(empty)} empty."
+        yield f"{_answers(report.looped)} caught in a loop: {what}. Models are sure of what they repeat."
+    if report.empty:
+        yield f"{_answers(report.empty)} empty."
 
 
 def _answers(count: int) -> str:
@@ -111,12 +102,12 @@ def _answers(count: int) -> str:
 # Tables
 
 
-def ended_table(figures: Document) -> Table:
-    return _counts("Why answers ended", "ended by", "answers", figures.get("finish_reasons") or {})
+def ended_table(report: JobReport) -> Table:
+    return _counts("Why answers ended", "ended by", "answers", report.finish_reasons)
 
 
-def failed_table(figures: Document) -> Table:
-    return _counts("Failures", "what failed", "rows", figures.get("errors") or {})
+def failed_table(report: JobReport) -> Table:
+    return _counts("Failures", "what failed", "rows", report.errors)
 
 
 def _counts(title: str, what: str, of: str, counts: Mapping[str, int]) -> Table:
@@ -128,10 +119,11 @@ def _counts(title: str, what: str, of: str, counts: Mapping[str, int]) -> Table:
 # Settings and models
 
 
-def facts(figures: Document) -> list[tuple[str, str]]:
-    """Names and values of what decided the answers, and of where they are."""
-    settings, models = figures.get("settings") or {}, figures.get("models") or {}
-    found = [(name, line(figures[name])) for name in ("input", "output") if figures.get(name)]
+def facts(report: JobReport) -> list[tuple[str, str]]:
+    """Names and values of files, models and settings."""
+    settings, models = report.settings, report.models
+    files = (("input", report.input), ("output", report.output))
+    found = [(name, line(file)) for name, file in files if file]
     found += [(role, _model(models[role])) for role in ("base", "guide") if models.get(role)]
     if blend := settings.get("blend"):
         found.append(("method", in_short(BlendSettings(**_known(BlendSettings, blend)))))
@@ -144,15 +136,15 @@ def facts(figures: Document) -> list[tuple[str, str]]:
             found.append((name, f"{settings[key]:,}" if key == "max_tokens" else str(settings[key])))
     if settings.get("stop"):
         found.append(("stop strings", " ".join(map(repr, settings["stop"]))))
-    if figures.get("parallel"):
-        found.append(("answered side by side", f"{figures['parallel']:,}"))
+    if report.parallel:
+        found.append(("answered side by side", f"{report.parallel:,}"))
     for part in ("options", "versions"):
         for name, value in (settings.get(part) or {}).items():
             found.append((line(name).replace("_", "-"), line(value)))
-    if prompts := figures.get("prompt_tokens"):
-        written = figures.get("tokens") or 0
-        found.append(("tokens of all answers", f"{written:,} written, {prompts:,} of prompts"))
-    found.append(("time taken", duration(figures.get("seconds") or 0)))
+    if report.prompt_tokens:
+        tokens = f"{report.tokens:,} written, {report.prompt_tokens:,} of prompts"
+        found.append(("tokens of all answers", tokens))
+    found.append(("time taken", duration(report.seconds)))
     return found
 
 

@@ -1,10 +1,10 @@
-"""What a job came to, on stderr at its end: counts, how sure the answers are, and which to look at."""
+"""Print the summary of a job on stderr: counts, reliability of the answers, rows to look at."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import click
 from rich.console import Console, Group, RenderableType
@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from blendin_local.batch.job_report import Bins, JobReport
 from blendin_local.batch.report_tables import (
     counted,
     headline,
@@ -22,7 +23,7 @@ from blendin_local.batch.report_tables import (
 )
 from blendin_local.cli.terminal import is_terminal
 from blendin_local.engine.steps import WEAK_BELOW
-from blendin_local.presentation.formatting import Document, line
+from blendin_local.presentation.formatting import line
 
 __all__ = ["print_summary", "summary_parts"]
 
@@ -35,55 +36,54 @@ _LONGEST_ID = 24
 _INDENT = 2
 
 
-def print_summary(figures: Document) -> None:
-    """Print the summary of a job's figures."""
+def print_summary(report: JobReport) -> None:
+    """Print the summary of a job."""
     piped = not is_terminal(sys.stderr)
     width = _PIPED if piped else None
     console = Console(stderr=True, highlight=False, markup=False, emoji=False, width=width)
     with console.capture() as captured:
-        for part in summary_parts(figures):
+        for part in summary_parts(report):
             # Lines of a log are not broken; a table keeps to its width.
             console.print(part, soft_wrap=piped and isinstance(part, Text))
     for each in captured.get().splitlines():
         click.echo(each.rstrip(), err=True)
 
 
-def summary_parts(figures: Document) -> list[RenderableType]:
+def summary_parts(report: JobReport) -> list[RenderableType]:
     """Lines and tables for a terminal of any width, in their order."""
-    parts: list[RenderableType] = [Text(f"{counted(figures)}. {headline(figures)}.", "bold")]
-    if figures.get("answered"):
-        parts.append(Text(" · ".join(f"{name} {value}" for name, value in how_sure(figures))))
-        parts += _distribution(figures)
-        parts.append(_counts("Ended by", figures.get("finish_reasons") or {}))
-    if figures.get("errors"):
-        parts.append(_counts("Failed", figures["errors"], "red"))
-    parts += [Text(hint) for hint in hints(figures)]
-    parts += _worth_a_look(figures)
-    if figures.get("output"):
-        parts.append(Text(f"Answers: {line(figures['output'])}"))
+    parts: list[RenderableType] = [Text(f"{counted(report)}. {headline(report)}.", "bold")]
+    if report.answered:
+        parts.append(Text(" · ".join(f"{name} {value}" for name, value in how_sure(report))))
+        parts += _distribution(report)
+        parts.append(_counts("Ended by", report.finish_reasons))
+    if report.errors:
+        parts.append(_counts("Failed", report.errors, "red"))
+    parts += [Text(hint) for hint in hints(report)]
+    parts += _worth_a_look(report)
+    if report.output:
+        parts.append(Text(f"Answers: {line(report.output)}"))
     return parts
 
 
-def _counts(title: str, counts: Document, style: str = "") -> Text:
+def _counts(title: str, counts: Mapping[str, int], style: str = "") -> Text:
     return Text(f"{title}: {', '.join(f'{line(name)} {n:,}' for name, n in counts.items())}", style)
 
 
 # How sure the answers are
 
 
-def _distribution(figures: Document) -> Iterator[RenderableType]:
-    spread = figures.get("reliability") or {}
-    if not (said := spread_line(spread)):
+def _distribution(report: JobReport) -> Iterator[RenderableType]:
+    if not (said := spread_line(report.reliability)):
         return
     yield Text()
-    yield Text(f"Mean {reliability_name(figures)} of an answer: {said}")
-    yield Padding(histogram(spread["histogram"]), (0, 0, 0, _INDENT), expand=False)
+    yield Text(f"Mean {reliability_name(report)} of an answer: {said}")
+    yield Padding(histogram(report.reliability.histogram), (0, 0, 0, _INDENT), expand=False)
     yield Text()
 
 
-def histogram(counted_bins: Document) -> Text:
+def histogram(bins: Bins) -> Text:
     """Bins as columns of blocks over their scale; those of weak answers are yellow."""
-    counts, edges = counted_bins["counts"], counted_bins["edges"]
+    counts, edges = bins.counts, bins.edges
     most, steps = max(counts) or 1, len(_BLOCKS) - 1
     # What is there at all is seen.
     heights = [math.ceil(count / most * _HEIGHT * steps) for count in counts]
@@ -104,28 +104,22 @@ def histogram(counted_bins: Document) -> Text:
 # Rows for a person
 
 
-def _worth_a_look(figures: Document) -> Iterator[RenderableType]:
-    found = figures.get("worth_a_look") or []
+def _worth_a_look(report: JobReport) -> Iterator[RenderableType]:
+    found, rows = report.worth_a_look, report.rows
     if not found:
-        if figures.get("rows"):
+        if rows:
             yield Text("No row stands out.")
         return
-    rows = figures.get("rows") or len(found)
     yield Text()
     yield Text(f"Worth a look: {len(found):,} of {rows:,} {'row' if rows == 1 else 'rows'}", "bold")
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, overflow="ellipsis", max_width=_LONGEST_ID)
     grid.add_column(overflow="fold")
     for row in found[:_LISTED]:
-        error = row.get("error") or {}
-        why, said = (
-            "; ".join(map(line, row.get("why") or ())),
-            line(error.get("message") or row["text"] or ""),
-        )
-        lines: list[Text] = [Text(why, "red" if error else "yellow")]
-        if said:
+        lines = [Text("; ".join(map(line, row.why)), "red" if row.error else "yellow")]
+        if said := line(row.message or row.text):
             lines.append(Text(said, "dim", no_wrap=True, overflow="ellipsis"))
-        grid.add_row(Text(line(row["id"])), Group(*lines))
+        grid.add_row(Text(line(row.id)), Group(*lines))
     yield Padding(grid, (0, 0, 0, _INDENT), expand=False)
     if len(found) > _LISTED:
         yield Text(f"and {len(found) - _LISTED} more in --json and --report", "dim")

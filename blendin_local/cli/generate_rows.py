@@ -211,25 +211,23 @@ def _end(job: Job) -> None:
     values, tally = job.plan.values, job.tally
     interrupted = job.cancellation.requested
     left = None if job.total is None else max(0, job.total - tally.rows)
-    figures = tally.as_dict(
-        {
-            "left": left if interrupted or job.fault else 0,
-            "interrupted": interrupted,
-            "input": values["input"],
-            "output": values["output"],
-            "parallel": job.parallel,
-            "settings": job.run.settings,
-            "models": job.run.models,
-        }
+    report = tally.report(
+        left=left if interrupted or job.fault else 0,
+        interrupted=interrupted,
+        input=values["input"],
+        output=values["output"],
+        parallel=job.parallel,
+        settings=job.run.settings,
+        models=job.run.models,
     )
     if not values["quiet"]:
-        print_summary(figures)
+        print_summary(report)
     if values["as_json"]:
-        click.echo(to_json(figures))
+        click.echo(to_json(report.to_dict()))
     if values["report"]:
         from blendin_local.batch.report_page import batch_page
 
-        write_output(Path(values["report"]), batch_page(figures))
+        write_output(Path(values["report"]), batch_page(report))
     if job.fault:
         raise job.fault
     if interrupted:

@@ -29,7 +29,7 @@ def tallied(results: list[dict[str, Any]], *, kept: int = 0) -> dict[str, Any]:
         tally.add(result, kept=place < kept)
     clock.now += 10
     tally.stop()
-    return tally.as_dict()
+    return tally.report().to_dict()
 
 
 def looks(results: list[dict[str, Any]]) -> dict[str, list[str]]:
@@ -114,8 +114,8 @@ def test_figures_are_json_and_add_up(job: list[dict[str, Any]]) -> None:
 
 
 def test_what_the_caller_knows_is_beside_it() -> None:
-    found = JobStats().as_dict({"left": 7, "output": "answers.jsonl"})
-    assert (found["left"], found["output"]) == (7, "answers.jsonl")
+    found = JobStats().report(left=7, output="answers.jsonl")
+    assert (found.left, found.output) == (7, "answers.jsonl")
 
 
 # Distribution
@@ -139,8 +139,8 @@ def test_a_value_at_an_edge_is_in_the_bin_above() -> None:
     spread = Histogram()
     for value in (0.0, 0.55, 0.4, 1.0):
         spread.add(value)
-    shown = spread.as_dict()["histogram"]
-    filled = [shown["edges"][place] for place, count in enumerate(shown["counts"]) if count]
+    shown = spread.distribution().histogram
+    filled = [shown.edges[place] for place, count in enumerate(shown.counts) if count]
     assert filled == [0.0, 0.4, 0.55, 0.95]
 
 
@@ -268,7 +268,7 @@ def test_of_a_small_job_few_rows_are_listed(rows: int, listed: int) -> None:
     tally = JobStats()
     for place in range(rows):
         tally.add(failure(place))
-    assert len(tally.as_dict()["worth_a_look"]) == listed
+    assert len(tally.report().worth_a_look) == listed
 
 
 # Speed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from support.examples import examples
 from support.html_pages import Page, hostile
 from support.result_documents import HOSTILE
 
+from blendin_local.batch.job_report import JobReport
 from blendin_local.batch.report_page import batch_page
 from blendin_local.batch.report_plots import batch_plots
 from blendin_local.errors import EvaluationError
@@ -37,7 +38,7 @@ SETTINGS = asdict(GenerationSettings(sampling=RECOMMENDED_SAMPLING, stop=("\n\n"
 pytestmark = pytest.mark.usefixtures("short_pages")
 
 
-def whole() -> dict[str, Any]:
+def whole() -> JobReport:
     return figures_of(
         job(), settings=SETTINGS, models=MODELS, input="in.jsonl", output="out.jsonl", parallel=8, left=7
     )
@@ -69,10 +70,10 @@ def test_it_holds_settings_and_models() -> None:
 def test_histograms_draw_every_answer_once() -> None:
     figures = whole()
     reliability, rates = batch_plots(figures)
-    for drawn, spread in ((reliability, "reliability"), (rates, "intervention_rates")):
+    for drawn, spread in ((reliability, figures.reliability), (rates, figures.intervention_rates)):
         [trace] = drawn.figure["data"]
-        assert list(trace["y"]) == figures[spread]["histogram"]["counts"]
-        assert sum(trace["y"]) == figures["answered"]
+        assert list(trace["y"]) == list(spread.histogram.counts)
+        assert sum(trace["y"]) == figures.answered
         assert trace["x"][0] == pytest.approx(0.025) and trace["x"][-1] == pytest.approx(0.975)
 
 
@@ -114,10 +115,9 @@ def test_nothing_in_a_page_acts() -> None:
         answer(300, HOSTILE, interventions=20, id=HOSTILE),
         failure(301, "model", HOSTILE),
     ]
-    figures = figures_of(rows)
-    figures |= hostile({"models": MODELS, "input": "in", "output": "out"})
-    figures |= {"settings": SETTINGS | {"system": HOSTILE, "stop": [HOSTILE]}}
-    figures["finish_reasons"] = {HOSTILE: 3}
+    named = hostile({"models": MODELS, "input": "in", "output": "out"})
+    settings = SETTINGS | {"system": HOSTILE, "stop": [HOSTILE]}
+    figures = replace(figures_of(rows), **named, settings=settings, finish_reasons={HOSTILE: 3})
     page = Page(batch_page(figures))
     assert len(page.code) == 2
     assert not [tag for tag, _ in page.tags if tag in ("img", "iframe", "link", "form", "a")]

@@ -13,11 +13,12 @@ from rich.console import Console
 from support.batch_results import LOOP, answer, failure, figures_of, job, jobs
 from support.result_documents import HOSTILE
 
+from blendin_local.batch.job_report import Bins, JobReport
 from blendin_local.batch.job_stats import JobStats
 from blendin_local.cli.batch_summary import histogram, print_summary, summary_parts
 
 
-def printed(figures: dict[str, Any], width: int = 80) -> list[str]:
+def printed(figures: JobReport, width: int = 80) -> list[str]:
     stream = io.StringIO()
     console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
     for part in summary_parts(figures):
@@ -91,7 +92,7 @@ def test_nothing_in_it_acts() -> None:
 
 
 def test_a_job_without_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    print_summary(JobStats(lambda: 0.0).as_dict({"output": "answers.jsonl"}))
+    print_summary(JobStats(lambda: 0.0).report(output="answers.jsonl"))
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
@@ -114,7 +115,7 @@ def test_in_a_log_lines_are_whole_and_have_no_trailing_spaces(capsys: pytest.Cap
 @given(st.lists(st.integers(0, 10**6), min_size=20, max_size=20).filter(any))
 def test_a_histogram_shows_every_bin_that_has_answers(counts: list[int]) -> None:
     edges = [place / 20 for place in range(21)]
-    *columns, scale = histogram({"edges": edges, "counts": counts}).plain.split("\n")
+    *columns, scale = histogram(Bins(tuple(edges), tuple(counts))).plain.split("\n")
     assert len(columns) == 3 and scale.startswith("0") and scale.index("0.4") == 16 and scale[39] == "1"
     blocks = " ▁▂▃▄▅▆▇█"
     heights = [sum(blocks.index(line[2 * place]) for line in columns) for place in range(20)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 
+from blendin_local.batch.job_report import JobReport
 from blendin_local.batch.job_stats import JobStats
 
 LOOP = "It is the soul that is the essence of humanity. " * 6
@@ -90,12 +92,12 @@ def jobs(draw: st.DrawFn, most: int = 40) -> list[Result]:
     return [draw(results(index)) for index in range(draw(st.integers(0, most)))]
 
 
-def figures_of(results: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+def figures_of(results: list[dict[str, Any]], **more: Any) -> JobReport:
     tally = JobStats(lambda: 0.0)
     for result in results:
         tally.add(result)
-    figures = tally.as_dict(more)
-    return figures | {"seconds": 100.0, "tokens_per_second": figures["new_tokens"] / 100}
+    report = tally.report(**more)
+    return replace(report, seconds=100.0, tokens_per_second=report.new_tokens / 100)
 
 
 def job() -> list[dict[str, Any]]:
