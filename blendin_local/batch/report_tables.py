@@ -11,7 +11,6 @@ from blendin_local.batch.job_report import Distribution, JobReport
 from blendin_local.presentation.explanation import in_short
 from blendin_local.presentation.formatting import (
     NOTHING,
-    Document,
     duration,
     line,
     number,
@@ -152,7 +151,7 @@ def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     return {field.name: values[field.name] for field in fields(cls) if field.name in values}
 
 
-def _sampling(sampling: Document) -> str:
+def _sampling(sampling: Mapping[str, Any]) -> str:
     """Greedy, or whatever differs from it."""
     plain = SamplingSettings()
     changed = {
@@ -165,7 +164,7 @@ def _sampling(sampling: Document) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}".rstrip() for name, value in changed.items())
 
 
-def _model(model: Document) -> str:
+def _model(model: Mapping[str, Any]) -> str:
     parts = [f"SHA-256 {line(model['sha256'])[:12]}"] if model.get("sha256") else []
     form = model.get("format")
     name = form.get("name") if isinstance(form, Mapping) else form

@@ -172,7 +172,7 @@ class Answers:
 
     def _put(self, kind: str, key: str, body: bytes) -> None:
         with self._lock, self._explained():
-            # One statement is one transaction: whoever is killed here leaves all of it or nothing.
+            # One statement is one transaction: a process killed here leaves all of it or nothing.
             self._database.execute(
                 "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", (kind, key, time.time(), body)
             )

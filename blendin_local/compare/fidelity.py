@@ -1,4 +1,4 @@
-"""How true a quantized model is to a reference, on a text.
+"""Measure how close a quantized model is to a reference on a text.
 
 As llama.cpp's perplexity tool does it (tools/perplexity/perplexity.cpp, with `--kl-divergence`), so that the
 figures can be put beside published ones. The text is cut into chunks of n_ctx tokens. Where the vocabulary
@@ -14,7 +14,7 @@ A model of another vocabulary reads the same chunks as bytes: in its own tokens,
 chunk's scored half begins. So bits per byte are over the same bytes for all, but for a character that a
 chunk of the reference ends inside of.
 
-Nothing here knows llama.cpp, tasks or methods; the arithmetic is in `blendin_local.compare.divergence`.
+The arithmetic is in `blendin_local.compare.divergence`.
 """
 
 from __future__ import annotations

@@ -1,19 +1,17 @@
-"""Numbers and names of a result document as a reader sees them, and what each figure means.
+"""Format the numbers and names of results for readers, and explain what each figure means.
 
-Nothing here computes a figure: a document's numbers are written out, and null is a dash.
+No figure is computed here. None is written as a dash.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from blendin_local.presentation.explanation import FIGURES
 from blendin_local.safe_text import sanitize
 
 __all__ = [
     "EXPLAINED",
-    "Document",
     "duration",
     "interval",
     "line",
@@ -25,9 +23,6 @@ __all__ = [
     "size",
     "version_facts",
 ]
-
-Document = Mapping[str, Any]
-"""A part of what `blendin tune --json` or `blendin compare --json` prints."""
 
 NOTHING = "–"
 _MINUS = "−"

@@ -1,4 +1,4 @@
-"""A table as plain text cells, from which Markdown, pages and terminals are made alike."""
+"""A table of plain text cells, which Markdown, pages and terminals render."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """explained: names in `words.EXPLAINED` that a reader of this table may want to look up."""
+    """explained: names in `formatting.EXPLAINED` to explain under the table."""
 
     title: str
     columns: tuple[Column, ...]

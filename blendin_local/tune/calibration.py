@@ -1,7 +1,7 @@
-"""Calibration: how often a model's top token is right at each confidence, and how far its claims are off.
+"""Fit calibration curves: how often a model's top token is right at each confidence.
 
 A curve is fitted on some positions and measured on others. It is kept in a catalogue and read by
-`blendin_local.engine.steps.Calibration`, so it has few points. Nothing here knows a model or a record.
+`blendin_local.engine.steps.Calibration`, so it has few points.
 """
 
 from __future__ import annotations

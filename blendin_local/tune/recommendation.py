@@ -39,7 +39,7 @@ WORTHWHILE = 0.02
 """Where a gain that is not clear could still be as large as this, more data could change the verdict."""
 
 _NO_BITS = 1e-9
-"""Nobody saves a share of so few: what a certain model spends is rounding."""
+"""A gain over fewer bits than this is undefined: they are rounding errors of a model that is certain."""
 
 _TIE = 1e-6
 """Bits that differ by a smaller share are equal: the record's numbers are float32."""
@@ -181,5 +181,5 @@ def gain_of_choosing(prices: SettingScores, over: int, examples: Integers, count
 
 
 def fewest(bits: Floats) -> int:
-    """The first of those that need fewest: simple methods stand before others that give the same."""
+    """The place of the fewest bits; of ties the first, since simple methods come first."""
     return int(np.flatnonzero(bits <= bits.min() * (1 + _TIE))[0])

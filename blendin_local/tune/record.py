@@ -128,7 +128,7 @@ def join_records(records: Sequence[Record]) -> Record:
 
 
 def save_record(record: Record, path: Path, notes: str = "") -> None:
-    """Write a record in one step: whoever reads the file meets a whole one or none. Raises OSError."""
+    """Write a record atomically: readers find a whole file or none. Raises OSError."""
     write_bytes(path, pack_record(record, notes))
 
 
