@@ -168,8 +168,8 @@ def _sync_folder(folder: str) -> None:
 class Output:
     """Writes results as lines, each row once. Usable from any thread, one at a time.
 
-    id_index: ids that the output answers. kept: number of lines of earlier runs, kept_failed of them
-    failures.
+    ledger: index of the ids that the output answers. kept: number of lines of earlier runs, kept_failed of
+    them failures.
     retried: number of failures dropped to be asked again. mended: whether an earlier run had left a partial
     line.
     written: number of lines since.

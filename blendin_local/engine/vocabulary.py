@@ -271,17 +271,6 @@ class VocabularyMap:
         only_guide = (outcome_of >= len(self.base)) & (outcome_of != self.stop)
         return np.flatnonzero((outcome_of < 0) | only_guide)
 
-    @property
-    def guide_text_tokens(self) -> int:
-        """Number of text tokens of the guide."""
-        return int((self.guide.kinds < TokenKind.CONTROL).sum())
-
-    @property
-    def shared_tokens(self) -> int:
-        """Number of text tokens of the guide that are also one token of the base."""
-        text = self.guide.kinds < TokenKind.CONTROL
-        return int((text & (self.outcome_of >= 0) & (self.outcome_of < len(self.base))).sum())
-
 
 def map_vocabularies(base: Vocabulary, guide: Vocabulary, tokenize: Tokenize) -> VocabularyMap:
     """Build the map of a pair. tokenize: the base's tokenizer for text that follows other text."""

@@ -1,7 +1,7 @@
-"""A conversation as one page that needs nothing else: every branch, and every token with its figures.
+"""Export a conversation as one self-contained HTML page: all branches, and every token with its metrics.
 
-What a script of the page shows beside the text is embedded as JSON, in short rows: figures and
-probabilities as whole ten-thousandths, -1 for what was not measured, tokens by their place in one table.
+The data for the page's script is embedded as JSON, in short rows: metrics and probabilities as integers in
+units of 1/10000, -1 for unmeasured values, tokens as indices into one table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _COLUMNS = (
     "probability", "base confidence c_b", "guide confidence c_g", "reliability", "agreement a", "weight α",
     "divergence",
 )  # fmt: skip
-"""The figures of a step in the order of its row."""
+"""The metrics of a step, in the order of its row."""
 _EXPLAINED = (
     "who spoke", "confidence", "reliability", "agreement", "alpha", "divergence", "intervention rate",
     "changed-token rate", "guide-word rate", "mean and lowest reliability", "weak passages", "tokens/s",
@@ -42,7 +42,7 @@ _STOP = "(stop)"
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """Text of one step; step: its place in the reply, -1 for text that is no step's."""
+    """Text of one step. step: its index in the reply, -1 for text of no step."""
 
     text: str
     classes: str = ""
@@ -51,25 +51,25 @@ class _Piece:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A turn as the template shows it; before, after: the places of its neighbours among its siblings."""
+    """A turn for the template. before, after: positions of its neighbours among its siblings."""
 
     place: int
     is_reply: bool
     hidden: bool
     pieces: list[_Piece]
-    rendered: str
+    html: str
     siblings: int
     rank: int
     before: int | None
     after: int | None
-    account: str
+    footer: str
     figures: list[tuple[str, str]]
     error: str
     other: str
 
 
 def as_page(title: str, setup: Setup, tree: Tree, steps_of: StepsOf = attrgetter("steps")) -> str:
-    """The page, as HTML; the steps of one reply after the other are read, and none is held."""
+    """Render the page as HTML. The steps of one reply at a time are in memory."""
     turns = _depth_first(tree)
     places = {turn.id: place for place, turn in enumerate(turns)}
     path = tree.path()
@@ -107,7 +107,7 @@ def as_page(title: str, setup: Setup, tree: Tree, steps_of: StepsOf = attrgetter
 
 
 def _depth_first(tree: Tree) -> list[Turn]:
-    """Every turn of the tree after its parent, so that every path stands in its order."""
+    """All turns of the tree, each after its parent."""
     children: dict[str | None, list[Turn]] = {}
     for turn in tree.turns.values():
         children.setdefault(turn.parent, []).append(turn)
@@ -119,7 +119,7 @@ def _depth_first(tree: Tree) -> list[Turn]:
     return found
 
 
-# A turn
+# Turns
 
 
 def _view(turn: Turn, setup: Setup, siblings: list[str], places: dict[str, int], hidden: bool) -> _View:
@@ -129,12 +129,12 @@ def _view(turn: Turn, setup: Setup, siblings: list[str], places: dict[str, int],
         is_reply=turn.is_reply,
         hidden=hidden,
         pieces=list(_pieces(turn)),
-        rendered=markdown_html(turn.text.strip() if turn.is_reply else turn.text),
+        html=markdown_html(turn.text.strip() if turn.is_reply else turn.text),
         siblings=len(siblings),
         rank=rank + 1,
         before=places[siblings[rank - 1]] if rank else None,
         after=places[siblings[rank + 1]] if rank + 1 < len(siblings) else None,
-        account=reply_footer(turn) if turn.is_reply else "",
+        footer=reply_footer(turn) if turn.is_reply else "",
         figures=list(_figures(turn)) if turn.is_reply else [],
         error=sanitize(turn.error),
         other=sanitize(asked_with(turn.setup, setup)) if turn.setup else "",
@@ -152,10 +152,10 @@ def _pieces(turn: Turn) -> Iterator[_Piece]:
     places = {id(step): place for place, step in enumerate(turn.steps)}
     begun = False
     for text, step in owned:
-        # A base begins its reply with the space or line break that its prompt left to it.
+        # A reply to a plain prompt begins with the space or line break that its prompt ends before.
         shown = sanitize(text) if begun else sanitize(text).lstrip()
         begun = begun or bool(shown)
-        # White space before a word stays out of it: a line under nothing is no mark.
+        # White space before a word is left out, so that it is not underlined.
         word = shown.lstrip() or shown
         if lead := shown.removesuffix(word):
             yield _Piece(lead)
@@ -166,7 +166,7 @@ def _pieces(turn: Turn) -> Iterator[_Piece]:
 
 
 def _classes(step: Step) -> str:
-    """The source, and the band in every mode that has bands, unless it is the harmless one: "a2" for α."""
+    """CSS classes of a step: its source, and for each colour mode its band, such as "a2" for α."""
     bands = ((mode, band(mode, step)) for mode in MODES)
     return " ".join([step.source, *(f"{mode[0]}{place}" for mode, place in bands if place)])
 
@@ -199,7 +199,7 @@ def _figures(turn: Turn) -> Iterator[tuple[str, str]]:
 
 
 class _Tokens:
-    """The table of tokens that steps name by their places."""
+    """The table of tokens that rows refer to by index."""
 
     def __init__(self) -> None:
         self.shown: list[str] = []
@@ -213,7 +213,7 @@ class _Tokens:
 
 
 def _row(step: Step, turn: Turn, tokens: _Tokens) -> list[Any]:
-    """Source, token, statements on α, the figures of `_COLUMNS`, then candidates of base, guide and blend."""
+    """Source, token, sentences on α, the metrics of `_COLUMNS`, then candidates of base, guide and blend."""
     figures = (
         step.probability, step.c_b, step.c_g, step.reliability if turn.calibrated else None, step.agreement,
         step.alpha, step.divergence,
@@ -226,7 +226,7 @@ def _row(step: Step, turn: Turn, tokens: _Tokens) -> list[Any]:
         [_parts(figure) for figure in figures],
         _flat(listed.base, tokens),
         _flat(listed.guide, tokens),
-        # Without an intervention the blend is the writer's own distribution.
+        # Without an intervention the blend is the writing model's own distribution.
         _flat(listed.blend, tokens) if step.intervened else [],
     ]
 

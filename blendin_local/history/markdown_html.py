@@ -1,4 +1,4 @@
-"""Markdown as HTML in which nothing can act: no raw HTML, no images, no links but plain web addresses."""
+"""Render Markdown as safe HTML: no raw HTML, no images, only links to plain web addresses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Harmless(MarkdownIt):
 
 def markdown_html(text: str) -> str:
     """The HTML of a Markdown text."""
-    # Afterwards, for Markdown can spell any character out: &#x202e;
+    # After rendering, because Markdown can express any character: &#x202e;
     return sanitize(_RENDERER.render(text))
 
 
@@ -28,7 +28,7 @@ def _tame(state: StateCore) -> None:
         for token in (block, *(block.children or ())):
             if token.type == "link_open":
                 token.attrs["rel"] = "noreferrer noopener nofollow"
-            # The page's policy allows no styles but its own.
+            # The page's content security policy forbids inline styles.
             if style := token.attrs.pop("style", None):
                 token.attrs["class"] = f"to-{str(style).rpartition(':')[2]}"
 

@@ -1,4 +1,4 @@
-"""A reply, and what it was asked with, in one line each."""
+"""Describe a reply and its settings in one line each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ENDS: dict[FinishReason, str] = {
 
 
 def reply_footer(turn: Turn, siblings: Sequence[Turn] = ()) -> str:
-    """The line under a reply that is over: how it went, and with what it was asked."""
+    """The line under a finished reply: its outcome, metrics and settings."""
     summary = turn.summary
     parts = [f"{siblings.index(turn) + 1}/{len(siblings)}"] if len(siblings) > 1 else []
     if turn.error:
@@ -46,7 +46,7 @@ def reply_footer(turn: Turn, siblings: Sequence[Turn] = ()) -> str:
 
 
 def described(settings: GenerationSettings, usual: GenerationSettings | None = None) -> str:
-    """The method, its γ, and what else is no default; with `usual`, all that differs from it."""
+    """Method, γ and all settings that are not defaults; with `usual`, all that differ from it."""
     blend = settings.blend
     parts = [] if usual else [blend.method, f"gamma {blend.gamma:g}"]
     usual = usual or GenerationSettings(BlendSettings(method=blend.method, gamma=blend.gamma))
@@ -59,7 +59,7 @@ def described(settings: GenerationSettings, usual: GenerationSettings | None = N
 
 
 def asked_with(own: Setup, usual: Setup) -> str:
-    """In what a reply's setup differs from the conversation's, seeds aside; "" where it does not."""
+    """The differences of a reply's setup from the conversation's, except for seeds; "" without any."""
     settings = replace(own.settings, seed=usual.settings.seed)
     parts = [f"{own.base} + {own.guide}"] if (own.base, own.guide) != (usual.base, usual.guide) else []
     if own.system != usual.system:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from blendin_local.engine.language_model import Cancellation, Logits, Status
 from blendin_local.engine.prompts import Prompt
-from blendin_local.engine.vocabulary import TokenKind, Vocabulary, make_vocabulary
+from blendin_local.engine.vocabulary import TokenKind, Vocabulary, VocabularyMap, make_vocabulary
 
 Mind = Callable[[tuple[int, ...]], Logits]
 
@@ -298,3 +298,9 @@ def _logits(vocabulary: Vocabulary, probabilities: Mapping[int, float]) -> Logit
     for token, probability in probabilities.items():
         row[token] = probability
     return np.log(np.maximum(row, np.exp(SILENT))).astype(np.float32)
+
+
+def shared_tokens(mapping: VocabularyMap) -> int:
+    """How many text tokens of the guide a map takes to one token of the base."""
+    is_text = mapping.guide.kinds < TokenKind.CONTROL
+    return int((is_text & (mapping.outcome_of >= 0) & (mapping.outcome_of < len(mapping.base))).sum())
