@@ -26,7 +26,7 @@ from blendin_local.cli.terminal import screen_available
 from blendin_local.safe_text import sanitize
 
 if TYPE_CHECKING:
-    from blendin_local.history.store import Kept, Store
+    from blendin_local.history.store import SavedConversation, Store
     from blendin_local.history.tree import Setup
     from blendin_local.models.entries import PairEntry
     from blendin_local.preferences.preferences import Preferences
@@ -128,7 +128,7 @@ def _seed(values: Mapping[str, Any], preferences: Preferences) -> int | None:
 
 
 def _prepare(
-    values: Mapping[str, Any], preferences: Preferences, resumed: Kept | None
+    values: Mapping[str, Any], preferences: Preferences, resumed: SavedConversation | None
 ) -> tuple[Preparer, Prepared]:
     """What prepares pairs as the options say, and the pair to open with."""
     from blendin_local.tui.loading import Preparer
@@ -155,7 +155,7 @@ def _prepare(
     return preparer, preparer(*named)
 
 
-def _latest(store: Store | None) -> Kept:
+def _latest(store: Store | None) -> SavedConversation:
     """The conversation that was written to last. Raises HistoryError where there is none."""
     from blendin_local.errors import HistoryError
 

@@ -17,7 +17,7 @@ from blendin_local.engine.steps import Candidate, FinishReason, Source, Step, Su
 from blendin_local.errors import HistoryError, PromptError
 from blendin_local.history.journal import Journal
 from blendin_local.history.schema import first_line
-from blendin_local.history.store import Kept, Store
+from blendin_local.history.store import SavedConversation, Store
 from blendin_local.history.tree import Removal, Setup, Tree, Turn, new_id
 from blendin_local.methods import METHODS
 
@@ -269,7 +269,7 @@ class Dialogue:
         """Begin a new conversation; the old one stays kept."""
         self.tree, self.id, self.title, self._kept, self.removals = Tree(), new_id(), "", False, []
 
-    def resume(self, kept: Kept, loaded: Setup) -> None:
+    def resume(self, kept: SavedConversation, loaded: Setup) -> None:
         """Go on with a conversation that was kept, but with the models that are loaded."""
         self.restart()
         self.id, self.title, self.tree, self._kept = kept.id, kept.title, kept.tree, True

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from blendin_local.errors import HistoryError
 from blendin_local.history.document import read_json
-from blendin_local.history.store import Kept, Store
+from blendin_local.history.store import SavedConversation, Store
 from blendin_local.history.tree import Setup, Tree, new_id
 from blendin_local.safe_text import sanitize
 
@@ -20,7 +20,7 @@ def import_file(path: Path, store: Store) -> str:
     """
     title, setup, tree = load(path)
     id = new_id()
-    store.add(Kept(id, title, setup, _renamed(tree)))
+    store.add(SavedConversation(id, title, setup, _renamed(tree)))
     return id
 
 

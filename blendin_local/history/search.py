@@ -12,10 +12,10 @@ from blendin_local.history.records import decode_setup
 from blendin_local.history.schema import fold
 from blendin_local.history.tree import Setup
 
-__all__ = ["MATCH_BEGINS", "MATCH_ENDS", "Listed", "search"]
+__all__ = ["MATCH_BEGINS", "MATCH_ENDS", "ConversationInfo", "search"]
 
 MATCH_BEGINS, MATCH_ENDS = "\x02", "\x03"
-"""Markers around matches in `Listed.snippet`, which do not occur elsewhere in it."""
+"""Markers around matches in `ConversationInfo.snippet`, which do not occur elsewhere in it."""
 
 _BEFORE, _AFTER = 30, 200
 """Characters of a snippet before and after the start of its first match."""
@@ -38,7 +38,7 @@ _LIST = """
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ConversationInfo:
     """An entry of the list of conversations. created, updated: seconds since 1970.
 
     messages: number on the current path. pair: the pair's name, or both models' names. snippet: one line
@@ -54,7 +54,9 @@ class Listed:
     snippet: str = ""
 
 
-def search(database: sqlite3.Connection, query: str, limit: int, *, deleted: bool = False) -> list[Listed]:
+def search(
+    database: sqlite3.Connection, query: str, limit: int, *, deleted: bool = False
+) -> list[ConversationInfo]:
     """Conversations with messages, the latest changed first.
 
     deleted: list deleted conversations instead, the latest first. query: words that must all occur, also as
@@ -69,7 +71,7 @@ def search(database: sqlite3.Connection, query: str, limit: int, *, deleted: boo
         keys = [where[id] for where in found if where[id] is not None]
         text = _text(database, id, keys[0] if keys else None) if words else ""
         pair = _pair_of(decode_setup(setup))
-        listed.append(Listed(id, title, created, updated, messages, pair, _snippet(text, words)))
+        listed.append(ConversationInfo(id, title, created, updated, messages, pair, _snippet(text, words)))
     return listed
 
 

@@ -26,17 +26,17 @@ from blendin_local.history.records import (
     summarize,
 )
 from blendin_local.history.schema import connect, explained, first_line, fold, reader
-from blendin_local.history.search import Listed, search
+from blendin_local.history.search import ConversationInfo, search
 from blendin_local.history.tree import Removal, Setup, Tree, Turn
 from blendin_local.safe_text import encodable
 
-__all__ = ["Kept", "Store"]
+__all__ = ["SavedConversation", "Store"]
 
 _Steps = list[Step]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SavedConversation:
     """A saved conversation; `Store.load_steps` loads the steps of its replies."""
 
     id: str
@@ -74,12 +74,12 @@ class Store:
 
     # Conversations
 
-    def list(self, query: str = "", limit: int = 200) -> list[Listed]:
+    def list(self, query: str = "", limit: int = 200) -> list[ConversationInfo]:
         """Conversations with messages, the latest changed first; see `search.search`."""
         with self._reading() as database:
             return search(database, query, limit)
 
-    def deleted(self, limit: int = 200) -> Sequence[Listed]:
+    def deleted(self, limit: int = 200) -> Sequence[ConversationInfo]:
         """Conversations that `undelete` can restore, the latest deleted first."""
         with self._reading() as database:
             return search(database, "", limit, deleted=True)
@@ -89,7 +89,7 @@ class Store:
         with self._writing() as database:
             _create(database, id, setup)
 
-    def add(self, kept: Kept) -> None:
+    def add(self, kept: SavedConversation) -> None:
         """Add a whole new conversation, with the steps of its replies."""
         turns = kept.tree.turns.values()
         chunks = [(turn.id, encode_steps(turn.steps)) for turn in turns if turn.steps]
@@ -100,7 +100,7 @@ class Store:
             database.executemany("INSERT INTO chunks VALUES (?, 0, ?)", chunks)
             database.execute("UPDATE conversations SET leaf = ? WHERE id = ?", (kept.tree.leaf, kept.id))
 
-    def open(self, id: str) -> Kept:
+    def open(self, id: str) -> SavedConversation:
         """Load a conversation with text and summary of every turn, without steps.
 
         A reply that was neither finished nor failed becomes "cancelled".
@@ -124,7 +124,7 @@ class Store:
             # Another process may have answered a removed turn: attach the answer to its nearest ancestor.
             left = _left(turn.parent, removed)
             turn.parent = left if left in turns else None
-        return Kept(id, title, setup, Tree(turns.values(), leaf))
+        return SavedConversation(id, title, setup, Tree(turns.values(), leaf))
 
     def set_title(self, id: str, title: str) -> str:
         """Rename a conversation and return its new title.

@@ -19,7 +19,7 @@ from textual.screen import Screen
 from blendin_local.engine.steps import Step
 from blendin_local.history.dialogue import Dialogue
 from blendin_local.history.journal import Journal
-from blendin_local.history.store import Kept, Store
+from blendin_local.history.store import SavedConversation, Store
 from blendin_local.preferences.preferences import Preferences
 from blendin_local.presentation.colour_scale import BAND_COLOURS
 from blendin_local.safe_text import sanitize
@@ -69,7 +69,7 @@ class ChatApp(App[None]):
         names: Names,
         options: ModelOptions,
         seed: int | None,
-        resume: Kept | None,
+        resume: SavedConversation | None,
     ) -> None:
         super().__init__()
         self.ansi_theme_light = _LIGHT
@@ -169,7 +169,7 @@ def make_app(
     names: Names | None = None,
     options: ModelOptions | None = None,
     seed: int | None = None,
-    resume: Kept | None = None,
+    resume: SavedConversation | None = None,
 ) -> ChatApp:
     """The chat app.
 

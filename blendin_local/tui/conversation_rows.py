@@ -7,7 +7,7 @@ from datetime import datetime
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
-from blendin_local.history.search import MATCH_BEGINS, MATCH_ENDS, Listed
+from blendin_local.history.search import MATCH_BEGINS, MATCH_ENDS, ConversationInfo
 from blendin_local.safe_text import sanitize
 
 CURRENT = "●"
@@ -23,7 +23,7 @@ def heads(width: int) -> Content:
     return Content(_columns(width, "", "Title", "Changed", "Messages", "Pair"))
 
 
-def row(listed: Listed, width: int, now: float, *, current: bool, found: bool) -> Content:
+def row(listed: ConversationInfo, width: int, now: float, *, current: bool, found: bool) -> Content:
     """A conversation in one line of that many cells; below it the passage that was found."""
     line = _columns(
         width,

@@ -16,7 +16,7 @@ from blendin_local.engine.steps import Candidate, Source, Step
 from blendin_local.errors import HistoryError, PromptError
 from blendin_local.history.dialogue import Dialogue
 from blendin_local.history.journal import Call, Journal
-from blendin_local.history.store import Kept, Store
+from blendin_local.history.store import SavedConversation, Store
 from blendin_local.history.tree import Setup, Turn
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings
 
@@ -43,7 +43,7 @@ def dialogue(path: Path) -> Iterator[Dialogue]:
     journal.close()
 
 
-def kept(store: Store, dialogue: Dialogue) -> Kept:
+def kept(store: Store, dialogue: Dialogue) -> SavedConversation:
     assert dialogue.journal.flush()
     return store.open(dialogue.id)
 

@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 import blendin_local.tui
-from blendin_local.history.search import Listed
+from blendin_local.history.search import ConversationInfo
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup, Turn
 from blendin_local.tui.conversation_rows import heads, row, when
@@ -309,7 +309,7 @@ async def test_rows_fit_the_screen_when_it_changes(store: Store) -> None:
     "title", ["short", "long " * 30, "東京は日本の首都です" * 9, "👩‍💻" * 40, HOSTILE, ""]
 )
 def test_rows_are_as_wide_as_their_heads(title: str, width: int) -> None:
-    listed = Listed("a", title, NOW, NOW, 1200, "東京" * 20)
+    listed = ConversationInfo("a", title, NOW, NOW, 1200, "東京" * 20)
     line = row(listed, width, NOW, current=True, found=False).plain
     assert "\n" not in line
     assert cell_len(line) == cell_len(heads(width).plain) == width

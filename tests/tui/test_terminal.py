@@ -17,7 +17,7 @@ if sys.platform == "win32":
 from support.terminal import CTRL_C, CTRL_O, CTRL_Q, CTRL_R, DOWN, ENTER, ESC, F5, F6, RIGHT, TAB, Terminal
 from support.tiny_gguf import never_ending, write_tiny
 
-from blendin_local.history.store import Kept, Store
+from blendin_local.history.store import SavedConversation, Store
 from blendin_local.history.tree import Turn
 from blendin_local.models.loading import PairFiles
 
@@ -63,7 +63,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "data" / "conversations.db")
 
 
-def latest(store: Store) -> Kept:
+def latest(store: Store) -> SavedConversation:
     return store.open(store.list()[0].id)
 
 

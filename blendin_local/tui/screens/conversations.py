@@ -20,7 +20,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from blendin_local.errors import HistoryError
-from blendin_local.history.search import Listed
+from blendin_local.history.search import ConversationInfo
 from blendin_local.history.store import Store
 from blendin_local.safe_text import sanitize
 from blendin_local.tui.conversation_rows import CURRENT, heads, one_line, row
@@ -85,10 +85,10 @@ class ConversationsScreen(ModalScreen[Choice | None]):
         self._current = current
         self._query = query
         self._clock = clock
-        self._listed: list[Listed] = []
-        self._deleted: list[Listed] = []
-        self._deleted_before: list[Listed] | None = None
-        self._renamed: Listed | None = None
+        self._listed: list[ConversationInfo] = []
+        self._deleted: list[ConversationInfo] = []
+        self._deleted_before: list[ConversationInfo] | None = None
+        self._renamed: ConversationInfo | None = None
         self._new_title: str | None = None
         self._searched = ""
 
@@ -138,7 +138,7 @@ class ConversationsScreen(ModalScreen[Choice | None]):
         )
         self._count()
 
-    def _show(self, listed: list[Listed], highlighted: str | None = None, at: int = 0) -> None:
+    def _show(self, listed: list[ConversationInfo], highlighted: str | None = None, at: int = 0) -> None:
         """Show these rows; the cursor stands on that conversation, or else on the row of that index."""
         self._listed = listed
         self.set_class(not listed, "-empty")
@@ -166,7 +166,7 @@ class ConversationsScreen(ModalScreen[Choice | None]):
         self.call_after_refresh(self._draw)
 
     @property
-    def _chosen(self) -> Listed | None:
+    def _chosen(self) -> ConversationInfo | None:
         place = self.rows.highlighted
         return None if place is None or place >= len(self._listed) else self._listed[place]
 
