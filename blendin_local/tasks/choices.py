@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from blendin_local.tasks.answers import final_choice
@@ -182,24 +183,26 @@ def _lost_options(row: DataRow) -> bool:
     return bool(fields) and not row.has("choices") and not any(row.optional(letter) for letter in fields)
 
 
-def _task(
-    name: str,
-    summary: str,
-    make: Callable[[DataRow], Item],
-    hub: tuple[str, str | None, str],
-    columns: Sequence[str] = (),
-) -> Task:
-    return Task(name, summary, "accuracy", make, score_choice, hub=hub, lost=_lost_options, columns=columns)
-
-
+_task = partial(Task, metric="accuracy", score=score_choice, lost=_lost_options)
 CHOICE_TASKS = (
-    _task("mmlu", "exams of 57 subjects", _mmlu, ("cais/mmlu", "all", "test"), _MMLU_COLUMNS),
-    _task("arc_challenge", "hard science questions", _exam, ("allenai/ai2_arc", "ARC-Challenge", "test")),
+    _task(
+        "mmlu",
+        "exams of 57 subjects",
+        make_item=_mmlu,
+        hub=("cais/mmlu", "all", "test"),
+        columns=_MMLU_COLUMNS,
+    ),
+    _task(
+        "arc_challenge",
+        "hard science questions",
+        make_item=_exam,
+        hub=("allenai/ai2_arc", "ARC-Challenge", "test"),
+    ),
     _task(
         "truthfulqa",
         "questions that invite common errors (mc1)",
-        _truthfulqa,
-        ("truthfulqa/truthful_qa", "multiple_choice", "validation"),
+        make_item=_truthfulqa,
+        hub=("truthfulqa/truthful_qa", "multiple_choice", "validation"),
     ),
-    _task("csqa", "common sense", _exam, ("tau/commonsense_qa", None, "validation")),
+    _task("csqa", "common sense", make_item=_exam, hub=("tau/commonsense_qa", None, "validation")),
 )

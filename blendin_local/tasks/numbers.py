@@ -7,8 +7,8 @@ rounding. The paper's code compares the last number of each text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 
 from blendin_local.tasks.answers import final_number
 from blendin_local.tasks.base import Item, Score, Task, asked, right_or_wrong
@@ -107,12 +107,19 @@ def _multiarith(row: DataRow) -> Item:
     )
 
 
-def _task(name: str, summary: str, make: Callable[[DataRow], Item], hub: tuple[str, str | None, str]) -> Task:
-    return Task(name, summary, "accuracy", make, score_number, hub=hub)
-
-
+_task = partial(Task, metric="accuracy", score=score_number)
 NUMBER_TASKS = (
-    _task("gsm8k", "grade-school word problems", _gsm8k, ("openai/gsm8k", "main", "test")),
-    _task("svamp", "word problems with misleading details", _svamp, ("ChilleD/SVAMP", None, "test")),
-    _task("multiarith", "word problems of several steps", _multiarith, ("ChilleD/MultiArith", None, "test")),
+    _task("gsm8k", "grade-school word problems", make_item=_gsm8k, hub=("openai/gsm8k", "main", "test")),
+    _task(
+        "svamp",
+        "word problems with misleading details",
+        make_item=_svamp,
+        hub=("ChilleD/SVAMP", None, "test"),
+    ),
+    _task(
+        "multiarith",
+        "word problems of several steps",
+        make_item=_multiarith,
+        hub=("ChilleD/MultiArith", None, "test"),
+    ),
 )

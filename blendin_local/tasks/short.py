@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from functools import partial
 
 from blendin_local.tasks.answers import (
     final_choice,
@@ -185,51 +185,42 @@ def _score_letters(item: Item, reply: str) -> Score:
     return right_or_wrong(found == item.answer, found)
 
 
-def _task(
-    name: str,
-    summary: str,
-    make: Callable[[DataRow], Item],
-    score: Callable[[Item, str], Score],
-    hub: tuple[str, str | None, str],
-) -> Task:
-    return Task(name, summary, "accuracy", make, score, hub=hub)
-
-
+_task = partial(Task, metric="accuracy")
 _BIG_BENCH = "hails/bigbench"
 SHORT_TASKS = (
     _task(
         "strategyqa",
         "yes-or-no questions of several hidden steps",
-        _strategyqa,
-        _score_yes_no,
-        ("ChilleD/StrategyQA", None, "test"),
+        make_item=_strategyqa,
+        score=_score_yes_no,
+        hub=("ChilleD/StrategyQA", None, "test"),
     ),
     _task(
         "date",
         "which date it is",
-        _date,
-        _score_date,
-        (_BIG_BENCH, "date_understanding_zero_shot", "default"),
+        make_item=_date,
+        score=_score_date,
+        hub=(_BIG_BENCH, "date_understanding_zero_shot", "default"),
     ),
     _task(
         "sports",
         "whether a sentence about sports is plausible",
-        _sports,
-        _score_yes_no,
-        (_BIG_BENCH, "sports_understanding_zero_shot", "default"),
+        make_item=_sports,
+        score=_score_yes_no,
+        hub=(_BIG_BENCH, "sports_understanding_zero_shot", "default"),
     ),
     _task(
         "coin_flip",
         "whether a coin is heads up",
-        _coin_flip,
-        _score_coin,
-        ("skrishna/coin_flip", None, "test"),
+        make_item=_coin_flip,
+        score=_score_coin,
+        hub=("skrishna/coin_flip", None, "test"),
     ),
     _task(
         "last_letter_concat",
         "the last letters of names, joined",
-        _last_letters,
-        _score_letters,
-        ("ChilleD/LastLetterConcat", None, "test"),
+        make_item=_last_letters,
+        score=_score_letters,
+        hub=("ChilleD/LastLetterConcat", None, "test"),
     ),
 )

@@ -143,40 +143,38 @@ class _Hub:
     @contextmanager
     def _errors(self, name: str) -> Iterator[None]:
         """Convert all errors of the package to CatalogueError."""
-        errors, repo = self._package.errors, self._source.repo
         try:
             yield
-        except errors.GatedRepoError as error:
-            raise CatalogueError(
-                f"The licence of {repo} must be accepted first, on {self._endpoint}/{repo}; then log in with "
-                "`hf auth login`, or set HF_TOKEN, and pull again."
-            ) from error
-        except errors.RepositoryNotFoundError as error:
-            raise CatalogueError(
-                f"The hub has no model {repo} that you may access: check the name, or log in "
-                "(`hf auth login`)."
-            ) from error
-        except errors.RevisionNotFoundError as error:
-            raise CatalogueError(f"{repo} has no revision {self._source.revision} on the hub.") from error
-        except errors.EntryNotFoundError as error:
-            raise CatalogueError(self._no_such_file(name, self._list())) from error
-        except errors.OfflineModeIsEnabled as error:
-            raise CatalogueError(
-                f"{repo} is not on this machine, and HF_HUB_OFFLINE forbids downloading it."
-            ) from error
-        except errors.HFValidationError as error:
-            raise CatalogueError(f"{repo} is not a valid repository name (it must be OWNER/REPO).") from error
-        except errors.HfHubHTTPError as error:
-            code = getattr(error.response, "status_code", "?")
-            raise CatalogueError(
-                f"{self._endpoint} answers with error {code} for {repo}: try later."
-            ) from error
         # The package's HTTP library, and its errors, differ between versions.
         except Exception as error:
-            raise CatalogueError(
-                f"{self._endpoint} cannot be reached ({type(error).__name__}): check your connection, then "
-                f"pull {repo} again."
-            ) from error
+            raise CatalogueError(self._sentence(error, name)) from error
+
+    def _sentence(self, error: Exception, name: str) -> str:
+        errors, repo, hub = self._package.errors, self._source.repo, self._endpoint
+        match error:
+            case errors.GatedRepoError():
+                return (
+                    f"The licence of {repo} must be accepted first, on {hub}/{repo}; then log in with "
+                    "`hf auth login`, or set HF_TOKEN, and pull again."
+                )
+            case errors.RepositoryNotFoundError():
+                return (
+                    f"The hub has no model {repo} that you may access: check the name, or log in "
+                    "(`hf auth login`)."
+                )
+            case errors.RevisionNotFoundError():
+                return f"{repo} has no revision {self._source.revision} on the hub."
+            case errors.EntryNotFoundError():
+                return self._no_such_file(name, self._list())
+            case errors.OfflineModeIsEnabled():
+                return f"{repo} is not on this machine, and HF_HUB_OFFLINE forbids downloading it."
+            case errors.HFValidationError():
+                return f"{repo} is not a valid repository name (it must be OWNER/REPO)."
+            case errors.HfHubHTTPError():
+                code = getattr(error.response, "status_code", "?")
+                return f"{hub} answers with error {code} for {repo}: try later."
+        kind = type(error).__name__
+        return f"{hub} cannot be reached ({kind}): check your connection, then pull {repo} again."
 
     def _no_such_file(self, name: str, names: list[str]) -> str:
         close = (

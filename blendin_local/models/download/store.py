@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from blendin_local.errors import CatalogueError
 from blendin_local.files import models_dir, write_text
@@ -106,35 +104,19 @@ def remove(entry: ModelEntry) -> list[Path]:
 @contextmanager
 def locked(entry: ModelEntry, progress: Progress) -> Iterator[None]:
     """Hold the model's inter-process lock for the block, after waiting for another pull to end."""
+    from filelock import FileLock, Timeout
+
     models_dir().mkdir(parents=True, exist_ok=True)
-    with (models_dir() / f".{entry.name}.lock").open("a+b") as file:
-        while not _try_lock(file):
+    lock = FileLock(models_dir() / f".{entry.name}.lock")
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=_POLL_INTERVAL_S)
+        except Timeout:
             progress(0, None, f"waiting for another pull of {entry.name}")
-            time.sleep(_POLL_INTERVAL_S)
-        # Closing the file releases the lock, also when the process dies.
+    try:
         yield
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(file: IO[bytes]) -> bool:
-        try:
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _try_lock(file: IO[bytes]) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+    finally:
+        lock.release()
 
 
 def _unchanged(noted: dict[str, Any]) -> bool:
