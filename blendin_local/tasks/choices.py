@@ -1,8 +1,8 @@
 """Multiple-choice tasks: MMLU, ARC-Challenge, TruthfulQA (one right answer), CommonsenseQA.
 
 The question lists the options as lines "A. ...", as in the paper's code. A reply is scored by its chosen
-option (`answers.final_choice`); `Item.options` holds the options' texts for scoring by log-likelihood. The
-paper uses a language model as judge for both.
+option (`chosen_option.final_choice`); `Item.options` holds the options' texts for scoring by log-likelihood.
+The paper uses a language model as judge for both.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from blendin_local.tasks.answers import final_choice
 from blendin_local.tasks.base import LETTERS, Item, Score, Task, asked, lettered, right_or_wrong
+from blendin_local.tasks.chosen_option import final_choice
 from blendin_local.tasks.reading import DataRow
 
 __all__ = ["CHOICE_TASKS", "options_of", "score_choice", "shuffled"]

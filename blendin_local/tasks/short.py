@@ -6,7 +6,6 @@ import re
 from functools import partial
 
 from blendin_local.tasks.answers import (
-    final_choice,
     final_date,
     final_letters,
     final_yes_no,
@@ -14,6 +13,7 @@ from blendin_local.tasks.answers import (
 )
 from blendin_local.tasks.base import LETTERS, Item, Score, Task, asked, right_or_wrong
 from blendin_local.tasks.choices import shuffled
+from blendin_local.tasks.chosen_option import final_choice
 from blendin_local.tasks.reading import DataRow
 from blendin_local.tasks.statements import own_part
 

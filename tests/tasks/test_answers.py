@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blendin_local.tasks.answers import (
-    final_choice,
     final_date,
     final_letters,
     final_number,
     final_yes_no,
     parse_date,
 )
+from blendin_local.tasks.chosen_option import final_choice
 from blendin_local.tasks.numerals import numbers_equal, numbers_in, parse_number, plain_number, spelled
 from blendin_local.tasks.statements import normal, own_part
 

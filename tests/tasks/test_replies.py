@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from blendin_local.tasks.answers import final_choice, final_number, final_yes_no
+from blendin_local.tasks.answers import final_number, final_yes_no
+from blendin_local.tasks.chosen_option import final_choice
 
 # Of the ducks: 16 eggs a day, 3 eaten, 4 baked, the rest sold for $2 each.
 DUCKS = [
