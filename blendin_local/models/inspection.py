@@ -1,4 +1,4 @@
-"""What `blendin models inspect` shows of one file, or of two and how they fit together."""
+"""The content of `blendin models inspect`: one model, or a base and a guide and how they fit together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from blendin_local.settings import ModelOptions
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """One model, or a base and a guide."""
+    """Headers, memory estimates and, of a pair, the overlap of vocabularies. free: free memory in bytes."""
 
     headers: Sequence[GgufHeader]
     memory: Sequence[MemoryEstimate]
@@ -29,7 +29,7 @@ class Inspection:
             yield (title, *(value(header) for header in self.headers))
 
     def sentences(self) -> Iterator[str]:
-        """What there is to say beneath the table."""
+        """Sentences beneath the table."""
         for header in self.headers:
             if header.unusable:
                 yield f"{header.path.name} is {header.unusable}: it cannot be blended."
@@ -66,7 +66,7 @@ class Inspection:
 
 
 def inspect_files(paths: Sequence[Path]) -> Inspection:
-    """Read one file, or a base's and a guide's. Raises ModelError where one cannot be read."""
+    """Read the header of one file, or of a base and a guide. Raises ModelError."""
     headers = [read_header(path) for path in paths]
     same, overlap = None, None
     if len(headers) == 2:
@@ -113,7 +113,7 @@ def _parts(header: GgufHeader) -> str:
 
 
 def header_json(header: GgufHeader) -> dict[str, Any]:
-    """What a file says, for `--json`."""
+    """A header as plain data, for `--json`."""
     return {
         "path": str(header.path),
         "size": header.size_bytes,
