@@ -22,9 +22,9 @@ from support.output_faults import fill, text_of
 from support.paths import TESTS
 
 from blendin_local.batch import output as module
+from blendin_local.batch import sink as sinks
 from blendin_local.batch.output import Output, open_output
 from blendin_local.errors import BatchError
-from blendin_local.inputs import streams
 
 NAMES = ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst"]
 
@@ -167,7 +167,7 @@ class Faulty(io.FileIO):
 
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Faulty]]:
-    monkeypatch.setattr(streams.io, "FileIO", Faulty)
+    monkeypatch.setattr(sinks.io, "FileIO", Faulty)
     monkeypatch.setattr(Faulty, "fault", None)
     monkeypatch.setattr(Faulty, "room", 1 << 30)
     yield Faulty
@@ -402,9 +402,9 @@ def test_ctrl_c_in_the_middle_of_a_line_leaves_whole_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     path = tmp_path / name
-    real = streams.Sink._put
+    real = sinks.Sink._put
 
-    def half(sink: streams.Sink) -> None:
+    def half(sink: sinks.Sink) -> None:
         sink._held = [b"".join(sink._held)[:50]]
         real(sink)
         sink.offset -= 50  # type: ignore[operator]
@@ -412,7 +412,7 @@ def test_ctrl_c_in_the_middle_of_a_line_leaves_whole_lines(
 
     with pytest.raises(KeyboardInterrupt), open_output(str(path), RUN) as output:
         output.write(answer_of(1, text_of(1)))
-        monkeypatch.setattr(streams.Sink, "_put", half)
+        monkeypatch.setattr(sinks.Sink, "_put", half)
         output.write(answer_of(2, text_of(2)))
     monkeypatch.undo()
     assert len(recovered(path)) == 1

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.nightly import first_of
 from support.fakes import shared_tokens
+from support.nightly import first_of
 from support.reference import STOP, Rules, Speaker, blend
 
 from blendin_local.engine.blended_response import BlendedResponse
