@@ -405,7 +405,7 @@ def test_ctrl_c_in_the_middle_of_a_line_leaves_whole_lines(
     real = sinks.Sink._put
 
     def half(sink: sinks.Sink) -> None:
-        sink._held = [b"".join(sink._held)[:50]]
+        sink._buffered = [b"".join(sink._buffered)[:50]]
         real(sink)
         sink.offset -= 50  # type: ignore[operator]
         raise KeyboardInterrupt
