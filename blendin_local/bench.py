@@ -8,11 +8,14 @@ programs used the processor affects one round only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +23,12 @@ from blendin_local.engine.conversation import Reply
 from blendin_local.engine.pair import Pair
 from blendin_local.errors import SettingError
 from blendin_local.llamacpp.bare_decode import Decode, Recorder, replay
+from blendin_local.llamacpp.library import version
 from blendin_local.llamacpp.model import GgufModel
 from blendin_local.models import memory_estimate
-from blendin_local.models.loading import PairFiles, start_conversation
+from blendin_local.models.loading import PairFiles, open_pair, start_conversation
 from blendin_local.models.peak_memory import high_water_mark
+from blendin_local.progress import Progress, Watcher
 from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions
 
 PROMPTS = (
@@ -34,8 +39,19 @@ PROMPTS = (
     "Why do leaves change their colour in autumn?",
 )
 
-Progress = Callable[[str, int, int], None]
-"""Called with the method, the round, and the tokens written so far in it."""
+RoundProgress = Callable[[int, int], None]
+"""Called with the number of a round and the tokens written so far in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchRequest:
+    """What to measure: so many tokens with each of these methods, each `rounds` times."""
+
+    files: PairFiles
+    options: ModelOptions
+    methods: tuple[BlendSettings, ...]
+    tokens: int = 256
+    rounds: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +83,43 @@ class MemoryFigures:
     above: int
 
 
+@dataclass(frozen=True, slots=True)
+class BenchResult:
+    """The figures of all methods, by name, and what they were measured with."""
+
+    methods: Mapping[str, MethodFigures]
+    memory: MemoryFigures
+    gamma: float
+    rounds: int
+    machine: Mapping[str, str]
+    llama_cpp_python: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document that `blendin bench --json` prints."""
+        return asdict(self)
+
+
+def run_bench(request: BenchRequest, watcher: Watcher) -> BenchResult:
+    """Load the pair and measure every method. Raises ModelError, SettingError, or KeyboardInterrupt."""
+    figures = {}
+    with closing(open_pair(request.files, request.options, watcher)) as pair:
+        for blend in request.methods:
+            work = f"measuring {blend.method}, round {{}} of {request.rounds}"
+            figures[blend.method] = bench_method(
+                request.files,
+                pair,
+                blend,
+                tokens=request.tokens,
+                rounds=request.rounds,
+                progress=lambda number, done, work=work: watcher.progress(  # type: ignore[misc]
+                    Progress(work.format(number + 1), done, request.tokens, "tokens")
+                ),
+            )
+        held = memory_figures(request.files, request.options)
+    machine = {"platform": platform.platform(), "processor": platform.processor() or platform.machine()}
+    return BenchResult(figures, held, request.methods[0].gamma, request.rounds, machine, version)
+
+
 def bench_method(
     files: PairFiles,
     pair: Pair,
@@ -74,7 +127,7 @@ def bench_method(
     *,
     tokens: int,
     rounds: int = 3,
-    progress: Progress | None = None,
+    progress: RoundProgress | None = None,
 ) -> MethodFigures:
     """Measure one method on `tokens` tokens, each `rounds` times. Both models must be `GgufModel`s.
 
@@ -97,7 +150,7 @@ def bench_method(
             _forget(models)
             decode_times.append(replay(log))
             if progress:
-                progress(blend.method, number, steps + len(times))
+                progress(number, steps + len(times))
         typical = _medians(step_times)
         first_s.append(typical[0])
         later_s += sum(typical[1:])

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "blendin_local"
 LAYERS = (
     "errors",
     "files",
+    "progress",
     "safe_text",
     "methods",
     "settings",

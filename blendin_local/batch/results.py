@@ -10,8 +10,8 @@ without a prompt format), loop (a repetition at the end of the text, or None), s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from blendin_local.batch.loops import find_loop
@@ -23,11 +23,51 @@ if TYPE_CHECKING:
     from blendin_local.batch.run_manifest import RunManifest
     from blendin_local.engine.response import Response
 
-__all__ = ["ErrorKind", "Result", "answered", "failed"]
+__all__ = ["ErrorKind", "Result", "RowResult", "answered", "failed"]
 
 Result = dict[str, Any]
 
 ErrorKind = Literal["bad row", "duplicate id", "too long", "model", "worker lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """A result for a program to read. document: what stands in an output's line."""
+
+    document: Result
+
+    @property
+    def id(self) -> str:
+        return str(self.document["id"])
+
+    @property
+    def index(self) -> int:
+        """Place of the row in the input, from 0."""
+        return int(self.document["index"])
+
+    @property
+    def text(self) -> str | None:
+        """The answer; None where the row failed."""
+        return self.document["text"]  # type: ignore[no-any-return]
+
+    @property
+    def finish_reason(self) -> str | None:
+        return self.document["finish_reason"]  # type: ignore[no-any-return]
+
+    @property
+    def error(self) -> str | None:
+        """Why the row failed, in one sentence; None where it was answered."""
+        error = self.document["error"]
+        return None if error is None else str(error["message"])
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        """The reliability figures of the answer; empty where the row failed."""
+        return self.document.get("summary") or {}
+
+    def to_dict(self) -> Result:
+        """The line that `blendin generate --input` writes."""
+        return self.document
 
 
 def answered(row: Row, response: Response, run: RunManifest, steps: Sequence[Step] | None = None) -> Result:

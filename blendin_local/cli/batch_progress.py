@@ -2,124 +2,90 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
 from collections.abc import Iterable
-from time import monotonic
 from types import TracebackType
 
-import click
 from rich.cells import cell_len
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from blendin_local.batch.job_stats import JobStats
-from blendin_local.cli.terminal import is_terminal
 from blendin_local.presentation.formatting import duration
+from blendin_local.presentation.progress_display import Display
 from blendin_local.safe_text import sanitize
 
 __all__ = ["BatchProgress"]
 
-_EVERY_S = 15.0
 _UPDATES_PER_S = 4
-_NOTED = 5
-"""So many notes of each kind are shown; a file of ten thousand bad rows would hide everything else."""
 _WIDEST_BAR, _LEAST_BAR = 40, 6
 _ECHO = 2
 """Cells for the ^C that a terminal echoes: where it wrapped, one line less would be erased."""
 
 
-class BatchProgress:
-    """Shows a job's tally; use it as a context manager.
+class BatchProgress(Display):
+    """Shows a job's figures, and before them what it loads; use it as a context manager.
 
-    total: rows of the input, if known. in_lines: no lines that stay in place, also in a terminal, as where
-    the answers themselves are written to it.
+    total: rows of the input, if known. quiet, in_lines: as for `Display`.
     """
 
     def __init__(self, *, quiet: bool = False, total: int | None = None, in_lines: bool = False) -> None:
-        self._quiet, self._total = quiet, total
-        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        super().__init__(quiet=quiet, in_lines=in_lines)
+        self._total = total
         self._tally: JobStats | None = None
         self._active = 0
-        self._notes = Counter[str]()
-        # For logs: when the last line was written, and what it said.
-        self._said_s = monotonic()
         self._said = ""
-        in_place = not quiet and not in_lines and is_terminal(sys.stderr)
         self._live: Live | None = None
-        if in_place and not self._console.is_dumb_terminal:
+        if self.in_place:
             self._live = Live(
-                console=self._console,
+                console=self.console,
                 get_renderable=self._display,
                 refresh_per_second=_UPDATES_PER_S,
                 transient=True,
                 redirect_stdout=False,
             )
 
-    def __enter__(self) -> BatchProgress:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        super().__exit__(kind, error, trace)
         if self._live:
             self._live.stop()
         elif self._tally:
             self._say(self._tally, 0)
 
     def update(self, tally: JobStats, active: int = 0) -> None:
-        """What the job has come to; active: rows that are being answered. May be called at every step."""
+        """Show the figures of the job; active: rows that are being answered. May be called at every step."""
         first, self._tally, self._active = self._tally is None, tally, active
         if first and self._live:
-            # Not before: whoever loads models shows how far that is.
+            self.hide_bar()
             self._live.start()
-        if self._live or self._quiet:
+        if self._live or self.quiet:
             return
-        if first or monotonic() - self._said_s >= _EVERY_S:
+        if first or self.is_due:
             self._say(tally, active)
-
-    def note(self, text: str, kind: str | None = None) -> None:
-        """A line that stays, above those in place; of one kind the first five."""
-        if self._quiet:
-            return
-        if kind is not None:
-            self._notes[kind] += 1
-            if self._notes[kind] > _NOTED + 1:
-                return
-            if self._notes[kind] > _NOTED:
-                text = f"Further rows of this kind ({kind}) are counted only."
-        self._write(text)
 
     # Lines
 
     def _say(self, tally: JobStats, active: int) -> None:
         done, left = self._done(tally)
         said = ", ".join([done, *left, *(text for text, _ in self._figures(tally, active))])
-        if said != self._said:
-            self._said, self._said_s = said, monotonic()
-            self._write(said)
-
-    def _write(self, text: str) -> None:
-        shown = " ".join(sanitize(text).split())
-        if self._live:
-            self._console.print(Text(shown))
-        elif not self._quiet:
-            click.echo(shown, err=True)
+        if said != self._said and not self.quiet:
+            self._said = said
+            self.tell(said)
 
     # Lines in place
 
     def _display(self) -> Text:
         """Called from the thread that draws: it only reads, and nothing that it reads is taken apart."""
-        tally, width = self._tally, self._console.width - _ECHO
+        tally, width = self._tally, self.console.width - _ECHO
         if tally is None:
             return Text("")
-        lines = [self._bar(tally, width), self._facts(tally, width)]
+        lines = [self._share(tally, width), self._facts(tally, width)]
         if tally.last:
             lines.append(_last(tally, width))
         return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
 
-    def _bar(self, tally: JobStats, width: int) -> Text:
+    def _share(self, tally: JobStats, width: int) -> Text:
         text = "  ".join(_fitting(self._numbers(tally), width, "  "))
         room = min(width - cell_len(text) - 2, _WIDEST_BAR)
         if not self._total or room < _LEAST_BAR:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import platform
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from blendin_local.cli.options import flags_named, model_options, model_options_of, pair_options
 from blendin_local.errors import SettingError
 from blendin_local.methods import METHODS
-from blendin_local.settings import BlendSettings
+
+if TYPE_CHECKING:
+    from blendin_local.bench import BenchResult
 
 
 @click.command()
@@ -37,55 +38,40 @@ def bench(methods: str, gamma: float | None, tokens: int, rounds: int, as_json: 
     if not names:
         raise SettingError("No method is named: use --methods base,blendin, or all.")
 
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
-    from rich.console import Console
-    from rich.table import Table
-
-    from blendin_local.bench import bench_method, memory_figures
-    from blendin_local.cli.loaded import loaded
-    from blendin_local.llamacpp.library import version
+    from blendin_local.bench import BenchRequest, run_bench
     from blendin_local.models.catalogue import load_catalogue
     from blendin_local.models.loading import locate_pair, name_pair
     from blendin_local.preferences.preferences import load_preferences
     from blendin_local.presentation.plain_data import to_json
+    from blendin_local.presentation.progress_display import Display
 
     catalogue = load_catalogue()
     entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
     with flags_named():
         blend = entry.blend if gamma is None else replace(entry.blend, gamma=gamma)
-    settings: list[BlendSettings] = [replace(blend, method=name) for name in names]
-    options = model_options_of(values, load_preferences().models)
-    files = locate_pair(catalogue, entry)
-    progress = Console(stderr=True)
-    figures = {}
-    with flags_named(), loaded(files, options) as pair, progress.status("measuring") as status:
-        for method in settings:
-            figures[method.method] = bench_method(
-                files,
-                pair,
-                method,
-                tokens=tokens,
-                rounds=rounds,
-                progress=lambda name, number, done: status.update(
-                    f"{name}: round {number + 1} of {rounds}, {done} of {tokens} tokens"
-                ),
-            )
-        held = memory_figures(files, options)
-    machine = {"platform": platform.platform(), "processor": platform.processor() or platform.machine()}
+    request = BenchRequest(
+        files=locate_pair(catalogue, entry),
+        options=model_options_of(values, load_preferences().models),
+        methods=tuple(replace(blend, method=name) for name in names),
+        tokens=tokens,
+        rounds=rounds,
+    )
+    with flags_named(), Display() as display:
+        result = run_bench(request, display)
     if as_json:
-        document = {
-            "methods": {name: asdict(found) for name, found in figures.items()},
-            "memory": asdict(held),
-            "gamma": blend.gamma,
-            "rounds": rounds,
-            "machine": machine,
-            "llama_cpp_python": version,
-        }
-        click.echo(to_json(document))
-        return
+        click.echo(to_json(result.to_dict()))
+    else:
+        _print(result, tokens)
+
+
+def _print(result: BenchResult, tokens: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("method", "overhead", "tokens/s", "first token", "guide decodes", "interventions")
-    for name, found in figures.items():
+    for name, found in result.methods.items():
         table.add_row(
             name,
             f"{found.overhead:.3f}",
@@ -97,6 +83,6 @@ def bench(methods: str, gamma: float | None, tokens: int, rounds: int, as_json: 
     console = Console()
     console.print(table)
     console.print(
-        f"γ = {blend.gamma:g}, {tokens} tokens, median of {rounds} rounds. Memory above files and KV caches: "
-        f"{held.above / 1e6:.0f} MB."
+        f"γ = {result.gamma:g}, {tokens} tokens, median of {result.rounds} rounds. Memory above files and KV "
+        f"caches: {result.memory.above / 1e6:.0f} MB."
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing, nullcontext
-from functools import partial
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,14 +31,12 @@ from blendin_local.errors import EvaluationError
 from blendin_local.safe_text import encodable
 
 if TYPE_CHECKING:
-    from blendin_local.cli.compare_progress import CompareProgress
     from blendin_local.compare.answers import Answers
-    from blendin_local.compare.judging import KeptJudge
+    from blendin_local.compare.request import CompareRequest
     from blendin_local.compare.result import CompareReport
-    from blendin_local.compare.run import Comparison
-    from blendin_local.compare.writing import Load
+    from blendin_local.preferences.preferences import Preferences
+    from blendin_local.presentation.progress_display import Display
 
-_LONGEST_TEXT = 1 << 28  # bytes; a device such as /dev/zero never ends
 _OUTPUTS = {
     "csv_file": "--csv",
     "markdown_file": "--markdown",
@@ -68,13 +65,13 @@ def compare(**values: Any) -> None:
     """
     _check_outputs(values)
 
-    from blendin_local.cli.compare_progress import CompareProgress
     from blendin_local.compare.answers import Answers, answers_file
+    from blendin_local.presentation.progress_display import Display
 
     with closing(Answers(answers_file(), fresh=values["fresh"])) as answers:
         try:
-            with CompareProgress(quiet=values["quiet"] or False) as progress:
-                found = _found(values, answers, progress)
+            with Display(quiet=values["quiet"] or False) as display:
+                found = _found(values, answers, display)
         except KeyboardInterrupt:
             again = "the same command without --fresh" if values["fresh"] else "the same command"
             click.echo(f"Stopped: what was finished is kept, and {again} goes on from there.", err=True)
@@ -85,98 +82,36 @@ def compare(**values: Any) -> None:
     _print(found, values)
 
 
-def _found(values: Mapping[str, Any], answers: Answers, progress: CompareProgress) -> CompareReport:
-    from blendin_local.compare.loading import offloads
-    from blendin_local.compare.run import compare as run
-    from blendin_local.engine.interrupt import interrupting
-
-    load = _loader(progress)
-    comparison, judge = _checked(values, answers, progress, load)
-    with closing(judge) if judge else nullcontext():
-        return run(
-            comparison,
-            answers,
-            load,
-            judge=judge.score if judge else None,
-            watcher=progress,
-            interruptible=interrupting,
-            tell_peak=not offloads(comparison.options),
-        )
-
-
-def _checked(
-    values: Mapping[str, Any], answers: Answers, progress: CompareProgress, load: Load
-) -> tuple[Comparison, KeptJudge | None]:
-    """Everything that was typed or planned, read and checked; what takes longest comes last."""
-    from blendin_local.cli.compare_specs import arm_wishes, run_settings, task_wishes
-    from blendin_local.compare.arms import find_model, make_arms
-    from blendin_local.compare.judging import make_judge
-    from blendin_local.compare.plan import Plan, read_plan
-    from blendin_local.compare.run import Comparison, draw_tasks
+def _found(values: Mapping[str, Any], answers: Answers, display: Display) -> CompareReport:
+    """Check what was typed and planned, and run it; no output may be a file that is read."""
+    from blendin_local.compare.request import prepare
     from blendin_local.models.catalogue import load_catalogue
-    from blendin_local.models.checksums import file_digest, model_files
     from blendin_local.preferences.preferences import load_preferences
-    from blendin_local.tasks import left_out
 
-    catalogue, preferences = load_catalogue(), load_preferences()
+    request = _request(values, load_preferences())
+    outputs = _outputs(values, several=bool(request.tasks and request.settings.text))
+    data = (task.data for task in request.tasks)
+    check_distinct(outputs, [values["plan"], request.settings.text, answers.path, *data])
+    with flags_named():
+        prepared = prepare(request, load_catalogue(), answers, display)
+    check_distinct(outputs, prepared.model_files)
+    return prepared.run(answers, display)
+
+
+def _request(values: Mapping[str, Any], preferences: Preferences) -> CompareRequest:
+    """Put together what was typed and planned."""
+    from blendin_local.cli.compare_specs import arm_wishes, run_settings, task_wishes
+    from blendin_local.compare.plan import Plan, read_plan
+    from blendin_local.compare.request import CompareRequest
+
     formats = formats_of(values, preferences.formats)
     options = model_options_of(values, preferences.models)
     plan = read_plan(Path(values["plan"]), formats) if values["plan"] else Plan()
     settings = run_settings(plan.run, values)
     usual = "" if plan.arms else preferences.chat.pair
-    wishes = [*plan.arms, *arm_wishes(values, formats, usual)]
-    tasks = [*plan.tasks, *task_wishes(values["tasks"], values["data"], values["datasets"])]
-    outputs = _outputs(values, several=bool(tasks and settings.text))
-    check_distinct(outputs, [values["plan"], settings.text, answers.path, *(task.data for task in tasks)])
-    runs = draw_tasks(tasks, settings)
-    for each in runs:
-        if lost := left_out(each.task, each.source):
-            click.secho(lost, err=True, fg="yellow")
-    text = _read_text(settings.text) if settings.text else b""
-
-    def identify(path: Path) -> str:
-        return file_digest(path, progress.hashing)
-
-    judge = make_judge(settings, runs, answers, load, options, partial(find_model, catalogue, identify))
-    with flags_named():
-        arms = make_arms(wishes, catalogue, identify)
-    models = (model.header.path for arm in arms for model in arm.models)
-    check_distinct(outputs, [part for path in models for part in model_files(path)])
-    return Comparison.of(arms, runs, settings, options, text, preferences.chat.hint_rate), judge
-
-
-def _loader(progress: CompareProgress) -> Load:
-    from blendin_local.cli.loaded import stoppable
-    from blendin_local.compare.arms import ArmModel
-    from blendin_local.compare.loading import load_models
-    from blendin_local.engine.pair import Pair
-    from blendin_local.models import memory_estimate
-    from blendin_local.settings import ModelOptions
-
-    def load(models: tuple[ArmModel, ...], options: ModelOptions) -> Pair:
-        estimates = (memory_estimate.estimate(model.header, options) for model in models)
-        if warning := memory_estimate.warning(*estimates):
-            click.secho(warning, err=True, fg="yellow")
-        shown = progress.loading(" + ".join(model.name or model.header.label for model in models))
-        return stoppable(lambda report: load_models(models, options, report), shown)
-
-    return load
-
-
-def _read_text(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            text = stream.read(_LONGEST_TEXT + 1)
-        text.decode("utf-8")
-    except OSError as error:
-        raise EvaluationError(f"The text {path} cannot be read: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise EvaluationError(f"The text {path} is not UTF-8 at byte {error.start}: convert it.") from error
-    if len(text) > _LONGEST_TEXT:
-        raise EvaluationError(f"The text {path} is longer than {_LONGEST_TEXT:,} bytes: give a part of it.")
-    if not text:
-        raise EvaluationError(f"The text {path} is empty.")
-    return text
+    arms = (*plan.arms, *arm_wishes(values, formats, usual))
+    tasks = (*plan.tasks, *task_wishes(values["tasks"], values["data"], values["datasets"]))
+    return CompareRequest(arms, tasks, settings, options, preferences.chat.hint_rate)
 
 
 # What comes out
@@ -215,23 +150,23 @@ def _write(found: CompareReport, values: Mapping[str, Any]) -> None:
     """The files that were asked for."""
     from blendin_local.presentation.plain_data import to_json, to_plain
 
-    def markdown() -> str:
-        from blendin_local.compare.report_text import compare_markdown
-
-        return compare_markdown(found)
-
     def csv() -> str:
         from blendin_local.compare.report_csv import compare_csv
 
         return compare_csv(found)
 
+    def lines() -> str:
+        return "".join(to_json(to_plain(row)) + "\n" for row in found.answers)
+
+    def markdown() -> str:
+        from blendin_local.compare.report_text import compare_markdown
+
+        return compare_markdown(found)
+
     def page() -> str:
         from blendin_local.compare.report_page import compare_page
 
         return compare_page(found)
-
-    def lines() -> str:
-        return "".join(to_json(to_plain(row)) + "\n" for row in found.answers)
 
     made = {"csv_file": csv, "markdown_file": markdown, "report_file": page, "answers_file": lines}
     for name, make in made.items():

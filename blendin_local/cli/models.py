@@ -83,16 +83,16 @@ def pull(names: tuple[str, ...], force: bool) -> None:
     A NAME is that of a pair or a model, a source such as hf:OWNER/REPO:FILE.gguf, or a URL; without any
     name, the demo pair is pulled. What is already here is left as it is.
     """
-    from blendin_local.cli.progress import download_progress
     from blendin_local.models.catalogue import load_catalogue
     from blendin_local.models.download import pull as pull_model
+    from blendin_local.presentation.progress_display import Display, download_progress
 
     catalogue = load_catalogue()
     entries = {entry.name: entry for name in names or ("demo",) for entry in _entries(catalogue, name)}
     try:
         for entry in entries.values():
-            with download_progress(entry.name) as progress:
-                path = pull_model(entry, progress=progress, force=force)
+            with Display() as display:
+                path = pull_model(entry, progress=download_progress(display), force=force)
             _echo(f"{entry.name}: {path}")
     except KeyboardInterrupt:
         click.echo("Stopped. The same command goes on from here.", err=True)
@@ -154,13 +154,16 @@ def find(folders: tuple[Path, ...], as_json: bool) -> None:
     Looks into this tool's own folder, the Hugging Face cache, Ollama's store, the folders of LM Studio and
     llama.cpp, and every FOLDER given.
     """
-    from blendin_local.cli.progress import reading
     from blendin_local.models.discovery import find as find_files
     from blendin_local.models.discovery import suggest_pairs
     from blendin_local.presentation.formatting import size
+    from blendin_local.presentation.progress_display import Display
+    from blendin_local.progress import Progress
 
-    with reading() as progress:
-        found = find_files(folders, progress=progress)
+    with Display() as display:
+        found = find_files(
+            folders, progress=lambda path: display.progress(Progress(f"reading {path.name}", 0))
+        )
     pairs = suggest_pairs(found)
     if as_json:
         shown = {

@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
+from blendin_local.presentation.terminal import is_terminal
 
-def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a person sees, or types into, this stream."""
-    return stream is not None and not stream.closed and stream.isatty()
+__all__ = ["is_terminal", "screen_available", "standard_input"]
 
 
 def standard_input() -> BinaryIO:

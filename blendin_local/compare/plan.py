@@ -18,7 +18,7 @@ from blendin_local.errors import EvaluationError
 from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
 from blendin_local.tasks.datasets_source import HUB
 
-__all__ = ["ARM_KEYS", "RUN_KEYS", "TASK_KEYS", "Plan", "read_plan"]
+__all__ = ["ARM_KEYS", "RUN_KEYS", "TASK_KEYS", "Plan", "arm_of", "read_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,11 @@ def read_plan(path: Path, formats: Formats | None = None) -> Plan:
         tasks=tuple(reader.task(table, where) for table, where in reader.tables(document, "tasks")),
         run=reader.run(document),
     )
+
+
+def arm_of(table: Mapping[str, Any], number: int) -> ArmSpec:
+    """An arm of an object with `ARM_KEYS`. Raises EvaluationError where it says what is not known here."""
+    return _Reader(Path("arms"), Formats()).arm(dict(table), f"arm {number}")
 
 
 @dataclass(frozen=True, slots=True)

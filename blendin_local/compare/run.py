@@ -18,34 +18,24 @@ from blendin_local.compare.summary import Choices, Results, summarise
 from blendin_local.compare.writing import (
     TOO_LONG,
     ArmProgress,
-    Interruptible,
     Load,
     TaskRun,
-    uninterrupted,
     versions,
     write_answers,
 )
+from blendin_local.engine.interrupt import Interruptible, uninterrupted
 from blendin_local.engine.prompts import Message
 from blendin_local.engine.steps import HINT_RATE
 from blendin_local.errors import EvaluationError
+from blendin_local.progress import Progress, Watcher
 from blendin_local.settings import ModelOptions
 from blendin_local.tasks import chance, load_items, task_named
 from blendin_local.tasks.base import Item, Score, Task
 
-__all__ = ["Comparison", "Watcher", "compare", "draw_tasks"]
+__all__ = ["Comparison", "compare", "draw_tasks"]
 
 Scorer = Callable[[TaskRun, Item, Answer], Score]
 """What a judge makes of an answer."""
-
-
-class Watcher:
-    """Told how far a comparison is; this one keeps quiet."""
-
-    def arm(self, progress: ArmProgress) -> None:
-        """An answer was begun or finished."""
-
-    def step(self, what: str, done: int, total: int) -> None:
-        """Something else is under way: "options: demo", "text: model", "judge"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +138,7 @@ def compare(
         load,
         comparison.options,
         seed=settings.seed,
-        progress=watcher.arm,
+        progress=lambda at: _tell_arm(watcher, at),
         interruptible=interruptible,
         tell_peak=tell_peak,
     )
@@ -172,6 +162,17 @@ def compare(
     )
 
 
+def _tell_arm(watcher: Watcher, at: ArmProgress) -> None:
+    if at.done == at.total and at.left_s is not None:
+        watcher.log(f"{at.arm}: {at.total} questions answered")
+    watcher.progress(Progress(f"{at.arm} · {at.task}", at.done, at.total, "questions", at.left_s))
+
+
+def _tell_step(watcher: Watcher, work: str, done: int, total: int) -> None:
+    watcher.log(work)
+    watcher.progress(Progress(work, done, total))
+
+
 def _fidelity(
     comparison: Comparison, answers: Answers, load: Load, watcher: Watcher, tell_peak: bool
 ) -> tuple[FidelityRow, ...]:
@@ -186,7 +187,7 @@ def _fidelity(
         comparison.options,
         n_ctx=comparison.settings.text_ctx,
         chunks=comparison.settings.chunks,
-        progress=lambda what, done, total: watcher.step(f"text: {what}", done, total),
+        progress=lambda what, done, total: _tell_step(watcher, f"text: {what}", done, total),
         tell_peak=tell_peak,
     )
 
@@ -198,7 +199,7 @@ def _choices(
         return {}
 
     def told(what: str, done: int, total: int) -> None:
-        watcher.step(f"options: {what}", done, total)
+        _tell_step(watcher, f"options: {what}", done, total)
 
     return choose(comparison.arms, comparison.runs, answers, load, comparison.options, told)
 
@@ -220,7 +221,7 @@ def _scores(
                 if answer.finish_reason == TOO_LONG:
                     score = Score(None, "", "the prompt does not fit the context")
                 elif run.task.needs_judge and judge is not None:
-                    watcher.step("judge", done, judged)
+                    _tell_step(watcher, "judge", done, judged)
                     score = judge(run, item, answer)
                     done += 1
                 else:

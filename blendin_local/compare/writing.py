@@ -7,7 +7,7 @@ and goes on gives what an undisturbed one gives. Nothing here knows a score: the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -16,6 +16,7 @@ from blendin_local import __version__
 from blendin_local.compare.answers import Answer, Answers, digest
 from blendin_local.compare.arms import Arm, ArmModel, effective
 from blendin_local.engine.conversation import Reply, begin_reply
+from blendin_local.engine.interrupt import Interruptible, uninterrupted
 from blendin_local.engine.language_model import LanguageModel, common_prefix
 from blendin_local.engine.pair import Pair, Role
 from blendin_local.engine.prompts import Message, PromptFormat, make_prompt
@@ -30,13 +31,11 @@ from blendin_local.tasks.base import Item, Task
 __all__ = [
     "TOO_LONG",
     "ArmProgress",
-    "Interruptible",
     "Load",
     "TaskRun",
     "answer_key",
     "described",
     "settings_for",
-    "uninterrupted",
     "versions",
     "write_answers",
 ]
@@ -50,14 +49,6 @@ _PROBES = ("0", "Z", "The", "the", "is")
 
 Load = Callable[[tuple[ArmModel, ...], ModelOptions], Pair]
 """Loads one model alone, or base and guide; whoever calls closes the pair."""
-
-Interruptible = Callable[[Callable[[], None]], AbstractContextManager[None]]
-"""While its block runs, Ctrl-C calls what it is given instead of raising."""
-
-
-def uninterrupted(cancel: Callable[[], None]) -> AbstractContextManager[None]:
-    """Ctrl-C stays what it is."""
-    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +64,13 @@ class TaskRun:
 
 @dataclass(frozen=True, slots=True)
 class ArmProgress:
-    """How far one arm is, over all tasks. eta_s: seconds left for this arm, None before its first answer."""
+    """How far one arm is, over all tasks. left_s: seconds left for this arm, None before its first answer."""
 
     arm: str
     task: str
     done: int
     total: int
-    eta_s: float | None
+    left_s: float | None
 
 
 Progress = Callable[[ArmProgress], None]
@@ -210,8 +201,8 @@ class _Clock:
     def tell(self, task: str) -> None:
         if self._progress:
             pace = (perf_counter() - self._began) / self._written if self._written else None
-            eta_s = None if pace is None else pace * self._left
-            self._progress(ArmProgress(self._arm, task, self._total - self._left, self._total, eta_s))
+            left_s = None if pace is None else pace * self._left
+            self._progress(ArmProgress(self._arm, task, self._total - self._left, self._total, left_s))
 
     def count(self, task: str) -> None:
         self._written += 1

@@ -1,4 +1,4 @@
-"""Ctrl-C that reaches a decode under way, and leaves finished work whole."""
+"""Signal handling that stops a decode under way and leaves finished work whole."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+__all__ = ["Interruptible", "interrupting", "terminating", "uninterrupted"]
+
+Interruptible = Callable[[Callable[[], None]], AbstractContextManager[object]]
+"""While its block runs, Ctrl-C calls what it is given instead of raising."""
+
+
+def uninterrupted(cancel: Callable[[], None]) -> AbstractContextManager[object]:
+    """Leave Ctrl-C as it is."""
+    return nullcontext()
 
 
 @contextmanager
 def terminating() -> Iterator[None]:
-    """While the block runs, SIGTERM ends it by an exception, so that what is open is closed.
-
-    Raises SystemExit with the exit code that shells give to a program that was ended like this.
-    """
+    """Raise SystemExit in the block on SIGTERM, with the shell's exit code, so that open files are closed."""
 
     def end(number: int, _frame: object) -> None:
         sys.exit(128 + number)
@@ -31,14 +38,16 @@ def terminating() -> Iterator[None]:
 
 
 @contextmanager
-def interrupting(cancel: Callable[[], None]) -> Iterator[None]:
-    """While the block runs, the first Ctrl-C calls `cancel`; a second one raises KeyboardInterrupt.
+def interrupting(cancel: Callable[[], None]) -> Iterator[threading.Event]:
+    """Call `cancel` on the first Ctrl-C in the block, and raise KeyboardInterrupt on the second.
 
-    Python runs its signal handlers only between bytecodes, and a long prompt is one call into llama.cpp.
-    The wake-up descriptor is written by the C handler at once, so a thread can hear it meanwhile.
+    Yields an event that is set by the first one. Outside the main thread, which alone gets signals, nothing
+    changes. Python runs its signal handlers only between bytecodes, and a long prompt is one call into
+    llama.cpp; the wake-up descriptor is written by the C handler at once, so a thread can hear it meanwhile.
     """
+    pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield pressed
         return
     ear, mouth = socket.socketpair()
     mouth.setblocking(False)
@@ -49,13 +58,14 @@ def interrupting(cancel: Callable[[], None]) -> Iterator[None]:
 
     def first(_signal: int, _frame: object) -> None:
         signal.signal(signal.SIGINT, previous)
+        pressed.set()
 
     listener = threading.Thread(target=listen, name="interrupt", daemon=True)
     previous = signal.signal(signal.SIGINT, first)
     previous_fd = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
     listener.start()
     try:
-        yield
+        yield pressed
     finally:
         signal.set_wakeup_fd(previous_fd)
         signal.signal(signal.SIGINT, previous)

@@ -1,21 +1,27 @@
-"""From names to a loaded pair: what front ends call before anything else."""
+"""Find the files of a named pair, and load them."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from blendin_local.engine.conversation import Conversation
+from blendin_local.engine.interrupt import interrupting
 from blendin_local.engine.pair import LoadProgress, Pair, Role, pair_models
 from blendin_local.engine.prompts import PromptFormat, choose_format
 from blendin_local.engine.steps import Calibration
 from blendin_local.files import cache_dir
 from blendin_local.llamacpp.header import GgufHeader, read_header
-from blendin_local.llamacpp.model import GgufModel, open_model
+from blendin_local.llamacpp.model import GgufModel, LoadCancelled, open_model
 from blendin_local.models import memory_estimate
 from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.entries import Curve, PairEntry
 from blendin_local.models.memory_estimate import MemoryEstimate
+from blendin_local.progress import Progress, Watcher
 from blendin_local.settings import DEFAULT_PAIR, Formats, GenerationSettings, ModelOptions
 
 AUTO_FORMATS = Formats()
@@ -106,6 +112,60 @@ def load_pair(files: PairFiles, options: ModelOptions, *, progress: LoadProgress
     except BaseException:
         base.close()
         raise
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+Loaded = TypeVar("Loaded", bound=_Closable)
+
+
+def open_pair(files: PairFiles, options: ModelOptions, watcher: Watcher) -> Pair:
+    """Load a pair, and tell the watcher how far that is and what memory it needs.
+
+    Raises ModelError, or KeyboardInterrupt at Ctrl-C; nothing stays loaded then.
+    """
+    if warning := files.memory_warning(options):
+        watcher.warn(warning)
+    else:
+        watcher.hint(files.memory_estimate(options))
+    names = {"base": files.base.path.name, "guide": files.guide.path.name}
+    return interruptible_load(
+        lambda progress: load_pair(files, options, progress=progress),
+        lambda role, share: watcher.progress(
+            Progress(f"loading {role}: {names[role]}", round(100 * share), 100, "%")
+        ),
+    )
+
+
+def interruptible_load(
+    load: Callable[[LoadProgress], Loaded], progress: Callable[[str, float], None] = lambda role, share: None
+) -> Loaded:
+    """Load by calling `load`, so that Ctrl-C stops it and raises KeyboardInterrupt.
+
+    No exception can leave the callback that llama.cpp calls while it loads. So Ctrl-C, and what `progress`
+    raises, stop the load from there and are raised here; nothing stays loaded then.
+    """
+    stopped = threading.Event()
+    raised: list[BaseException] = []
+
+    def report(role: str, share: float) -> bool:
+        try:
+            progress(role, share)
+        except BaseException as error:
+            raised.append(error)
+            stopped.set()
+        return not stopped.is_set()
+
+    found = None
+    with interrupting(stopped.set), suppress(LoadCancelled):
+        found = load(report)
+    if found is not None and not stopped.is_set():
+        return found
+    if found is not None:
+        found.close()
+    raise raised[0] if raised else KeyboardInterrupt
 
 
 def _calibration(curve: Curve | None) -> Calibration | None:

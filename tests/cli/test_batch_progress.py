@@ -17,15 +17,15 @@ from support.paths import TESTS
 from support.terminal import Terminal
 
 from blendin_local.batch.job_stats import JobStats
-from blendin_local.cli import batch_progress
 from blendin_local.cli.batch_progress import BatchProgress
+from blendin_local.presentation import progress_display
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(batch_progress, "monotonic", clock)
-    monkeypatch.setattr(batch_progress, "is_terminal", lambda stream: False)
+    monkeypatch.setattr(progress_display, "monotonic", clock)
+    monkeypatch.setattr(progress_display, "is_terminal", lambda stream: False)
     return clock
 
 
@@ -104,7 +104,7 @@ def test_notes_are_lines_and_of_one_kind_the_first_five(clock: Clock, errors: Er
 def test_quiet_says_nothing(
     clock: Clock, errors: Errors, monkeypatch: pytest.MonkeyPatch, terminal: bool
 ) -> None:
-    monkeypatch.setattr(batch_progress, "is_terminal", lambda stream: terminal)
+    monkeypatch.setattr(progress_display, "is_terminal", lambda stream: terminal)
     tally = JobStats(clock)
     with BatchProgress(total=3, quiet=True) as progress:
         for place in range(3):
@@ -118,7 +118,7 @@ def test_quiet_says_nothing(
 def test_where_answers_go_to_the_terminal_nothing_stays_in_place(
     clock: Clock, errors: Errors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_progress, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(progress_display, "is_terminal", lambda stream: True)
     with BatchProgress(total=3, in_lines=True) as progress:
         progress.update(JobStats(clock))
     assert errors() == ["0 of 3 rows (0%)"]
@@ -132,8 +132,8 @@ def shown(tally: JobStats, width: int, total: int | None, active: int = 8) -> li
     progress = BatchProgress(total=total, in_lines=True, quiet=True)
     progress.update(tally, active)
     stream = io.StringIO()
-    progress._console = Console(file=stream, width=width, force_terminal=False)
-    progress._console.print(progress._display())
+    progress.console = Console(file=stream, width=width, force_terminal=False)
+    progress.console.print(progress._display())
     return stream.getvalue().splitlines()
 
 

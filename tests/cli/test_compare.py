@@ -22,6 +22,7 @@ from support.tiny_gguf import write_tiny
 
 from blendin_local.cli.compare import compare
 from blendin_local.cli.compare_specs import task_wishes
+from blendin_local.compare import request
 from blendin_local.compare import writing as running
 from blendin_local.compare.plan import ARM_KEYS, RUN_KEYS, TASK_KEYS
 from blendin_local.compare.settings import TaskSpec
@@ -148,10 +149,7 @@ def test_nothing_is_worked_out_twice(
 ) -> None:
     first = document(*pair, *made)
     loads: list[Any] = []
-    monkeypatch.setattr(
-        "blendin_local.compare.loading.load_models",
-        lambda *given: loads.append(given) or pytest.fail("loaded"),
-    )
+    monkeypatch.setattr(request, "load_models", lambda *given: loads.append(given) or pytest.fail("loaded"))
     assert steady(document(*pair, *made)) == steady(first)
     assert steady(document(*pair, *made, "--limit", "3"))["tasks"][0]["items"] == 3
     with pytest.raises(pytest.fail.Exception):
@@ -195,7 +193,7 @@ def test_figures_on_a_text_stand_beside_the_table_of_tasks(
 def test_no_result_is_written_over_what_is_read_or_another_result(
     folder: Path, made: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("blendin_local.compare.loading.load_models", lambda *given: pytest.fail("loaded"))
+    monkeypatch.setattr(request, "load_models", lambda *given: pytest.fail("loaded"))
     for name in ("base.gguf", "text.txt", "made.jsonl"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     (tmp_path / "plan.toml").write_text(
@@ -332,7 +330,7 @@ def test_a_system_prompt_in_place_of_the_tasks(folder: Path, pair: list[str]) ->
 def test_what_is_wrong_is_said_before_a_model_is_loaded(
     pair: list[str], made: list[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], sentence: str
 ) -> None:
-    monkeypatch.setattr("blendin_local.compare.loading.load_models", lambda *given: pytest.fail("loaded"))
+    monkeypatch.setattr(request, "load_models", lambda *given: pytest.fail("loaded"))
     given = [part for each in arguments for part in (made if each == "MADE" else [each])]
     with pytest.raises(BlendinError) as caught:
         run(*pair, *given)
@@ -370,7 +368,7 @@ def test_a_report_without_its_library_is_refused_at_once(
     pair: list[str], made: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly", None)
-    monkeypatch.setattr("blendin_local.compare.loading.load_models", lambda *given: pytest.fail("loaded"))
+    monkeypatch.setattr(request, "load_models", lambda *given: pytest.fail("loaded"))
     with pytest.raises(BlendinError, match=r"blendin-local\[report\]"):
         run(*pair, *made, "--report", str(tmp_path / "r.html"))
 
@@ -408,7 +406,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
     assert result.exit_code == 130 and result.stdout == ""
     assert "the same command goes on from there" in result.stderr
     with monkeypatch.context() as patch:
-        patch.setattr("blendin_local.compare.run.compare", interrupted)
+        patch.setattr(request, "compare", interrupted)
         assert "the same command without --fresh goes on" in run(*pair, *made, "--fresh").stderr
     again: list[str] = []
     monkeypatch.setattr(

@@ -14,9 +14,10 @@ from click.testing import CliRunner, Result
 from support.batch_commands import one_sentence, pair_in, prompts, results_in, texts_in, write_rows
 
 from blendin_local.batch import run_manifest as identity
-from blendin_local.cli import loaded, main
+from blendin_local.cli import main
 from blendin_local.engine import prompts as prompts_module
 from blendin_local.errors import ModelError
+from blendin_local.models import loading
 
 DATED = (
     "{{ strftime_now('%H') }}:{% for m in messages %}{{ m.content }} {% endfor %}{{ strftime_now('%d %B') }}"
@@ -109,7 +110,7 @@ def test_a_model_that_cannot_be_loaded_costs_no_answers(
         raise ModelError("There is no memory.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loaded, "load_pair", load)
+        patch.setattr(loading, "load_pair", load)
         assert "no memory" in command("-o", "out.jsonl", "--overwrite", "--gamma", "0.9", exit=2).stderr
     assert Path("out.jsonl").read_bytes() == before
     command("-o", "out.jsonl", "--overwrite", "--gamma", "0.9")

@@ -27,11 +27,11 @@ from support.batch_commands import (
 from support.batch_lines import documents_in
 from support.tiny_gguf import truncated, write_tiny
 
-from blendin_local.batch import planning
+from blendin_local.batch import answering, planning
 from blendin_local.batch.output import Output
-from blendin_local.cli import generate_answering, loaded, main
+from blendin_local.cli import main
 from blendin_local.errors import ModelError
-from blendin_local.models import memory_estimate
+from blendin_local.models import loading, memory_estimate
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -77,7 +77,7 @@ def unloadable(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_arguments: object, **_options: object) -> None:
         raise AssertionError("models are loaded")
 
-    monkeypatch.setattr(loaded, "load_pair", load)
+    monkeypatch.setattr(loading, "load_pair", load)
 
 
 # In and out
@@ -408,7 +408,7 @@ def free_for(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
         return original(options, wanted, files)
 
     original = planning.fitting
-    monkeypatch.setattr(generate_answering, "fitting", fitting)
+    monkeypatch.setattr(answering, "fitting", fitting)
 
 
 def test_memory_decides_how_many_rows_at_once(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -653,7 +653,7 @@ def test_models_that_cannot_be_loaded_lose_nothing(
         raise ModelError("The model cannot be loaded: no memory.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loaded, "load_pair", load)
+        patch.setattr(loading, "load_pair", load)
         one_sentence(command(exit=2).stderr, "no memory")
         one_sentence(command("--parallel", "auto", "--quiet", exit=2).stderr, "no memory")
     command("--limit", "4")
@@ -705,7 +705,7 @@ def test_no_hint_where_nothing_is_kept(
     def load(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loaded, "load_pair", load)
+    monkeypatch.setattr(loading, "load_pair", load)
     write_rows(Path("in.jsonl"), prompts(2))
     result = run(*pair, "-i", "in.jsonl", *options)
     assert result.exit_code == 130
@@ -723,7 +723,7 @@ def test_ctrl_c_in_the_warm_up_ends_at_once(command: Command, monkeypatch: pytes
     write_rows(Path("in.jsonl"), prompts(9))
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(generate_answering, "try_parallel", press)
+            patch.setattr(answering, "try_parallel", press)
             result = command("--parallel", "auto", exit=130)
     finally:
         signal.signal(signal.SIGINT, before)

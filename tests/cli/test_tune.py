@@ -441,7 +441,7 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(
     arguments: list[str],
     said: str,
 ) -> None:
-    monkeypatch.setattr("blendin_local.cli.loaded.load_pair", lambda *given, **_: pytest.fail("loaded"))
+    monkeypatch.setattr("blendin_local.models.loading.load_pair", lambda *given, **_: pytest.fail("loaded"))
     monkeypatch.chdir(tmp_path)
     assert said in refusal(*asked, *arguments)
 
@@ -470,7 +470,7 @@ def test_a_report_without_its_library(
     asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly", None)
-    monkeypatch.setattr("blendin_local.cli.loaded.load_pair", lambda *given, **_: pytest.fail("loaded"))
+    monkeypatch.setattr("blendin_local.models.loading.load_pair", lambda *given, **_: pytest.fail("loaded"))
     assert "blendin-local[report]" in refusal(*asked, "--report", str(tmp_path / "r.html"))
 
 

@@ -202,9 +202,9 @@ def test_progress_counts_what_was_kept_and_tells_the_time_left(answers: Answers)
     written(answers, arms=(BASE,), runs=RUNS[:1])
     told: list[ArmProgress] = []
     written(answers, arms=(BASE,), progress=told.append)
-    assert (told[0].done, told[0].total, told[0].eta_s) == (2, 5, None)
+    assert (told[0].done, told[0].total, told[0].left_s) == (2, 5, None)
     assert (told[-1].arm, told[-1].task, told[-1].done) == ("base", "second", 5)
-    assert told[-1].eta_s == 0
+    assert told[-1].left_s == 0
     assert [each.done for each in told] == sorted(each.done for each in told)
 
 

@@ -1,0 +1,144 @@
+"""Who answers the rows of a job: the pair on this machine, many rows at once, or workers of a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from blendin_local.batch.job import Answering
+from blendin_local.batch.planning import (
+    CANDIDATES,
+    DEFAULT_PARALLEL,
+    fastest,
+    fitting,
+    options_for,
+    try_parallel,
+)
+from blendin_local.batch.request import AUTO, LOCAL_RAY, BatchRequest, Parallel
+from blendin_local.batch.rows import BadRow, Row
+from blendin_local.batch.run_manifest import RunManifest
+from blendin_local.batch.scheduler import Scheduler, request_of
+from blendin_local.engine.interrupt import interrupting
+from blendin_local.engine.language_model import Cancellation
+from blendin_local.engine.pair import Role
+from blendin_local.engine.prompts import PromptFormat
+from blendin_local.errors import PromptError
+from blendin_local.models.loading import open_pair
+from blendin_local.progress import Watcher
+
+__all__ = ["AnswerSetup", "answer_here", "answer_on_ray", "choose_parallel", "most_at_once"]
+
+_TRIAL_CONTEXT = 1024
+"""Tokens: room for beginnings is enough to try, and leaves more for trying many rows at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSetup:
+    """What answering needs to know of a job. on_round: called after each step of all rows under way."""
+
+    request: BatchRequest
+    run: RunManifest
+    formats: Mapping[Role, PromptFormat]
+    cancellation: Cancellation
+    watcher: Watcher
+    on_round: Callable[[Answering], None]
+
+
+@contextmanager
+def answer_here(setup: AnswerSetup, parallel: int) -> Iterator[Answering]:
+    """Answer with the pair, loaded on this machine."""
+    options = options_for(setup.request.options, parallel)
+    with closing(open_pair(setup.request.files, options, setup.watcher)) as pair:
+        scheduler: Scheduler = Scheduler(
+            pair,
+            setup.formats,
+            setup.run,
+            parallel,
+            setup.cancellation,
+            on_round=lambda: setup.on_round(scheduler),
+        )
+        yield scheduler
+
+
+@contextmanager
+def answer_on_ray(setup: AnswerSetup, parallel: int) -> Iterator[Answering]:
+    """Answer with workers of a Ray cluster."""
+    from blendin_local.batch.ray_dispatcher import RayDispatcher, WorkerSetup
+
+    request = setup.request
+    worker = WorkerSetup(
+        entry=request.files.entry,
+        formats=dict(setup.formats),
+        options=request.options,
+        run=setup.run,
+        parallel=parallel,
+    )
+    dispatcher = RayDispatcher(
+        worker,
+        address=None if request.ray == LOCAL_RAY else request.ray,
+        workers=request.workers,
+        cancellation=setup.cancellation,
+        note=setup.watcher.note,
+        on_round=lambda: setup.on_round(dispatcher),
+    )
+    with dispatcher:
+        yield dispatcher
+
+
+def most_at_once(wanted: Parallel) -> int:
+    """The most rows at once that may come of an option."""
+    if isinstance(wanted, int):
+        return wanted
+    return max(CANDIDATES) if wanted == AUTO else DEFAULT_PARALLEL
+
+
+def choose_parallel(setup: AnswerSetup, first: Sequence[Row | BadRow], total: int | None) -> int:
+    """Decide how many rows to write at once, or each worker of a cluster.
+
+    first: the first rows. total: rows of the input, None where more may come than have arrived. Raises
+    ModelError, or KeyboardInterrupt where a warm-up is stopped.
+    """
+    request, wanted = setup.request, setup.request.parallel
+    if request.ray is not None:
+        return wanted if isinstance(wanted, int) else DEFAULT_PARALLEL
+    most = most_at_once(wanted) if total is None else len(first)
+    fits = fitting(request.options, most, request.files)
+    if wanted == AUTO:
+        return _fastest(setup, first, fits)
+    if fits == most:
+        return most
+    if wanted is None:
+        at_once = "1 row is" if fits == 1 else f"{fits} rows are"
+        setup.watcher.note(f"{at_once} written at once: memory has no room for more.")
+        return fits
+    setup.watcher.note(f"Memory may not suffice for {most} rows at once: try --parallel {fits}.")
+    return most
+
+
+def _fastest(setup: AnswerSetup, first: Sequence[Row | BadRow], most: int) -> int:
+    """Measure with the first rows how many at once are fastest."""
+    request, watcher = setup.request, setup.watcher
+    n_ctx = min(request.options.n_ctx or _TRIAL_CONTEXT, _TRIAL_CONTEXT)
+    options = options_for(replace(request.options, n_ctx=n_ctx), most)
+    requests = []
+    with closing(open_pair(request.files, options, watcher)) as pair:
+        for row in first[:most]:
+            if isinstance(row, Row):
+                with suppress(PromptError):
+                    requests.append(request_of(pair, setup.formats, row))
+        with interrupting(setup.cancellation.cancel):
+            trials = try_parallel(
+                pair,
+                requests,
+                most,
+                cancellation=setup.cancellation,
+                progress=lambda trial: watcher.note(
+                    f"{trial.parallel} at once: {trial.tokens_per_second:.1f} tokens/s"
+                ),
+            )
+    if setup.cancellation.requested:
+        raise KeyboardInterrupt
+    chosen = fastest(trials) if trials else min(most, DEFAULT_PARALLEL)
+    watcher.note(f"{chosen} rows are written at once.")
+    return chosen

@@ -1,0 +1,62 @@
+"""The request for a job of offline generation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from blendin_local.batch.memory_rows import MemoryRows
+from blendin_local.batch.output import check_apart, check_output
+from blendin_local.batch.reading import InputOptions
+from blendin_local.engine.prompts import template_file
+from blendin_local.models.checksums import model_files
+from blendin_local.models.loading import PairFiles
+from blendin_local.settings import Formats, GenerationSettings, ModelOptions
+
+__all__ = ["AUTO", "LOCAL_RAY", "BatchRequest", "Parallel"]
+
+AUTO = "auto"
+LOCAL_RAY = "local"
+
+Parallel = int | str | None
+"""Rows written at once; `AUTO`: as a warm-up finds fastest; None: 8, or as many as memory has room for."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """Everything that decides a job, known before anything is loaded.
+
+    output: a file, or "-" for standard output. system: for rows that name none. limit: only the first so many
+    rows. ray: the address of a Ray cluster, `LOCAL_RAY` to start one on this machine, None to answer here.
+    """
+
+    source: InputOptions | MemoryRows
+    output: str
+    files: PairFiles
+    settings: GenerationSettings
+    options: ModelOptions = field(default_factory=ModelOptions)
+    formats: Formats = field(default_factory=Formats)
+    system: str = ""
+    with_steps: bool = False
+    candidates: int = 0
+    output_format: Literal["auto", "jsonl", "openai"] = "auto"
+    limit: int | None = None
+    parallel: Parallel = None
+    retry_failed: bool = False
+    overwrite: bool = False
+    ray: str | None = None
+    workers: int | None = None
+
+    @property
+    def reads(self) -> list[Path]:
+        """Files that the job reads beside its input."""
+        models = [*model_files(self.files.base.path), *model_files(self.files.guide.path)]
+        templates = map(template_file, (self.formats.base, self.formats.guide))
+        return models + [path for path in templates if path]
+
+    def check_output(self) -> None:
+        """Raise BatchError where the output could not be written, or would replace what the job reads."""
+        if isinstance(self.source, InputOptions):
+            check_apart(self.source.path, self.output, self.reads)
+        check_output(self.output, overwrite=self.overwrite)
