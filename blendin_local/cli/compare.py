@@ -32,8 +32,7 @@ from blendin_local.safe_text import encodable
 
 if TYPE_CHECKING:
     from blendin_local.compare.answers import Answers
-    from blendin_local.compare.request import CompareRequest
-    from blendin_local.compare.result import CompareReport
+    from blendin_local.compare.request import CompareRequest, CompareResult
     from blendin_local.preferences.preferences import Preferences
     from blendin_local.presentation.progress_display import Display
 
@@ -82,7 +81,7 @@ def compare(**values: Any) -> None:
     _print(found, values)
 
 
-def _found(values: Mapping[str, Any], answers: Answers, display: Display) -> CompareReport:
+def _found(values: Mapping[str, Any], answers: Answers, display: Display) -> CompareResult:
     """Check what was typed and planned, and run it; no output may be a file that is read."""
     from blendin_local.compare.request import prepare
     from blendin_local.models.catalogue import load_catalogue
@@ -146,49 +145,44 @@ def _beside(table: Path) -> Path:
     return table.with_name(f"{table.stem}.fidelity.csv")
 
 
-def _write(found: CompareReport, values: Mapping[str, Any]) -> None:
+def _write(found: CompareResult, values: Mapping[str, Any]) -> None:
     """The files that were asked for."""
     from blendin_local.presentation.plain_data import to_json, to_plain
 
     def csv() -> str:
         from blendin_local.compare.report_csv import compare_csv
 
-        return compare_csv(found)
+        return compare_csv(found.report)
 
     def lines() -> str:
-        return "".join(to_json(to_plain(row)) + "\n" for row in found.answers)
+        return "".join(to_json(to_plain(row)) + "\n" for row in found.report.answers)
 
-    def markdown() -> str:
-        from blendin_local.compare.report_text import compare_markdown
-
-        return compare_markdown(found)
-
-    def page() -> str:
-        from blendin_local.compare.report_page import compare_page
-
-        return compare_page(found)
-
-    made = {"csv_file": csv, "markdown_file": markdown, "report_file": page, "answers_file": lines}
+    made = {
+        "csv_file": csv,
+        "markdown_file": found.to_markdown,
+        "report_file": found.to_html,
+        "answers_file": lines,
+    }
     for name, make in made.items():
         if values[name] is not None:
             write_output(Path(values[name]), make())
-    if values["csv_file"] is not None and found.cells and found.fidelity:
+    if values["csv_file"] is not None and found.report.cells and found.report.fidelity:
         from blendin_local.compare.report_csv import fidelity_csv
 
-        write_output(_beside(Path(values["csv_file"])), fidelity_csv(found))
+        write_output(_beside(Path(values["csv_file"])), fidelity_csv(found.report))
 
 
-def _warnings(found: CompareReport) -> Iterator[str]:
+def _warnings(found: CompareResult) -> Iterator[str]:
     """What a context too short has cost, which no table shows."""
     from blendin_local.compare.writing import TOO_LONG
 
-    if lost := sum(cell.finish_reasons.get(TOO_LONG, 0) for cell in found.cells):
+    if lost := sum(cell.finish_reasons.get(TOO_LONG, 0) for cell in found.report.cells):
         yield f"{lost} prompts did not fit the context and were not answered: give a larger --n-ctx."
-    if shortened := sum(cell.shortened for cell in found.cells):
+    if shortened := sum(cell.shortened for cell in found.report.cells):
         yield f"{shortened} prompts lost worked examples to fit the context: give a larger --n-ctx."
 
 
-def _print(found: CompareReport, values: Mapping[str, Any]) -> None:
+def _print(found: CompareResult, values: Mapping[str, Any]) -> None:
     """The tables on stdout, or the document; then answers to be read."""
     if values["as_json"]:
         from blendin_local.presentation.plain_data import to_json
@@ -201,8 +195,8 @@ def _print(found: CompareReport, values: Mapping[str, Any]) -> None:
     from blendin_local.compare.report_text import print_compare
 
     console = Console()
-    for part in print_compare(found, console.width, color=console.is_terminal):
+    for part in print_compare(found.report, console.width, color=console.is_terminal):
         console.print(part)
     if values["read"]:
-        for line in side_by_side(found.answers, values["read"]):
+        for line in side_by_side(found.report.answers, values["read"]):
             click.echo(line)

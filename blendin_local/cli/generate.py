@@ -70,48 +70,44 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
     _check_output(values)
     text = _prompt_text(prompt, file)
 
-    from blendin_local.cli.loaded import loaded
+    from blendin_local.api.pair import LoadedPair
+    from blendin_local.api.reply import LoadedModels
     from blendin_local.cli.show import ReplyPrinter, summary_line
     from blendin_local.engine.interrupt import interrupting
+    from blendin_local.engine.prompts import Message
     from blendin_local.models.catalogue import load_catalogue
-    from blendin_local.models.loading import locate_pair, name_pair, start_conversation
+    from blendin_local.models.loading import locate_pair, name_pair, open_pair
     from blendin_local.preferences.preferences import load_preferences
     from blendin_local.presentation.plain_data import to_json
-    from blendin_local.presentation.reply_json import reply_as_dict
+    from blendin_local.presentation.progress_display import Display
 
     catalogue, preferences = load_catalogue(), load_preferences()
     entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
     seed = (preferences.seed or 0) if values["seed"] is None else values["seed"]
     settings = generation_settings_of(values, entry, seed, preferences)
     options = model_options_of(values, preferences.models)
+    formats = formats_of(values, preferences.formats)
     files = locate_pair(catalogue, entry)
-    with loaded(files, options, quiet=values["quiet"]) as pair:
-        conversation = start_conversation(
-            files,
-            pair,
-            settings,
-            formats=formats_of(values, preferences.formats),
+    with Display(quiet=values["quiet"]) as display:
+        models = LoadedModels(files, options, open_pair(files, options, display))
+    with LoadedPair(models, formats) as pair:
+        reply = pair.reply(
+            [Message("user", text)],
+            settings=settings,
             system=values["system"] or "",
             candidates=values["candidates"],
         )
-        reply = conversation.send(text)
-        steps = []
         printer = None if values["as_json"] else ReplyPrinter(values["view"], values["color"])
         with interrupting(reply.cancel):
-            for step in reply:
-                if values["with_steps"]:
-                    steps.append(step)
+            for step in reply.follow():
                 if printer:
                     printer.show(step)
         if printer:
             printer.end(reply.text)
             if not values["quiet"]:
-                click.secho(summary_line(reply, pair.calibrated), err=True, dim=True)
+                click.secho(summary_line(reply, models.pair.calibrated), err=True, dim=True)
         else:
-            models = {"base": files.base, "guide": files.guide}
-            recorded = steps if values["with_steps"] else None
-            document = reply_as_dict(reply, models, settings, calibrated=pair.calibrated, steps=recorded)
-            click.echo(to_json(document))
+            click.echo(to_json(reply.to_dict(steps=values["with_steps"])))
     if reply.finish_reason == "cancelled":
         sys.exit(INTERRUPTED)
 

@@ -8,8 +8,8 @@ import sys
 import click
 from rich.cells import cell_len, set_cell_size
 
+from blendin_local.api.reply import Reply
 from blendin_local.cli.terminal import is_terminal
-from blendin_local.engine.conversation import Reply
 from blendin_local.engine.steps import Source, Step
 from blendin_local.safe_text import sanitize
 

@@ -7,6 +7,7 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from blendin_local.compare.answers import Answers
 from blendin_local.compare.arms import ArmModel, ArmSpec, find_model, make_arms
@@ -29,7 +30,7 @@ from blendin_local.progress import Progress, Watcher
 from blendin_local.settings import ModelOptions
 from blendin_local.tasks import left_out
 
-__all__ = ["CompareRequest", "PreparedComparison", "prepare"]
+__all__ = ["CompareRequest", "CompareResult", "PreparedComparison", "prepare"]
 
 _LONGEST_TEXT = 1 << 28  # bytes; a device such as /dev/zero never ends
 
@@ -46,6 +47,29 @@ class CompareRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class CompareResult:
+    """What a comparison found: the report (docs/compare.md), every answer included."""
+
+    report: CompareReport
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document that `blendin compare --json` prints."""
+        return self.report.to_dict()
+
+    def to_markdown(self) -> str:
+        """Tables as Markdown."""
+        from blendin_local.compare.report_text import compare_markdown
+
+        return compare_markdown(self.report)
+
+    def to_html(self) -> str:
+        """A page with plots that needs no network. Raises EvaluationError without the extra "report"."""
+        from blendin_local.compare.report_page import compare_page
+
+        return compare_page(self.report)
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedComparison:
     """A comparison whose files are found and checked, and whose questions are drawn."""
 
@@ -59,10 +83,10 @@ class PreparedComparison:
         models = (model.header.path for arm in self.comparison.arms for model in arm.models)
         return [part for path in models for part in model_files(path)]
 
-    def run(self, answers: Answers, watcher: Watcher) -> CompareReport:
+    def run(self, answers: Answers, watcher: Watcher) -> CompareResult:
         """Work out what is not kept yet. Raises KeyboardInterrupt at Ctrl-C, with finished answers kept."""
         with closing(self.judge) if self.judge else nullcontext():
-            return compare(
+            report = compare(
                 self.comparison,
                 answers,
                 self.load,
@@ -71,6 +95,7 @@ class PreparedComparison:
                 interruptible=interrupting,
                 tell_peak=not offloads(self.comparison.options),
             )
+        return CompareResult(report)
 
 
 def prepare(

@@ -1,0 +1,104 @@
+"""Turn the arguments of the library, which come in several shapes, into the types that the package uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from blendin_local.engine.prompts import Message
+from blendin_local.errors import SettingError
+from blendin_local.inputs.messages import messages_of, prompt_of, text_of
+from blendin_local.models.catalogue import Catalogue, load_catalogue
+from blendin_local.models.loading import PairFiles, locate_pair, name_pair
+from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings, setting_names
+from blendin_local.tune.examples import Example
+
+__all__ = ["Prompt", "changed", "changed_settings", "example_of", "find_pair", "listed", "messages_from"]
+
+Prompt = str | Sequence[Message | Mapping[str, Any]]
+"""A text, or the messages of a conversation that ends with one of the user's."""
+
+Options = TypeVar("Options")
+
+_OWNERS = (BlendSettings, SamplingSettings, GenerationSettings)
+_NAMES = [name for owner in _OWNERS for name in setting_names(owner) if name not in ("blend", "sampling")]
+
+
+def find_pair(
+    pair: str | None, base: str | Path | None, guide: str | Path | None, catalogue: Catalogue | None = None
+) -> PairFiles:
+    """Find the files of a pair. Raises CatalogueError or ModelError."""
+    catalogue = catalogue or load_catalogue()
+    models = (None if each is None else str(each) for each in (base, guide))
+    return locate_pair(catalogue, name_pair(catalogue, pair, *models))
+
+
+def changed(options: Options, changes: Mapping[str, Any]) -> Options:
+    """Options with some of their fields changed. Raises SettingError for an unknown name or a bad value."""
+    _check_names(changes, [field.name for field in fields(options)])  # type: ignore[arg-type]
+    return _replaced(options, changes)
+
+
+def changed_settings(settings: GenerationSettings, changes: Mapping[str, Any]) -> GenerationSettings:
+    """Settings with some of them changed, each by its name.
+
+    `alpha` alone means the method fixed; a `temperature` of 0 takes the penalties away too, unless they are
+    named. Raises SettingError.
+    """
+    _check_names(changes, _NAMES)
+    blend = {name: changes[name] for name in setting_names(BlendSettings) if name in changes}
+    if "alpha" in blend and blend.setdefault("method", "fixed") != "fixed":
+        raise SettingError(f"alpha belongs to the method fixed, not to {blend['method']}.")
+    sampling = SamplingSettings() if changes.get("temperature") == 0 else settings.sampling
+    chosen = {name: changes[name] for name in setting_names(SamplingSettings) if name in changes}
+    rest = {name: value for name, value in changes.items() if name not in (*blend, *chosen)}
+    if "stop" in rest:
+        rest["stop"] = tuple(listed(rest["stop"]))
+    return _replaced(
+        settings, {**rest, "blend": _replaced(settings.blend, blend), "sampling": _replaced(sampling, chosen)}
+    )
+
+
+def _check_names(changes: Mapping[str, Any], known: Sequence[str]) -> None:
+    for name in changes:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
+            raise SettingError(f"There is no setting {name!r}: {hint}")
+
+
+def _replaced(options: Options, changes: Mapping[str, Any]) -> Options:
+    try:
+        return replace(options, **changes)  # type: ignore[type-var]
+    except TypeError as error:
+        raise SettingError(f"A setting has a value of the wrong type: {error}.") from error
+
+
+def listed(value: Any) -> list[Any]:
+    """One value or several, as a list; None is none."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, (str, Path)) else list(value)
+
+
+def messages_from(prompt: Prompt) -> list[Message]:
+    """The messages of a prompt. Raises PromptError."""
+    if isinstance(prompt, str):
+        return list(prompt_of(prompt, "prompt"))
+    messages = [each for each in prompt if isinstance(each, Message)]
+    if messages and len(messages) == len(prompt) and messages[-1].role == "user":
+        return messages
+    plain = [
+        {"role": each.role, "content": each.content} if isinstance(each, Message) else each for each in prompt
+    ]
+    return list(messages_of(plain, "messages"))
+
+
+def example_of(row: Mapping[str, Any], number: int) -> Example:
+    """A reference answer. Raises PromptError."""
+    response = text_of(row.get("response"), "`response`")
+    asked = row.get("prompt", row.get("messages"))
+    return Example(str(row.get("id", number)), tuple(messages_from(asked)), response)

@@ -1,0 +1,172 @@
+"""A loaded pair, and all that it does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+from blendin_local.api.arguments import Prompt, changed, changed_settings, find_pair, messages_from
+from blendin_local.api.batch import BatchResults
+from blendin_local.api.progress import ShowProgress, watching
+from blendin_local.api.reply import Chat, LoadedModels, Reply
+from blendin_local.batch.memory_rows import MemoryRows
+from blendin_local.batch.reading import InputOptions
+from blendin_local.batch.request import BatchRequest, Parallel
+from blendin_local.engine.conversation import begin_reply
+from blendin_local.errors import BatchError
+from blendin_local.inputs.messages import with_system
+from blendin_local.models.loading import open_pair
+from blendin_local.settings import Formats, GenerationSettings, ModelOptions
+
+__all__ = ["LoadedPair", "load"]
+
+
+def load(
+    pair: str | None = None,
+    *,
+    base: str | Path | None = None,
+    guide: str | Path | None = None,
+    base_format: str = "auto",
+    guide_format: str = "auto",
+    progress: ShowProgress = None,
+    **options: Any,
+) -> LoadedPair:
+    """Load a pair: by its name in the catalogue ("demo" unless given), or by two models.
+
+    base, guide: names, .gguf files or hf:OWNER/REPO:FILE. base_format, guide_format: auto, chat,
+    question-answer, user-assistant, raw, or a Jinja file. options: fields of `ModelOptions`, such as n_ctx.
+
+    Raises CatalogueError for an unknown name, ModelError for a file that cannot be loaded, PromptError for a
+    format that does not fit a model, SettingError, or KeyboardInterrupt at Ctrl-C; nothing stays loaded then.
+    """
+    opened = changed(ModelOptions(), options)
+    files = find_pair(pair, base, guide)
+    with watching(progress) as watcher:
+        models = open_pair(files, opened, watcher)
+    return LoadedPair(LoadedModels(files, opened, models), Formats(base_format, guide_format), progress)
+
+
+class LoadedPair:
+    """Two loaded models, as a context manager that frees them. Use it from one thread at a time.
+
+    settings: what is recommended for the pair; the methods change it by keyword arguments, each named like
+    a field of `BlendSettings`, `SamplingSettings` or `GenerationSettings`. `alpha` alone means the method
+    fixed, and a `temperature` of 0 greedy decoding without penalties, as on the command line.
+    """
+
+    def __init__(self, models: LoadedModels, formats: Formats, progress: ShowProgress = False) -> None:
+        self.models = models
+        self.formats = formats
+        entry = models.files.entry
+        self.settings = GenerationSettings(blend=entry.blend, sampling=entry.sampling)
+        self._progress = progress
+        self._batch: BatchResults | None = None
+
+    def __repr__(self) -> str:
+        files = self.models.files
+        state = " (closed)" if self.models.closed else ""
+        return f"<LoadedPair {files.base.label} + {files.guide.label}{state}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free both models; what is being written ends first. Safe to call twice."""
+        self._end_batch()
+        self.models.close()
+
+    def _end_batch(self) -> None:
+        if self._batch is not None:
+            self._batch.close()
+
+    def reply(
+        self,
+        prompt: Prompt,
+        *,
+        system: str = "",
+        raw: bool = False,
+        candidates: int = 0,
+        settings: GenerationSettings | None = None,
+        **changes: Any,
+    ) -> Reply:
+        """Begin a reply, which is written while it is iterated.
+
+        raw: both models continue the text as it stands. candidates: how many of the most probable outcomes
+        each step reports. settings: in place of the pair's. changes: single settings by name.
+
+        Raises PromptError for messages that cannot be used or do not fit a context, SettingError for a
+        setting that is unknown or outside its range.
+        """
+        chosen = changed_settings(settings or self.settings, changes)
+        if raw:
+            chosen = replace(chosen, blend=replace(chosen.blend, guide_stop=False))
+        formats = Formats("raw", "raw") if raw else self.formats
+        messages = with_system(messages_from(prompt), system if system.strip() else "")
+        prompt_formats = self.models.files.prompt_formats(formats)
+        reply = begin_reply(self.models.pair, prompt_formats, messages, chosen, candidates=candidates)
+        return Reply(self.models, reply, chosen)
+
+    def chat(self, *, system: str = "", settings: GenerationSettings | None = None, **changes: Any) -> Chat:
+        """Begin a conversation that remembers. settings, changes: as for `reply`, for all of its replies."""
+        return Chat(self.reply, system, changed_settings(settings or self.settings, changes))
+
+    def generate(
+        self,
+        rows: Iterable[str | dict[str, Any]] | Path,
+        *,
+        output: str | Path | None = None,
+        parallel: Parallel = None,
+        system: str = "",
+        column: str | None = None,
+        steps: bool = False,
+        candidates: int = 0,
+        limit: int | None = None,
+        overwrite: bool = False,
+        retry_failed: bool = False,
+        progress: ShowProgress = None,
+        settings: GenerationSettings | None = None,
+        **changes: Any,
+    ) -> BatchResults:
+        """Answer many rows, several at once; iterate the results, which come as they are finished.
+
+        rows: texts, objects as in docs/batch.md, or the path of a file of them. output: a file for the
+        results; what it holds already is given first and not asked again. parallel: rows written at once. The
+        models are loaded once more, with a context for each of these rows, until all rows are answered or
+        the next call ends what is unfinished. Other arguments are those of the command line.
+
+        Raises BatchError where the input or the output cannot be used, SettingError, ModelError.
+        """
+        if isinstance(rows, str):
+            raise BatchError("The rows are one text: give a list of texts, or a Path for a file of rows.")
+        source: InputOptions | MemoryRows
+        self.models.check_open()
+        if isinstance(rows, Path):
+            source = InputOptions(str(rows), column=column)
+        else:
+            source = MemoryRows(rows, column)
+        request = BatchRequest(
+            source=source,
+            output=os.devnull if output is None else str(output),
+            files=self.models.files,
+            settings=changed_settings(settings or self.settings, changes),
+            options=self.models.options,
+            formats=self.formats,
+            system=system,
+            with_steps=steps,
+            candidates=candidates,
+            limit=limit,
+            parallel=parallel,
+            retry_failed=retry_failed,
+            overwrite=overwrite,
+        )
+        self._end_batch()
+        request.check_output()
+        results = BatchResults(self.models, request, self._progress if progress is None else progress)
+        self._batch = results
+        return results

@@ -1,0 +1,50 @@
+"""Progress of long work for a caller of the library."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from blendin_local.presentation.progress_display import Display
+from blendin_local.presentation.terminal import is_terminal
+from blendin_local.progress import Progress, Watcher
+
+__all__ = ["ShowProgress", "watching"]
+
+ShowProgress = Callable[[Progress], None] | Literal[False] | None
+"""Called with the progress of long work; None: a bar on stderr where that is a terminal; False: nothing."""
+
+_LOG = logging.getLogger("blendin_local")
+
+
+class _Logged(Watcher):
+    """Sends messages to the log of the package, and progress to a callback if there is one."""
+
+    def __init__(self, show: Callable[[Progress], None] | None) -> None:
+        self._show = show
+
+    def progress(self, progress: Progress) -> None:
+        if self._show:
+            self._show(progress)
+
+    def note(self, text: str, kind: str | None = None) -> None:
+        _LOG.info(text)
+
+    def warn(self, text: str) -> None:
+        _LOG.warning(text)
+
+    def log(self, text: str) -> None:
+        _LOG.info(text)
+
+
+@contextmanager
+def watching(show: ShowProgress) -> Iterator[Watcher]:
+    """A watcher that shows progress as the caller of the library asked for it."""
+    if show is None and is_terminal(sys.stderr):
+        with Display() as display:
+            yield display
+    else:
+        yield _Logged(show or None)
