@@ -1,4 +1,4 @@
-"""A real Ray cluster of several nodes on this machine: workers are killed, and nodes go and come."""
+"""Run real Ray clusters of several nodes on this machine: kill workers, remove and add nodes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 from time import monotonic, sleep
 from typing import Any
 
@@ -36,7 +37,7 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 pytestmark = pytest.mark.slow
 
 CEILING_S = 300.0
-"""Only for what would otherwise wait for ever."""
+"""A safety net against waiting for ever; no test measures time."""
 PARALLEL = 2
 SETTINGS = GenerationSettings(
     BlendSettings(gamma=0.6), SamplingSettings(temperature=0.9, top_k=30), max_tokens=12, seed=3
@@ -66,7 +67,7 @@ def nodes(nodes_cache: Path) -> Iterator[Any]:
 
 @dataclass
 class Job:
-    """A run of tiny models, and what was told about its workers."""
+    """A run of tiny models, and the notes about its workers."""
 
     files: PairFiles
     setup: WorkerSetup
@@ -87,7 +88,7 @@ def job(tmp_path: Path) -> Job:
 
 
 def workers_of(nodes: Any) -> list[psutil.Process]:
-    """The processes of all workers of these nodes, and of no other Ray."""
+    """Return the processes of all workers of these nodes, and of no other Ray."""
     found = []
     for node in nodes.list_all_nodes():
         for raylet in node.all_processes["raylet"]:
@@ -101,15 +102,15 @@ def workers_of(nodes: Any) -> list[psutil.Process]:
 
 
 def until(done: Callable[[], bool]) -> Iterator[None]:
-    """None for as long as something has not happened: rows that have not arrived."""
+    """Yield None, as for rows that have not arrived, until a condition holds."""
     began = monotonic()
     while not done():
         assert monotonic() - began < CEILING_S
         yield None
 
 
-def same(results: Iterable[Result], expected: dict[str, Result]) -> None:
-    """Each row once, with the answer that this machine gives."""
+def assert_same(results: Iterable[Result], expected: dict[str, Result]) -> None:
+    """Assert that each row has one result, equal to the one computed on this machine."""
     found = list(results)
     assert sorted(result["id"] for result in found) == sorted(expected)
     kept = ("index", "text", "finish_reason", "error", "settings", "models", "run", "row")
@@ -128,7 +129,7 @@ def test_rows_are_answered_as_on_one_machine(nodes: Any, job: Job) -> None:
     expected = answers(job.files, job.setup.run, rows, 1)
     with job.on(nodes) as opened:
         # Every node has a worker before the rows are given out.
-        same(opened.answer([*until(lambda: wait_for(opened, 3)), *rows]), expected)
+        assert_same(opened.answer([*until(lambda: wait_for(opened, 3)), *rows]), expected)
     assert expected["long"]["error"]["kind"] == "too long"
     assert job.notes == []
 
@@ -149,7 +150,7 @@ def test_a_killed_worker_loses_no_row(nodes: Any, job: Job) -> None:
             if count == 20:
                 for process in workers_of(nodes):
                     process.send_signal(signal.SIGKILL)
-    same(results, answers(job.files, job.setup.run, rows, 1))
+    assert_same(results, answers(job.files, job.setup.run, rows, 1))
     assert job.notes and all("was lost" in note for note in job.notes)
 
 
@@ -180,13 +181,13 @@ def test_nodes_go_and_come(nodes: Any, job: Job, monkeypatch: pytest.MonkeyPatch
     nodes.remove_node(joined[0])
     # Until it is known to be gone, a worker is meant for it.
     nodes.wait_for_nodes(CEILING_S)
-    same(results, expected)
+    assert_same(results, expected)
     # Of the node that went; before Ray knows that it is gone, a worker may be meant for it.
     assert 1 <= len(job.notes) <= 3
 
 
 class RefusingWorker(Worker):
-    """Cannot load the pair on the node where the first one is put."""
+    """Refuse to load the pair on the node where the first worker is placed."""
 
     def load(self, n_loading: int = 1) -> Any:
         node = ray.get_runtime_context().get_node_id()
@@ -195,7 +196,7 @@ class RefusingWorker(Worker):
             with refused.open("x") as file:
                 file.write(node)
         except FileExistsError:
-            # Whoever was first may not have written it yet.
+            # The first worker may not have written it yet.
             while not (first := refused.read_text()):
                 pass
             if node != first:
@@ -207,8 +208,8 @@ class RefusingDispatcher(RayDispatcher):
     worker_class = RefusingWorker
 
 
-def test_a_bad_node_is_done_without(nodes: Any, job: Job) -> None:
-    """Also later, when another worker is looked a place for."""
+def test_a_bad_node_is_left_out(nodes: Any, job: Job) -> None:
+    """Also later, when a lost worker is replaced."""
     rows = job.rows(40)
     results = []
     with job.on(nodes, RefusingDispatcher) as opened:
@@ -216,13 +217,13 @@ def test_a_bad_node_is_done_without(nodes: Any, job: Job) -> None:
             results.append(result)
             if count == 5:
                 workers_of(nodes)[0].send_signal(signal.SIGKILL)
-    same(results, answers(job.files, job.setup.run, rows, 1))
+    assert_same(results, answers(job.files, job.setup.run, rows, 1))
     assert sum("model is missing" in note for note in job.notes) == 1
     assert len(job.notes) <= 2
 
 
 class PoisonedWorker(Worker):
-    """Dies of a certain row."""
+    """Kill the process when a certain row arrives."""
 
     def exchange(self, rows: Any) -> Any:
         if any(row.id == "id 7" for row in rows):
@@ -241,7 +242,7 @@ def test_a_row_that_kills_workers_is_given_up(nodes: Any, job: Job) -> None:
         results = {result["id"]: result for result in opened.answer(rows)}
     assert results.pop("id 7")["error"]["kind"] == "worker lost"
     del expected["id 7"]
-    same(results.values(), expected)
+    assert_same(results.values(), expected)
     assert len(job.notes) == 3
 
 
@@ -261,11 +262,23 @@ def test_ctrl_c_leaves_the_cluster_running(nodes: Any, job: Job) -> None:
 
 
 class PoorWorker(Worker):
-    """Its node has no memory to spare."""
+    """Report no free memory. Hold the first row until an exchange has told of its tokens."""
 
     def load(self, n_loading: int = 1) -> Any:
         memory_estimate.free_memory = lambda: 1000
+        self._told = Event()
         return super().load(n_loading)
+
+    def exchange(self, rows: Any) -> Any:
+        results, tokens = super().exchange(rows)
+        if tokens:
+            self._told.set()
+        return results, tokens
+
+    def _count_tokens(self, scheduler: Any) -> None:
+        super()._count_tokens(scheduler)
+        if self._unfinished_tokens:
+            self._told.wait()
 
 
 class PoorDispatcher(RayDispatcher):
@@ -280,13 +293,13 @@ def test_nodes_without_memory_write_fewer_rows_at_once(nodes: Any, job: Job) -> 
         tokens.append(opened.unfinished_tokens)
 
     with job.on(nodes, PoorDispatcher, on_round=on_round) as opened:
-        same(opened.answer(rows), answers(job.files, job.setup.run, rows, 1))
+        assert_same(opened.answer(rows), answers(job.files, job.setup.run, rows, 1))
     assert job.notes and all("1 row is written at once: memory has no room" in note for note in job.notes)
     assert max(tokens) > 0 and tokens[-1] == 0
 
 
 def test_nodes_have_folders_of_their_own(nodes: Any, nodes_cache: Path, job: Job) -> None:
-    """Those of this machine, as an environment names them, may not be there."""
+    """The folders of the driver's environment may not exist there."""
     with job.on(nodes) as opened:
         assert len(list(opened.answer(job.rows(1)))) == 1
     assert list((nodes_cache / "vocabulary-maps").iterdir())
@@ -346,7 +359,7 @@ def test_no_node_has_room(nodes: Any, job: Job) -> None:
 
 
 class FailingWorker(Worker):
-    """Its scheduler raises what llama.cpp might."""
+    """Fail in the scheduler, as llama.cpp might."""
 
     def _incoming_rows(self, scheduler: Any) -> Any:
         for row in super()._incoming_rows(scheduler):
@@ -387,7 +400,7 @@ assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_ray_on_this_machine_leaves_the_terminal_alone(job: Job) -> None:
-    """Nothing but what the program itself writes: a lost worker is told by no line of Ray's."""
+    """Ray writes nothing, not even about a lost worker."""
     rows = job.rows(20)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", LOCAL],
@@ -397,7 +410,7 @@ def test_ray_on_this_machine_leaves_the_terminal_alone(job: Job) -> None:
     )
     assert (done.returncode, done.stderr.decode()) == (0, "")
     assert sorted(done.stdout.decode().splitlines()) == sorted(row.id for row in rows)
-    # What workers keep is where this program keeps it.
+    # Workers use the cache folder of this program.
     assert list((cache_dir() / "vocabulary-maps").iterdir())
 
 

@@ -1,4 +1,5 @@
-"""Rows are dealt to workers that come and go: each is answered once, and none for another's fault."""
+"""Dispatch rows to simulated workers that are lost and replaced: one result each, no row failed for
+another's fault."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ def never(worker: FakeWorker) -> bool:
 
 
 @contextmanager
-def dealing(
+def dispatching(
     *,
     workers: int = 3,
     parallel: int = 2,
@@ -73,7 +74,7 @@ def test_each_row_has_one_result(seed: int, workers: int, parallel: int, n: int,
     def kills(worker: FakeWorker) -> bool:
         return len(worker.ray.deaths) < n_deaths and worker.ray.chance.random() < 0.3
 
-    with dealing(seed=seed, workers=workers, parallel=parallel, kills=kills) as (opened, ray):
+    with dispatching(seed=seed, workers=workers, parallel=parallel, kills=kills) as (opened, ray):
         results = list(opened.answer(map(row, range(n))))
         assert sorted(result["index"] for result in results) == list(range(n))
         deaths = Counter(id for held in ray.deaths for id in held)
@@ -97,7 +98,7 @@ def test_a_row_that_kills_workers_harms_no_other(
     def kills(worker: FakeWorker) -> bool:
         return any(row.id in ids for row in worker.held)
 
-    with dealing(seed=seed, workers=workers, parallel=parallel, kills=kills) as (opened, ray):
+    with dispatching(seed=seed, workers=workers, parallel=parallel, kills=kills) as (opened, ray):
         results = list(opened.answer(map(row, range(30))))
     assert len(results) == 30
     assert {id for id, kind in kinds(results).items() if kind} == ids
@@ -112,10 +113,10 @@ def test_a_row_that_kills_workers_harms_no_other(
     parallel=st.integers(1, 4),
     marked=st.sets(st.integers(0, 5), min_size=1),
 )
-def test_rows_that_must_be_alone_wait_for_no_end_of_the_input(
+def test_last_attempts_do_not_wait_for_the_end_of_the_input(
     seed: int, left: int, lost: int, parallel: int, marked: set[int]
 ) -> None:
-    """Nodes go for good, with the same rows; the others are never without work."""
+    """Nodes are lost for good, with the same rows each time; the others always have work."""
     ids = {f"row-{index}" for index in marked}
 
     def kills(worker: FakeWorker) -> bool:
@@ -124,7 +125,7 @@ def test_rows_that_must_be_alone_wait_for_no_end_of_the_input(
         worker.ray.room -= 1
         return True
 
-    with dealing(seed=seed, workers=lost + left, parallel=parallel, kills=kills) as (opened, ray):
+    with dispatching(seed=seed, workers=lost + left, parallel=parallel, kills=kills) as (opened, ray):
         for count, result in enumerate(opened.answer(map(row, range(1000)))):
             assert result["error"] is None or [result["id"]] in ray.deaths
             assert count < 900, "It waits for the end of the input."
@@ -144,7 +145,7 @@ def test_only_rows_in_flight_are_held(seed: int, workers: int, parallel: int) ->
             taken += 1
             yield row(index)
 
-    with dealing(seed=seed, workers=workers, parallel=parallel) as (opened, _):
+    with dispatching(seed=seed, workers=workers, parallel=parallel) as (opened, _):
         for count, _ in enumerate(opened.answer(rows()), 1):
             # One more may have been taken for which the round has no room.
             assert taken - count < 2 * workers * parallel + 1
@@ -153,7 +154,7 @@ def test_only_rows_in_flight_are_held(seed: int, workers: int, parallel: int) ->
 
 
 def test_few_rows_are_spread_over_all_workers() -> None:
-    with dealing(workers=3, parallel=4) as (opened, _):
+    with dispatching(workers=3, parallel=4) as (opened, _):
         while opened.workers < 3:
             list(opened._receive())
         answering = opened.answer([*map(row, range(6)), *[None] * 1000])
@@ -164,10 +165,10 @@ def test_few_rows_are_spread_over_all_workers() -> None:
 
 
 @given(seed=st.integers(0, 1 << 30), at_once=st.integers(1, 4))
-def test_a_worker_that_has_less_memory_is_dealt_fewer_rows(seed: int, at_once: int) -> None:
-    """`FakeWorker` sees how many it holds."""
+def test_a_worker_with_less_memory_gets_fewer_rows(seed: int, at_once: int) -> None:
+    """`FakeWorker` asserts how many it holds."""
     notes: list[str] = []
-    with dealing(seed=seed, workers=2, parallel=4, at_once=at_once, note=notes.append) as (opened, _):
+    with dispatching(seed=seed, workers=2, parallel=4, at_once=at_once, note=notes.append) as (opened, _):
         for _ in opened.answer(map(row, range(40))):
             assert opened.active <= 2 * at_once
     # Both are on one node.
@@ -176,13 +177,13 @@ def test_a_worker_that_has_less_memory_is_dealt_fewer_rows(seed: int, at_once: i
     assert notes == ([said] if at_once < 4 else [])
 
 
-def test_pairs_that_are_loaded_beside_each_other_share_the_memory() -> None:
+def test_pairs_loaded_at_the_same_time_share_the_memory() -> None:
     def rows() -> Iterator[Row | None]:
         yield from map(row, range(20))
         while opened.workers < 3:
             yield None
 
-    with dealing(workers=3, room=1, kills=lambda worker: not worker.ray.deaths) as (opened, ray):
+    with dispatching(workers=3, room=1, kills=lambda worker: not worker.ray.deaths) as (opened, ray):
         ray.room = 3
         while opened.workers < 3:
             list(opened._receive())
@@ -190,7 +191,7 @@ def test_pairs_that_are_loaded_beside_each_other_share_the_memory() -> None:
     assert ray.n_loading == [3, 3, 3, 1]
 
 
-def test_rows_under_way_count_as_tokens() -> None:
+def test_unfinished_tokens_are_those_of_rows_in_flight() -> None:
     seen = set[int]()
 
     def on_round() -> None:
@@ -201,14 +202,14 @@ def test_rows_under_way_count_as_tokens() -> None:
     def kills(worker: FakeWorker) -> bool:
         return worker.ray.chance.random() < 0.1
 
-    with dealing(workers=2, kills=kills, on_round=on_round) as (opened, _):
+    with dispatching(workers=2, kills=kills, on_round=on_round) as (opened, _):
         assert opened.unfinished_tokens == 0
         list(opened.answer(map(row, range(100))))
         assert opened.unfinished_tokens == 0
     assert max(seen) > 2
 
 
-def test_rows_that_have_not_arrived_hold_nobody_up() -> None:
+def test_rows_that_have_not_arrived_block_no_result() -> None:
     """A slow pipe: each row comes only after the result of the one before."""
     seen: list[str] = []
 
@@ -218,7 +219,7 @@ def test_rows_that_have_not_arrived_hold_nobody_up() -> None:
                 yield None
             yield row(index)
 
-    with dealing() as (opened, _):
+    with dispatching() as (opened, _):
         for result in opened.answer(rows()):
             seen.append(result["id"])
     assert len(seen) == 5
@@ -229,26 +230,26 @@ def test_bad_rows_need_no_worker() -> None:
         BadRow("a", 0, "line 1", "This is no row."),
         BadRow("b", 1, "line 2", "Met before.", "duplicate id"),
     ]
-    with dealing() as (opened, ray):
+    with dispatching() as (opened, ray):
         results = list(opened.answer([*bad, row(2)]))
     assert kinds(results) == {"a": "bad row", "b": "duplicate id", "row-2": ""}
     assert ray.answered == ["row-2"]
 
 
-def test_the_others_go_on_where_there_is_no_room_for_a_lost_one() -> None:
+def test_other_workers_go_on_if_a_lost_one_cannot_be_replaced() -> None:
     def kills(worker: FakeWorker) -> bool:
         if worker.ray.deaths:
             return False
         worker.ray.room = 1
         return True
 
-    with dealing(workers=2, kills=kills) as (opened, _):
+    with dispatching(workers=2, kills=kills) as (opened, _):
         assert not any(kinds(list(opened.answer(map(row, range(20))))).values())
         assert opened.workers == 1
 
 
-def test_no_worker_is_left() -> None:
-    with dealing(workers=2, kills=lambda worker: True) as (opened, ray):
+def test_all_workers_are_lost_one_after_another() -> None:
+    with dispatching(workers=2, kills=lambda worker: True) as (opened, ray):
         results = []
         with pytest.raises(BatchError, match=r"No worker is left.*The worker has died\."):
             for result in opened.answer(map(row, range(1000))):
@@ -257,27 +258,27 @@ def test_no_worker_is_left() -> None:
     assert set(kinds(results).values()) <= {"worker lost"}
 
 
-def test_a_new_worker_that_cannot_load_the_pair_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the night, a node joins that has no models."""
+def test_a_replacement_that_cannot_load_the_pair_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node without the models has joined since."""
 
     def kills(worker: FakeWorker) -> bool:
         monkeypatch.setattr(worker.ray, "refuses", lambda: "On node new: The model is missing.")
         return not worker.ray.deaths
 
-    with dealing(workers=2, kills=kills) as (opened, ray):
+    with dispatching(workers=2, kills=kills) as (opened, ray):
         while opened.workers < 2:
             list(opened._receive())
         assert not any(kinds(list(opened.answer(map(row, range(20))))).values())
         assert len(ray.deaths) == 1
-    with dealing(workers=1, kills=kills) as (opened, _), pytest.raises(BatchError, match="On node new"):
+    with dispatching(workers=1, kills=kills) as (opened, _), pytest.raises(BatchError, match="On node new"):
         list(opened.answer(map(row, range(20))))
 
 
-def test_a_first_worker_that_cannot_load_the_pair_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_worker_that_cannot_load_the_pair_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     reasons = ["On node old: The model is missing."]
     notes: list[str] = []
     monkeypatch.setattr(FakeRay, "refuses", lambda ray: reasons.pop() if reasons else "")
-    with dealing(workers=2, note=notes.append) as (opened, ray):
+    with dispatching(workers=2, note=notes.append) as (opened, ray):
         assert not any(kinds(list(opened.answer(map(row, range(20))))).values())
         assert opened.workers == 1
         # It has its node to itself: no other is put there.
@@ -286,26 +287,26 @@ def test_a_first_worker_that_cannot_load_the_pair_is_done_without(monkeypatch: p
     assert notes == ["On node old: The model is missing."]
 
 
-def test_no_other_node_is_free_for_a_pair_that_a_first_cannot_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_other_node_is_free_when_the_first_cannot_load_the_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_pool, "_PLACEMENT_TIMEOUT_S", 0.2)
     monkeypatch.setattr(FakeRay, "refuses", lambda ray: "On node old: The model is missing.")
-    with pytest.raises(BatchError, match="On node old"), dealing(workers=2, room=1):
+    with pytest.raises(BatchError, match="On node old"), dispatching(workers=2, room=1):
         pass
 
 
 def test_no_worker_can_load_the_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeRay, "refuses", lambda ray: "On node old: The model is missing.")
-    with pytest.raises(BatchError, match="On node old"), dealing():
+    with pytest.raises(BatchError, match="On node old"), dispatching():
         pass
 
 
-def test_nodes_without_room() -> None:
+def test_no_node_has_the_resources_of_a_worker() -> None:
     def kills(worker: FakeWorker) -> bool:
         worker.ray.room = 0
         return True
 
     with (
-        dealing(workers=1, kills=kills) as (opened, _),
+        dispatching(workers=1, kills=kills) as (opened, _),
         pytest.raises(BatchError, match="No node of the Ray cluster has the 1 CPUs"),
     ):
         list(opened.answer(map(row, range(5))))
@@ -314,14 +315,14 @@ def test_nodes_without_room() -> None:
 def test_busy_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_pool, "_PLACEMENT_TIMEOUT_S", 0.0)
     monkeypatch.setattr(FakeRay, "wait", lambda self, references, **options: ([], list(references)))
-    with pytest.raises(BatchError, match="are busy"), dealing():
+    with pytest.raises(BatchError, match="are busy"), dispatching():
         pass
 
 
 def test_cancelled_before_the_first_worker() -> None:
     cancellation = Cancellation()
     cancellation.cancel()
-    with dealing(cancellation=cancellation) as (opened, ray):
+    with dispatching(cancellation=cancellation) as (opened, ray):
         assert list(opened.answer(map(row, range(5)))) == []
     assert not ray._workers
 
@@ -329,7 +330,7 @@ def test_cancelled_before_the_first_worker() -> None:
 def test_cancelled_while_rows_are_bad() -> None:
     cancellation = Cancellation()
     bad = (BadRow(str(index), index, "a line", "This is no row.") for index in range(1000))
-    with dealing(cancellation=cancellation) as (opened, _):
+    with dispatching(cancellation=cancellation) as (opened, _):
         results = []
         for result in opened.answer(bad):
             results.append(result)
@@ -356,7 +357,7 @@ NODE = {"CPU": 8.0, "memory": 1e9}
         ([NODE, NODE | {"GPU": 2.0}], None, 0, 0, (2, 1, 8, 0)),
     ],
 )
-def test_what_a_worker_takes(
+def test_resources_of_each_worker(
     nodes: list[dict[str, float]], workers: int | None, threads: int, layers: int, expected: tuple[float, ...]
 ) -> None:
     n_workers, resources = plan_workers(nodes, workers, ModelOptions(n_threads=threads, n_gpu_layers=layers))

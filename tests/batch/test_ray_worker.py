@@ -1,4 +1,4 @@
-"""A worker by itself: what it takes of its node."""
+"""Test one worker without Ray: its share of the memory, its formats, its count of unfinished tokens."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def files(tmp_path: Path) -> PairFiles:
     return tiny_files(tmp_path)
 
 
-class Idle(Worker):
-    """It never begins, and lets go of what it has loaded."""
+class IdleWorker(Worker):
+    """Load the pair, close it again, and decode nothing."""
 
     def _decode(self, scheduler: object) -> None:
         pass
@@ -42,7 +42,7 @@ class Idle(Worker):
 
 @pytest.mark.parametrize("pairs", [1, 3])
 @pytest.mark.parametrize("room", [1, 3, 4])
-def test_it_writes_as_many_rows_as_its_share_of_the_memory_allows(
+def test_rows_at_once_fit_its_share_of_the_memory(
     files: PairFiles, monkeypatch: pytest.MonkeyPatch, room: int, pairs: int
 ) -> None:
     headers = files.base, files.guide
@@ -52,13 +52,13 @@ def test_it_writes_as_many_rows_as_its_share_of_the_memory_allows(
     ]
     monkeypatch.setattr(memory_estimate, "free_memory", lambda: pairs * sum(needs) // 2)
     setup = WorkerSetup(files.entry, formats_of(files), EXACT, run_of(files, SETTINGS), 4)
-    worker = Idle(setup)
+    worker = IdleWorker(setup)
     assert worker.load(pairs)[1] == room
     assert worker.n_seq == room
 
 
-def test_formats_are_not_looked_for_on_its_node(files: PairFiles) -> None:
-    """A template may be a file of one machine alone."""
+def test_prompt_formats_come_from_the_driver(files: PairFiles) -> None:
+    """A template file may exist on the driver alone."""
     formats = formats_of(files) | {"base": PromptFormat("mine.jinja", "{{ messages[-1].content }} is")}
     setup = WorkerSetup(files.entry, formats, EXACT, run_of(files, SETTINGS), 1)
     scheduler = Worker(setup)._open(files, 1)

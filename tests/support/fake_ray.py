@@ -1,4 +1,5 @@
-"""As much of Ray as dealing rows needs, in this process: calls are answered, and workers die, by chance."""
+"""The part of Ray that `RayDispatcher` uses, in this process: calls are answered and workers lost at
+random."""
 
 from __future__ import annotations
 
@@ -15,11 +16,11 @@ from blendin_local.errors import BatchError
 
 
 class RayError(Exception):
-    """What a call to a lost worker raises."""
+    """Raised by a call to a lost worker."""
 
 
 class RayTaskError(RayError):
-    """What a call raises that failed in the worker."""
+    """Raised by a call that failed in the worker."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__(str(cause))
@@ -34,7 +35,7 @@ class Reference:
 
 @dataclass(eq=False)
 class FakeWorker:
-    """Holds rows, and answers some of them whenever it is asked."""
+    """Hold rows, and answer some of them at each exchange."""
 
     ray: FakeRay
     parallel: int
@@ -69,11 +70,11 @@ class FakeWorker:
 
 
 class FakeRay:
-    """kills: whether a worker dies at this exchange. room: how many workers there is room for. at_once: how
-    many rows a worker writes at once, None for as many as it is told.
+    """kills: decides whether a worker is lost at this exchange. room: the number of workers that Ray can
+    place. at_once: the number of rows that a worker decodes at once, None for as many as it is told.
 
-    deaths: of each worker that was lost, the rows in flight. answered: also what never came back.
-    n_loading: of each that loaded, how many loaded on its node at that time.
+    deaths: of each lost worker, the ids of the rows in flight. answered: ids of answered rows, also of
+    answers that were lost. n_loading: what each worker was told about others that load on its node.
     """
 
     exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
@@ -93,7 +94,7 @@ class FakeRay:
         self._workers: list[FakeWorker] = []
 
     def refuses(self) -> str:
-        """Why the next worker cannot load the pair; empty if it can."""
+        """Return why the next worker cannot load the pair, or an empty string."""
         return ""
 
     def nodes(self) -> list[dict[str, Any]]:
