@@ -128,6 +128,9 @@ class Method:
         names = tuple(each.name for each in signature if each.kind is each.KEYWORD_ONLY)
         object.__setattr__(self, "parameters", names)
 
+    def __str__(self) -> str:
+        return self.summary
+
     def weigh(self, evidence: Evidence, settings: object) -> Real:
         """Return alpha under these `BlendSettings`, shaped like the evidence."""
         return self.rule(evidence, **{name: getattr(settings, name) for name in self.parameters})

@@ -1,159 +1,185 @@
-"""Every setting of the package, declared once, with its default and its range.
-
-Front ends take their defaults from these fields. Nothing here knows a model or a user interface.
-"""
+"""Every setting of the package, declared once (see `setting_spec`), and when it has no effect."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from blendin_local.errors import SettingError
 from blendin_local.methods import METHODS
+from blendin_local.setting_spec import Checked, setting, settings_of
 
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
 FLASH_ATTENTION = ("auto", "on", "off")
-UNITS = ("token", "word")
 
 DEFAULT_PAIR = "demo"
 
-Unit = Literal["token", "word"]
+
+# When a setting has no effect
 
 
-def _within(owner: object, name: str, low: float, high: float) -> None:
-    value = getattr(owner, name)
-    # Written so that NaN fails too.
-    if not low <= value <= high:
-        raise SettingError(f"{name} must be between {low} and {high}, not {value}.")
+def _unless_trigger(*triggers: str) -> Callable[[GenerationSettings], str]:
+    def idle(settings: GenerationSettings) -> str:
+        method = settings.blend.method
+        return "" if METHODS[method].trigger in triggers else f"not used by {method}"
+
+    return idle
 
 
-def _one_of(owner: object, name: str, allowed: tuple[str, ...]) -> None:
-    value = getattr(owner, name)
-    if value not in allowed:
-        raise SettingError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+def _unless_asked(settings: GenerationSettings) -> str:
+    return "" if settings.blend.may_consult else "the guide is never asked"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelOptions:
-    """How one GGUF file is opened.
+def _unless_on(reason: str, *names: str) -> Callable[[GenerationSettings], str]:
+    """Idle with this reason while all these sampling settings have their default, which is off."""
 
-    n_ctx: context length in tokens of each sequence; 0 takes the model's own training length.
-    n_seq: how many sequences the context holds side by side.
-    n_batch: most tokens in one decode.
-    n_threads: CPU threads; 0 takes the number of physical cores.
-    n_gpu_layers: layers offloaded to the GPU; -1 is all of them (ignored by CPU builds).
-    kv_type: number format of the KV cache, one of `KV_TYPES`; quantized ones need flash attention.
-    flash_attention: one of `FLASH_ATTENTION`.
-    swa_full: keep the whole KV cache of sliding-window layers, so that rewinding never recomputes.
-    mmap, mlock: map the file instead of reading it; forbid the system to swap it out.
-    n_outputs: most positions of one decode that ask for logits; 0 means one for each sequence.
-    shared_cache: all sequences share one KV cache, so that one can begin as a copy of another; else each
-        has its own.
-    n_contexts: for how many full contexts a shared cache has room, over all sequences.
-    """
+    def idle(settings: GenerationSettings) -> str:
+        specs = settings_of(SamplingSettings)
+        off = all(getattr(settings.sampling, name) == specs[name].default for name in names)
+        return reason if off else ""
 
-    n_ctx: int = 4096
-    n_seq: int = 1
-    n_batch: int = 512
-    n_threads: int = 0
-    n_gpu_layers: int = -1
-    kv_type: str = "f16"
-    flash_attention: str = "auto"
-    swa_full: bool = True
-    mmap: bool = True
-    mlock: bool = False
-    n_outputs: int = 0
-    shared_cache: bool = False
-    n_contexts: int = 1
+    return idle
 
-    def __post_init__(self) -> None:
-        _within(self, "n_ctx", 0, 1 << 24)
-        _within(self, "n_seq", 1, 256)
-        _within(self, "n_batch", 1, 1 << 16)
-        _within(self, "n_threads", 0, 1024)
-        _within(self, "n_gpu_layers", -1, 1 << 16)
-        _within(self, "n_outputs", 0, 1 << 16)
-        _within(self, "n_contexts", 1, 256)
-        _one_of(self, "kv_type", KV_TYPES)
-        _one_of(self, "flash_attention", FLASH_ATTENTION)
+
+_UNCERTAIN = _unless_trigger("uncertain")
+_DRAWN = _unless_on("unused at temperature 0", "temperature")
+_DRY = _unless_on("unused: dry multiplier 0", "dry_multiplier")
+_PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty", "dry_multiplier")
+
+
+# The settings
 
 
 @dataclass(frozen=True, slots=True)
-class BlendSettings:
+class ModelOptions(Checked):
+    """How one GGUF file is opened. Raises SettingError for a value outside its range."""
+
+    n_ctx: int = setting(
+        4096, "Context length in tokens; 0: what the model was trained for.", low=0, high=1 << 24
+    )
+    n_seq: int = setting(1, "Sequences that the context holds side by side.", low=1, high=256, internal=True)
+    n_batch: int = setting(512, "Most tokens in one decode call.", low=1, high=1 << 16, flag="--batch-size")
+    n_threads: int = setting(
+        0, "CPU threads; 0: the number of physical cores.", low=0, high=1024, flag="--threads"
+    )
+    n_gpu_layers: int = setting(
+        -1, "Layers offloaded to the GPU; -1: all, where there is one.", low=-1, high=1 << 16,
+        flag="--gpu-layers",
+    )  # fmt: skip
+    kv_type: str = setting(
+        "f16", "Number format of the KV cache; quantized ones need flash attention.",
+        choices=dict.fromkeys(KV_TYPES, ""),
+    )  # fmt: skip
+    flash_attention: str = setting("auto", "Flash attention.", choices=dict.fromkeys(FLASH_ATTENTION, ""))
+    swa_full: bool = setting(
+        True, "Keep the whole KV cache of sliding-window layers, so that rewinding never recomputes."
+    )
+    mmap: bool = setting(True, "Map the model file into memory instead of reading it.")
+    mlock: bool = setting(False, "Lock the models in memory, so that they are never swapped out.")
+    n_outputs: int = setting(
+        0, "Most positions of one decode call that return logits; 0: one for each sequence.",
+        low=0, high=1 << 16, internal=True,
+    )  # fmt: skip
+    shared_cache: bool = setting(
+        False, "All sequences share one KV cache, so that one can start as a copy of another.", internal=True
+    )
+    n_contexts: int = setting(
+        1, "Full contexts that a shared KV cache has room for, over all sequences.", low=1, high=256,
+        internal=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class BlendSettings(Checked):
     """Which method blends the two models, and its parameters (docs/method.md).
 
-    method: a name of `blendin_local.methods.METHODS`.
-    gamma: threshold in [0, 1] under which the base's confidence makes it uncertain; 0 never consults.
-    alpha: the guide's share under the method `fixed`.
-    prior: the pair prior b of the method `tuned`; 0 is the paper's rule.
-    compete_k: how deep in the base's ranking the guide's top token may stand under `compete`.
-    tau: lower step of the method `tiered`.
-    unit: `word` lets the guide finish the word it started.
-    max_intervention_rate: cap on interventions / steps once more than 20 steps are out; 1 is no cap.
-    capability_gap: guide's benchmark score minus the base's; raises the threshold by gap / 2 of itself.
-    guide_stop: ask the guide at the end of a sentence or line whether the response is over.
+    Raises SettingError for a value outside its range.
     """
 
-    method: str = "blendin"
-    gamma: float = 0.4
-    alpha: float = 0.5
-    prior: float = 0.0
-    compete_k: int = 5
-    tau: float = 0.3
-    unit: Unit = "token"
-    max_intervention_rate: float = 1.0
-    capability_gap: float = 0.0
-    guide_stop: bool = True
+    method: str = setting(
+        "blendin", "How to blend the two models (docs/method.md).", choices=METHODS, letter="-m"
+    )
+    gamma: float = setting(
+        0.4, "Consult the guide where the base's confidence is below this; 0: never.",
+        low=0, high=1, symbol="γ", letter="-g", idle=_UNCERTAIN,
+    )  # fmt: skip
+    alpha: float = setting(0.5, "The guide's constant share.", low=0, high=1, symbol="α", selects="fixed")
+    prior: float = setting(
+        0.0, "Pair prior: above 0 shifts the paper's weight to the guide, below 0 to the base.",
+        low=-50, high=50, symbol="b",
+    )  # fmt: skip
+    compete_k: int = setting(
+        5, "The guide's top token must be among this many top tokens of the base.",
+        low=1, high=1 << 20, symbol="k",
+    )  # fmt: skip
+    tau: float = setting(
+        0.3, "Below this confidence of the base the guide's share is 0.7.", low=0, high=1, symbol="τ"
+    )
+    unit: Literal["token", "word"] = setting(
+        "token", "How far an intervention reaches; word: the guide finishes the word it began.",
+        choices=dict.fromkeys(("token", "word"), ""), idle=_UNCERTAIN,
+    )  # fmt: skip
+    max_intervention_rate: float = setting(
+        1.0, "Cap on interventions per step, once more than 20 steps are out; 1: no cap.",
+        low=0, high=1, idle=_unless_trigger("uncertain", "always"),
+    )  # fmt: skip
+    capability_gap: float = setting(
+        0.0, "The guide's benchmark score minus the base's: above 0 raises gamma.",
+        low=-1, high=1, idle=_UNCERTAIN,
+    )  # fmt: skip
+    guide_stop: bool = setting(
+        True, "Ask the guide at the end of a sentence or line whether to stop.", idle=_unless_asked
+    )
 
-    def __post_init__(self) -> None:
-        _one_of(self, "method", tuple(METHODS))
-        _within(self, "gamma", 0, 1)
-        _within(self, "alpha", 0, 1)
-        _within(self, "prior", -50, 50)
-        _within(self, "compete_k", 1, 1 << 20)
-        _within(self, "tau", 0, 1)
-        _one_of(self, "unit", UNITS)
-        _within(self, "max_intervention_rate", 0, 1)
-        _within(self, "capability_gap", -1, 1)
+    @property
+    def may_consult(self) -> bool:
+        """Whether these settings can ever decode the guide beside the base."""
+        trigger = METHODS[self.method].trigger
+        return trigger == "always" or (trigger == "uncertain" and self.gamma > 0)
 
 
 @dataclass(frozen=True, slots=True)
-class SamplingSettings:
-    """How an outcome is chosen from the (blended) distribution (docs/method.md, "Choosing").
+class SamplingSettings(Checked):
+    """How a token is chosen from the (blended) distribution (docs/method.md, "Choosing").
 
-    temperature: 0 takes the most probable outcome; above, probabilities are raised to 1 / temperature.
-    min_p, top_k, top_p: filters, applied in this order after the temperature; 0, 0 and 1 switch them off.
-    repetition_penalty: at least 1; multiplies the log-probability of outcomes already in the window.
-    presence_penalty, frequency_penalty: subtracted from it once, or once per occurrence.
-    dry_multiplier, dry_base, dry_allowed_length: an outcome that would extend a repeated run of n outcomes,
-        n at least the allowed length, loses multiplier * base ** (n - allowed length).
-    penalty_window: how many of the latest outcomes of the response the penalties look at.
+    The filters apply in the order min-p, top-k, top-p, after the temperature. Raises SettingError for a value
+    outside its range.
     """
 
-    temperature: float = 0.0
-    min_p: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    dry_multiplier: float = 0.0
-    dry_base: float = 1.75
-    dry_allowed_length: int = 2
-    penalty_window: int = 512
-
-    def __post_init__(self) -> None:
-        _within(self, "temperature", 0, 100)
-        _within(self, "min_p", 0, 1)
-        _within(self, "top_k", 0, 1 << 24)
-        _within(self, "top_p", 0, 1)
-        _within(self, "repetition_penalty", 1, 100)
-        _within(self, "presence_penalty", 0, 100)
-        _within(self, "frequency_penalty", 0, 100)
-        _within(self, "dry_multiplier", 0, 100)
-        _within(self, "dry_base", 1, 10)
-        _within(self, "dry_allowed_length", 1, 1 << 16)
-        _within(self, "penalty_window", 0, 1 << 24)
+    temperature: float = setting(
+        0.0, "Randomness of the choice; 0: always the most probable token.", low=0, high=100, letter="-t"
+    )
+    min_p: float = setting(
+        0.0, "Keep tokens with at least this share of the top token's probability; 0: off.",
+        low=0, high=1, idle=_DRAWN,
+    )  # fmt: skip
+    top_k: int = setting(0, "Keep the k most probable tokens; 0: all.", low=0, high=1 << 24, idle=_DRAWN)
+    top_p: float = setting(
+        1.0, "Keep the most probable tokens that sum to this; 1: all.", low=0, high=1, idle=_DRAWN
+    )
+    repetition_penalty: float = setting(
+        1.0, "Make tokens that were already written less probable; 1: off.", low=1, high=100
+    )
+    presence_penalty: float = setting(
+        0.0, "The same by a fixed amount for each token that was written; 0: off.", low=0, high=100
+    )
+    frequency_penalty: float = setting(
+        0.0, "The same by an amount for each time it was written; 0: off.", low=0, high=100
+    )
+    dry_multiplier: float = setting(
+        0.0, "Strength of the penalty on repeated sequences (DRY); 0: off.", low=0, high=100
+    )
+    dry_base: float = setting(
+        1.75, "Growth of that penalty with the length of the sequence.", low=1, high=10, idle=_DRY
+    )
+    dry_allowed_length: int = setting(
+        2, "Repeated sequences shorter than this are not penalized.", low=1, high=1 << 16, idle=_DRY
+    )
+    penalty_window: int = setting(
+        512, "How many of the latest tokens the penalties look at.", low=0, high=1 << 24,
+        idle=_unless_on("unused: no penalties", *_PENALTIES),
+    )  # fmt: skip
 
 
 RECOMMENDED_SAMPLING = SamplingSettings(
@@ -164,74 +190,50 @@ settings were measured on the demo pair (docs/measure_sampling.py)."""
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationSettings:
-    """Everything that decides one response, beside the two models and the prompt."""
+class GenerationSettings(Checked):
+    """Everything that decides one response, beside the two models and the prompt.
+
+    Raises SettingError for a value outside its range.
+    """
 
     blend: BlendSettings = field(default_factory=BlendSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
-    max_tokens: int = 512
-    seed: int = 0
-    stop: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        _within(self, "max_tokens", 1, 1 << 24)
-        _within(self, "seed", 0, (1 << 63) - 1)
-        if any(not text for text in self.stop):
-            raise SettingError("A stop string must not be empty.")
+    max_tokens: int = setting(512, "Longest reply, in tokens.", low=1, high=1 << 24, letter="-n")
+    seed: int = setting(
+        0, "Random seed; the same seed gives the same reply.", low=0, high=(1 << 63) - 1, idle=_DRAWN
+    )
+    stop: tuple[str, ...] = setting((), "End the reply before any of these texts.")
 
 
 @dataclass(frozen=True, slots=True)
 class Formats:
-    """Names of the prompt formats of both models, as `prompts.choose_format` knows them."""
+    """Names of the prompt formats of both models, as `prompts.choose_format` reads them."""
 
     base: str = "auto"
     guide: str = "auto"
 
 
 def paper_settings(**blend: Any) -> tuple[BlendSettings, SamplingSettings]:
-    """The paper to the letter: greedy, no guide stop, no protection against repetition."""
+    """Return the settings of the paper: greedy, no guide stop, no protection against repetition."""
     return BlendSettings(**{**blend, "guide_stop": False}), SamplingSettings()
 
 
+def select_method(given: Iterable[str], methods: Sequence[str]) -> str:
+    """Return the method that one of the given blend settings selects where no method is named, or "".
+
+    given: names of the settings. Raises SettingError where methods are named, but not that one.
+    """
+    for name, spec in settings_of(BlendSettings).items():
+        if spec.selects and name in given:
+            if not methods:
+                return spec.selects
+            if spec.selects not in methods:
+                raise SettingError(
+                    f"{name} belongs to the method {spec.selects}, not to {', '.join(methods)}."
+                )
+    return ""
+
+
 def setting_names(cls: type) -> tuple[str, ...]:
-    """Names of a settings class's fields, in their order."""
+    """Return the names of a settings class's fields, in their order."""
     return tuple(field.name for field in fields(cls))
-
-
-SETTING_HELP = {
-    # BlendSettings
-    "method": "How to blend (docs/method.md).",
-    "gamma": "Consult the guide where the base's confidence is less.",
-    "alpha": "The guide's share under the method fixed.",
-    "prior": "Shifts the paper's weight: above 0 to the guide, below 0 to the base (method tuned).",
-    "compete_k": "The guide's favourite must be among so many of the base's (method compete).",
-    "tau": "Below this confidence of the base the guide's share is 0.7 (method tiered).",
-    "unit": "word: the guide finishes the word it began.",
-    "max_intervention_rate": "The guide steps in at no more than this share of the steps; 1: no cap.",
-    "capability_gap": "Guide's benchmark score minus the base's, -1 to 1: above 0 raises gamma.",
-    "guide_stop": "Ask the guide when to stop.",
-    # SamplingSettings
-    "temperature": "0: greedy, without the pair's penalties.",
-    "min_p": "Keep those with at least this share of the best.",
-    "top_k": "Keep the k most probable; 0: all.",
-    "top_p": "Keep the most probable that sum to p; 1: all.",
-    "repetition_penalty": "Makes what was written already less probable; 1: off.",
-    "presence_penalty": "The same, by subtracting once; 0: off.",
-    "frequency_penalty": "The same, once for each time it was written; 0: off.",
-    "dry_multiplier": "Penalty on repeated runs; 0: none.",
-    "dry_base": "How fast that penalty grows with the length of the run, 1 to 10.",
-    "dry_allowed_length": "Repeated runs shorter than this are free.",
-    "penalty_window": "How many latest outcomes penalties look at.",
-    # GenerationSettings
-    "max_tokens": "Longest reply, in steps.",
-    # ModelOptions
-    "n_ctx": "Context length in tokens; 0: what the model was trained for.",
-    "n_batch": "Most tokens in one decode.",
-    "n_threads": "CPU threads; 0: the number of physical cores.",
-    "n_gpu_layers": "Layers on the GPU; -1: all, where there is one.",
-    "kv_type": "Number format of the KV caches.",
-    "flash_attention": "Flash attention.",
-    "swa_full": "Keep sliding windows whole, to rewind fast.",
-    "mmap": "Map the files instead of reading them.",
-    "mlock": "Forbid swapping the models out.",
-}

@@ -35,9 +35,8 @@ def _tables() -> Iterator[str]:
         )
         for key in keys:
             default = key.unset if key.default is None else f"`{as_toml(key.default)}`"
-            limits = f" ({key.limits})" if key.limits else ""
-            variable = f" `{key.variable}` goes before it." if key.variable else ""
-            yield f"| `{key.name}` | {default} | {key.about}{limits}{variable} |"
+            variable = f" `{key.spec.variable}` overrides it." if key.spec.variable else ""
+            yield f"| `{key.name}` | {default} | {key.about}{variable} |"
     yield ""
 
 

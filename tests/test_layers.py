@@ -22,6 +22,7 @@ LAYERS = (
     "progress",
     "safe_text",
     "methods",
+    "setting_spec",
     "settings",
     "engine",
     "llamacpp",

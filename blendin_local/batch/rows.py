@@ -5,32 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
 from blendin_local.engine.prompts import Message
 from blendin_local.errors import SettingError
+from blendin_local.setting_spec import settings_of
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings, setting_names
 
 __all__ = ["BadRow", "Row", "own_settings", "seed_of"]
 
-_TYPES = {
-    field.name: str(field.type)
+_SPECS = {
+    name: spec
     for owner in (BlendSettings, SamplingSettings, GenerationSettings)
-    for field in fields(owner)
-    if field.name not in ("blend", "sampling")
+    for name, spec in settings_of(owner).items()
 }
-_EXPECTED = {
-    "bool": "true or false",
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text",
-    "Unit": "text",
-    "tuple[str, ...]": "a list of texts",
-}
-_LARGEST = 1 << 63
-"""A bound beyond the range of every setting; JSON numbers may have thousands of digits."""
 _BLEND = setting_names(BlendSettings)
 _SAMPLING = setting_names(SamplingSettings)
 
@@ -100,22 +90,13 @@ def _value(settings: GenerationSettings, name: str) -> Any:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """Convert a value to its setting's type; an integer may come as 64.0."""
-    if name not in _TYPES:
-        near = get_close_matches(name, _TYPES, 1)
+    """Convert a value to the type that its setting is declared with; an integer may come as 64.0."""
+    if name not in _SPECS:
+        near = get_close_matches(name, _SPECS, 1)
         raise SettingError(
             f"There is no setting {name[:40]!r}: {f'did you mean {near[0]}?' if near else 'leave it out.'}"
         )
-    match _TYPES[name], value:
-        case "bool", bool():
-            return value
-        case "int" | "float", int() | float() if not isinstance(value, bool):
-            if abs(value) > _LARGEST:
-                raise SettingError(f"{name} is far outside its range.")
-            if _TYPES[name] == "float" or value == value // 1:
-                return float(value) if _TYPES[name] == "float" else int(value)
-        case "str" | "Unit", str():
-            return value
-        case "tuple[str, ...]", list() | tuple() if all(isinstance(each, str) for each in value):
-            return tuple(value)
-    raise SettingError(f"{name} must be {_EXPECTED[_TYPES[name]]}.")
+    spec = _SPECS[name]
+    if spec.kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return spec.read(value)

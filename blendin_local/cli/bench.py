@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from blendin_local.cli.grouped_help import GroupedCommand, under
 from blendin_local.cli.options import flags_named, model_options, model_options_of, pair_options
 from blendin_local.errors import SettingError
 from blendin_local.methods import METHODS
@@ -14,17 +15,20 @@ if TYPE_CHECKING:
     from blendin_local.bench import BenchResult
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @pair_options()
-@click.option("--methods", default="base,guide,nudge,blendin,ensemble", show_default=True,
-              help="Methods to measure, separated by commas; all: every one.")  # fmt: skip
-@click.option("--gamma", type=float, help="Threshold.  [default: the pair's]")
-@click.option("--tokens", type=click.IntRange(1), default=256, show_default=True, help="Tokens to write.")
-@click.option(
-    "--rounds", type=click.IntRange(1), default=3, show_default=True, help="Repetitions; medians count."
-)
+@under(
+    "Measurement",
+    click.option("--methods", default="base,guide,nudge,blendin,ensemble", show_default=True,
+                 help="Methods to measure, separated by commas; all: every one."),
+    click.option("--gamma", type=float, help="Threshold.  [default: the pair's]"),
+    click.option("--tokens", type=click.IntRange(1), default=256, show_default=True,
+                 help="Tokens per reply."),
+    click.option("--rounds", type=click.IntRange(1), default=3, show_default=True,
+                 help="Repetitions; the result is the median."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."),
+)  # fmt: skip
 @model_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def bench(methods: str, gamma: float | None, tokens: int, rounds: int, as_json: bool, **values: Any) -> None:
     """Measure tokens/s, time to first token and overhead for each method.
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from blendin_local.cli.grouped_help import GroupedCommand, under
 from blendin_local.cli.options import (
+    SAMPLING,
     format_options,
     formats_of,
     generation_settings_of,
@@ -34,17 +36,23 @@ if TYPE_CHECKING:
     from blendin_local.tui.loading import Prepared, Preparer
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @pair_options("as preferred")
-@method_options
-@sampling_options
-@format_options
-@length_options
-@click.option(
-    "--seed", type=int, help="Seed of the first reply, one more for each after it.  [default: random]"
+@under(
+    "Conversation",
+    click.option("--resume", is_flag=True, help="Continue the latest conversation."),
+    click.option("--keep/--no-keep", default=None, help="Keep the conversation in the database."),
 )
-@click.option("--resume", is_flag=True, help="Go on with the latest conversation.")
-@click.option("--keep/--no-keep", default=None, help="Keep the conversation in the database.")
+@format_options
+@method_options
+@length_options
+@under(
+    SAMPLING,
+    click.option(
+        "--seed", type=int, help="Seed of the first reply, one more for each after it.  [default: random]"
+    ),
+)
+@sampling_options
 @model_options
 def chat(**values: Any) -> None:
     """Chat with a pair, and watch which model is trusted at every word.

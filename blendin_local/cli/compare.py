@@ -14,17 +14,19 @@ from blendin_local.cli import INTERRUPTED
 from blendin_local.cli.compare_options import (
     arm_options,
     output_options,
+    pair_options,
     run_options,
+    sampling_options,
     task_options,
     text_options,
 )
+from blendin_local.cli.grouped_help import GroupedCommand
 from blendin_local.cli.options import (
     flags_named,
     format_options,
     formats_of,
     model_options,
     model_options_of,
-    sampling_options,
 )
 from blendin_local.cli.outputs import check_distinct, check_writable, write_output
 from blendin_local.errors import EvaluationError
@@ -44,16 +46,17 @@ _OUTPUTS = {
 }
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("plan", required=False, type=click.Path(dir_okay=False), metavar="[PLAN.toml]")
-@arm_options
-@sampling_options
-@format_options
+@pair_options
 @task_options
+@arm_options
 @run_options
+@output_options
+@format_options
+@sampling_options
 @text_options
 @model_options
-@output_options
 def compare(**values: Any) -> None:
     """Compare pairs, methods and single models on tasks, with honest statistics.
 

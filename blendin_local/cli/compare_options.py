@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from blendin_local.cli.complete_names import complete_model, complete_pair
-from blendin_local.cli.options import decorate
+from blendin_local.cli.grouped_help import under
+from blendin_local.cli.options import setting_option
 from blendin_local.compare.settings import RunSettings
-from blendin_local.settings import UNITS
+from blendin_local.setting_spec import SettingSpec, settings_of
+from blendin_local.settings import BlendSettings, SamplingSettings
 
-__all__ = ["arm_options", "output_options", "run_options", "task_options", "text_options"]
+__all__ = [
+    "arm_options",
+    "output_options",
+    "pair_options",
+    "run_options",
+    "sampling_options",
+    "task_options",
+    "text_options",
+]
 
 READ = 5
 """Questions of each task that --read shows unless it is told how many."""
@@ -17,93 +29,108 @@ READ = 5
 _DEFAULTS = RunSettings()
 
 
-_SEVERAL = "one, or several separated by commas"
+def _arm_option(spec: SettingSpec) -> Any:
+    """The option of a blend setting: a number may be a list of numbers, each tried with every method."""
+    if spec.kind not in (int, float):
+        return setting_option(spec)
+    implied = f" Implies --methods {spec.selects}." if spec.selects else ""
+    return click.option(
+        spec.option, *filter(None, [spec.letter]), spec.name, metavar="X[,X...]",
+        help=spec.description + implied,
+    )  # fmt: skip
 
-arm_options = decorate([
+
+pair_options = under(
+    "Models",
     click.option("--pair", "-p", "pairs", multiple=True, shell_complete=complete_pair,
                  help="A pair of the catalogue (repeatable). Its base alone and its guide alone are always "
-                 "among the arms."),
+                 "compared too."),
     click.option("--base", shell_complete=complete_model,
                  help="Base model of a pair: a name, a .gguf file, or hf:OWNER/REPO:FILE."),
-    click.option("--guide", shell_complete=complete_model, help="Its guide model, given alike."),
+    click.option("--guide", shell_complete=complete_model, help="Its guide model, in the same forms."),
     click.option("--model", "models", multiple=True, shell_complete=complete_model,
-                 help="A model alone, given alike (repeatable): two quantizations, say."),
-    click.option("--methods", "-m",
-                 help=f"Methods of the pairs, {_SEVERAL}; all: every one.  [default: the pair's]"),
-    click.option("--gamma", "-g", help=f"Thresholds, {_SEVERAL}, each with every method.  "
-                 "[default: the pair's]"),
-    click.option("--alpha", help=f"The guide's share under the method fixed (implied), {_SEVERAL}."),
-    click.option("--prior", help=f"Pair prior b of the method tuned, {_SEVERAL}."),
-    click.option("--compete-k", type=int, help="Rank limit of the method compete."),
-    click.option("--tau", type=float, help="Lower step of the method tiered."),
-    click.option("--unit", type=click.Choice(UNITS), help="word: the guide finishes the word it began."),
-    click.option("--max-intervention-rate", type=float, help="Cap on interventions / steps."),
-    click.option("--capability-gap", type=float, help="Guide's minus base's benchmark score."),
-    click.option("--guide-stop/--no-guide-stop", default=None, help="Ask the guide when to stop."),
-    click.option("--paper", is_flag=True, help="The paper to the letter: no guide stop."),
-])  # fmt: skip
-"""Which arms there are, and how pairs are blended; several values mean every combination."""
+                 help="A single model, in the same forms (repeatable); for example two quantizations."),
+)  # fmt: skip
 
-task_options = decorate([
+arm_options = under(
+    "Blending (default: what the pair recommends; numbers may be lists, separated by commas)",
+    click.option("--methods", "-m",
+                 help="Methods of the pairs, separated by commas; all: every one.", metavar="NAME[,NAME...]"),
+    *(_arm_option(spec) for spec in settings_of(BlendSettings).values() if spec.name != "method"),
+    click.option("--paper", is_flag=True, help="The settings of the paper: no guide stop."),
+)  # fmt: skip
+"""How pairs are blended; several values mean every combination."""
+
+sampling_options = under(
+    "Sampling (default: greedy)", *map(setting_option, settings_of(SamplingSettings).values())
+)
+"""How a token is chosen."""
+
+task_options = under(
+    "Tasks",
     click.option("--task", "-T", "tasks", multiple=True, metavar="NAME",
                  help="A task (repeatable): gsm8k, svamp, multiarith, mmlu, arc_challenge, truthfulqa, csqa, "
                  "strategyqa, date, sports, coin_flip, last_letter_concat, xstest, justeval, justeval_safe, "
                  "or custom (docs/tasks.md)."),
     click.option("--data", "-d", "data", multiple=True, metavar="FILE",
-                 help="The file of its questions, in a published format; the first of the first task, and so "
-                 "on. Several of one task are several tables."),
+                 help="File of a task's questions, in a published format: the first --data is for the first "
+                 "--task, and so on. Several files of one task make several tables."),
     click.option("--datasets", is_flag=True,
                  help="Tasks without a file come from the Hugging Face hub (needs a network and the extra "
                  "'datasets')."),
     click.option("--limit", type=click.IntRange(0), default=_DEFAULTS.limit, show_default=True,
-                 help="Questions of each task, a sample that --seed fixes before the run; 0: all."),
+                 help="Questions of each task, sampled with --seed; 0: all."),
     click.option("--shots", type=click.IntRange(0), default=_DEFAULTS.shots, show_default=True,
-                 help="Worked examples before each question, from the same file, never of the sample."),
-])  # fmt: skip
+                 help="Worked examples before each question, from the same file, outside the sample."),
+)  # fmt: skip
 """What is asked."""
 
-run_options = decorate([
+run_options = under(
+    "Run",
     click.option("--seed", type=click.IntRange(0), default=_DEFAULTS.seed, show_default=True,
-                 help="Fixes the sample, the worked examples, and the random numbers of a temperature."),
-    click.option("--max-tokens", "-n", type=click.IntRange(1), help="Longest reply, in steps.  "
+                 help="Seed of the sample, the worked examples, and the sampling of replies."),
+    click.option("--max-tokens", "-n", type=click.IntRange(1), help="Longest reply, in tokens.  "
                  "[default: the task's own]"),
     click.option("--stop", multiple=True, help="End a reply before this text (repeatable)."),
     click.option("--options/--no-options", default=_DEFAULTS.options, show_default=True,
-                 help="Score multiple choice also by the likelihood of its options."),
+                 help="Also score multiple choice by the likelihood of the options."),
     click.option("--judge", default="", metavar="URL|GGUF",
-                 help="Who scores justeval: the address of an OpenAI-compatible server (its key in "
+                 help="Judge of justeval: the address of an OpenAI-compatible server (key in "
                  "OPENAI_API_KEY), or a model as for --model."),
-    click.option("--judge-model", default="", metavar="NAME", help="The model to ask that server for."),
-    click.option("--fresh", is_flag=True, help="Work everything out again; kept answers are replaced."),
-])  # fmt: skip
+    click.option("--judge-model", default="", metavar="NAME", help="Model name to request from that server."),
+    click.option("--fresh", is_flag=True, help="Recompute everything and replace kept answers."),
+)  # fmt: skip
 """How the run goes."""
 
-text_options = decorate([
+text_options = under(
+    "Fidelity on a text",
     click.option("--text", type=click.Path(dir_okay=False), metavar="FILE",
-                 help="A text (at least two chunks) on which the models alone are held against --reference: "
-                 "perplexity, bits per byte, KL divergence, as llama.cpp's perplexity tool has them."),
+                 help="Text of at least two chunks on which single models are compared with --reference: "
+                 "perplexity, bits per byte and KL divergence, as in llama.cpp's perplexity tool."),
     click.option("--reference", default="", metavar="NAME",
-                 help="The model that the others are held against.  [default: the first --model]"),
+                 help="Model that the others are compared with.  [default: the first --model]"),
     click.option("--text-ctx", type=click.IntRange(8), default=_DEFAULTS.text_ctx, show_default=True,
-                 help="Tokens of a chunk; published figures have 512."),
-    click.option("--chunks", type=click.IntRange(1), help="Read so many chunks.  [default: all]"),
-])  # fmt: skip
+                 help="Tokens per chunk; published figures use 512."),
+    click.option("--chunks", type=click.IntRange(1), help="Read only the first N chunks.  [default: all]"),
+)  # fmt: skip
 """Fidelity on a text."""
 
 _FILE = click.Path(dir_okay=False)
 
-output_options = decorate([
+output_options = under(
+    "Output",
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables."),
-    click.option("--csv", "csv_file", type=_FILE, metavar="FILE", help="Write the table as CSV too; "
-                 "with tasks and a --text the figures on the text go beside it (FILE's name.fidelity.csv)."),
-    click.option("--markdown", "markdown_file", type=_FILE, metavar="FILE", help="Write tables as Markdown."),
+    click.option("--csv", "csv_file", type=_FILE, metavar="FILE", help="Also write the table as CSV; "
+                 "with tasks and --text, the figures on the text go to FILE's name.fidelity.csv."),
+    click.option("--markdown", "markdown_file", type=_FILE, metavar="FILE",
+                 help="Also write the tables as Markdown."),
     click.option("--report", "report_file", type=_FILE, metavar="FILE",
-                 help="Write a page with plots that needs no network (needs the extra 'report')."),
+                 help="Write an HTML page with plots that works offline (needs the extra 'report')."),
     click.option("--answers", "answers_file", type=_FILE, metavar="FILE",
                  help="Write every answer with its score as JSON lines."),
     click.option("--read", type=click.IntRange(1), is_flag=False, flag_value=READ, metavar="[N]",
                  help=f"Print the answers to N questions of each task side by side ({READ} unless given), "
-                 "those first on which the arms disagree."),
+                 "disagreements first."),
     click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
-])  # fmt: skip
+)  # fmt: skip
 """What comes out."""

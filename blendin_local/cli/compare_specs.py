@@ -14,12 +14,11 @@ from blendin_local.compare.arms import ArmSpec
 from blendin_local.compare.settings import RunSettings, TaskSpec
 from blendin_local.errors import EvaluationError, SettingError
 from blendin_local.methods import METHODS
+from blendin_local.setting_spec import SettingSpec, settings_of
 from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
 from blendin_local.tasks.datasets_source import HUB
 
 __all__ = ["arm_wishes", "run_settings", "task_wishes"]
-
-_LISTS = ("gamma", "alpha", "prior")
 
 
 def arm_wishes(values: Mapping[str, Any], formats: Formats, usual: str = "") -> list[ArmSpec]:
@@ -55,8 +54,9 @@ def _blend(values: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     found: dict[str, tuple[Any, ...]] = {}
     if values["methods"] is not None:
         found["method"] = _methods(values["methods"])
+    specs = settings_of(BlendSettings)
     for name, value in _given(BlendSettings, values).items():
-        found[name] = _numbers(f"--{name}", value) if name in _LISTS else (value,)
+        found[name] = _numbers(specs[name], value) if specs[name].kind in (int, float) else (value,)
     return found
 
 
@@ -69,13 +69,14 @@ def _methods(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _numbers(flag: str, text: str) -> tuple[float, ...]:
+def _numbers(spec: SettingSpec, text: str) -> tuple[Any, ...]:
     try:
-        numbers = tuple(dict.fromkeys(float(part) for part in _parts(text)))
+        numbers = tuple(dict.fromkeys(spec.kind(part) for part in _parts(text)))
     except ValueError:
-        raise SettingError(f"{flag} must be numbers separated by commas, not {text!r}.") from None
+        numbers = ()
     if not numbers:
-        raise SettingError(f"{flag} must be numbers separated by commas, not {text!r}.")
+        kind = "whole numbers" if spec.kind is int else "numbers"
+        raise SettingError(f"{spec.option} must be {kind} separated by commas, not {text!r}.")
     return numbers
 
 

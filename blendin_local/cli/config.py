@@ -1,4 +1,4 @@
-"""`blendin config`: what the user prefers, shown and changed."""
+"""`blendin config`: show and change the preferences."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from blendin_local.safe_text import sanitize
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 _key = click.argument("key", shell_complete=complete_key)
 UNSET = 1
-"""Exit status of `get` for a key that has no value: the pair decides."""
+"""Exit status of `get` for a key without a value."""
 
 
 @click.group(invoke_without_command=True)
 @_json
 @click.pass_context
 def config(ctx: click.Context, as_json: bool) -> None:
-    """Show and change what you prefer: the pair, the view, the keys, sampling, ...
+    """Show and change your preferences: the pair, the view, the keys, sampling, ...
 
-    Alone, it lists every key with its value, its default, and who says so: the default, the file, or a
-    variable of the environment. docs/config.md explains the keys.
+    Without a command it lists every key with its value, its default, and the origin of the value: default,
+    file, or an environment variable. docs/config.md explains the keys.
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_keys, as_json=as_json)
@@ -73,7 +73,7 @@ def list_keys(as_json: bool) -> None:
 @config.command()
 @_key
 def get(key: str) -> None:
-    """Print the value of KEY; the exit status is 1 where the pair decides it."""
+    """Print the value of KEY; the exit status is 1 if it is not set and the pair decides."""
     from blendin_local.preferences.preferences import find_values, key_named
 
     declared = key_named(key)
@@ -91,9 +91,9 @@ def get(key: str) -> None:
 @_key
 @click.argument("value", shell_complete=complete_value)
 def set_key(key: str, value: str) -> None:
-    """Set KEY to VALUE in the file, whose comments stay.
+    """Set KEY to VALUE in the file; its comments are kept.
 
-    The values of a list have commas between them. A key of the chat is named by its binding:
+    The values of a list are separated by commas. A key of the chat is named by its binding:
     blendin config set keys.chat.stop escape,ctrl+g
     """
     from blendin_local.preferences.preferences import key_named
@@ -102,13 +102,13 @@ def set_key(key: str, value: str) -> None:
     declared = key_named(key)
     file = write_preference(key, declared.parse(value))
     click.echo(f"{key} is set in {file}.", err=True)
-    _tell_overruled(declared.variable)
+    _tell_overruled(declared.spec.variable)
 
 
 @config.command()
 @_key
 def unset(key: str) -> None:
-    """Take KEY out of the file, so that its default holds again."""
+    """Remove KEY from the file, so that its default applies again."""
     from blendin_local.preferences.preferences import KEYS, preferences_file
     from blendin_local.preferences.writer import remove_preference
 
@@ -116,12 +116,12 @@ def unset(key: str) -> None:
     what = "is no longer" if found else "was not"
     click.echo(f"{sanitize(key)} {what} set in {preferences_file()}.", err=True)
     if declared := KEYS.get(key):
-        _tell_overruled(declared.variable)
+        _tell_overruled(declared.spec.variable)
 
 
 @config.command()
 def edit() -> None:
-    """Open the file in your editor ($VISUAL or $EDITOR), and check it afterwards."""
+    """Open the file in your editor ($VISUAL or $EDITOR) and check it afterwards."""
     from blendin_local.preferences.preferences import load_preferences, preferences_file
     from blendin_local.preferences.writer import write_default
 
@@ -135,7 +135,7 @@ def edit() -> None:
 @config.command()
 @_json
 def path(as_json: bool) -> None:
-    """Show where everything is kept."""
+    """Show the folders and files of the program."""
     from blendin_local.files import cache_dir, data_dir, models_dir
     from blendin_local.models.catalogue import user_catalogue_file
     from blendin_local.preferences.preferences import preferences_file
@@ -156,7 +156,7 @@ def path(as_json: bool) -> None:
 
 @config.command()
 def init() -> None:
-    """Write a file in which every key is explained and none is set."""
+    """Write a file that explains every key and sets none."""
     from blendin_local.preferences.writer import write_default
 
     click.echo(f"{write_default()} is written.", err=True)
@@ -164,4 +164,4 @@ def init() -> None:
 
 def _tell_overruled(variable: str) -> None:
     if variable and os.environ.get(variable):
-        click.echo(f"{variable} of the environment goes before it.", err=True)
+        click.echo(f"{variable} in the environment overrides it.", err=True)

@@ -9,9 +9,16 @@ from typing import Any
 import click
 
 from blendin_local.cli import INTERRUPTED
-from blendin_local.cli.generate_options import check_no_rows_options, check_rows_options, rows_options
+from blendin_local.cli.generate_options import (
+    check_no_rows_options,
+    check_rows_options,
+    output_options,
+    prompt_options,
+    rows_options,
+    seed_option,
+)
+from blendin_local.cli.grouped_help import GroupedCommand
 from blendin_local.cli.options import (
-    format_options,
     formats_of,
     generation_settings_of,
     length_options,
@@ -26,31 +33,17 @@ from blendin_local.cli.terminal import is_terminal
 from blendin_local.errors import PromptError, SettingError
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("prompt", required=False)
-@click.option("--file", "-f", "file", help="Read the prompt from this file; -: from standard input.")
 @pair_options()
+@prompt_options
 @method_options
-@sampling_options
-@format_options
 @length_options
-@click.option("--seed", type=int, help="Same seed, same reply.  [default: 0, or as preferred]")
-@model_options
-@click.option("--view", type=click.Choice(["text", "tokens"]), default="text", show_default=True,
-              help="tokens: a line for each step, with both confidences.")  # fmt: skip
-@click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
-              help="Colour the reply by the model that spoke.")  # fmt: skip
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print one JSON object instead of the text; with --input: of the summary.",
-)
-@click.option("--steps", "with_steps", is_flag=True, help="With --json or --input: list every step.")
-@click.option("--candidates", type=click.IntRange(0, 1000), default=0, show_default=True,
-              help="With --steps: list so many top outcomes of base, guide and blend.")  # fmt: skip
-@click.option("--quiet", "-q", is_flag=True, help="No progress and no summary on stderr.")
+@output_options
+@seed_option
+@sampling_options
 @rows_options
+@model_options
 def generate(prompt: str | None, file: str | None, **values: Any) -> None:
     """Write one blended reply to PROMPT (or to --file, or to standard input).
 

@@ -1,17 +1,26 @@
-"""The options of `blendin generate` that are for files of prompts, and which others go with them."""
+"""The options of `blendin generate` alone, and which of them exclude each other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from blendin_local.cli.options import decorate
+from blendin_local.cli.grouped_help import under
+from blendin_local.cli.options import FORMAT_OPTIONS, SAMPLING
 from blendin_local.errors import PromptError, SettingError
 
-__all__ = ["AUTO", "check_no_rows_options", "check_rows_options", "rows_options"]
+__all__ = [
+    "AUTO",
+    "check_no_rows_options",
+    "check_rows_options",
+    "output_options",
+    "prompt_options",
+    "rows_options",
+    "seed_option",
+]
 
 AUTO = "auto"
 LOCAL_RAY = "local"
@@ -27,29 +36,59 @@ def _parallel(_context: click.Context, _param: click.Parameter, value: str | Non
     return int(value)
 
 
-_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+prompt_options = under(
+    "Prompt",
+    click.option("--file", "-f", "file", help="Read the prompt from this file; -: from standard input."),
+    *FORMAT_OPTIONS,
+)
+"""Options of the prompt and its format."""
+
+seed_option = under(
+    SAMPLING,
+    click.option("--seed", type=int, help="Same seed, same reply.  [default: 0, or the preferred one]"),
+)
+
+output_options = under(
+    "Output",
+    click.option("--view", type=click.Choice(["text", "tokens"]), default="text", show_default=True,
+                 help="tokens: a line for each step, with both confidences."),
+    click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto",
+                 show_default=True, help="Colour the reply by the model that each token comes from."),
+    click.option("--json", "as_json", is_flag=True,
+                 help="Print one JSON object instead of the text; with --input: of the summary."),
+    click.option("--steps", "with_steps", is_flag=True, help="With --json or --input: list every step."),
+    click.option("--candidates", type=click.IntRange(0, 1000), default=0, show_default=True,
+                 help="With --steps: list this many top candidates of base, guide and blend."),
+    click.option("--quiet", "-q", is_flag=True, help="No progress and no summary on stderr."),
+)  # fmt: skip
+"""How a single reply is printed."""
+
+rows_options = under(
+    "Files of prompts",
     click.option("--input", "-i", help="Answer every row of this file: JSON lines, OpenAI batch requests, "
                  "CSV, TSV or lines of text, also .gz or .zst; -: standard input."),
-    click.option("--output", "-o", help="Where its answers go, one JSON line each; -: standard output."),
+    click.option("--output", "-o", help="File for the answers, one JSON line each; -: standard output."),
     click.option("--input-format", type=click.Choice(["auto", "jsonl", "openai", "text", "csv"]),
                  default="auto", show_default=True, help="How the input is read."),
     click.option("--output-format", type=click.Choice(["auto", "jsonl", "openai"]), default="auto",
                  show_default=True, help="openai: OpenAI batch output, as for OpenAI batch input."),
     click.option("--column", help="CSV column or JSON key of the prompts.  [default: prompt]"),
-    click.option("--id-column", default="id", show_default=True, help="The same for ids."),
-    click.option("--system-column", default="system", show_default=True, help="For system prompts."),
-    click.option("--limit", type=click.IntRange(min=1), help="Only the first so many rows of the input."),
+    click.option("--id-column", default="id", show_default=True, help="CSV column or JSON key of the ids."),
+    click.option("--system-column", default="system", show_default=True,
+                 help="CSV column or JSON key of the system prompts."),
+    click.option("--limit", type=click.IntRange(min=1), help="Read only the first N rows."),
     click.option("--parallel", "-j", callback=_parallel, metavar="N|auto",
-                 help="Rows written at once; 1: bit-equal repeats; auto: what a warm-up finds fastest.  "
-                 "[default: 8, or what memory has room for]"),
-    click.option("--retry-failed", is_flag=True, help="Ask again the rows that failed in an earlier run."),
-    click.option("--overwrite", is_flag=True, help="Start anew: drop what the output holds."),
-    click.option("--report", help="Write the summary as one HTML page, too."),
+                 help="Rows answered at once; 1: bit-identical repeats; auto: the fastest in a warm-up.  "
+                 "[default: 8, or as many as fit in memory]"),
+    click.option("--retry-failed", is_flag=True, help="Retry the rows that failed in an earlier run."),
+    click.option("--overwrite", is_flag=True, help="Start over: replace the contents of the output."),
+    click.option("--report", help="Also write the summary as an HTML page."),
     click.option("--ray", is_flag=False, flag_value=LOCAL_RAY, metavar="[ADDRESS]",
-                 help="Let workers of a Ray cluster answer; without an address, on this machine."),
-    click.option("--workers", type=click.IntRange(1, 4096), help="With --ray: how many.  "
+                 help="Answer with workers of a Ray cluster; without an address, on this machine."),
+    click.option("--workers", type=click.IntRange(1, 4096), help="Number of workers, with --ray.  "
                  "[default: one for each node]"),
 )  # fmt: skip
+"""--input and the options that need it."""
 
 _NAMES: tuple[str, ...] = (
     "output",
@@ -66,11 +105,6 @@ _NAMES: tuple[str, ...] = (
     "ray",
     "workers",
 )
-
-
-def rows_options(command: Any) -> Any:
-    """--input and all that belongs to it."""
-    return decorate(_OPTIONS)(command)
 
 
 def check_no_rows_options() -> None:

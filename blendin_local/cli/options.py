@@ -1,10 +1,10 @@
-"""Options that several commands share, and what they mean together."""
+"""Options shared by several commands, and the settings that they make."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,20 +12,19 @@ import click
 from click.core import ParameterSource
 
 from blendin_local.cli.complete_names import complete_model, complete_pair
+from blendin_local.cli.grouped_help import under
 from blendin_local.cli.terminal import standard_input
 from blendin_local.errors import PromptError, SettingError
-from blendin_local.methods import METHODS
+from blendin_local.setting_spec import SettingSpec, settings_of
 from blendin_local.settings import (
     DEFAULT_PAIR,
-    FLASH_ATTENTION,
-    KV_TYPES,
-    UNITS,
     BlendSettings,
     Formats,
     GenerationSettings,
     ModelOptions,
     SamplingSettings,
     paper_settings,
+    select_method,
     setting_names,
 )
 
@@ -38,150 +37,103 @@ _LONGEST_TEXT = 1 << 24  # bytes; a device such as /dev/zero never ends
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _default(cls: type, name: str) -> Any:
-    default = next(field.default for field in fields(cls) if field.name == name)
-    assert default is not MISSING
-    return default
-
-
-def decorate(options: Sequence[Callable[[Any], Any]]) -> Callable[[Command], Command]:
-    """One decorator for several options; help lists them in this order."""
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-def pair_options(default: str = DEFAULT_PAIR) -> Callable[[Command], Command]:
-    """--pair, --base, --guide; default: what help says of a pair that is not named."""
-    return decorate(
-        [
-            click.option(
-                "--pair",
-                "-p",
-                shell_complete=complete_pair,
-                help=f"A pair of the catalogue.  [default: {default}]",
-            ),
-            click.option(
-                "--base",
-                shell_complete=complete_model,
-                help="Base model: a name, a .gguf file, or hf:OWNER/REPO:FILE.",
-            ),
-            click.option("--guide", shell_complete=complete_model, help="Guide model, given alike."),
-        ]
+def setting_option(spec: SettingSpec, *, show_default: bool = False) -> Callable[[Any], Any]:
+    """Return the click option of a setting. Without show_default, an option that is not typed is None."""
+    flag = f"{spec.option}/--no-{spec.option.removeprefix('--')}" if spec.kind is bool else spec.option
+    kind = click.Choice(list(spec.choices)) if spec.choices else spec.kind
+    help = " ".join(filter(None, [spec.description, _implied(spec)]))
+    return click.option(
+        flag,
+        *filter(None, [spec.letter]),
+        spec.name,
+        type=kind,
+        default=spec.default if show_default else None,
+        show_default=show_default,
+        help=help,
     )
 
 
-def model_options(command: Command) -> Command:
-    """How both models are opened."""
-
-    def option(name: str, flag: str, kind: Any, text: str) -> Callable[[Command], Command]:
-        return click.option(
-            flag, name, type=kind, default=_default(ModelOptions, name), show_default=True, help=text
-        )
-
-    return decorate(
-        [
-            option("n_ctx", "--n-ctx", int, "Context length in tokens; 0: what the model was trained for."),
-            option("n_threads", "--threads", int, "CPU threads; 0: the number of physical cores."),
-            option("n_gpu_layers", "--gpu-layers", int, "Layers on the GPU; -1: all, where there is one."),
-            option("n_batch", "--batch-size", int, "Most tokens in one decode."),
-            option("kv_type", "--kv-type", click.Choice(KV_TYPES), "Number format of the KV caches."),
-            option("flash_attention", "--flash-attention", click.Choice(FLASH_ATTENTION), "Flash attention."),
-            option("mmap", "--mmap/--no-mmap", bool, "Map the files instead of reading them."),
-            option("mlock", "--mlock/--no-mlock", bool, "Forbid swapping the models out."),
-            option(
-                "swa_full", "--swa-full/--no-swa-full", bool, "Keep sliding windows whole, to rewind fast."
-            ),
-        ]
-    )(command)
+def _implied(spec: SettingSpec) -> str:
+    return f"Implies --method {spec.selects}." if spec.selects else ""
 
 
-def method_options(command: Command) -> Command:
-    """How the two models are blended. Unset options are the pair's recommended settings."""
-    methods = click.Choice(list(METHODS))
-    return decorate(
-        [
-            click.option("--method", "-m", type=methods, help="How to blend (docs/method.md)."),
-            click.option(
-                "--gamma", "-g", type=float, help="Consult the guide where the base's confidence is less."
-            ),
-            click.option("--alpha", type=float, help="The guide's share under the method fixed (implied)."),
-            click.option("--prior", type=float, help="Pair prior b of the method tuned."),
-            click.option("--compete-k", type=int, help="Rank limit of the method compete."),
-            click.option("--tau", type=float, help="Lower step of the method tiered."),
-            click.option(
-                "--unit", type=click.Choice(UNITS), help="word: the guide finishes the word it began."
-            ),
-            click.option("--max-intervention-rate", type=float, help="Cap on interventions / steps."),
-            click.option("--capability-gap", type=float, help="Guide's minus base's benchmark score."),
-            click.option("--guide-stop/--no-guide-stop", default=None, help="Ask the guide when to stop."),
-            click.option(
-                "--paper",
-                is_flag=True,
-                help="The paper to the letter: greedy, no guide stop. Other options win.",
-            ),
-        ]
-    )(command)
+def pair_options(default: str = DEFAULT_PAIR) -> Callable[[Command], Command]:
+    """--pair, --base, --guide; default: the pair that help names as the default."""
+    return under(
+        "Models",
+        click.option(
+            "--pair",
+            "-p",
+            shell_complete=complete_pair,
+            help=f"A pair of the catalogue (`blendin models list`).  [default: {default}]",
+        ),
+        click.option(
+            "--base",
+            shell_complete=complete_model,
+            help="Base model: a name, a .gguf file, or hf:OWNER/REPO:FILE.",
+        ),
+        click.option("--guide", shell_complete=complete_model, help="Guide model, in the same forms."),
+    )
 
 
-def sampling_options(command: Command) -> Command:
-    """How an outcome is chosen. Unset options are the pair's recommended settings."""
-    return decorate(
-        [
-            click.option("--temperature", "-t", type=float, help="0: greedy, without the pair's penalties."),
-            click.option("--top-k", type=int, help="Keep the k most probable; 0: all."),
-            click.option("--top-p", type=float, help="Keep the most probable that sum to p; 1: all."),
-            click.option("--min-p", type=float, help="Keep those with at least this share of the best."),
-            click.option("--repetition-penalty", type=float, help="At least 1; 1: none."),
-            click.option("--presence-penalty", type=float, help="0: none."),
-            click.option("--frequency-penalty", type=float, help="0: none."),
-            click.option("--dry-multiplier", type=float, help="Penalty on repeated runs; 0: none."),
-            click.option("--dry-base", type=float, help="Its growth with the length of the run."),
-            click.option("--dry-allowed-length", type=int, help="Longest run without penalty."),
-            click.option("--penalty-window", type=int, help="How many latest outcomes penalties look at."),
-        ]
-    )(command)
+model_options = under(
+    "Model loading",
+    *(
+        setting_option(spec, show_default=True)
+        for spec in settings_of(ModelOptions).values()
+        if not spec.internal
+    ),
+)
+"""How both models are opened."""
 
+method_options = under(
+    "Blending (default: what the pair recommends)",
+    *map(setting_option, settings_of(BlendSettings).values()),
+    click.option(
+        "--paper",
+        is_flag=True,
+        help="The settings of the paper: greedy, no guide stop. Other options override it.",
+    ),
+)
+"""How the two models are blended."""
 
-def format_options(command: Command) -> Command:
-    """--system, --base-format, --guide-format, --raw."""
-    formats = "auto, chat, question-answer, user-assistant, raw, or a Jinja file."
-    return decorate(
-        [
-            click.option("--system", "-s", help="System prompt."),
-            click.option(
-                "--base-format", default="auto", show_default=True, help=f"Prompt format: {formats}"
-            ),
-            click.option("--guide-format", default="auto", show_default=True, help="The guide's, alike."),
-            click.option("--raw", is_flag=True, help="No chat format: both models continue the text."),
-        ]
-    )(command)
+SAMPLING = "Sampling (default: what the pair recommends; --temperature 0 alone drops its penalties)"
 
+sampling_options = under(
+    SAMPLING,
+    *map(setting_option, settings_of(SamplingSettings).values()),
+)
+"""How a token is chosen."""
 
-def length_options(command: Command) -> Command:
-    """--max-tokens, --stop."""
-    return decorate(
-        [
-            click.option(
-                "--max-tokens",
-                "-n",
-                type=int,
-                default=_default(GenerationSettings, "max_tokens"),
-                show_default=True,
-                help="Longest reply, in steps.",
-            ),
-            click.option("--stop", multiple=True, help="End the reply before this text (repeatable)."),
-        ]
-    )(command)
+_FORMATS = "auto, chat, question-answer, user-assistant, raw, or a Jinja file."
+
+FORMAT_OPTIONS = (
+    click.option("--system", "-s", help="System prompt."),
+    click.option(
+        "--base-format", default="auto", show_default=True, help=f"Prompt format of the base: {_FORMATS}"
+    ),
+    click.option(
+        "--guide-format",
+        default="auto",
+        show_default=True,
+        help="Prompt format of the guide, the same names.",
+    ),
+    click.option("--raw", is_flag=True, help="No chat format: both models continue the text."),
+)
+format_options = under("Prompt", *FORMAT_OPTIONS)
+"""--system, --base-format, --guide-format, --raw."""
+
+length_options = under(
+    "Output",
+    setting_option(settings_of(GenerationSettings)["max_tokens"], show_default=True),
+    click.option("--stop", multiple=True, help="End the reply before this text (repeatable)."),
+)
+"""--max-tokens, --stop."""
 
 
 @contextmanager
 def flags_named() -> Iterator[None]:
-    """Settings' own messages begin with the name of a field: say the running command's flag in its place."""
+    """Replace the field name at the start of a SettingError by the flag of the running command."""
     try:
         yield
     except SettingError as error:
@@ -192,7 +144,7 @@ def flags_named() -> Iterator[None]:
 
 
 def model_options_of(values: Mapping[str, Any], preferred: ModelOptions | None = None) -> ModelOptions:
-    """What is preferred, changed by the values of `model_options` that were typed. Raises SettingError."""
+    """Return the preferred options, overridden by typed `model_options`. Raises SettingError."""
     with flags_named():
         return replace(preferred or ModelOptions(), **_typed(ModelOptions, values))
 
@@ -200,16 +152,16 @@ def model_options_of(values: Mapping[str, Any], preferred: ModelOptions | None =
 def generation_settings_of(
     values: Mapping[str, Any], entry: PairEntry, seed: int, preferences: Preferences
 ) -> GenerationSettings:
-    """What the pair recommends, changed by what is preferred and by what was typed. Raises SettingError.
+    """Return the pair's settings, overridden by preferences, then by typed options. Raises SettingError.
 
-    --alpha alone means the method fixed; --temperature 0 means plain greedy decoding, so the pair's
-    penalties go unless they are given too; --raw leaves no end of a response to ask the guide about.
+    --alpha alone selects the method fixed; --temperature 0 means plain greedy decoding and drops the pair's
+    penalties unless they are given too; --raw switches guide stop off.
     """
     return typed_over(preferences.settings(entry.blend, entry.sampling), values, seed)
 
 
 def typed_over(preferred: GenerationSettings, values: Mapping[str, Any], seed: int) -> GenerationSettings:
-    """Settings changed by what was typed, as `generation_settings_of` says. Raises SettingError."""
+    """Return settings overridden by typed options, as `generation_settings_of`. Raises SettingError."""
     blend, sampling = preferred.blend, preferred.sampling
     if values.get("paper"):
         blend, sampling = paper_settings(method=blend.method, gamma=blend.gamma, prior=blend.prior)
@@ -218,9 +170,9 @@ def typed_over(preferred: GenerationSettings, values: Mapping[str, Any], seed: i
     if values.get("raw"):
         blend = replace(blend, guide_stop=False)
     given = _given(BlendSettings, values)
-    if "alpha" in given and given.setdefault("method", "fixed") != "fixed":
-        raise SettingError(f"--alpha belongs to the method fixed, not to {given['method']}.")
     with flags_named():
+        if selected := select_method(given, [given["method"]] if "method" in given else []):
+            given["method"] = selected
         return replace(
             preferred,
             blend=replace(blend, **given),
@@ -232,7 +184,7 @@ def typed_over(preferred: GenerationSettings, values: Mapping[str, Any], seed: i
 
 
 def formats_of(values: Mapping[str, Any], preferred: Formats) -> Formats:
-    """What is preferred, changed by the values of `format_options` that were typed."""
+    """Return the preferred formats, overridden by typed `format_options`."""
     if values.get("raw"):
         return Formats("raw", "raw")
     typed = _typed(Formats, {name: values[f"{name}_format"] for name in setting_names(Formats)}, "{}_format")
@@ -240,7 +192,7 @@ def formats_of(values: Mapping[str, Any], preferred: Formats) -> Formats:
 
 
 def _typed(cls: type, values: Mapping[str, Any], option: str = "{}") -> dict[str, Any]:
-    """The values that do not merely stand for the default of their option, named like this."""
+    """The values that were typed; option: name of the click parameter of a field."""
     context = click.get_current_context()
     default = ParameterSource.DEFAULT
     return {
@@ -255,7 +207,7 @@ def _given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_text(path: str) -> str:
-    """Text of a file, or of standard input for "-". Raises PromptError where it cannot be read."""
+    """Return the text of a file, or of standard input for "-". Raises PromptError if it cannot be read."""
     try:
         if path == "-":
             data = standard_input().read(_LONGEST_TEXT + 1)

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from blendin_local.cli import INTERRUPTED
+from blendin_local.cli.grouped_help import GroupedCommand, under
 from blendin_local.cli.options import (
     flags_named,
     format_options,
@@ -37,33 +38,38 @@ _PIPED_WIDTH = 100
 _FILE = click.Path(dir_okay=False)
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @pair_options()
-@click.option("--task", "-T", metavar="NAME", help="Learn from the worked answers of a task, such as gsm8k "
-              "(docs/tasks.md); --data is its file.")  # fmt: skip
-@click.option("--data", "-d", metavar="FILE", help="Reference answers: JSON lines with `prompt` or "
-              "`messages`, and `response`.  [default: 80 answers that come with the package]")  # fmt: skip
-@click.option("--shots", type=click.IntRange(0), default=0, show_default=True,
-              help="With --task: worked examples before each question, from the same file.")  # fmt: skip
-@click.option("--max-tokens", "-n", type=click.IntRange(1), default=BUDGET, show_default=True,
-              help="Score so many tokens of the answers, whole answers only; more later adds.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-              help="Decides the order of the answers, and which half of them judges.")  # fmt: skip
+@under(
+    "Reference answers",
+    click.option("--task", "-T", metavar="NAME", help="Use the worked answers of a task, such as gsm8k "
+                 "(docs/tasks.md); --data is its file."),
+    click.option("--data", "-d", metavar="FILE", help="JSON lines with `prompt` or `messages`, and "
+                 "`response`.  [default: 80 answers that come with the package]"),
+    click.option("--shots", type=click.IntRange(0), default=0, show_default=True,
+                 help="With --task: worked examples before each question, from the same file."),
+    click.option("--max-tokens", "-n", type=click.IntRange(1), default=BUDGET, show_default=True,
+                 help="Score this many tokens of whole answers; a larger number adds to an earlier run."),
+    click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+                 help="Seed of the order of the answers and of the held-out half."),
+)  # fmt: skip
+@under(
+    "Output",
+    click.option("--save", is_flag=True, help="Write setting, prior and calibration into your catalogue: "
+                 "chat and generate then use them for the pair."),
+    click.option("--name", metavar="NAME", help="With --save: the name to save the pair under.  "
+                 "[default: its own]"),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables."),
+    click.option("--report", type=_FILE, metavar="FILE", help="Write an HTML page with plots that works "
+                 "offline (needs the extra 'report')."),
+    click.option("--markdown", type=_FILE, metavar="FILE", help="Also write the tables as Markdown."),
+    click.option("--record", type=_FILE, metavar="FILE", help="Also write all measured positions (npz)."),
+    click.option("--from", "from_record", type=_FILE, metavar="FILE",
+                 help="Analyse a file of --record: takes a moment and no model."),
+    click.option("--fresh", is_flag=True, help="Measure again what an earlier run measured."),
+    click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
+)  # fmt: skip
 @format_options
-@click.option("--save", is_flag=True, help="Write setting, prior and calibration into your catalogue: chat "
-              "and generate then use them for the pair.")  # fmt: skip
-@click.option(
-    "--name", metavar="NAME", help="With --save: the name to save the pair under.  [default: its own]"
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-@click.option("--report", type=_FILE, metavar="FILE", help="Write a page with plots that needs no network "
-              "(needs the extra 'report').")  # fmt: skip
-@click.option("--markdown", type=_FILE, metavar="FILE", help="Write tables as Markdown.")
-@click.option("--record", type=_FILE, metavar="FILE", help="Write what was measured at every position (npz).")
-@click.option("--from", "from_record", type=_FILE, metavar="FILE",
-              help="Analyse what --record wrote: takes a moment and no model.")  # fmt: skip
-@click.option("--fresh", is_flag=True, help="Measure anew what an earlier run has measured.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 @model_options
 def tune(**values: Any) -> None:
     """Measure once what a pair says of reference answers, then price every method and threshold.

@@ -1,8 +1,8 @@
-"""What is compared: a model alone, or a pair with a method and settings.
+"""Arms of a comparison: a single model, or a pair with a method and settings.
 
-An `ArmSpec` is what a user asked for, with lists of values where every combination is meant; `make_arms`
-finds the files and makes `Arm`s of it. The base alone and the guide alone of every pair are always among
-them: with a large gap between two models no blend beats the better one, and that must be seen.
+An `ArmSpec` is a user's request, with lists of values whose combinations are compared; `make_arms` finds the
+files and makes `Arm`s of it. The base alone and the guide alone of every pair are always added: with a large
+gap between two models no blend beats the better one, and the comparison must show that.
 """
 
 from __future__ import annotations
@@ -21,14 +21,21 @@ from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.methods import METHODS
 from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.loading import name_pair
-from blendin_local.settings import BlendSettings, Formats, GenerationSettings, SamplingSettings
+from blendin_local.setting_spec import settings_of
+from blendin_local.settings import (
+    BlendSettings,
+    Formats,
+    GenerationSettings,
+    SamplingSettings,
+    select_method,
+)
 
 __all__ = ["ALONE", "Arm", "ArmModel", "ArmSpec", "Kind", "find_model", "make_arms"]
 
 Kind = Literal["base", "guide", "pair", "model"]
 
 ALONE = BlendSettings(method="base", guide_stop=False)
-"""How a model alone is run: as a base that never asks anybody."""
+"""Settings of a single model: a base that never consults a guide."""
 
 Values = Mapping[str, Sequence[Any]]
 
@@ -37,9 +44,9 @@ Values = Mapping[str, Sequence[Any]]
 class ArmSpec:
     """One line of a plan: a pair by name or by two models, or a single model.
 
-    blend, sampling: fields of `BlendSettings` and `SamplingSettings`, each with the values to be tried;
-    every combination is an arm. What is not named of the blend is as the pair recommends, of the sampling
-    greedy. paper: no guide stop. name: of the arm, where there is but one. where: for complaints.
+    blend, sampling: fields of `BlendSettings` and `SamplingSettings`, each with the values to compare; every
+    combination is an arm. Unnamed blend settings are the pair's recommended ones, unnamed sampling settings
+    greedy. paper: no guide stop. name: of the arm, if there is only one. where: prefix of error messages.
     """
 
     pair: str = ""
@@ -57,7 +64,7 @@ class ArmSpec:
 
 @dataclass(frozen=True, slots=True)
 class ArmModel:
-    """One model of an arm: how it is called, its file, the file's SHA-256, how it is asked."""
+    """One model of an arm: its name, its file, the file's SHA-256, and its prompt format."""
 
     name: str
     header: GgufHeader
@@ -69,10 +76,9 @@ class ArmModel:
 class Arm:
     """One row of a comparison.
 
-    kind: "pair"; or a single model, "base" or "guide" after its part in the pair that brought it in,
-    "model" where it was asked for itself. base, guide: a single model stands at its own place, a "model"
-    at the base's. pair: how its pair is called. settings: without the length and the seed, which are the
-    task's and the question's.
+    kind: "pair"; or a single model: "base" or "guide" by its role in the pair that added it, "model" if it
+    was requested itself. base, guide: a single model fills the field of its role, a "model" that of the base.
+    pair: name of the pair. settings: without length and seed, which come from the task and the question.
     """
 
     name: str
@@ -95,7 +101,7 @@ class Arm:
         return "guide" if self.kind == "guide" else self.settings.blend.method
 
     def alone(self, role: str, arms: Iterable[Arm]) -> Arm | None:
-        """The arm in which one model of this pair writes alone, chosen from in the same way."""
+        """Return the arm in which one model of this pair writes alone with the same sampling, or None."""
         model = self.base if role == "base" else self.guide
         if not self.is_pair or model is None:
             return None
@@ -106,11 +112,11 @@ class Arm:
 def make_arms(
     wishes: Sequence[ArmSpec], catalogue: Catalogue, identify: Callable[[Path], str]
 ) -> tuple[Arm, ...]:
-    """Find and check all files, and make the arms, each once, with names that tell them apart.
+    """Find and check all files, and make the arms, each once, with distinct names.
 
-    identify: the SHA-256 of a model's bytes. One model is one arm, whichever pairs share it, if it is asked
-    and chosen from alike. Raises CatalogueError, ModelError, PromptError, SettingError or EvaluationError,
-    before any model is loaded.
+    identify: returns the SHA-256 of a model's bytes. A model with one prompt format and one sampling is one
+    arm, also where several pairs share it. Raises CatalogueError, ModelError, PromptError, SettingError or
+    EvaluationError, before any model is loaded.
     """
     arms: list[Arm] = []
     for wish in wishes:
@@ -120,7 +126,7 @@ def make_arms(
     unique: dict[Any, Arm] = {}
     for arm in arms:
         known = unique.setdefault(_identity(arm), arm)
-        # A name that was given wins over one that was made.
+        # A given name replaces a generated one.
         if arm.name and not known.name:
             unique[_identity(arm)] = replace(known, name=arm.name)
     return _named(list(unique.values()))
@@ -129,7 +135,7 @@ def make_arms(
 def find_model(
     catalogue: Catalogue, identify: Callable[[Path], str], given: str, format_name: str = "auto"
 ) -> ArmModel:
-    """A model by its name, path or source; its own name is "" where it has none in the catalogue.
+    """Return a model by its name, path or source; its name is "" if the catalogue has none.
 
     Raises CatalogueError, ModelError or PromptError.
     """
@@ -181,16 +187,15 @@ def _samplings(wish: ArmSpec) -> list[GenerationSettings]:
 
 
 def _combined(wish: ArmSpec, recommended: BlendSettings) -> list[GenerationSettings]:
-    """All combinations of the wish's values, each setting that has no effect under a method tried once."""
+    """All combinations of the values; a setting without effect under a method gets only its first value."""
     if wish.paper:
         recommended = replace(recommended, guide_stop=False)
     values = dict(wish.blend)
-    if "alpha" in values:
-        methods = values.setdefault("method", ("fixed",))
-        if "fixed" not in methods:
-            raise SettingError(
-                f"{wish.where}alpha belongs to the method fixed, not to {', '.join(map(str, methods))}."
-            )
+    try:
+        if selected := select_method(values, values.get("method", ())):
+            values["method"] = (selected,)
+    except SettingError as error:
+        raise SettingError(f"{wish.where}{error}") from error
     found: dict[Any, GenerationSettings] = {}
     for sampling in _samplings(wish):
         for chosen in _choices(values):
@@ -213,24 +218,18 @@ def _choices(values: Values) -> Iterable[dict[str, Any]]:
         yield dict(zip(values, chosen, strict=True))
 
 
-_NEEDS_TRIGGER = ("gamma", "capability_gap")
-_BELONGS_TO = {"alpha": "fixed", "prior": "tuned", "compete_k": "compete", "tau": "tiered"}
-
-
 def effective(blend: BlendSettings) -> tuple[tuple[str, Any], ...]:
-    """The settings that can change a reply under their method."""
-    trigger = METHODS[blend.method].trigger
+    """Return the settings that can change a reply under their method."""
+    settings = GenerationSettings(blend)
     return tuple(
-        (name, value)
-        for name, value in asdict(blend).items()
-        if _BELONGS_TO.get(name, blend.method) == blend.method
-        and (name not in _NEEDS_TRIGGER or trigger == "uncertain")
-        and (trigger != "never" or name == "method")
+        (name, getattr(blend, name))
+        for name, spec in settings_of(BlendSettings).items()
+        if not spec.idle_reason(settings)
     )
 
 
 def _identity(arm: Arm) -> Any:
-    """Equal for two arms that would give the same answers."""
+    """A key that is equal for two arms that would give the same answers."""
     models = [(model.sha256, model.format) for model in arm.models]
     settings = arm.settings
     if not arm.is_pair:
@@ -239,7 +238,7 @@ def _identity(arm: Arm) -> Any:
 
 
 def _named(arms: list[Arm]) -> tuple[Arm, ...]:
-    """Models and arms with names that tell them apart."""
+    """The arms with distinct names for themselves and their models."""
     headers = {model.sha256: model for arm in arms for model in arm.models if not model.name}
     headers |= {model.sha256: model for arm in arms for model in arm.models if model.name}
     names = name_models({sha256: (model.name, model.header) for sha256, model in headers.items()})
@@ -256,7 +255,7 @@ def _named(arms: list[Arm]) -> tuple[Arm, ...]:
 
 
 def _arm_names(arms: Sequence[Arm]) -> list[str]:
-    """A name for each arm, no two alike."""
+    """A distinct name for each arm."""
     listed = []
     for arm in arms:
         subject = arm.pair if arm.is_pair else arm.models[0].name

@@ -1,20 +1,21 @@
 """A plan file: the arms, the tasks and the settings of a comparison in TOML (docs/compare.md).
 
-Every complaint is one sentence with the file and the table; a wrong key comes with the nearest known one.
+Every error message is one sentence with the file and the table; an unknown key comes with a similar one.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from blendin_local.compare.arms import ArmSpec
 from blendin_local.compare.settings import TaskSpec
-from blendin_local.errors import EvaluationError
+from blendin_local.errors import EvaluationError, SettingError
+from blendin_local.setting_spec import settings_of
 from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
 from blendin_local.tasks.datasets_source import HUB
 
@@ -30,7 +31,7 @@ class Plan:
 
 
 _BLEND, _SAMPLING = setting_names(BlendSettings), setting_names(SamplingSettings)
-_DEFAULTS = {each.name: each.default for cls in (BlendSettings, SamplingSettings) for each in fields(cls)}
+_SPECS = {**settings_of(BlendSettings), **settings_of(SamplingSettings)}
 _ARM_TEXTS = ("name", "pair", "base", "guide", "model", "base_format", "guide_format")
 ARM_KEYS = (*_ARM_TEXTS, "stop", "paper", *_BLEND, *_SAMPLING)
 TASK_KEYS: dict[str, type] = {
@@ -60,9 +61,9 @@ _WORDS = {str: "a text", int: "a whole number", bool: "true or false", float: "a
 
 
 def read_plan(path: Path, formats: Formats | None = None) -> Plan:
-    """Read a plan. Paths in it are relative to its folder. formats: those that arms do not name.
+    """Read a plan. Paths in it are relative to its folder. formats: defaults of the arms.
 
-    Raises EvaluationError where it cannot be read, or says what is not known here.
+    Raises EvaluationError for a file that cannot be read, an unknown key or a wrong value.
     """
     try:
         document = tomllib.loads(path.read_text("utf-8"))
@@ -121,7 +122,7 @@ class _Reader:
         )
 
     def settings(self, table: dict[str, Any], names: Iterable[str], where: str) -> dict[str, tuple[Any, ...]]:
-        """Each setting with its values: one, or a list of them."""
+        """Each setting with its checked values: one, or several from a list."""
         found = {}
         for name in names:
             if name not in table:
@@ -129,8 +130,10 @@ class _Reader:
             values = table[name] if isinstance(table[name], list) else [table[name]]
             if not values:
                 raise self.wrong(where, f"{name} is an empty list: give a value, or leave it out")
-            kind = type(_DEFAULTS[name])
-            found[name] = tuple(self.value({name: value}, name, kind, where) for value in values)
+            try:
+                found[name] = tuple(map(_SPECS[name].read, values))
+            except SettingError as error:
+                raise self.wrong(where, str(error).rstrip(".")) from error
         return found
 
     def task(self, table: dict[str, Any], where: str) -> TaskSpec:
@@ -175,7 +178,7 @@ class _Reader:
         return value
 
     def tables(self, document: dict[str, Any], key: str) -> Iterable[tuple[dict[str, Any], str]]:
-        """The tables of a list, each with its name for complaints: "arms 2"."""
+        """The tables of a list, each with its name for error messages: "arms 2"."""
         listed = document.get(key, [])
         if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
             raise self.wrong(key, f"write [[{key}]] with two brackets before each one")

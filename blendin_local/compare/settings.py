@@ -1,4 +1,4 @@
-"""What holds for a whole comparison, and which tasks it has. Nothing here knows a model."""
+"""Settings of a whole comparison, and its tasks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 __all__ = ["DEFAULT_LIMIT", "RunSettings", "TaskSpec"]
 
 DEFAULT_LIMIT = 50
-"""Questions of each task: enough to see a difference of 20 points, few enough to wait for."""
+"""Questions of each task: enough to detect a difference of 20 points in a short run."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """A task and where its questions come from: a file, or "hub:..." (`tasks.datasets_source`).
+    """A task and the source of its questions: a file, or "hub:..." (`tasks.datasets_source`).
 
-    limit (0: all), shots, max_tokens: None takes what the run says.
+    limit (0: all), shots, max_tokens: None takes the run's value.
     """
 
     name: str
@@ -27,13 +27,14 @@ class TaskSpec:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """What holds for all arms and tasks.
+    """Settings of all arms and tasks.
 
-    limit: questions of each task, 0 for all. shots: worked examples before each question. seed: fixes the
-    sample, the examples and the random numbers. max_tokens: longest reply, None for the task's own.
-    system: in place of the tasks' system prompts; "" for none at all. options: score multiple choice by the
-    likelihood of its options too. text: for the fidelity of quantizations to `reference`, the first
-    single model unless named; text_ctx, chunks: how it is cut. judge, judge_model: who judges.
+    limit: questions of each task, 0 for all. shots: worked examples before each question. seed: of sample,
+    examples and random numbers. max_tokens: longest reply, None for the task's own. system: replaces the
+    tasks' system prompts; "" for none. options: also score multiple choice by the likelihood of the options.
+    text: file for the fidelity of quantizations to `reference`, by default the first single model; text_ctx,
+    chunks: tokens per chunk and number of chunks. judge, judge_model: address or model of the judge, and the
+    model name to request.
     """
 
     limit: int = DEFAULT_LIMIT

@@ -21,7 +21,7 @@ from blendin_local.engine.language_model import LanguageModel, common_prefix
 from blendin_local.engine.pair import Pair, Role
 from blendin_local.engine.prompts import Message, PromptFormat, make_prompt
 from blendin_local.engine.steps import Summary
-from blendin_local.engine.trigger import may_consult, threshold
+from blendin_local.engine.trigger import threshold
 from blendin_local.errors import PromptError
 from blendin_local.methods import METHODS
 from blendin_local.models.peak_memory import PeakMemory
@@ -226,7 +226,7 @@ class _Writer:
         formats: dict[Role, PromptFormat] = {"base": base.format, "guide": guide.format}
         try:
             self._beginnings[id(self._pair.base)].restore(base.format, item.messages)
-            if arm.is_pair and may_consult(settings.blend):
+            if arm.is_pair and settings.blend.may_consult:
                 self._beginnings[id(self._pair.guide)].restore(guide.format, item.messages)
             reply = begin_reply(self._pair, formats, item.messages, settings)
         except PromptError:

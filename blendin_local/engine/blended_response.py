@@ -19,7 +19,7 @@ from blendin_local.engine.pair import Pair
 from blendin_local.engine.prompts import Prompt
 from blendin_local.engine.response import Request, Response, read_logits, source_of
 from blendin_local.engine.steps import Candidate, Candidates, Source, Step
-from blendin_local.engine.trigger import is_capped, is_uncertain, may_consult
+from blendin_local.engine.trigger import is_capped, is_uncertain
 from blendin_local.engine.vocabulary import Indices, Projection
 from blendin_local.methods import METHODS, Evidence
 
@@ -216,7 +216,7 @@ def respond(pair: Pair, request: Request, seq: int = 0) -> Response:
     if METHODS[blend.method].writer == "guide":
         if guide is not None:
             return Response(pair, "guide", guide, request, seq)
-    elif base is not None and not may_consult(blend):
+    elif base is not None and not blend.may_consult:
         return Response(pair, "base", base, request, seq)
     elif base is not None and guide is not None:
         return BlendedResponse(pair, base, guide, request, seq)

@@ -10,7 +10,6 @@ from blendin_local.engine.language_model import Cancellation
 from blendin_local.engine.pair import Pair, Role
 from blendin_local.engine.prompts import Message, Prompt, PromptFormat, make_prompt
 from blendin_local.engine.steps import FinishReason, Step, Summary
-from blendin_local.engine.trigger import may_consult
 from blendin_local.errors import PromptError, PromptTooLong
 from blendin_local.methods import METHODS
 from blendin_local.settings import BlendSettings, GenerationSettings
@@ -208,7 +207,7 @@ def _decoded_roles(blend: BlendSettings) -> list[Role]:
     """Roles of the models that the method may decode."""
     if METHODS[blend.method].writer == "guide":
         return ["guide"]
-    return ["base", "guide"] if may_consult(blend) else ["base"]
+    return ["base", "guide"] if blend.may_consult else ["base"]
 
 
 def _prompts(

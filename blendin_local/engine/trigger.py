@@ -19,12 +19,6 @@ def threshold(settings: BlendSettings) -> float:
     return min(settings.gamma * (1 + settings.capability_gap / 2), GAP_THRESHOLD_LIMIT)
 
 
-def may_consult(settings: BlendSettings) -> bool:
-    """Return whether these settings can ever decode the guide beside the base."""
-    trigger = METHODS[settings.method].trigger
-    return trigger == "always" or (trigger == "uncertain" and threshold(settings) > 0)
-
-
 def is_capped(settings: BlendSettings, steps: int, interventions: int) -> bool:
     """Return whether the cap on the intervention rate forbids consulting the guide after `steps` steps."""
     cap = settings.max_intervention_rate

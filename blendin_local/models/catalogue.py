@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +19,7 @@ from blendin_local.files import config_dir, local_path
 from blendin_local.models.download.store import find_pulled
 from blendin_local.models.entries import Curve, ModelEntry, PairEntry
 from blendin_local.safe_text import sanitize
+from blendin_local.setting_spec import settings_of
 from blendin_local.settings import RECOMMENDED_SAMPLING, BlendSettings, SamplingSettings, setting_names
 
 __all__ = [
@@ -187,14 +188,13 @@ class _Reader:
             origin=self.file,
         )
 
-    def settings(self, table: dict[str, Any], key: str, make: Callable[..., T], where: str) -> T:
+    def settings(self, table: dict[str, Any], key: str, make: type[T], where: str) -> T:
         where = f"{where}.{key}"
         values = self.value(table, key, dict, where, default={})
-        kinds = {name: type(getattr(make(), name)) for name in setting_names(make)}  # type: ignore[arg-type]
-        self.known(values, kinds, where)
-        checked = {name: self.value(values, name, kinds[name], where) for name in values}
+        specs = settings_of(make)
+        self.known(values, specs, where)
         try:
-            return make(**checked)
+            return make(**{name: specs[name].read(value) for name, value in values.items()})
         except SettingError as error:
             raise self.wrong(where, str(error).rstrip(".")) from error
 

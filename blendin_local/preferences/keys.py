@@ -1,4 +1,4 @@
-"""One key of the preferences: what its value must be, and how it is read from what a user typed."""
+"""One key of the preferences file: its declaration, and how TOML or a typed text becomes its value."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from blendin_local.errors import SettingError
+from blendin_local.setting_spec import SettingSpec
 
-__all__ = ["Key"]
+__all__ = ["KEYMAP", "Key"]
 
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 # Textual names its keys by one word each; a comma stands between them.
 KEYMAP = "keys"
 
@@ -21,65 +21,48 @@ KEYMAP = "keys"
 class Key:
     """One key of the file.
 
-    kind: type of its value; a tuple is a list of texts, of any where there are no choices. default: None
-    where something else decides, and unset says what. low, high: the range of a number, if they differ.
-    variable: the variable of the environment that goes before the file, or "". owner: the settings class
-    that has the field of this name and checks it.
+    default: None where something else decides; unset: what decides then.
     """
 
     section: str
-    name: str
-    kind: type
+    spec: SettingSpec
     default: Any = None
-    about: str = ""
-    choices: tuple[str, ...] = ()
-    low: float = 0
-    high: float = 0
-    variable: str = ""
-    owner: type | None = None
     unset: str = "the pair's"
 
     def __str__(self) -> str:
         return f"{self.section}.{self.name}"
 
     @property
-    def example(self) -> Any:
-        """A value to show: the default, or the settings class's own."""
-        return getattr(self.owner(), self.name) if self.owner else self.default
+    def name(self) -> str:
+        return self.spec.name
 
     @property
-    def limits(self) -> str:
-        """The values that there are: "a, b" or "0 to 32"; "" where the type says it all."""
-        return f"{self.low:g} to {self.high:g}" if self._ranged else ", ".join(self.choices)
+    def kind(self) -> type:
+        return self.spec.kind
 
     @property
-    def expected(self) -> str:
-        """What a value must be, as the end of "it must be ..."."""
-        if self.section == KEYMAP:
-            return "keys separated by commas, such as escape,ctrl+g"
-        if self.kind is tuple:
-            listed = (
-                f"different names out of {self.limits}" if self.choices else 'texts, such as ["End", "\\n"]'
-            )
-            return f"a list of {listed}"
-        if self.choices:
-            return f"one of {self.limits}"
-        return _KINDS[self.kind] + (f" from {self.limits}" if self._ranged else "")
+    def about(self) -> str:
+        """One sentence about the key, with the range of its values."""
+        return self.spec.description + (f" ({self.spec.limits})" if self.spec.limits else "")
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return tuple(self.spec.choices)
 
     def check(self, value: Any) -> Any:
-        """The value as the program uses it. Raises SettingError with what was expected and what was found."""
-        checked = self._converted(value)
-        if type(checked) is not self.kind or not self._fits(checked):
-            raise SettingError(f"{self} must be {self.expected}, not {_shown(value)}.")
-        if self.owner:
-            try:
-                self.owner(**{self.name: checked})
-            except SettingError as error:
-                raise SettingError(f"{self.section}.{error}") from error
+        """Return the value as the program uses it. Raises SettingError for a wrong type or range."""
+        if self.section == KEYMAP:
+            return self._keymap(value)
+        try:
+            checked = self.spec.read(value)
+        except SettingError as error:
+            raise SettingError(f"{self.section}.{error}") from error
+        if not _is_text(checked):
+            raise SettingError(f"{self} must be {self.spec.expected}, not {reprlib.repr(value)}.")
         return checked
 
     def parse(self, text: str) -> Any:
-        """The value that a user typed as `text`; a list of names has commas, one of any texts is JSON.
+        """Return the checked value of a typed text; a list of names has commas, a list of any texts is JSON.
 
         Raises SettingError.
         """
@@ -92,14 +75,12 @@ class Key:
         elif self.kind is bool:
             value = {"true": True, "false": False}.get(text.strip().lower(), text)
         elif self.kind in (int, float):
-            try:
+            with suppress(ValueError):
                 value = self.kind(text)
-            except ValueError:
-                value = text
         return self.check(value)
 
     def show(self, value: Any) -> str:
-        """The text that `parse` reads as `value`; "" for None."""
+        """Return the text that `parse` reads as `value`; "" for None."""
         if value is None:
             return ""
         if self.kind is bool:
@@ -108,44 +89,19 @@ class Key:
             return ",".join(value) if self.choices else json.dumps(value, ensure_ascii=False)
         return str(value)
 
-    @property
-    def _ranged(self) -> bool:
-        return self.low != self.high
-
-    def _converted(self, value: Any) -> Any:
-        if self.kind is float and type(value) is int and abs(value) < 1 << 53:
-            return float(value)
-        if self.kind is tuple and type(value) is list:
-            return tuple(value)
-        if self.section == KEYMAP and type(value) is str:
-            return ",".join(key.strip() for key in value.split(","))
-        return value
-
-    def _fits(self, value: Any) -> bool:
-        if self.kind is tuple and self.choices:
-            return bool(value) and all(each in self.choices and value.count(each) == 1 for each in value)
-        if self.kind is tuple:
-            return all(type(each) is str and each and _is_text(each) for each in value)
-        if self.kind is str:
-            if self.section == KEYMAP and not all(len(key.split()) == 1 for key in value.split(",")):
-                return False
-            return _is_text(value) and (not self.choices or value in self.choices)
-        if self.kind is int and not -(1 << 63) <= value < 1 << 63:
-            # TOML promises no more.
-            return False
-        # Written so that NaN fails too.
-        return not self._ranged or self.low <= value <= self.high
+    def _keymap(self, value: Any) -> str:
+        keys = [key.strip() for key in value.split(",")] if isinstance(value, str) else []
+        if not keys or any(len(key.split()) != 1 for key in keys) or not _is_text(value):
+            raise SettingError(
+                f"{self} must be keys separated by commas, such as escape,ctrl+g, not {reprlib.repr(value)}."
+            )
+        return ",".join(keys)
 
 
-def _shown(value: Any) -> str:
-    """Beginning of a value, as it would be typed."""
-    return reprlib.repr(list(value) if isinstance(value, tuple) else value)
-
-
-def _is_text(value: str) -> bool:
-    """Whether it can be written: halves of surrogate pairs, which stand for broken bytes, cannot."""
+def _is_text(value: Any) -> bool:
+    """Whether TOML can hold the value: halves of surrogate pairs, which stand for broken bytes, it cannot."""
     try:
-        value.encode("utf-8")
+        "".join(value if isinstance(value, (str, tuple)) else "").encode("utf-8")
     except UnicodeEncodeError:
         return False
     return True

@@ -1,7 +1,7 @@
-"""What the user prefers: `config.toml` in the configuration folder, every key declared once.
+"""The user's preferences: `config.toml` in the configuration folder, every key declared once.
 
-Command-line flags stand above the environment, the environment above the file, the file above what a pair
-recommends. The list of `blendin config`, docs/config.md and the default file are made from `KEYS`.
+Command-line options override the environment, the environment the file, the file what a pair recommends. The
+list of `blendin config`, docs/config.md and the default file are made from `KEYS`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from blendin_local.engine.steps import HINT_RATE
 from blendin_local.errors import SettingError
@@ -21,12 +21,9 @@ from blendin_local.files import config_dir
 from blendin_local.methods import METHODS
 from blendin_local.preferences.keys import KEYMAP, Key
 from blendin_local.safe_text import sanitize
+from blendin_local.setting_spec import SettingSpec, setting, settings_of
 from blendin_local.settings import (
     DEFAULT_PAIR,
-    FLASH_ATTENTION,
-    KV_TYPES,
-    SETTING_HELP,
-    UNITS,
     BlendSettings,
     Formats,
     GenerationSettings,
@@ -55,47 +52,53 @@ SECTIONS = {
     "compare": "Replies side by side.",
     KEYMAP: "Keys of the chat: the name of a binding, and its keys, separated by commas.",
 }
-_CHOICES = {"method": tuple(METHODS), "unit": UNITS, "kv_type": KV_TYPES, "flash_attention": FLASH_ATTENTION}
 _BINDING = re.compile(r"[\w-]+(?:\.[\w-]+)*", re.ASCII)
-# The program itself sets these two: how many sequences it needs, and how many positions ask for logits.
-_OWN_OPTIONS = ("n_seq", "n_outputs", "shared_cache", "n_contexts")
 _FORMATS = "auto, chat, question-answer, user-assistant, raw, or a Jinja file."
-
-
-def _key(default: Any, about: str, low: float = 0, high: float = 0, variable: str = "") -> Any:
-    return field(default=default, metadata={"about": about, "low": low, "high": high, "variable": variable})
+_VIEWS = ("markdown", "tokens")
+_COLOURS = ("source", "alpha", "confidence", "divergence")
+_PANEL = ("auto", "shown", "hidden")
 
 
 @dataclass(frozen=True, slots=True)
 class ChatPreferences:
-    """Section [chat]; every field says itself what it is for."""
+    """Section [chat]."""
 
-    pair: str = _key(DEFAULT_PAIR, "Pair that a chat opens with.", variable="BLENDIN_PAIR")
-    system: str = _key("", "System prompt of new conversations.")
-    view: Literal["markdown", "tokens"] = _key("markdown", "How finished replies are shown.")
-    colours: Literal["source", "alpha", "confidence", "divergence"] = _key(
-        "source", "What the colours of tokens tell."
+    pair: str = setting(DEFAULT_PAIR, "Pair that a chat opens with.", variable="BLENDIN_PAIR")
+    system: str = setting("", "System prompt of new conversations.")
+    view: Literal["markdown", "tokens"] = setting(
+        "markdown", "How finished replies are shown.", choices=dict.fromkeys(_VIEWS, "")
     )
-    candidates: int = _key(8, "Alternatives kept of base, guide and blend at every step.", 0, 32)
-    hint_rate: float = _key(HINT_RATE, "Intervention rate above which the panel gives a hint.", 0, 1)
-    panel: Literal["auto", "shown", "hidden"] = _key("auto", "The panel; auto: where it fits.")
-    theme: str = _key("textual-dark", "Theme, as the command palette names it.")
-    looks_per_second: int = _key(10, "How often the screen looks for new tokens.", 5, 60)
-    keep: bool = _key(True, "Keep conversations in the database.")
-    keep_deleted_days: int = _key(30, "Days after which a deleted conversation is gone for good.", 0, 36_500)
-    mouse: bool = _key(True, "Use the mouse; false leaves it to the terminal.")
+    colours: Literal["source", "alpha", "confidence", "divergence"] = setting(
+        "source", "What the colours of tokens show.", choices=dict.fromkeys(_COLOURS, "")
+    )
+    candidates: int = setting(8, "Alternatives kept of base, guide and blend at every step.", low=0, high=32)
+    hint_rate: float = setting(
+        HINT_RATE, "Intervention rate above which the panel gives a hint.", low=0, high=1
+    )
+    panel: Literal["auto", "shown", "hidden"] = setting(
+        "auto", "The panel; auto: where it fits.", choices=dict.fromkeys(_PANEL, "")
+    )
+    theme: str = setting("textual-dark", "Theme, as the command palette names it.")
+    looks_per_second: int = setting(10, "Screen updates per second during a reply.", low=5, high=60)
+    keep: bool = setting(True, "Keep conversations in the database.")
+    keep_deleted_days: int = setting(
+        30, "Days after which a deleted conversation is removed for good.", low=0, high=36_500
+    )
+    mouse: bool = setting(True, "Use the mouse; false leaves it to the terminal.")
 
 
 @dataclass(frozen=True, slots=True)
 class ComparePreferences:
     """Section [compare]."""
 
-    methods: tuple[str, ...] = _key(("base", "guide", "nudge", "blendin"), "Methods, from left to right.")
+    methods: tuple[str, ...] = setting(
+        ("base", "guide", "nudge", "blendin"), "Methods, from left to right.", choices=METHODS
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """Everything that the user prefers.
+    """All preferences of the user.
 
     generation: the fields of `BlendSettings`, `SamplingSettings` and `GenerationSettings` that are set.
     formats: how prompts are written for both models.
@@ -111,14 +114,14 @@ class Preferences:
 
     @property
     def seed(self) -> int | None:
-        """The seed of the first reply, None where the file says nothing of it."""
+        """The seed of the first reply, or None if the file does not set it."""
         return self.generation.get("seed")
 
     def settings(self, blend: BlendSettings, sampling: SamplingSettings) -> GenerationSettings:
-        """What a pair recommends, changed by what is set here.
+        """Return the pair's recommended settings, overridden by the preferences.
 
-        As with the flag, the temperature 0 means plain greedy decoding: the pair's penalties go, unless they
-        are set here too.
+        As on the command line, temperature 0 means plain greedy decoding: it drops the pair's penalties,
+        unless the preferences set them too.
         """
         if self.generation.get("temperature") == 0:
             sampling = SamplingSettings()
@@ -132,58 +135,37 @@ class Preferences:
         return {name: value for name, value in self.generation.items() if name in setting_names(cls)}
 
 
-def _declared(section: str, cls: type) -> Iterator[Key]:
-    """The keys of a section that is declared above."""
-    hints = get_type_hints(cls)
-    for each in fields(cls):
-        hint = hints[each.name]
-        kind = {Literal: str, tuple: tuple}.get(get_origin(hint), hint)
-        choices = get_args(hint) if kind is str else tuple(METHODS) if kind is tuple else ()
-        yield Key(section, each.name, kind, each.default, choices=choices, **each.metadata)
-
-
-def _borrowed(section: str, cls: type, names: Iterable[str], *, unset: bool = False) -> Iterator[Key]:
-    """Keys that are fields of a settings class."""
-    for name in names:
-        default = getattr(cls(), name)
-        yield Key(
-            section,
-            name,
-            type(default),
-            None if unset else default,
-            SETTING_HELP[name],
-            _CHOICES.get(name, ()),
-            owner=cls,
-        )
+def _keys(section: str, cls: type, *, unset: str = "") -> Iterator[Key]:
+    """The keys of a class's settings. unset: what decides where a key is not set, if not its default."""
+    for spec in settings_of(cls).values():
+        if not spec.internal:
+            yield Key(section, spec, None if unset else spec.default, unset)
 
 
 def _all_keys() -> Iterator[Key]:
-    yield from _declared("chat", ChatPreferences)
+    yield from _keys("chat", ChatPreferences)
     for cls in (BlendSettings, SamplingSettings):
-        yield from _borrowed("generation", cls, setting_names(cls), unset=True)
-    yield from _borrowed("generation", GenerationSettings, ["max_tokens"])
-    about = "Seed of the first reply, one more for each after it."
-    yield Key(
-        "generation", "seed", int, None, about, owner=GenerationSettings, unset="random; 0 in `generate`"
-    )
-    about = "End a reply before any of these texts."
-    yield Key("generation", "stop", tuple, (), about, owner=GenerationSettings)
-    options = (name for name in setting_names(ModelOptions) if name not in _OWN_OPTIONS)
-    yield from _borrowed("models", ModelOptions, options)
-    yield Key("models", "base_format", str, "auto", f"Prompt format of the base: {_FORMATS}")
-    yield Key("models", "guide_format", str, "auto", f"Prompt format of the guide: {_FORMATS}")
-    yield from _declared("compare", ComparePreferences)
+        yield from _keys("generation", cls, unset="the pair's")
+    for key in _keys("generation", GenerationSettings):
+        # A chat draws the seed of its first reply where none is set.
+        drawn = key.name == "seed"
+        yield replace(key, default=None, unset="random; 0 in `generate`") if drawn else key
+    yield from _keys("models", ModelOptions)
+    for role in setting_names(Formats):
+        help = f"Prompt format of the {role}: {_FORMATS}"
+        yield Key("models", SettingSpec(str, "auto", help, name=f"{role}_format"), "auto")
+    yield from _keys("compare", ComparePreferences)
 
 
 KEYS: Mapping[str, Key] = {str(key): key for key in _all_keys()}
-"""Every key but those of [keys], which are the chat's to know, by its full name ("chat.pair")."""
+"""Every key by its full name ("chat.pair"), except those of [keys], which the chat defines."""
 
 
 def key_named(name: str) -> Key:
-    """The key of that full name. Raises SettingError for an unknown one, with those that look like it."""
+    """Return the key of a full name. Raises SettingError for an unknown one, suggesting similar names."""
     section, _, rest = name.partition(".")
     if section == KEYMAP and _BINDING.fullmatch(rest):
-        return Key(KEYMAP, rest, str)
+        return Key(KEYMAP, SettingSpec(str, None, "", name=rest))
     if key := KEYS.get(name):
         return key
     close = get_close_matches(rest or name, [key.name for key in KEYS.values()], n=2, cutoff=0.7)
@@ -194,31 +176,31 @@ def key_named(name: str) -> Key:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A key's value, and who says so: "default", "file", or the name of an environment variable."""
+    """A key's value and its origin: "default", "file", or the name of an environment variable."""
 
     value: Any
     origin: str = "default"
 
 
 def preferences_file() -> Path:
-    """The file. It may not exist."""
+    """Return the path of the file, which may not exist."""
     return config_dir() / "config.toml"
 
 
 def find_values(path: Path | None = None) -> dict[str, Value]:
-    """What holds for every key, and where it comes from. Raises SettingError as `load_preferences` does."""
+    """Return the value and origin of every key. Raises SettingError as `load_preferences` does."""
     values = {name: Value(key.default) for name, key in KEYS.items()}
     values |= {name: Value(value, "file") for name, value in _read(path or preferences_file()).items()}
     for name, key in KEYS.items():
-        if key.variable and (text := os.environ.get(key.variable)):
-            values[name] = Value(key.parse(text), key.variable)
+        if (variable := key.spec.variable) and (text := os.environ.get(variable)):
+            values[name] = Value(key.parse(text), variable)
     return values
 
 
 def load_preferences(path: Path | None = None) -> Preferences:
-    """Read the file (the one in the configuration folder); one that does not exist means the defaults.
+    """Read the file, by default the one in the configuration folder; a missing file means the defaults.
 
-    Raises SettingError where it cannot be read, or holds an unknown key or a wrong value.
+    Raises SettingError for a file that cannot be read, an unknown key or a wrong value.
     """
     sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for name, each in find_values(path).items():

@@ -78,9 +78,8 @@ def _default_lines() -> Iterator[str]:
         for key in KEYS.values():
             if key.section == section:
                 yield ""
-                limits = f" ({key.limits})" if key.limits else ""
-                yield from textwrap.wrap(key.about + limits, 100, initial_indent="# ", subsequent_indent="# ")
-                yield f"#{key.name} = {as_toml(key.example)}"
+                yield from textwrap.wrap(key.about, 100, initial_indent="# ", subsequent_indent="# ")
+                yield f"#{key.name} = {as_toml(key.spec.default)}"
     yield from ("", '#"chat.stop" = "escape,ctrl+g"', "")
 
 

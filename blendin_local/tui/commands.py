@@ -108,7 +108,7 @@ class Spec:
 def _set(name: str, text: str, settings: GenerationSettings) -> Command:
     if name == "seed" and text == RANDOM:
         return ChangeSettings(settings, "Every reply takes another seed.", seed_random=True)
-    values = {name: text} | ({"method": "fixed"} if name == "alpha" else {})
+    values = {name: text} | ({"method": selects} if (selects := FIELDS[name].spec.selects) else {})
     after = changed(settings, values)
     says = f"{FIELDS[name].label} is {FIELDS[name].text(after) or 'empty'}"
     if after.blend.method != settings.blend.method and name != "method":

@@ -111,7 +111,7 @@ def test_a_key_without_a_value_is_told_by_the_exit_status() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["set", "chat.candidates", "99"], "chat.candidates must be a whole number from 0 to 32, not 99."),
+        (["set", "chat.candidates", "99"], "chat.candidates must be between 0 and 32, not 99."),
         (["set", "chat.candidates", "many"], "not 'many'."),
         (["set", "chat.mouse", "maybe"], "true or false"),
         (["set", "compare.methods", "base,nope"], "not ['base', 'nope']"),

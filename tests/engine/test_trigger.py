@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from blendin_local.engine.trigger import is_uncertain, may_consult, threshold
+from blendin_local.engine.trigger import is_uncertain, threshold
 from blendin_local.methods import METHODS
 from blendin_local.settings import BlendSettings
 
@@ -47,12 +47,12 @@ def test_uncertain_is_strictly_below_the_threshold() -> None:
 def test_triggers_never_and_always() -> None:
     for name in ("base", "guide"):
         assert not is_uncertain(BlendSettings(method=name, gamma=1), 0.0, 0, 0)
-        assert not may_consult(BlendSettings(method=name, gamma=1))
+        assert not BlendSettings(method=name, gamma=1).may_consult
     assert is_uncertain(BlendSettings(method="ensemble", gamma=0), 1.0, 0, 0)
-    assert may_consult(BlendSettings(method="ensemble", gamma=0))
+    assert BlendSettings(method="ensemble", gamma=0).may_consult
     for name in UNCERTAIN:
-        assert may_consult(BlendSettings(method=name, gamma=0.01))
-        assert not may_consult(BlendSettings(method=name, gamma=0))
+        assert BlendSettings(method=name, gamma=0.01).may_consult
+        assert not BlendSettings(method=name, gamma=0).may_consult
 
 
 @pytest.mark.parametrize(

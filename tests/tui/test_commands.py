@@ -127,7 +127,7 @@ def test_it_is_said_what_changed_and_whether_it_has_an_effect() -> None:
         ("/gamma nan", "gamma must be between"),
         ("/gamma", "/gamma X"),
         ("/set top_k 1.5", "top_k must be a whole number"),
-        ("/set top_k " + "9" * 400, "top_k is far too large"),
+        ("/set top_k " + "9" * 400, "top_k must be between 0 and 16777216"),
         ("/set guide_stop perhaps", "on or off"),
         ("/set unit", "one of token, word"),
         ("/set gama 1", "did you mean gamma"),

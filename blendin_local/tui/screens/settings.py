@@ -1,4 +1,4 @@
-"""All settings of the next reply on one page."""
+"""The settings screen: all settings of the next reply in one form."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SYSTEM_HELP = "What both models are told before the conversation. Empty: nothin
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What the next reply is asked with. seed_random: every reply takes a seed of its own."""
+    """Settings of the next reply. seed_random: every reply takes another seed."""
 
     settings: GenerationSettings
     system: str = ""
@@ -41,7 +41,7 @@ class _Form(VerticalScroll, can_focus=False):
 
 
 class SettingsScreen(ModalScreen[Chosen | None]):
-    """now: what holds. recommended: what holds for the pair unless it is changed. Nothing chosen is None."""
+    """A form of all settings. now: the current ones. recommended: the pair's. Returns None when cancelled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "apply", "Apply", id="settings.apply"),
@@ -80,7 +80,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
         self._row("method").focus_control()
         self._look()
 
-    # What the form holds
+    # The values of the form
 
     def _row(self, name: str) -> SettingRow:
         return self.query_one(f"#setting-{name}", SettingRow)
@@ -91,12 +91,12 @@ class SettingsScreen(ModalScreen[Chosen | None]):
         return field.text(self._now.settings)
 
     def _read(self) -> tuple[Chosen, dict[str, str]]:
-        """What the form says, and what is wrong with it: a sentence for each field that will not do."""
+        """The values of the form, and an error message for each field with a wrong value."""
         settings, wrong = self._now.settings, dict[str, str]()
         seed_random = self._row("seed").text.strip() == RANDOM
         for field in FIELDS.values():
             text = self._row(field.name).text
-            # What was not touched stays exactly as it was.
+            # A field that was not edited keeps its exact value.
             if text == self._text_now(field) or (field.name == "seed" and seed_random):
                 continue
             try:
@@ -106,7 +106,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
         system = self._row(_SYSTEM).text
         return Chosen(settings, system if system == self._now.system else system.strip(), seed_random), wrong
 
-    # What is shown about it
+    # Notes and explanations
 
     @on(SettingRow.Changed)
     def _look(self) -> None:
@@ -125,7 +125,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
         self._explain(self._read()[1])
 
     def _explain(self, wrong: dict[str, str]) -> None:
-        """Below the form: what the focused setting does, unless something is wrong."""
+        """Show below the form the help of the focused setting, or what is wrong."""
         row = next((row for row in self.query(SettingRow) if row.has_focus_within), None)
         name = (row and row.name) or ""
         if wrong:
@@ -142,7 +142,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Escape closes an open list of choices first."""
+        """Let Escape close an open list of choices first."""
         return action != "dismiss" or not any(choice.expanded for choice in self.query(Select))
 
     @on(Button.Pressed)
@@ -157,7 +157,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
             self.dismiss(chosen)
 
     def action_recommend(self) -> None:
-        """Everything that the pair has an opinion on; seed, stop strings and system prompt are the user's."""
+        """Reset what the pair recommends; seed, stop strings and system prompt stay the user's."""
         for field in FIELDS.values():
             if field.name not in ("seed", "stop"):
                 self._row(field.name).text = field.text(self._recommended)

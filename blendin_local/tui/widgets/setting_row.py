@@ -1,4 +1,4 @@
-"""One setting in a form: its name, a control, and what there is to say about it."""
+"""One setting in a form: its name, a control, and a note."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ _CHOICE = 18
 
 
 class _Choice(Select[str], inherit_bindings=False):
-    """Leaves the arrows to the form."""
+    """A list of choices that leaves the arrow keys to the form."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space", "show_overlay", "Show the choices", show=False, id="settings.choose"),
     ]
 
     def _watch_value(self, value: str | NoSelection) -> None:
-        # Of a form that is closed while it is still being opened, the label may be gone or not there yet.
+        # The label may be missing in a form that is closed while it is still opening.
         with suppress(NoMatches):
             super()._watch_value(value)
 
 
 class SettingRow(Horizontal):
-    """choices: what can be chosen, each with its meaning. Without them a text is typed, in lines if tall.
+    """A row of the form.
 
-    What a terminal would act on is shown as visible characters; a text that is not touched stays as it was.
+    choices: the allowed texts, each with its meaning; without them a text is typed, in several lines if tall.
+    Control characters are shown as visible ones; a text that is not edited stays as it was.
     """
 
     @dataclass
     class Changed(Message):
-        """The text has another value."""
+        """Sent when the text changes."""
 
         row: SettingRow
 
@@ -76,11 +77,11 @@ class SettingRow(Horizontal):
             self._control.value = editable(text)
 
     def show(self, *, idle: str = "", recommended: str = "", wrong: bool = False) -> None:
-        """Say why the setting has no effect, or what is recommended in its place."""
+        """Show why the setting has no effect, or which value is recommended."""
         self.set_class(bool(idle), "-idle")
         self.set_class(wrong, "-wrong")
         note = "✗ wrong" if wrong else idle or (f"recommended: {recommended}" if recommended else "")
-        # Every update lays the whole form out again, and this is asked for at every key.
+        # Every update lays out the whole form again, and this runs at every key.
         if note != self._noted:
             self._noted = note
             self._note.update(note)

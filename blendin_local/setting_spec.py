@@ -1,0 +1,185 @@
+"""Declarations of settings: one `setting()` for each field of a settings class.
+
+Validation, command-line options, preferences, the chat's settings screen, comparison plans and documentation
+are derived from the declarations, which `settings_of` lists.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from numbers import Integral, Real
+from typing import Any
+
+from blendin_local.errors import SettingError
+from blendin_local.methods import METHODS
+
+__all__ = ["Checked", "SettingSpec", "setting", "settings_of"]
+
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: 'a list of texts that are not empty, such as ["End", "\\n"]',
+}
+_NUMBERS: dict[type, type] = {int: Integral, float: Real}
+"""NumPy's numbers are accepted too."""
+_UNBOUNDED = 1 << 16
+"""A limit from here on says nothing to a reader."""
+_LARGEST = 1 << 63
+"""TOML and SQLite hold no larger whole numbers; a foreign file may have thousands of digits."""
+
+
+def _always_used(settings: Any) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingSpec:
+    """The declaration of one setting.
+
+    kind: bool, int, float, str, or tuple for a list of texts. help: one sentence.
+    low, high: range of a number, both ends included. choices: allowed texts, each with its meaning as str().
+    symbol: in formulas and labels. flag: command-line option, derived from the name unless given; letter: its
+    short form. selects: the method that this setting selects when it is given without one.
+    idle: computes from `GenerationSettings` why the setting has no effect, in a few words, or "".
+    internal: set by the program, never by the user. variable: environment variable that overrides the
+    preferences file.
+    """
+
+    kind: type
+    default: Any
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: Mapping[str, object] = field(default_factory=dict)
+    symbol: str = ""
+    flag: str = ""
+    letter: str = ""
+    idle: Callable[[Any], str] = _always_used
+    selects: str = ""
+    internal: bool = False
+    variable: str = ""
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name as words."""
+        return self.name.replace("_", " ")
+
+    @property
+    def description(self) -> str:
+        """The help, with the methods that use the setting where it is not for all."""
+        methods = self.methods
+        if not methods:
+            return self.help
+        plural = "s" if len(methods) > 1 else ""
+        return f"{self.help.rstrip('.')} (method{plural} {', '.join(methods)})."
+
+    @property
+    def option(self) -> str:
+        """The command-line option, such as "--max-tokens"."""
+        return self.flag or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods whose rule takes this setting; none for settings of every method."""
+        return tuple(name for name, method in METHODS.items() if self.name in method.parameters)
+
+    @property
+    def limits(self) -> str:
+        """The allowed values: "a, b" or "0 to 32"; "" where the type says it all."""
+        if self.choices:
+            return ", ".join(self.choices)
+        if self.low is None or self.high is None or self.high >= _UNBOUNDED:
+            return ""
+        return f"{self.low:g} to {self.high:g}"
+
+    @property
+    def expected(self) -> str:
+        """What a value must be, as the end of "it must be ..."."""
+        if not self.choices:
+            return _KINDS[self.kind]
+        listed = ", ".join(self.choices)
+        return f"a list of different names out of {listed}" if self.kind is tuple else f"one of {listed}"
+
+    def idle_reason(self, settings: Any) -> str:
+        """Return why the setting has no effect under these `GenerationSettings`; "" where it has one."""
+        if (methods := self.methods) and settings.blend.method not in methods:
+            return f"only for {', '.join(methods)}"
+        return self.idle(settings)
+
+    def check(self, value: Any) -> None:
+        """Raise SettingError unless the value has the right type and lies in the range."""
+        if not self._has_kind(value):
+            raise SettingError(f"{self.name} must be {self.expected}, not {_shown(value)}.")
+        # Written so that NaN fails too.
+        if self.low is not None and self.high is not None and not self.low <= value <= self.high:
+            raise SettingError(
+                f"{self.name} must be between {self.low} and {self.high}, not {_shown(value)}."
+            )
+
+    def read(self, value: Any) -> Any:
+        """Return a value of a JSON or TOML document as this setting's type. Raises SettingError."""
+        if self.kind is float and type(value) is int and abs(value) < _LARGEST:
+            value = float(value)
+        elif self.kind is tuple and type(value) is list:
+            value = tuple(value)
+        self.check(value)
+        return value
+
+    def _has_kind(self, value: Any) -> bool:
+        if self.kind is tuple:
+            return isinstance(value, tuple) and self._has_items(value)
+        if type(value) is self.kind:
+            return not self.choices or value in self.choices
+        if self.kind in _NUMBERS:
+            return isinstance(value, _NUMBERS[self.kind]) and not isinstance(value, bool)
+        return isinstance(value, self.kind) and (not self.choices or value in self.choices)
+
+    def _has_items(self, value: tuple[Any, ...]) -> bool:
+        if not all(isinstance(each, str) and each for each in value):
+            return False
+        return not self.choices or (
+            bool(value) and set(value) <= self.choices.keys() and len(set(value)) == len(value)
+        )
+
+
+def _shown(value: Any) -> str:
+    """The beginning of a value, as it would be typed."""
+    # Python refuses to write out a number of thousands of digits.
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "a number far beyond"
+    return reprlib.repr(list(value) if isinstance(value, tuple) else value)
+
+
+def setting(default: Any, help: str, **more: Any) -> Any:
+    """Declare a field of a settings class; `more` are fields of `SettingSpec`."""
+    return field(default=default, metadata={"setting": SettingSpec(type(default), default, help, **more)})
+
+
+@cache
+def _settings_of(cls: Any) -> Mapping[str, SettingSpec]:
+    return {
+        each.name: replace(each.metadata["setting"], name=each.name)
+        for each in fields(cls)
+        if "setting" in each.metadata
+    }
+
+
+def settings_of(cls: type) -> Mapping[str, SettingSpec]:
+    """Return the declared settings of a class by name, in their order."""
+    return _settings_of(cls)
+
+
+class Checked:
+    """Base of settings classes: every declared field is checked. Raises SettingError."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for name, spec in settings_of(type(self)).items():
+            spec.check(getattr(self, name))
