@@ -8,7 +8,6 @@ from typing import Any
 
 from blendin_local.batch.flagged_rows import COMMON
 from blendin_local.batch.job_report import Distribution, JobReport
-from blendin_local.presentation.explanation import in_short
 from blendin_local.presentation.formatting import (
     NOTHING,
     duration,
@@ -17,6 +16,7 @@ from blendin_local.presentation.formatting import (
     percent,
     shortened,
 )
+from blendin_local.presentation.setting_label import setting_label
 from blendin_local.presentation.table import Column, Table, rows_of
 from blendin_local.settings import BlendSettings, SamplingSettings
 
@@ -125,7 +125,7 @@ def facts(report: JobReport) -> list[tuple[str, str]]:
     found = [(name, line(file)) for name, file in files if file]
     found += [(role, _model(models[role])) for role in ("base", "guide") if models.get(role)]
     if blend := settings.get("blend"):
-        found.append(("method", in_short(BlendSettings(**_known(BlendSettings, blend)))))
+        found.append(("method", setting_label(BlendSettings(**_known(BlendSettings, blend)))))
     if sampling := settings.get("sampling"):
         found.append(("sampling", _sampling(sampling)))
     if settings.get("system"):

@@ -1,4 +1,4 @@
-"""Names that tell models and arms apart, no longer than that takes."""
+"""Short names that distinguish models and arms."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blendin_local.llamacpp.header import GgufHeader
-from blendin_local.methods import METHODS
+from blendin_local.presentation.setting_label import setting_label
 from blendin_local.settings import BlendSettings
 
-__all__ = ["name_arms", "name_models", "setting_name"]
+__all__ = ["name_arms", "name_models"]
 
 _SPLIT = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 def name_models(models: Mapping[str, tuple[str, GgufHeader]]) -> dict[str, str]:
-    """Names by the same keys: the catalogue's where there is one, else the file's.
+    """Return names by the same keys: the catalogue's name where there is one, else the file's.
 
-    Among equal names the quantization tells, then the folder, then a number.
+    Equal names are made different by the quantization, then the folder, then a number.
     """
     names = {key: name or _SPLIT.sub("", header.path.stem) for key, (name, header) in models.items()}
     for more in (_with_quantization, _with_folder):
@@ -38,23 +38,13 @@ def _with_folder(name: str, header: GgufHeader) -> str:
     return f"{header.path.parent.name}/{header.path.stem}"
 
 
-def setting_name(blend: BlendSettings) -> str:
-    """A method with the number that matters most to it: "blendin γ=0.4"."""
-    name = blend.method
-    if blend.method == "fixed":
-        name += f" α={blend.alpha:g}"
-    if blend.method == "tuned":
-        name += f" b={blend.prior:g}"
-    return name + (f" γ={blend.gamma:g}" if METHODS[blend.method].trigger == "uncertain" else "")
-
-
 def name_arms(arms: Sequence[tuple[str, str, BlendSettings | None, Mapping[str, Any]]]) -> list[str]:
-    """Names for (name given or "", subject, blend of a pair, all settings that count).
+    """Return names for arms, each (given name or "", subject, blend of a pair, effective settings).
 
-    Where two would be called alike, the settings in which they differ are added, then a number.
+    Equal names get the settings in which the arms differ, then a number.
     """
     names = [
-        given or (f"{subject} {setting_name(blend)}" if blend else subject)
+        given or (f"{subject} {setting_label(blend, compact=True)}" if blend else subject)
         for given, subject, blend, _ in arms
     ]
     for name in _repeated(names):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from blendin_local.engine.steps import FinishReason
 from blendin_local.history.tree import Setup, Turn
-from blendin_local.presentation.explanation import in_short
+from blendin_local.presentation.setting_label import setting_label
 from blendin_local.settings import BlendSettings, GenerationSettings, setting_names
 
 __all__ = ["asked_with", "described", "reply_footer"]
@@ -39,7 +39,7 @@ def reply_footer(turn: Turn, siblings: Sequence[Turn] = ()) -> str:
         parts.append(f"{turn.dropped} old {'message' if turn.dropped == 1 else 'messages'} left out")
     if turn.setup:
         temperature = turn.setup.settings.sampling.temperature
-        parts.append(in_short(turn.setup.settings.blend))
+        parts.append(setting_label(turn.setup.settings.blend))
         parts.append(f"temperature {temperature:g}" if temperature else "greedy")
         parts += ["system prompt"] if turn.setup.system.strip() else []
     return " · ".join(parts)

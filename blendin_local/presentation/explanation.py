@@ -1,18 +1,20 @@
-"""What happened at a step and what a reply's figures mean, in plain words.
+"""Explanations in plain words: why a step's α is what it is, and what the figures of a reply mean.
 
-Everything here reads records that exist already; no probability is computed, and the rules that give α are
-those of `blendin_local.methods` themselves.
+The input is recorded steps and summaries. α is computed again by the rules of `blendin_local.methods`, and
+its derivation is the method's formula with the step's numbers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from blendin_local.engine.blended_response import GUIDE_STOP_ABOVE
 from blendin_local.engine.steps import WEAK_BELOW, Source, Step, Summary
 from blendin_local.engine.trigger import CAP_AFTER_STEPS, GAP_THRESHOLD_LIMIT, threshold
 from blendin_local.methods import METHODS, Evidence
+from blendin_local.setting_spec import settings_of
 from blendin_local.settings import BlendSettings
 
 FEW_STEPS = 8
@@ -79,14 +81,6 @@ def ended_by_guide(step: Step) -> bool:
     """Whether guide stop ended the reply: asked about stopping only, the guide said yes."""
     stops = step.source is Source.STOP and not step.intervened
     return stops and step.stop_mass is not None and math.isclose(step.probability, step.stop_mass)
-
-
-def in_short(blend: BlendSettings) -> str:
-    """The method with the numbers that matter to it."""
-    if blend.method == "fixed":
-        return f"{blend.method} α {blend.alpha:.2f}, γ {threshold(blend):.2f}"
-    uncertain = METHODS[blend.method].trigger == "uncertain"
-    return f"{blend.method} γ {threshold(blend):.2f}" if uncertain else blend.method
 
 
 def formula(step: Step, blend: BlendSettings) -> list[str]:
@@ -172,10 +166,30 @@ def _weight(step: Step, blend: BlendSettings) -> Iterator[str]:
     if step.c_b is None or step.c_g is None or step.agreement is None or step.guide_rank is None:
         yield f"its numbers were not kept: α = {_number(step.alpha)}"
         return
-    evidence = Evidence(step.c_b, step.c_g, step.agreement, step.guide_rank)
-    value = float(METHODS[blend.method].weigh(evidence, blend))
-    yield from _rule(step.c_b, step.c_g, step.agreement, step.guide_rank, value, blend)
+    method = METHODS[blend.method]
+    value = float(method.weigh(Evidence(step.c_b, step.c_g, step.agreement, step.guide_rank), blend))
+    seen = {"c_b": step.c_b, "c_g": step.c_g, "a": step.agreement, "rank": step.guide_rank + 1}
+    if _uses(method.formula, seen):
+        specs = settings_of(BlendSettings)
+        owned = {specs[name].symbol: getattr(blend, name) for name in method.parameters}
+        yield f"α = {method.formula} = {_substituted(method.formula, seen | owned)} = {_number(value)}"
+    else:
+        yield f"{method.summary}: α = {_number(value)}"
     yield from _otherwise(step, value)
+
+
+_SYMBOL = re.compile(r"[^\W\d]\w*")
+
+
+def _uses(formula: str, symbols: Iterable[str]) -> bool:
+    return not set(symbols).isdisjoint(_SYMBOL.findall(formula))
+
+
+def _substituted(formula: str, values: Mapping[str, float]) -> str:
+    """The formula with numbers in place of its symbols; compared ones get more decimals, to be told apart."""
+    shown = _precise if any(sign in formula for sign in "<>≤≥") else _number
+    text = _SYMBOL.sub(lambda found: shown(values[found[0]]) if found[0] in values else found[0], formula)
+    return text.replace("+ −", "− ")
 
 
 def _otherwise(step: Step, alpha: float) -> Iterator[str]:
@@ -186,49 +200,6 @@ def _otherwise(step: Step, alpha: float) -> Iterator[str]:
         yield f"but {why}: α = {_number(step.alpha)}"
 
 
-def _rule(c_b: float, c_g: float, a: float, rank: int, value: float, blend: BlendSettings) -> Iterator[str]:
-    """The rule of the method with numbers in place of names."""
-    alpha, b, g, agreed = _number(value), _number(c_b), _number(c_g), _number(a)
-    paper = f"c_g / (c_b + c_g) + 0.1·a = {g} / ({b} + {g}) + 0.1·{agreed}"
-    doubt, doubted = "(1 − c_b)·c_g·(1 + a)", f"(1 − {b})·{g}·(1 + {agreed})"
-    match blend.method:
-        case "blendin":
-            yield f"α = {paper} = {_clipped(_paper_share(c_b, c_g, a), value)}"
-        case "tuned":
-            share = _paper_share(c_b, c_g, a)
-            first = min(share, 1.0)
-            yield f"α₀ = {paper} = {_clipped(share, first)}"
-            shift = _signed(blend.prior)
-            yield f"α = σ(logit α₀ + b) = σ(logit {_number(first)} {shift}) = {alpha}"
-        case "compete":
-            among = "in" if rank < blend.compete_k else "not in"
-            place = f"number {rank + 1} of the base's, {among} its top {blend.compete_k}"
-            yield f"the guide's favourite is {place}"
-            yield f"{_compared('c_g', c_g, 'c_b', c_b, '>')}: α = {alpha}"
-        case "moderate":
-            clipped = _clipped(0.1 + 0.7 * (1 - c_b) * c_g * (1 + a), value)
-            yield f"α = 0.1 + 0.7·{doubt} = 0.1 + 0.7·{doubted} = {clipped}"
-        case "doubt":
-            yield f"α = {doubt} = {doubted} = {_clipped((1 - c_b) * c_g * (1 + a), value)}"
-        case "tiered":
-            upper = blend.tau + 0.2
-            low = _compared("c_b", c_b, "τ", blend.tau)
-            high = _compared("c_b", c_b, "τ + 0.2 =", upper)
-            reason = low if c_b < blend.tau else f"{low}, {high}" if c_b < upper else high
-            yield f"{reason}: α = {alpha}"
-        case _:
-            yield f"{METHODS[blend.method].summary}: α = {alpha}"
-
-
-def _paper_share(c_b: float, c_g: float, a: float) -> float:
-    """The paper's weight before it is clipped."""
-    return c_g / max(c_b + c_g, 1e-30) + 0.1 * a
-
-
-def _clipped(raw: float, value: float) -> str:
-    return f"{_number(raw)}, clipped to {_number(value)}" if raw > value + 1e-9 else _number(value)
-
-
 def _compared(left: str, a: float, right: str, b: float, sign: str = "<") -> str:
     """Two named values and how they stand, with as many decimals as it takes to tell them apart."""
     decimals = next((n for n in range(2, 7) if a == b or f"{a:.{n}f}" != f"{b:.{n}f}"), 6)
@@ -237,10 +208,20 @@ def _compared(left: str, a: float, right: str, b: float, sign: str = "<") -> str
 
 
 def _number(value: float) -> str:
-    """Two decimals; smaller values get two digits, down to the fourth decimal."""
-    if value == 0 or value >= 0.1:
-        return f"{value:.2f}"
-    return f"{value:.{min(1 - math.floor(math.log10(value)), 4)}f}"
+    """Two decimals; smaller values get two digits, down to the fourth decimal; whole numbers as they are."""
+    if isinstance(value, int):
+        return f"{value}"
+    size = abs(value)
+    decimals = 2 if size == 0 or size >= 0.1 else min(1 - math.floor(math.log10(size)), 4)
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+def _precise(value: float) -> str:
+    """Two to six decimals, as many as the value has."""
+    if isinstance(value, int):
+        return f"{value}"
+    whole, _, decimals = f"{value:.6f}".replace("-", "−").partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
 def _signed(value: float) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from blendin_local.engine.trigger import threshold
 from blendin_local.methods import METHODS
-from blendin_local.presentation.explanation import in_short
+from blendin_local.presentation.setting_label import setting_label
 from blendin_local.settings import BlendSettings
 
 
@@ -32,7 +32,7 @@ class About:
     @property
     def method(self) -> str:
         """The method with the numbers that matter to it."""
-        return in_short(self.blend)
+        return setting_label(self.blend)
 
     @property
     def roles(self) -> tuple[str, str]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from blendin_local.presentation.formatting import NOTHING, interval, line, number, percent
 from blendin_local.presentation.html_page import Card, Page, Section, check_available, present_tables
 from blendin_local.presentation.plot import Plot
+from blendin_local.presentation.setting_label import setting_flags, setting_label
 from blendin_local.tune import report_tables as tables
 from blendin_local.tune.report_plots import tune_plots
-from blendin_local.tune.report_words import setting_flags, setting_label
 from blendin_local.tune.result import ScoredSetting, SingleModel, TuneReport
 
 __all__ = ["tune_page"]

@@ -22,8 +22,8 @@ from blendin_local.presentation.plot import (
     shown,
     titled,
 )
+from blendin_local.presentation.setting_label import setting_label
 from blendin_local.tune.report_tables import fitting_bits
-from blendin_local.tune.report_words import setting_label
 from blendin_local.tune.result import CalibrationFit, ReliabilityBin, ScoredSetting, TuneReport
 
 __all__ = ["tune_plots"]

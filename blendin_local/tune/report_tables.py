@@ -13,8 +13,8 @@ from blendin_local.presentation.formatting import (
     signed_percent,
     version_facts,
 )
+from blendin_local.presentation.setting_label import setting_label
 from blendin_local.presentation.table import Column, Row, Table, rows_of
-from blendin_local.tune.report_words import setting_label
 from blendin_local.tune.result import PairInfo, References, ScoredSetting, TuneReport, UncertainPositions
 
 __all__ = [

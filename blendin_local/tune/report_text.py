@@ -11,10 +11,11 @@ from blendin_local.presentation.markdown_table import (
     markdown_line,
     markdown_table,
 )
+from blendin_local.presentation.setting_label import setting_flags, setting_label
 from blendin_local.presentation.terminal_table import coloured, render_tables, styled_line
 from blendin_local.tune import report_tables as tables
 from blendin_local.tune.report_terminal_plot import speed_plot
-from blendin_local.tune.report_words import gain_sentence, setting_flags, setting_label
+from blendin_local.tune.report_words import gain_sentence
 from blendin_local.tune.result import TuneReport
 
 __all__ = ["print_tune", "tune_markdown"]

@@ -1,27 +1,11 @@
-"""Settings and gains of a tune report in words."""
+"""Gains of a tune report in words."""
 
 from __future__ import annotations
 
-from blendin_local.methods import METHODS
-from blendin_local.presentation.formatting import NOTHING, interval, line, number, percent
-from blendin_local.tune.result import Recommendation, ScoredSetting, Setting
+from blendin_local.presentation.formatting import NOTHING, interval, percent
+from blendin_local.tune.result import Recommendation
 
-__all__ = ["gain_sentence", "setting_flags", "setting_label"]
-
-
-def setting_label(setting: Setting | ScoredSetting) -> str:
-    """The method and the parameters that it uses: "fixed α 0.30, γ 0.40"."""
-    parameters = (("α", setting.alpha), ("γ", setting.gamma), ("b", setting.prior))
-    shown = [f"{symbol} {number(value, 2)}" for symbol, value in parameters if value is not None]
-    return f"{line(setting.method)} {', '.join(shown)}".rstrip()
-
-
-def setting_flags(setting: Setting | ScoredSetting) -> str:
-    """The options of `chat` and `generate` that select it: "--method blendin --gamma 0.4"."""
-    parameters = (("gamma", setting.gamma), ("alpha", setting.alpha), ("prior", setting.prior))
-    flags = [f"--method {setting.method}"] if setting.method in METHODS else []
-    flags += [f"--{name} {value:.4g}" for name, value in parameters if value is not None]
-    return " ".join(flags)
+__all__ = ["gain_sentence"]
 
 
 def gain_sentence(recommendation: Recommendation) -> str:

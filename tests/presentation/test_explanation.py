@@ -17,7 +17,6 @@ from blendin_local.presentation.explanation import (
     FIGURES,
     SPEAKERS,
     formula,
-    in_short,
     in_words,
     weak_passages,
 )
@@ -78,48 +77,56 @@ def test_the_last_number_is_the_alpha_of_the_rule(
             {},
             [
                 "c_b 0.27 < γ 0.40: the base was unsure, so the guide was asked",
-                "α = c_g / (c_b + c_g) + 0.1·a = 0.40 / (0.27 + 0.40) + 0.1·0.12 = 0.61",
+                "α = clip(c_g / (c_b + c_g) + 0.1·a, 0, 1)"
+                " = clip(0.40 / (0.27 + 0.40) + 0.1·0.12, 0, 1) = 0.61",
             ],
         ),
         (
             {},
             {"c_b": 0.02, "c_g": 0.98, "agreement": 0.5, "alpha": 1.0},
-            ["α = c_g / (c_b + c_g) + 0.1·a = 0.98 / (0.020 + 0.98) + 0.1·0.50 = 1.03, clipped to 1.00"],
+            [" = clip(0.98 / (0.020 + 0.98) + 0.1·0.50, 0, 1) = 1.00"],
         ),
         (
             {"method": "tuned", "prior": -1.75},
             {"alpha": 0.2129},
             [
-                "α₀ = c_g / (c_b + c_g) + 0.1·a = 0.40 / (0.27 + 0.40) + 0.1·0.12 = 0.61",
-                "α = σ(logit α₀ + b) = σ(logit 0.61 − 1.75) = 0.21",
+                "α = σ(logit(clip(c_g / (c_b + c_g) + 0.1·a, 0, 1)) + b)",
+                " = σ(logit(clip(0.40 / (0.27 + 0.40) + 0.1·0.12, 0, 1)) − 1.75) = 0.21",
             ],
         ),
         (
             {"method": "compete"},
             {"alpha": 1.0},
             [
-                "the guide's favourite is number 2 of the base's, in its top 5",
-                "c_g 0.40 > c_b 0.27: α = 1.00",
+                "α = 1 if rank ≤ k and c_g > c_b, else 0 = 1 if 2 ≤ 5 and 0.40 > 0.27, else 0 = 1.00",
             ],
         ),
         (
             {"method": "compete", "compete_k": 1},
             {"alpha": 0.0},
-            ["the guide's favourite is number 2 of the base's, not in its top 1"],
+            [" = 1 if 2 ≤ 1 and 0.40 > 0.27, else 0 = 0.00"],
         ),
         (
             {"method": "moderate"},
             {"alpha": 0.32893},
-            ["α = 0.1 + 0.7·(1 − c_b)·c_g·(1 + a) = 0.1 + 0.7·(1 − 0.27)·0.40·(1 + 0.12) = 0.33"],
+            [" = clip(0.1 + 0.7·(1 − 0.27)·0.40·(1 + 0.12), 0.1, 0.9) = 0.33"],
         ),
-        ({"method": "doubt"}, {"alpha": 0.327}, ["= (1 − 0.27)·0.40·(1 + 0.12) = 0.33"]),
-        ({"method": "tiered"}, {"alpha": 0.7}, ["c_b 0.27 < τ 0.30: α = 0.70"]),
+        ({"method": "doubt"}, {"alpha": 0.327}, ["= clip((1 − 0.27)·0.40·(1 + 0.12), 0, 1) = 0.33"]),
+        (
+            {"method": "tiered"},
+            {"alpha": 0.7},
+            ["0.7 if 0.27 < 0.30, 0.5 if 0.27 < 0.30 + 0.2, else 0.3 = 0.70"],
+        ),
         (
             {"method": "tiered", "tau": 0.2},
             {"alpha": 0.5},
-            ["c_b 0.27 ≥ τ 0.20, c_b 0.27 < τ + 0.2 = 0.40: α = 0.50"],
+            ["= 0.7 if 0.27 < 0.20, 0.5 if 0.27 < 0.20 + 0.2, else 0.3 = 0.50"],
         ),
-        ({"method": "tiered", "tau": 0.0}, {"alpha": 0.3}, ["c_b 0.27 ≥ τ + 0.2 = 0.20: α = 0.30"]),
+        (
+            {"method": "tiered", "tau": 0.0},
+            {"alpha": 0.3},
+            ["0.5 if 0.27 < 0.00 + 0.2, else 0.3 = 0.30"],
+        ),
         ({"method": "fixed", "alpha": 0.25}, {"alpha": 0.25}, [": α = 0.25"]),
         ({"method": "ensemble"}, {"alpha": 0.5}, ["ensemble asks the guide at every step", ": α = 0.50"]),
         (
@@ -141,6 +148,7 @@ def test_the_last_number_is_the_alpha_of_the_rule(
         ({}, {"source": Source.USER}, ["you chose this token", "= 0.61"]),
         # Two values that are not equal never look it.
         ({}, {"c_b": 0.3999}, ["c_b 0.3999 < γ 0.4000"]),
+        ({"method": "tiered"}, {"c_b": 0.2999, "alpha": 0.7}, ["0.7 if 0.2999 < 0.30"]),
     ],
 )
 def test_a_step_at_which_the_guide_was_blended_in(
@@ -329,11 +337,3 @@ def test_weak_passages_hold_every_weak_word_once_and_stand_apart(steps: list[Ste
         assert steps[passage[0]].weak and steps[passage[-1]].weak
         assert any(steps[i].weak and steps[i].data for i in passage)
     assert all(after.start - before.stop > 2 for before, after in pairwise(passages))
-
-
-def test_a_method_in_short() -> None:
-    shorts = {"fixed": "fixed α 0.25, γ 0.50", "nudge": "nudge γ 0.50", "guide": "guide"}
-    for method, short in shorts.items():
-        assert in_short(BlendSettings(method=method, gamma=0.5, alpha=0.25)) == short
-    # The threshold that counts, with the gap between the models.
-    assert in_short(BlendSettings(gamma=0.4, capability_gap=0.5)) == "blendin γ 0.50"

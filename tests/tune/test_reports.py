@@ -12,11 +12,12 @@ from support.result_documents import TUNE_DOCUMENTS, Document, setting, tune_doc
 
 from blendin_local.methods import METHODS
 from blendin_local.presentation.formatting import EXPLAINED
+from blendin_local.presentation.setting_label import setting_flags, setting_label
 from blendin_local.tune.report_page import tune_page
 from blendin_local.tune.report_tables import all_settings, interesting
 from blendin_local.tune.report_terminal_plot import round_ticks
 from blendin_local.tune.report_text import tune_markdown
-from blendin_local.tune.report_words import gain_sentence, setting_flags, setting_label
+from blendin_local.tune.report_words import gain_sentence
 from blendin_local.tune.result import Setting, TuneReport
 
 pytestmark = pytest.mark.usefixtures("short_pages")
@@ -32,7 +33,7 @@ def tuned(change: Any = None) -> TuneReport:
 def test_the_first_thing_that_is_said_is_the_verdict() -> None:
     page = Page(tune_page(tune_report(tune_document())))
     order = [
-        "These two are worth blending", "tuned γ 0.80, b −0.25", "Quality against speed",
+        "These two are worth blending", "tuned b −0.25, γ 0.80", "Quality against speed",
         "Reliability of the guide", "The best setting of every method", "How it was measured",
     ]  # fmt: skip
     places = [page.text.index(part) for part in order]
@@ -126,7 +127,7 @@ def test_markdown_says_what_was_found() -> None:
     text = tune_markdown(tune_report(tune_document()))
     assert "**These two are worth blending" in text
     assert "`--method tuned --gamma 0.8 --prior -0.25`" in text
-    assert "**tuned γ 0.80, b −0.25** (recommended)" in text
+    assert "**tuned b −0.25, γ 0.80** (recommended)" in text
     settings, *_ = markdown_tables(text)
     assert {row[0].strip(" *").split()[0] for row in settings[2:]} == {*METHODS}
     everything = markdown_tables(text)[-1]
@@ -140,8 +141,8 @@ def test_a_terminal_shows_what_matters_at_80_columns_and_all_where_it_is_wide() 
     narrow, wide = printed(tune_document(), 80), printed(tune_document(), 160)
     for text in (narrow, wide):
         assert text.startswith("These two are worth blending")
-        assert "Recommended: tuned γ 0.80, b −0.25  (--method tuned --gamma 0.8 --prior -0.25)" in text
-        assert "★ tuned γ 0.80" in text
+        assert "Recommended: tuned b −0.25, γ 0.80  (--method tuned --gamma 0.8 --prior -0.25)" in text
+        assert "★ tuned b −0.25" in text
         assert "Hint: " in text and "ECE" in text
     assert "95% interval" not in narrow.split("setting ")[1].splitlines()[0]
     assert "95% interval" in wide.split("setting ")[1].splitlines()[0]
