@@ -43,6 +43,7 @@ docs: $(VENV)/.installed
 	$(BIN)/python docs/make_cli.py
 	$(BIN)/python docs/make_config.py
 	$(BIN)/python docs/make_chat.py
+	$(BIN)/python docs/make_method.py
 
 pictures: $(VENV)/.installed
 	@$(BIN)/blendin models pull demo

@@ -15,7 +15,7 @@ from blendin_local.methods import METHODS
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("name", ["cli", "chat"])
+@pytest.mark.parametrize("name", ["cli", "chat", "method"])
 def test_pages_that_are_made_from_the_code_are_fresh(name: str) -> None:
     """`make docs` writes them."""
     code = f"import sys; sys.path.insert(0, 'docs'); import make_{name}; sys.stdout.write(make_{name}.page())"
