@@ -132,7 +132,7 @@ def test_settings_go_by_their_names(pair: LoadedPair) -> None:
     for changes, said in (
         ({"gama": 0.5}, "did you mean gamma"),
         ({"gamma": 2}, "gamma must be between 0 and 1"),
-        ({"gamma": "high"}, "wrong type"),
+        ({"gamma": "high"}, "gamma must be a number"),
         ({"alpha": 0.5, "method": "nudge"}, "alpha belongs to the method fixed"),
     ):
         with pytest.raises(blendin.BlendinError, match=said):
