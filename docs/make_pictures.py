@@ -14,7 +14,8 @@ from textual.pilot import Pilot
 
 from blendin_local.preferences.preferences import ChatPreferences, Preferences
 from blendin_local.settings import DEFAULT_PAIR, GenerationSettings, ModelOptions
-from blendin_local.tui.app import make_app
+from blendin_local.tui.app import ChatApp
+from blendin_local.tui.chat.session import ChatSession
 from blendin_local.tui.loading import Preparer
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.screens.chat import ChatScreen
@@ -38,19 +39,19 @@ async def take(name: str, size: tuple[int, int], *keys: str, theme: str = "textu
         lambda entry: GenerationSettings(entry.blend, entry.sampling, max_tokens=100),
     )
     preferences = Preferences(ChatPreferences(theme=theme))
-    app = make_app(preparer(DEFAULT_PAIR), prepare=preparer, preferences=preferences, seed=SEED)
+    app = ChatApp(ChatSession(preparer(DEFAULT_PAIR), preparer, preferences=preferences, seed=SEED))
     async with app.run_test(size=size) as pilot:
         screen = app.screen
         assert isinstance(screen, ChatScreen)
-        await until(pilot, lambda: screen.phase is Phase.READY)
+        await until(pilot, lambda: screen.replies.phase is Phase.READY)
         screen.prompt.cursor_blink = False
         screen.prompt.insert(QUESTION)
         await pilot.press("enter")
-        await until(pilot, lambda: screen.phase is Phase.READY)
+        await until(pilot, lambda: screen.replies.phase is Phase.READY)
         await pilot.press(*keys)
-        await until(pilot, lambda: screen.phase is Phase.READY)
+        await until(pilot, lambda: screen.replies.phase is Phase.READY)
         if "f5" in keys:
-            comparison = screen.comparison
+            comparison = screen.comparison.screen
             assert comparison is not None
             await until(pilot, lambda: comparison.ended == len(preferences.compare.methods))
         PICTURES.mkdir(exist_ok=True)

@@ -26,7 +26,8 @@ from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup, Turn, new_id
 from blendin_local.models.catalogue import load_catalogue
 from blendin_local.settings import DEFAULT_PAIR, GenerationSettings, ModelOptions
-from blendin_local.tui.app import ChatApp, make_app
+from blendin_local.tui.app import ChatApp
+from blendin_local.tui.chat.session import ChatSession
 from blendin_local.tui.loading import Preparer
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.screens.chat import ChatScreen
@@ -51,7 +52,7 @@ def settings() -> GenerationSettings:
 
 def new_app(store: Store | None = None) -> ChatApp:
     preparer = Preparer(OPTIONS, lambda entry: settings())
-    return make_app(preparer(DEFAULT_PAIR), prepare=preparer, store=store, seed=SEED)
+    return ChatApp(ChatSession(preparer(DEFAULT_PAIR), preparer, store=store, seed=SEED))
 
 
 def screen_of(app: ChatApp) -> ChatScreen:
@@ -109,18 +110,18 @@ async def chat_speed(*, typing: bool) -> tuple[float, list[float]]:
     app = new_app()
     async with app.run_test(size=SIZE) as pilot:
         screen = screen_of(app)
-        await until(pilot, lambda: screen.phase is Phase.READY)
+        await until(pilot, lambda: screen.replies.phase is Phase.READY)
         for _ in range(ROUNDS if typing else 1):
-            app.dialogue.seed = SEED
-            app.dialogue.restart()
+            app.session.dialogue.seed = SEED
+            app.session.dialogue.restart()
             screen.prompt.text = PROMPT
             screen.prompt.action_send()
-            await until(pilot, lambda: screen.phase.is_writing)
-            while screen.phase is not Phase.READY:
+            await until(pilot, lambda: screen.replies.phase.is_writing)
+            while screen.replies.phase is not Phase.READY:
                 if typing:
                     latencies.append(await key_to_screen(app))
                 await asyncio.sleep(0.1)
-            reply = app.dialogue.last
+            reply = app.session.dialogue.last
             assert reply is not None
             speeds.append(reply.summary.tokens_per_second)
     return median(speeds), latencies
@@ -187,11 +188,10 @@ async def open_long(messages: int) -> tuple[float, float]:
         app = new_app(store)
         async with app.run_test(size=SIZE) as pilot:
             screen = screen_of(app)
-            await until(pilot, lambda: screen.phase is Phase.READY)
+            await until(pilot, lambda: screen.replies.phase is Phase.READY)
             begun = time.perf_counter()
-            app.dialogue.resume(store.open(id), app.dialogue.setup)
-            screen.forget_entries()
-            screen.rebuild(keep=False)
+            app.session.dialogue.resume(store.open(id), app.session.dialogue.setup)
+            screen.conversation.restart()
             screen.transcript.scroll_home(animate=False)
             screen.transcript.scroll_end(animate=False)
             await pilot.pause()

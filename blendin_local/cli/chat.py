@@ -78,28 +78,28 @@ def chat(**values: Any) -> None:
 
     from blendin_local.files import data_dir
     from blendin_local.models.catalogue import load_catalogue
-    from blendin_local.tui.app import make_app
+    from blendin_local.tui.app import ChatApp
+    from blendin_local.tui.chat.session import ChatSession
     from blendin_local.tui.commands import Names
 
     catalogue = load_catalogue()
-    app = make_app(
+    session = ChatSession(
         prepared,
-        prepare=preparer,
+        preparer,
         preferences=preferences,
         store=store,
         history=data_dir() / "history.jsonl" if keep else None,
-        names=Names(
-            {name: entry.description for name, entry in catalogue.pairs.items()}, tuple(catalogue.models)
-        ),
         options=preparer.options,
         seed=seed,
         resume=resumed,
     )
+    descriptions = {name: entry.description for name, entry in catalogue.pairs.items()}
+    app = ChatApp(session, Names(descriptions, tuple(catalogue.models)))
     if isinstance(sys.__stderr__, io.TextIOWrapper):
         # The screen is drawn there: what its encoding lacks must take one cell, as it would have.
         sys.__stderr__.reconfigure(errors="replace")
     app.run(mouse=preferences.chat.mouse)
-    if problem := app.journal.problem:
+    if problem := session.journal.problem:
         click.echo(f"Error: {sanitize(problem)}", err=True)
     sys.exit(app.return_code)
 

@@ -1,5 +1,9 @@
-"""The chat in a terminal, built with Textual. `blendin_local.tui.app.make_app` makes it.
+"""The chat in a terminal, built with Textual. `tui.app.ChatApp` shows a `tui.chat.session.ChatSession`.
 
-Modules directly in this package, other than `app`, know no Textual: the thread that owns the models, the
-conversation as the app drives it, text made sanitize, wrapping, and the figures of a reply.
+These modules know no Textual:
+
+- the models' thread: `worker`, `loading`, `pulling`, `phase`, `about`;
+- what is typed: `commands`, `completions`, `mentions`, `editable`, `prompt_history`, `setting_fields`;
+- what is shown: `entry`, `tagged_text`, `markdown_lines`, `reply_text`, `token_text`, `bars`, `metrics`;
+- the chat: `chat.session`, `chat.interfaces`, `chat.reply_controller`.
 """

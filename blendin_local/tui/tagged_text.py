@@ -53,10 +53,6 @@ class TaggedText:
             self._width = width
             self.lines = wrap(self.text, 0, width)
 
-    def tag_at(self, place: int) -> Tag | None:
-        """The tag of the character at a place, None outside the text."""
-        return self._tags[bisect_right(self._starts, place) - 1] if 0 <= place < len(self.text) else None
-
     def place_of(self, tag: Tag) -> int | None:
         """Where the first piece with a tag begins, None where there is none."""
         return self._starts[self._tags.index(tag)] if tag in self._tags else None

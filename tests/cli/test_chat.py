@@ -142,13 +142,13 @@ def resumed(monkeypatch: pytest.MonkeyPatch, *typed: str) -> Dialogue:
     def run(app: ChatApp, **_: object) -> None:
         apps.append(app)
         app._return_code = 0
-        app.journal.close()
+        app.session.journal.close()
 
     monkeypatch.setattr("blendin_local.cli.chat.screen_available", lambda: True)
     monkeypatch.setattr(ChatApp, "run", run)
     result = CliRunner().invoke(main, ["chat", "--resume", "--threads", "1", *typed])
     assert result.exit_code == 0, result.output
-    return apps[0].dialogue
+    return apps[0].session.dialogue
 
 
 def test_a_conversation_goes_on_as_it_was_kept(kept: Setup, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,11 +24,14 @@ from blendin_local.history.tree import Setup
 from blendin_local.preferences.preferences import ChatPreferences, Preferences
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
 from blendin_local.tui.about import About
-from blendin_local.tui.app import ChatApp, make_app
+from blendin_local.tui.app import ChatApp
+from blendin_local.tui.chat.reply_controller import ReplyController
+from blendin_local.tui.chat.session import ChatSession
 from blendin_local.tui.entry import Kind
 from blendin_local.tui.loading import Prepare, Prepared
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.screens.chat import ChatScreen
+from blendin_local.tui.worker import ReplyEnded
 
 WIDE, NARROW = (120, 40), (80, 24)
 
@@ -220,7 +223,7 @@ def app_with(
     # Tests wait for each look at what the models said: ten in a second, as users have, are slow.
     options["preferences"] = replace(preferences, chat=replace(preferences.chat, looks_per_second=60))
     options.setdefault("prepare", no_pairs)
-    return make_app(prepared, **options)
+    return ChatApp(ChatSession(prepared, **options))
 
 
 def no_pairs(pair: str, base: str, guide: str) -> Prepared:
@@ -320,9 +323,9 @@ def prompt_pilot(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def deaf(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """The screen looks at what the models said until this is emptied."""
-    look, listening = ChatScreen.look, [True]
-    monkeypatch.setattr(ChatScreen, "look", lambda screen: look(screen) if listening else None)
+    """The chat looks at what the models said until this is emptied."""
+    look, listening = ReplyController.look, [True]
+    monkeypatch.setattr(ReplyController, "look", lambda self: look(self) if listening else None)
     return listening
 
 
@@ -332,8 +335,13 @@ def rush(app: ChatApp, *keys: str) -> None:
         app.post_message(Key(key, key if len(key) == 1 else None))
 
 
+def has_ended(app: ChatApp) -> bool:
+    """Whether the models' thread has ended a reply that the chat has not looked at."""
+    return any(isinstance(event, ReplyEnded) for event in app.session.worker.events)
+
+
 async def ready(pilot: Pilot[None], app: ChatApp) -> None:
-    await wait_until(pilot, lambda: screen_of(app).phase is Phase.READY)
+    await wait_until(pilot, lambda: screen_of(app).replies.phase is Phase.READY)
 
 
 async def press(pilot: Pilot[None], app: ChatApp, *keys: str) -> None:

@@ -99,10 +99,10 @@ async def test_escape_stops_the_reply_and_never_quits() -> None:
         # Then, one after the other: what is open, the input.
         screen = screen_of(app)
         await pilot.press("left", "i")
-        assert screen.inspecting
+        assert screen.tokens.inspecting
         for _ in range(3):
             await pilot.press("escape")
-        assert not screen.inspecting
+        assert not screen.tokens.inspecting
         assert screen.prompt.has_focus
         assert app.is_running
         # One that is stopped before its first word can be asked for again.
@@ -131,8 +131,8 @@ async def test_no_token_is_lost_however_fast_they_come(monkeypatch: pytest.Monke
     async with chatting(FakeReply(steps, tail=" held back\nQuest"), asked="Why?") as (_, app, _):
         said = "".join(words) + "\N{BAT} held back\nQuest"
         assert texts(app)[-1] == said
-        assert app.dialogue.last is not None
-        assert app.dialogue.last.text == said
+        assert app.session.dialogue.last is not None
+        assert app.session.dialogue.last.text == said
         entry = screen_of(app).transcript.last_reply
         assert entry is not None
         wrapped = " ".join(entry.body.text[start:end].strip() for start, end in entry.body.lines)
@@ -196,7 +196,7 @@ async def test_a_failed_load_says_why_and_the_app_goes_on() -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await say(pilot, app, "Anybody?")
         load.finish.set()
-        await wait_until(pilot, lambda: screen_of(app).phase is Phase.FAILED)
+        await wait_until(pilot, lambda: screen_of(app).replies.phase is Phase.FAILED)
         assert texts(app) == [reason]
         assert screen_of(app).prompt.text == "Anybody?"
         await pilot.press("enter", "escape", "ctrl+r", "ctrl+n", "f2", "f5", "f6", "f8", "f1", "escape")

@@ -84,13 +84,13 @@ async def test_a_message_is_answered_by_every_method_and_one_reply_is_picked() -
 async def test_leaving_keeps_the_replies_as_siblings_and_changes_nothing_else() -> None:
     script = [FakeReply(steps_of(text)) for text in ("first", "a", "b", "c", "after")]
     async with chatting(*script, asked="Why?", preferences=preferring()) as (pilot, app, chat):
-        before = app.dialogue.setup
+        before = app.session.dialogue.setup
         await say(pilot, app, "/compare")
         await compared(pilot, app)
         assert len(chat.requests) == 4
         await pilot.press("escape")
         await wait_until(pilot, lambda: texts(app) == ["Why?", "first"])
-        assert app.dialogue.setup == before
+        assert app.session.dialogue.setup == before
         assert screen_of(app).transcript.entries[1].foot.text.startswith("1/4 · ")
         await pilot.press("tab", "right_square_bracket", "right_square_bracket", "right_square_bracket")
         assert texts(app) == ["Why?", "c"]
@@ -146,7 +146,11 @@ async def test_keys_wait_while_the_reply_under_way_is_stopped(store: Store, key:
         else:
             await pilot.press(key)
         await pilot.pause()
-        assert (screen_of(app).phase, app.screen, len(chat.requests)) == (Phase.STOPPING, screen_of(app), 3)
+        assert (screen_of(app).replies.phase, app.screen, len(chat.requests)) == (
+            Phase.STOPPING,
+            screen_of(app),
+            3,
+        )
         assert told(app) == ""
         slow.gate.set()
         if key in ("ctrl+o", "f3", "f5"):
@@ -154,7 +158,7 @@ async def test_keys_wait_while_the_reply_under_way_is_stopped(store: Store, key:
         else:
             await wait_until(pilot, lambda: len(chat.requests) == 4)
         await ready(pilot, app)
-        assert "three " in [turn.text for turn in app.dialogue.tree.turns.values()]
+        assert "three " in [turn.text for turn in app.session.dialogue.tree.turns.values()]
 
 
 async def test_nothing_is_said_of_a_reply_that_was_stopped_before_its_first_word_and_not_picked() -> None:
@@ -203,10 +207,10 @@ async def test_the_keys_are_the_screen_s(monkeypatch: pytest.MonkeyPatch) -> Non
         await wait_until(pilot, lambda: screen.query(FooterKey))
         keys = [(key.key_display, key.description) for key in screen.query(FooterKey)]
         assert keys == [("esc", "Back"), ("⏎", "Go on with it")]
-        count = len(app.dialogue.tree.turns)
+        count = len(app.session.dialogue.tree.turns)
         await pilot.press("d", "e", "r", "c", "u", "i", "right_square_bracket", "m")
         assert (app.screen, screen.focused, len(chat.requests)) == (screen, screen._columns[0].words, 3)
-        assert (len(app.dialogue.tree.turns), screen_of(app).editing) == (count, None)
+        assert (len(app.session.dialogue.tree.turns), screen_of(app).editor.editing) == (count, None)
         for key, place in (("right", 1), ("l", 2), ("right", 0), ("left", 2), ("h", 1)):
             await pilot.press(key)
             assert screen.focused is screen._columns[place].words, key
@@ -245,7 +249,7 @@ async def test_a_long_reply_is_scrolled_with_keys() -> None:
 async def test_only_a_message_is_compared() -> None:
     script = replies("first", "a", "b", "c", "after")
     async with chatting(*script, asked="Why?", preferences=preferring()) as (pilot, app, chat):
-        prompt, turns = screen_of(app).prompt, len(app.dialogue.tree.turns)
+        prompt, turns = screen_of(app).prompt, len(app.session.dialogue.tree.turns)
         for keys, typed in ((("tab", "up", "e"), "Why?"), (("escape", *"/gamma"), "/gamma")):
             app.clear_notifications()
             await pilot.press(*keys)
@@ -253,7 +257,11 @@ async def test_only_a_message_is_compared() -> None:
             assert prompt.text == typed
             await pilot.press("f5")
             assert "Send what is in the input" in told(app)
-            assert (prompt.text, len(chat.requests), len(app.dialogue.tree.turns)) == (typed, 1, turns)
+            assert (prompt.text, len(chat.requests), len(app.session.dialogue.tree.turns)) == (
+                typed,
+                1,
+                turns,
+            )
         prompt.clear()
         prompt.insert("//path")
         await pilot.press("f5")

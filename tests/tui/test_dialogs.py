@@ -30,7 +30,7 @@ from textual.pilot import Pilot
 from blendin_local.history.store import Store
 from blendin_local.settings import GenerationSettings
 from blendin_local.tui.app import ChatApp
-from blendin_local.tui.screens import chat as chat_screen
+from blendin_local.tui.chat import reply_controller
 from blendin_local.tui.screens.conversations import ConversationsScreen
 from blendin_local.tui.screens.help import HelpScreen
 from blendin_local.tui.screens.pairs import PairsScreen
@@ -63,15 +63,15 @@ async def test_commands_change_how_the_next_reply_is_asked_for(store: Store) -> 
         assert (settings.blend.gamma, settings.blend.method, settings.sampling.top_k) == (0.25, "nudge", 3)
         assert settings.seed == 7
         assert feet(app)[1].endswith(" · nudge γ 0.25 · temperature 0.8 · system prompt")
-        app.journal.flush()
-        assert store.open(app.dialogue.id).setup == app.dialogue.setup
-        app.journal.problem = "The disk is full \x1b."
+        app.session.journal.flush()
+        assert store.open(app.session.dialogue.id).setup == app.session.dialogue.setup
+        app.session.journal.problem = "The disk is full \x1b."
         await wait_until(pilot, lambda: told(app) == "The disk is full ␛.")
         await say(pilot, app, "/reset")
-        assert app.dialogue.setup.settings == GenerationSettings(
+        assert app.session.dialogue.setup.settings == GenerationSettings(
             sampling=settings.sampling.__class__(temperature=0.8)
         )
-        assert app.dialogue.setup.system == "Be brief."
+        assert app.session.dialogue.setup.system == "Be brief."
         for wrong in ("/gama 0.3", "/gamma 2", "/view sideways"):
             await say(pilot, app, wrong)
             assert wrong.split()[0][:4] in told(app) or "gamma" in told(app)
@@ -200,12 +200,12 @@ async def test_conversations_are_opened_again_exactly(store: Store) -> None:
         await say(pilot, app, "/gamma 0.11")
         await say(pilot, app, "/rename The [b]first[/b] \x1b[31m one")
         await pilot.press("tab", "up", "up", "left_square_bracket")
-        was = [turn.id for turn in app.dialogue.tree.turns.values()]
-        first, path = app.dialogue.id, texts(app)
+        was = [turn.id for turn in app.session.dialogue.tree.turns.values()]
+        first, path = app.session.dialogue.id, texts(app)
         assert path == ["First?", "one"]
         await pilot.press("ctrl+n")
         assert texts(app) == []
-        assert app.dialogue.id != first
+        assert app.session.dialogue.id != first
         await ask(pilot, app, "Other?")
 
         screen = await opened(pilot, app, "ctrl+o")
@@ -213,9 +213,9 @@ async def test_conversations_are_opened_again_exactly(store: Store) -> None:
         assert "The [b]first[/b] ␛[31m one" in visible(app)
         await pilot.press("enter")
         await wait_until(pilot, lambda: app.screen is not screen and texts(app) == path)
-        assert app.dialogue.id == first
-        assert [turn.id for turn in app.dialogue.tree.turns.values()] == was
-        assert app.dialogue.setup.settings.blend.gamma == 0.11
+        assert app.session.dialogue.id == first
+        assert [turn.id for turn in app.session.dialogue.tree.turns.values()] == was
+        assert app.session.dialogue.setup.settings.blend.gamma == 0.11
         assert feet(app)[1].startswith("1/2 · 1 token · ")
         await pilot.press("tab", "right_square_bracket")
         assert texts(app) == ["First?", "two", "And?", "three"]
@@ -241,7 +241,7 @@ async def test_conversations_are_opened_again_exactly(store: Store) -> None:
 
 async def test_the_chat_opens_with_a_conversation_that_was_kept(store: Store) -> None:
     async with chatting(*replies("one"), asked="Why?", store=Store(store.path)) as (_, app, _):
-        id = app.dialogue.id
+        id = app.session.dialogue.id
     async with chatting(*replies("two"), store=Store(store.path), resume=store.open(id)) as (pilot, app, _):
         assert texts(app) == ["Why?", "one"]
         assert "one" in visible(app)
@@ -256,21 +256,21 @@ async def test_a_reply_is_on_the_disk_while_it_is_written(
     async with chatting(reply, store=Store(store.path)) as (pilot, app, _):
 
         def kept() -> list[str]:
-            app.journal.flush()
-            return [turn.text for turn in store.open(app.dialogue.id).tree.path()]
+            app.session.journal.flush()
+            return [turn.text for turn in store.open(app.session.dialogue.id).tree.path()]
 
-        monkeypatch.setattr(chat_screen, "_KEEP_EVERY_S", 1e9)
+        monkeypatch.setattr(reply_controller, "_CHECKPOINT_INTERVAL_S", 1e9)
         await say(pilot, app, "Why?")
         await wait_until(pilot, lambda: texts(app)[-1:] == ["one two "])
-        screen_of(app).look()
+        screen_of(app).replies.look()
         assert kept() == ["Why?", ""]
-        monkeypatch.setattr(chat_screen, "_KEEP_EVERY_S", 0.0)
-        screen_of(app).look()
+        monkeypatch.setattr(reply_controller, "_CHECKPOINT_INTERVAL_S", 0.0)
+        screen_of(app).replies.look()
         assert kept() == ["Why?", "one two "]
-        assert store.open(app.dialogue.id).tree.path()[1].finish_reason == "cancelled"
+        assert store.open(app.session.dialogue.id).tree.path()[1].finish_reason == "cancelled"
         # Quitting in the midst of it keeps as much.
         await pilot.press("ctrl+q")
-    assert [turn.text for turn in store.open(app.dialogue.id).tree.path()] == ["Why?", "one two "]
+    assert [turn.text for turn in store.open(app.session.dialogue.id).tree.path()] == ["Why?", "one two "]
 
 
 async def test_two_programs_keep_their_conversations_in_one_file(store: Store) -> None:
@@ -283,6 +283,6 @@ async def test_two_programs_keep_their_conversations_in_one_file(store: Store) -
             await ready(second, other)
             await ask(second, other, "Yours?")
             other.journal.flush()
-            assert {listed.title for listed in other.store.list()} == {"Mine?", "Yours?"}  # type: ignore[union-attr]
+            assert {listed.title for listed in other.session.store.list()} == {"Mine?", "Yours?"}  # type: ignore[union-attr]
         await ask(first, one, "Mine again?")
     assert sorted(listed.messages for listed in store.list()) == [2, 4]

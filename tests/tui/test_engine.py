@@ -25,7 +25,8 @@ from blendin_local.models.entries import PairEntry
 from blendin_local.models.loading import locate_pair
 from blendin_local.preferences.preferences import ChatPreferences, Preferences
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions, SamplingSettings
-from blendin_local.tui.app import make_app
+from blendin_local.tui.app import ChatApp
+from blendin_local.tui.chat.session import ChatSession
 from blendin_local.tui.entry import Kind
 from blendin_local.tui.loading import Prepared, about_pair, pair_loader
 
@@ -44,11 +45,13 @@ async def test_a_conversation_with_two_tiny_models(tmp_path: Path) -> None:
     prepared = Prepared(about_pair(files, options, setup), setup, pair_loader(files, options, setup))
     with closing(Store(tmp_path / "chats.db")) as seen:
         quick = Preferences(ChatPreferences(looks_per_second=60))
-        app = make_app(prepared, prepare=lambda *names: prepared, preferences=quick, store=Store(seen.path))
+        app = ChatApp(
+            ChatSession(prepared, lambda *names: prepared, preferences=quick, store=Store(seen.path))
+        )
         async with app.run_test(size=(120, 40)) as pilot:
             await ready(pilot, app)
             await ask(pilot, app, "hello world")
-            first = app.dialogue.last
+            first = app.session.dialogue.last
             assert first is not None
             assert first.models == {"base": files.base.fingerprint, "guide": files.guide.fingerprint}
             assert first.finish_reason == "length"
@@ -56,7 +59,7 @@ async def test_a_conversation_with_two_tiny_models(tmp_path: Path) -> None:
 
             # Continued in place, from its own tokens.
             await press(pilot, app, "tab", "c")
-            assert app.dialogue.last is first
+            assert app.session.dialogue.last is first
             assert first.text.startswith(text)
             assert len(first.steps) > count
 
@@ -70,7 +73,7 @@ async def test_a_conversation_with_two_tiny_models(tmp_path: Path) -> None:
             )  # fmt: skip
             screen_of(app).inspector.table._wanted = "base"
             await press(pilot, app, str(place + 1))
-            branch = app.dialogue.last
+            branch = app.session.dialogue.last
             assert branch is not None
             assert branch is not first
             assert (branch.forked_from, branch.fork) == (first.id, 2)
@@ -82,12 +85,12 @@ async def test_a_conversation_with_two_tiny_models(tmp_path: Path) -> None:
             await press(pilot, app, "escape", "escape", "ctrl+r", "escape")
             screen_of(app).prompt.insert("hello")
             await pilot.press("f5")
-            methods = app.preferences.compare.methods
-            await wait_until(pilot, lambda: len(screen_of(app)._answers) == len(methods), 60)
+            methods = app.session.preferences.compare.methods
+            await wait_until(pilot, lambda: len(screen_of(app).comparison._answers) == len(methods), 60)
             await ready(pilot, app)
             await pilot.press("1")
             await wait_until(pilot, lambda: len(app.screen_stack) == 1)
-            assert app.dialogue.setup.settings.blend.method == methods[0]
+            assert app.session.dialogue.setup.settings.blend.method == methods[0]
             await ask(pilot, app, "long " * 400)
             assert "too long" in texts(app, Kind.ERROR)[0]
             screen_of(app).prompt.clear()
@@ -95,13 +98,13 @@ async def test_a_conversation_with_two_tiny_models(tmp_path: Path) -> None:
                 await ask(pilot, app, "hello world " * (turn + 1))
             assert texts(app, Kind.ERROR) == []
             assert "left out" in feet(app)[-1]
-            context_use = screen_of(app).chat.context_use()  # type: ignore[union-attr]
+            context_use = app.session.backend.context_use()  # type: ignore[union-attr]
             assert 0 < context_use["base"].used <= context_use["base"].size == 256
-            path = [turn.text for turn in app.dialogue.tree.path()]
+            path = [turn.text for turn in app.session.dialogue.tree.path()]
             await pilot.press("ctrl+q")
         assert app.return_code == 0
-        assert app.models.join(0)
-        kept = seen.open(app.dialogue.id)
+        assert app.session.worker.join(0)
+        kept = seen.open(app.session.dialogue.id)
         assert [turn.text for turn in kept.tree.path()] == path
         for turn in kept.tree.turns.values():
-            assert seen.load_steps(turn.id) == app.dialogue.tree.turns[turn.id].steps
+            assert seen.load_steps(turn.id) == app.session.dialogue.tree.turns[turn.id].steps

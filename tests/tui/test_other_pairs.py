@@ -17,6 +17,7 @@ from support.chat_fakes import (
     ask,
     chatting,
     deaf,
+    has_ended,
     pairs_of,
     press,
     prompt_pilot,  # noqa: F401
@@ -39,7 +40,6 @@ from blendin_local.tui.loading import Prepare, Prepared
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.screens.pairs import PairsScreen
 from blendin_local.tui.screens.settings import SettingsScreen
-from blendin_local.tui.worker import ReplyEnded
 
 
 async def test_another_pair_takes_over_and_a_waiting_message_is_asked_of_it() -> None:
@@ -48,11 +48,11 @@ async def test_another_pair_takes_over_and_a_waiting_message_is_asked_of_it() ->
     async with chatting(*replies("one"), asked="Why?", prepare=pairs_of(other=load)) as (pilot, app, first):
         await say(pilot, app, "/system Mine.")
         await say(pilot, app, "/pair other")
-        await wait_until(pilot, lambda: screen_of(app).phase is Phase.LOADING)
+        await wait_until(pilot, lambda: screen_of(app).replies.phase is Phase.LOADING)
         await pilot.press("ctrl+o", "f3")
         assert len(app.screen_stack) == 1
         await say(pilot, app, "And?")
-        assert screen_of(app).phase is Phase.WAITING
+        assert screen_of(app).replies.phase is Phase.WAITING
         load.finish.set()
         await ready(pilot, app)
         await wait_until(pilot, lambda: chat.requests)
@@ -60,7 +60,7 @@ async def test_another_pair_takes_over_and_a_waiting_message_is_asked_of_it() ->
         assert first.closed.is_set()
         assert texts(app) == ["Why?", "one", "And?", "from the other"]
         assert [message.content for message in chat.requests[0].messages] == ["Mine.", "Why?", "one", "And?"]
-        reply = app.dialogue.last
+        reply = app.session.dialogue.last
         assert reply is not None and reply.setup is not None
         assert (reply.setup.base, reply.setup.pair) == ("other-base", "other")
         assert "other-base + other-guide" in visible(app)
@@ -71,17 +71,17 @@ async def test_a_pair_that_cannot_be_loaded_leaves_the_old_one() -> None:
     held = FakeLoad(FakeChat(), held=True)
     prepare = pairs_of(broken=broken, held=held)
     async with chatting(*replies("one", "two"), asked="Why?", prepare=prepare) as (pilot, app, chat):
-        setup = app.dialogue.setup
+        setup = app.session.dialogue.setup
         await say(pilot, app, "/pair broken")
         await wait_until(pilot, lambda: "The file [b]is[/b] ␛[31m damaged." in texts(app)[-1])
         await ready(pilot, app)
         await say(pilot, app, "/pair held")
-        await wait_until(pilot, lambda: screen_of(app).phase is Phase.LOADING)
+        await wait_until(pilot, lambda: screen_of(app).replies.phase is Phase.LOADING)
         await pilot.press("escape")
         await ready(pilot, app)
         assert "given up" in texts(app)[-1]
         assert held.cancelled
-        assert app.dialogue.setup == setup
+        assert app.session.dialogue.setup == setup
         await ask(pilot, app, "And?")
         assert (len(chat.requests), ABOUT.models in visible(app)) == (2, True)
 
@@ -97,19 +97,19 @@ async def test_a_conversation_comes_back_with_its_pair_or_else_with_what_is_ther
     prepare = pairs_of(other=FakeLoad(chat), broken=FakeLoad(FakeChat(), error=ModelError("Damaged.")))
     async with chatting(prepare=prepare, store=Store(store.path)) as (pilot, app, _):
         screen = screen_of(app)
-        await screen.resume("other")
+        await screen.conversations.resume("other")
         await ready(pilot, app)
-        setup = app.dialogue.setup
+        setup = app.session.dialogue.setup
         assert (setup.base, setup.system, setup.settings.max_tokens) == ("other-base", "For other.", 77)
-        assert screen.prepared.about.pair == "other"
-        await screen.resume("broken")
+        assert screen.session.prepared.about.pair == "other"
+        await screen.conversations.resume("broken")
         await wait_until(pilot, lambda: texts(app)[-1] == "Damaged.")
         await ready(pilot, app)
-        setup = app.dialogue.setup
+        setup = app.session.dialogue.setup
         assert (setup.base, setup.system, setup.settings.max_tokens) == ("other-base", "For broken.", 77)
         await press(pilot, app, "ctrl+r")
         assert texts(app) == ["about broken", "other"]
-        await screen.resume("nowhere")
+        await screen.conversations.resume("nowhere")
         await wait_until(pilot, lambda: "not there any more" in told(app))
 
 
@@ -131,18 +131,18 @@ async def test_a_message_that_is_sent_before_a_pair_is_found_is_answered_by_the_
     prepare = held_back(pairs_of(new=FakeLoad(other)), gate)
     reply = FakeReply(steps_of("from the old"), hold_at=0)
     async with chatting(reply, *replies("again"), prepare=prepare) as (pilot, app, _):
-        setup = app.dialogue.setup
+        setup = app.session.dialogue.setup
         await say(pilot, app, "/pair new")
         await say(pilot, app, "Why?")
         gate.set()
         await wait_until(pilot, lambda: "being written" in told(app))
-        assert (screen_of(app).phase, screen_of(app).coming) == (Phase.WRITING, None)
+        assert (screen_of(app).replies.phase, screen_of(app).replies.coming) == (Phase.WRITING, None)
         reply.gate.set()
         await ready(pilot, app)
         assert texts(app) == ["Why?", "from the old"]
         await ask(pilot, app, "And?")
         assert texts(app)[2:] == ["And?", "again"]
-        assert (app.dialogue.setup, other.requests) == (setup, [])
+        assert (app.session.dialogue.setup, other.requests) == (setup, [])
 
 
 async def test_only_one_of_two_pairs_is_loaded() -> None:
@@ -157,9 +157,9 @@ async def test_only_one_of_two_pairs_is_loaded() -> None:
             load.finish.set()
         await ready(pilot, app)
         await pilot.pause()
-        assert screen_of(app).coming is None
-        assert app.dialogue.setup.pair == screen_of(app).prepared.about.pair
-        assert len(app.models.events) == 0
+        assert screen_of(app).replies.coming is None
+        assert app.session.dialogue.setup.pair == screen_of(app).session.prepared.about.pair
+        assert len(app.session.worker.events) == 0
 
 
 @pytest.mark.parametrize("stopped", [False, True])
@@ -178,18 +178,18 @@ async def test_a_conversation_does_not_open_into_a_reply(
     monkeypatch.setattr(Store, "open", slowly)
     script = (FakeReply(steps_of("one"), hold_at=0), FakeReply(steps_of("two")))
     async with chatting(*script, store=Store(store.path)) as (pilot, app, _):
-        screen, id = screen_of(app), app.dialogue.id
-        opening = asyncio.create_task(screen.resume("old"))
+        screen, id = screen_of(app), app.session.dialogue.id
+        opening = asyncio.create_task(screen.conversations.resume("old"))
         await say(pilot, app, "Why?")
         if stopped:
-            await wait_until(pilot, lambda: screen._live is not None)
+            await wait_until(pilot, lambda: screen.replies.live_figures is not None)
             listening.clear()
             await pilot.press("escape")
-            await wait_until(pilot, lambda: any(isinstance(each, ReplyEnded) for each in app.models.events))
+            await wait_until(pilot, lambda: has_ended(app))
         gate.set()
         await opening
         assert ("being stopped" if stopped else "being written") in told(app)
-        assert (app.dialogue.id, texts(app)[0]) == (id, "Why?")
+        assert (app.session.dialogue.id, texts(app)[0]) == (id, "Why?")
         listening.append(True)
         script[0].gate.set()
         await ready(pilot, app)
@@ -208,13 +208,13 @@ async def test_nothing_is_changed_that_the_next_pair_would_undo() -> None:
     async with chatting(prepare=pairs_of(other=load)) as (pilot, app, _):
         await say(pilot, app, "/system Mine.")
         await say(pilot, app, "/pair other")
-        await wait_until(pilot, lambda: screen_of(app).phase is Phase.LOADING)
-        before = app.dialogue.setup
+        await wait_until(pilot, lambda: screen_of(app).replies.phase is Phase.LOADING)
+        before = app.session.dialogue.setup
         for command in ("/gamma 0.11", "/system Yours.", "/seed 3", "/reset", "/settings"):
             app.clear_notifications()
             await say(pilot, app, command)
             assert "being loaded" in told(app), command
-            assert (app.dialogue.setup, app.dialogue.seed) == (before, None)
+            assert (app.session.dialogue.setup, app.session.dialogue.seed) == (before, None)
             screen_of(app).prompt.clear()
         app.clear_notifications()
         await pilot.press("f4")
@@ -222,7 +222,7 @@ async def test_nothing_is_changed_that_the_next_pair_would_undo() -> None:
         assert len(app.screen_stack) == 1
         load.finish.set()
         await ready(pilot, app)
-        setup = app.dialogue.setup
+        setup = app.session.dialogue.setup
         assert (setup.base, setup.guide, setup.pair) == ("other-base", "other-guide", "other")
         assert (setup.system, setup.settings.blend.gamma) == ("Mine.", 0.4)
 
@@ -238,7 +238,7 @@ async def test_settings_that_were_open_meanwhile_belong_to_the_pair_that_is_ther
         assert isinstance(app.screen, SettingsScreen)
         app.screen._row("gamma").text = "0.15"
         gate.set()
-        await wait_until(pilot, lambda: screen.coming)
+        await wait_until(pilot, lambda: screen.replies.coming)
         if loaded:
             load.finish.set()
             await ready(pilot, app)
@@ -247,7 +247,7 @@ async def test_settings_that_were_open_meanwhile_belong_to_the_pair_that_is_ther
         assert ("The next reply is asked" in told(app)) is loaded
         load.finish.set()
         await ready(pilot, app)
-        setup = app.dialogue.setup
+        setup = app.session.dialogue.setup
         assert (setup.base, setup.guide, setup.pair) == ("other-base", "other-guide", "other")
         assert setup.settings.blend.gamma == (0.15 if loaded else 0.4)
 
@@ -256,9 +256,9 @@ async def test_another_pair_continues_a_reply_beside_it() -> None:
     chat = FakeChat(*replies(" three"))
     script = FakeReply(steps_of("one two"), ends="length")
     async with chatting(script, asked="Why?", prepare=pairs_of(other=FakeLoad(chat))) as (pilot, app, _):
-        first = app.dialogue.last
+        first = app.session.dialogue.last
         await say(pilot, app, "/pair other")
-        await wait_until(pilot, lambda: app.dialogue.setup.pair == "other")
+        await wait_until(pilot, lambda: app.session.dialogue.setup.pair == "other")
         await press(pilot, app, "tab", "c")
         assert texts(app) == ["Why?", "one two three"]
         assert [step.text for step in chat.requests[0].prefix] == ["one ", "two"]
@@ -281,7 +281,7 @@ async def test_the_first_load_is_given_up_for_others() -> None:
         assert screen_of(app).prompt.text == "Why?"
         assert not first.cancelled
         await pilot.press("escape")
-        await wait_until(pilot, lambda: screen_of(app).phase is Phase.FAILED)
+        await wait_until(pilot, lambda: screen_of(app).replies.phase is Phase.FAILED)
         assert first.cancelled
         assert texts(app) == ["The load was given up."]
         assert "F3 chooses others" in visible(app)

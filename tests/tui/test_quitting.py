@@ -15,6 +15,7 @@ from support.chat_fakes import (
     app_with,
     chatting,
     deaf,
+    has_ended,
     prompt_pilot,  # noqa: F401
     replies,
     say,
@@ -25,7 +26,6 @@ from support.chat_fakes import (
 
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup, Turn
-from blendin_local.tui.worker import ReplyEnded
 
 
 async def test_quitting_while_a_reply_is_written_stops_it_and_frees_the_models() -> None:
@@ -34,7 +34,7 @@ async def test_quitting_while_a_reply_is_written_stops_it_and_frees_the_models()
         await wait_until(pilot, lambda: "one two" in texts(app)[-1])
         await pilot.press("f1", "ctrl+q")
     assert chat.closed.is_set()
-    assert app.models.join(0)
+    assert app.session.worker.join(0)
     assert app.return_code == 0
 
 
@@ -45,7 +45,7 @@ async def test_quitting_while_the_models_load_stops_the_load() -> None:
         await say(pilot, app, "Waits")
         await pilot.press("ctrl+q")
     assert load.cancelled
-    assert app.models.join(0)
+    assert app.session.worker.join(0)
     assert app.return_code == 0
 
 
@@ -59,10 +59,10 @@ async def test_the_last_words_are_kept_that_nobody_looked_at(
             await wait_until(pilot, lambda: "one two" in texts(app)[-1])
             listening.clear()
             reply.gate.set()
-            await wait_until(pilot, lambda: any(isinstance(each, ReplyEnded) for each in app.models.events))
+            await wait_until(pilot, lambda: has_ended(app))
             assert texts(app)[-1] == "one two "
             await pilot.press("ctrl+q")
-        turn = last_of(seen, app.dialogue.id)
+        turn = last_of(seen, app.session.dialogue.id)
         assert (turn.text, turn.finish_reason) == ("one two three four!", "stop")
         assert [step.text for step in seen.load_steps(turn.id)] == ["one ", "two ", "three ", "four"]
 
@@ -76,9 +76,9 @@ async def test_a_reply_that_began_after_the_last_look_is_kept_whole(
             await pilot.press("tab")
             listening.clear()
             await pilot.press("c")
-            await wait_until(pilot, lambda: any(isinstance(each, ReplyEnded) for each in app.models.events))
+            await wait_until(pilot, lambda: has_ended(app))
             await pilot.press("ctrl+q")
-        turn = last_of(seen, app.dialogue.id)
+        turn = last_of(seen, app.session.dialogue.id)
         assert (turn.text, turn.finish_reason) == ("one two three", "stop")
         assert [step.text for step in seen.load_steps(turn.id)] == ["one ", "two", " ", "three"]
         assert turn.summary.steps == 4

@@ -45,9 +45,9 @@ from blendin_local.preferences.preferences import ChatPreferences, Preferences
 from blendin_local.presentation.colour_scale import MODES
 from blendin_local.settings import ModelOptions
 from blendin_local.tui.app import ChatApp
+from blendin_local.tui.chat.figure_display import FigureDisplay
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.screens import pairs
-from blendin_local.tui.screens.chat import ChatScreen
 from blendin_local.tui.screens.compare import CompareScreen
 from blendin_local.tui.screens.conversations import ConversationsScreen
 from blendin_local.tui.screens.pairs import PairsScreen
@@ -97,8 +97,8 @@ def fixed(prompt_pilot: None, monkeypatch: pytest.MonkeyPatch, compose: Any = Fo
     monkeypatch.setattr(Input, "_toggle_cursor", lambda field: None)
     monkeypatch.setattr(TextArea, "_toggle_cursor_blink_visible", lambda field: None)
     monkeypatch.setattr(Footer, "compose", compose)
-    monkeypatch.setattr(ChatScreen, "_memory", lambda screen: 903_000_000)
     monkeypatch.setattr(memory_estimate, "free_memory", lambda: 8 * 10**9)
+    monkeypatch.setattr(FigureDisplay, "_memory_bytes", lambda figures: 903_000_000)
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_loading(as_ever: AsEver) -> None:
 
 def test_failed_load(as_ever: AsEver) -> None:
     async def scene(pilot: Pilot[None], app: ChatApp) -> None:
-        await wait_until(pilot, lambda: screen_of(app).phase is Phase.FAILED)
+        await wait_until(pilot, lambda: screen_of(app).replies.phase is Phase.FAILED)
 
     error = ModelError("llama.cpp cannot load base-model.gguf: tensor data is not within the file bounds.")
     assert as_ever(scene, load=FakeLoad(FakeChat(), error=error))
@@ -291,7 +291,7 @@ def test_pairs(as_ever: AsEver, look: str, tmp_path: Path, monkeypatch: pytest.M
 
     async def scene(pilot: Pilot[None], app: ChatApp) -> None:
         await answered(pilot, app)
-        screen = PairsScreen(app.dialogue.setup, no_pairs, ModelOptions(n_ctx=4096))
+        screen = PairsScreen(app.session.dialogue.setup, no_pairs, ModelOptions(n_ctx=4096))
         await app.push_screen(screen)
         await wait_until(pilot, lambda: screen._stock.whole)
         await pilot.press("down")

@@ -26,8 +26,8 @@ from blendin_local.engine.steps import Source
 from blendin_local.errors import ModelError, PromptError
 from blendin_local.history.store import Store
 from blendin_local.preferences.preferences import ChatPreferences, Preferences
+from blendin_local.tui.chat import reply_controller
 from blendin_local.tui.entry import Kind
-from blendin_local.tui.screens import chat as chat_screen
 from blendin_local.tui.screens.help import HelpScreen
 from blendin_local.tui.widgets.panel import Panel
 
@@ -75,7 +75,7 @@ async def test_a_reply_stays_where_another_one_comes_to_nothing(store: Store) ->
             assert "temperature is 0" in told(app)
             assert texts(app, Kind.REPLY) == ["first"]
             assert screen_of(app).prompt.text == ""
-            app.journal.flush()
+            app.session.journal.flush()
             assert kept(store) == ["Why?", "first"]
         assert len(chat.requests) == 3
 
@@ -88,23 +88,23 @@ async def test_a_reply_that_was_cut_off_is_continued_in_place(store: Store) -> N
         FakeReply(steps_of("one two"), ends="length"), PromptError("No room."), FakeReply(steps_of(" three")),
     )  # fmt: skip
     async with chatting(*script, asked="Why?", store=Store(store.path)) as (pilot, app, chat):
-        turn = app.dialogue.last
+        turn = app.session.dialogue.last
         assert turn is not None
         assert "cut off at the token limit" in feet(app)[1]
         await press(pilot, app, "tab", "c")
         assert texts(app) == ["Why?", "one two", "No room."]
         # It was refused, and is what it was.
         assert feet(app)[1].startswith("cut off at the token limit · 2 tokens")
-        app.journal.flush()
-        before = store.open(app.dialogue.id).tree.turns[turn.id]
+        app.session.journal.flush()
+        before = store.open(app.session.dialogue.id).tree.turns[turn.id]
         assert (before.finish_reason, before.error) == ("length", "")
         await press(pilot, app, "c")
         assert [each.text for each in chat.requests[2].prefix] == ["one ", "two"]
         assert texts(app) == ["Why?", "one two three"]
-        assert app.dialogue.last is turn
+        assert app.session.dialogue.last is turn
         assert [each.index for each in turn.steps] == [0, 1, 2, 3]
         assert feet(app)[1].startswith("4 tokens")
-        app.journal.flush()
+        app.session.journal.flush()
         assert kept(store) == ["Why?", "one two three"]
         assert store.load_steps(turn.id) == turn.steps
         await press(pilot, app, "c")
@@ -149,9 +149,13 @@ async def test_a_question_is_asked_differently_beside_the_old_one(store: Store) 
         prompt = screen_of(app).prompt
         prompt.insert("a draft")
         await pilot.press("tab", "up", "e")
-        assert (prompt.text, prompt.has_focus, screen_of(app).editing is not None) == ("//Why?", True, True)
+        assert (prompt.text, prompt.has_focus, screen_of(app).editor.editing is not None) == (
+            "//Why?",
+            True,
+            True,
+        )
         await pilot.press("!", "escape")
-        assert (prompt.text, screen_of(app).editing) == ("a draft", None)
+        assert (prompt.text, screen_of(app).editor.editing) == ("a draft", None)
         assert texts(app) == ["/Why?", "first"]
         await pilot.press("tab", "up", "e", "!")
         await press(pilot, app, "enter")
@@ -161,7 +165,7 @@ async def test_a_question_is_asked_differently_beside_the_old_one(store: Store) 
         assert feet(app)[0] == "2/2"
         await pilot.press("tab", "up", "left_square_bracket")
         assert texts(app) == ["/Why?", "first"]
-        app.journal.flush()
+        app.session.journal.flush()
         assert kept(store) == ["/Why?", "first"]
         # One that is refused comes back into the input.
         prompt.clear()
@@ -209,7 +213,7 @@ async def test_messages_are_deleted_and_brought_back(store: Store) -> None:
             assert texts(app) == left
             entry = screen_of(app).transcript.selected
             assert entry is not None and entry.text == selected
-            app.journal.flush()
+            app.session.journal.flush()
             assert kept(store) == left
         await say(pilot, app, "/delete")
         assert texts(app) == ["a", "one", "b"]
@@ -276,11 +280,14 @@ async def test_a_reply_branches_at_a_token() -> None:
         assert [message.content for message in branch.messages] == ["Why?"]
         assert texts(app) == ["Why?", "one zwei drei"]
         assert feet(app)[1].startswith("2/2 · ")
-        reply = app.dialogue.last
+        reply = app.session.dialogue.last
         assert reply is not None and reply.fork == 1
         # The inspector goes on with the branch, where nothing else was kept of this token.
         assert screen.inspector.has_focus
-        assert (screen.transcript.selected, screen.transcript.pointer) == (screen.entry_of(reply), 1)
+        assert (screen.transcript.selected, screen.transcript.pointer) == (
+            screen.conversation.entry_of(reply),
+            1,
+        )
         assert "2 of 3" in visible(app)
         await pilot.press("enter")
         assert len(chat.requests) == 2
@@ -289,7 +296,7 @@ async def test_a_reply_branches_at_a_token() -> None:
         await pilot.press("escape", "left_square_bracket")
         assert texts(app) == ["Why?", "one two three"]
         await pilot.press("right", "2")
-        assert (screen.inspecting, len(chat.requests)) == (True, 2)
+        assert (screen.tokens.inspecting, len(chat.requests)) == (True, 2)
         await pilot.press("l", "down")
         await press(pilot, app, "enter")
         assert ([each.text for each in chat.requests[2].prefix], chat.requests[2].forced_outcome) == (
@@ -307,7 +314,7 @@ async def test_a_reply_branches_at_a_token() -> None:
 async def test_the_inspector_offers_nothing_of_another_reply(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(chat_screen, "_PANEL_EVERY_S", 1e9)
+    monkeypatch.setattr(reply_controller, "_FIGURES_INTERVAL_S", 1e9)
     first = [with_choices(each, "zwei", "deux") for each in steps_of("one two three")]
     script = (FakeReply(steps_of("zwei"), hold_at=0), FakeReply(steps_of("deux")))
     async with chatting(FakeReply(first), *script, asked="Why?") as (pilot, app, chat):
@@ -342,7 +349,7 @@ async def test_what_needs_the_reply_to_be_over_is_refused() -> None:
             app.clear_notifications()
             await pilot.press(key)
             assert "Escape" in told(app), key
-        assert (texts(app), len(chat.requests), screen_of(app).editing) == (before, 1, None)
+        assert (texts(app), len(chat.requests), screen_of(app).editor.editing) == (before, 1, None)
         await press(pilot, app, "escape")
 
 
@@ -359,9 +366,9 @@ async def test_keys_are_as_the_user_prefers() -> None:
         await pilot.press("?")
         assert isinstance(app.screen, HelpScreen)
         await pilot.press("escape", "e")
-        assert screen.editing is None
+        assert screen.editor.editing is None
         await pilot.press("w")
-        assert screen.editing is not None
+        assert screen.editor.editing is not None
         shown = app.screen.query_one(Panel).display
         await pilot.press("f2")
         assert app.screen.query_one(Panel).display is shown

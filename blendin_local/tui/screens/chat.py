@@ -1,32 +1,38 @@
-"""The chat's main screen: what happens in the models' thread, and the replies that come of it."""
+"""The chat's main screen: its layout, its keys and commands, and what each of them calls."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import ClassVar, cast
 
-import psutil
 from textual import on
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.screen import Screen
+from textual.widget import Widget
 
-from blendin_local.engine.chat_backend import ChatBackend, ReplyRequest
-from blendin_local.engine.steps import Step
 from blendin_local.history.tree import Turn
-from blendin_local.presentation.explanation import weak_passages
-from blendin_local.tui.commands import COMMANDS, Names
-from blendin_local.tui.editable import editable
-from blendin_local.tui.entry import Kind
-from blendin_local.tui.loading import Prepared, model_name
-from blendin_local.tui.metrics import Figures, PanelFigures, Totals
+from blendin_local.presentation.colour_scale import Mode
+from blendin_local.safe_text import sanitize
+from blendin_local.tui.chat.comparison import Comparison
+from blendin_local.tui.chat.conversation_dialogs import ConversationDialogs
+from blendin_local.tui.chat.conversation_view import ConversationView
+from blendin_local.tui.chat.figure_display import FigureDisplay
+from blendin_local.tui.chat.interfaces import ReplySink
+from blendin_local.tui.chat.message_editor import MessageEditor
+from blendin_local.tui.chat.pair_dialogs import PairDialogs
+from blendin_local.tui.chat.reply_controller import ReplyController
+from blendin_local.tui.chat.session import ChatSession
+from blendin_local.tui.chat.token_actions import TokenActions
+from blendin_local.tui.chat.turn_actions import TurnActions
+from blendin_local.tui.commands import COMMANDS, Act, Names, Refused, Say, parse
+from blendin_local.tui.entry import View
 from blendin_local.tui.phase import Phase
-from blendin_local.tui.reply_text import Piece, ReplyText, pieces_of
-from blendin_local.tui.screens.comparing import Comparing
-from blendin_local.tui.screens.dialogs import Dialogs
-from blendin_local.tui.screens.turn_actions import TurnActions
+from blendin_local.tui.reply_text import Piece, pieces_of
+from blendin_local.tui.screens.help import HelpScreen
 from blendin_local.tui.widgets.inspector import Inspector
 from blendin_local.tui.widgets.key_line import KeyLine
 from blendin_local.tui.widgets.loading_bar import LoadingBar
@@ -36,269 +42,165 @@ from blendin_local.tui.widgets.status_line import StatusLine
 from blendin_local.tui.widgets.title_bar import TitleBar
 from blendin_local.tui.widgets.transcript import Transcript
 from blendin_local.tui.widgets.welcome import Welcome
-from blendin_local.tui.worker import Event, Loaded, LoadFailed, ReplyBegun, ReplyEnded
-
-if TYPE_CHECKING:
-    from blendin_local.tui.app import ChatApp
-
-_PANEL_EVERY_S = 0.75
-"""The figures are drawn more seldom than the words: nobody reads faster, and the models need the time."""
-_KEEP_EVERY_S = 0.8
-"""How much of a reply may be lost with the process, in seconds."""
-
-_REFUSALS = {
-    Phase.WRITING: "A reply is being written: wait for its end, or stop it with Escape.",
-    Phase.STOPPING: "The reply is being stopped: one moment.",
-    Phase.WAITING: "One message is waiting for the models already.",
-    Phase.FAILED: "No models are loaded, so nobody can answer: F3 chooses others.",
-}
-"""Why a message is not sent; it stays in the input."""
 
 
-class ChatScreen(Comparing):
+class ChatScreen(Screen[None]):
+    """A `ReplyView`. Keys without Ctrl work while the transcript has the focus, on the selected message.
+
+    names: what commands are completed from.
+    """
+
     BINDINGS: ClassVar[list[BindingType]] = [
         # Their order is that of the line at the foot, which has room for the first ones.
         Binding("escape", "stop", "Stop", id="chat.stop"),
-        Binding("f1", "help", "Help", id="chat.help"),
-        *TurnActions.TURN_BINDINGS,
-        *Dialogs.DOOR_BINDINGS,
+        Binding("f1", "command('help')", "Help", id="chat.help"),
+        Binding("ctrl+r", "command('again')", "Again", show=False, id="chat.again"),
+        Binding("f6", "toggle_views", "View", id="chat.view"),
+        Binding("f7", "next_colours", "Colours", show=False, id="chat.colours"),
+        Binding("f8", "command('weak')", "Weak passage", show=False, id="chat.weak"),
+        Binding("ctrl+n", "restart", "New", show=False, id="chat.new"),
+        Binding("ctrl+o", "command('open')", "Open", id="chat.open"),
+        Binding("f2", "command('panel')", "Panel", show=False, id="chat.panel"),
+        Binding("f3", "command('pair')", "Models", show=False, id="chat.pairs"),
+        Binding("f4", "command('settings')", "Settings", id="chat.settings"),
+        Binding("f5", "command('compare')", "Side by side", show=False, id="chat.compare"),
     ]
 
-    def __init__(self, app: ChatApp, prepared: Prepared) -> None:
-        super().__init__(app, prepared)
-        self._live: ReplyText | None = None
-        self._waiting: ReplyRequest | None = None
-        self._typed = self._problem = ""
-        self._figures = Figures()
-        self._drawn = self._kept = 0.0
-        self._process = psutil.Process()
-        self._weighed = -1.0, 0
-        self._shown: tuple[Turn, Figures, list[range]] | None = None
+    def __init__(self, session: ChatSession, names: Names) -> None:
+        super().__init__()
+        self.session = session
+        self.dialogue = session.dialogue
+        about, chat = session.prepared.about, session.preferences.chat
+        self.title_bar = TitleBar(about)
+        self.welcome = Welcome(about, id="welcome")
+        self.transcript = Transcript(self._pieces_of, id="transcript")
+        self.loading_bar = LoadingBar(about, id="loading")
+        self.status = StatusLine(id="status")
+        self.prompt = Prompt(names=names, history=session.prompt_history, id="prompt")
+        self.panel = Panel(about, id="panel")
+        self.inspector = Inspector(id="inspector")
+
+        self.conversation = ConversationView(self.transcript, self.dialogue, View(chat.view))
+        self.replies = ReplyController(session, self, self._sink)
+        self.figures = FigureDisplay(session, self.replies, self.conversation, self.panel, self.status)
+        self.editor = MessageEditor(self.prompt, self.dialogue, self.replies, self.conversation, self.tell)
+        self.turns = TurnActions(
+            self.dialogue, self.replies, self.conversation, self.editor, self.figures, self.tell, self._copy
+        )
+        self.tokens = TokenActions(self.dialogue, self.replies, self.conversation, self.inspector, self.tell)
+        self.pairs = PairDialogs(
+            self, session, self.replies, self.loading_bar, self.tell, self.conversation.add_error
+        )
+        self.conversations = ConversationDialogs(
+            self, session, self.replies, self.pairs, self.prompt, self.tell, self._show_another
+        )
+        self.comparison = Comparison(
+            self,
+            self.dialogue,
+            session.preferences.compare.methods,
+            self.replies,
+            self.conversation,
+            self.editor,
+            self.figures,
+            self.tell,
+        )
 
     def compose(self) -> ComposeResult:
-        about = self.prepared.about
-        yield TitleBar(about)
+        yield self.title_bar
         with Horizontal(id="body"):
             with Vertical(id="main"):
-                yield Welcome(about, id="welcome")
-                yield Transcript(self._read, id="transcript")
-                yield LoadingBar(about, id="loading")
-                yield StatusLine(id="status")
-                yield Prompt(names=self._names(), history=self.chat_app.prompt_history, id="prompt")
-            yield Panel(about, id="panel")
-            yield Inspector(id="inspector")
+                yield self.welcome
+                yield self.transcript
+                yield self.loading_bar
+                yield self.status
+                yield self.prompt
+            yield self.panel
+            yield self.inspector
         yield KeyLine()
 
     def on_mount(self) -> None:
-        chat = self.chat_app.preferences.chat
+        chat = self.session.preferences.chat
         self.show_colours(chat.colours)
         if chat.panel != "auto":
             self.add_class("-panel-shown" if chat.panel == "shown" else "-panel-hidden")
         self.prompt.focus()
-        self.rebuild(keep=False)
-        self.show_about()
-        self.show_phase(Phase.LOADING)
-        self.worker.load(self.prepared.load)
-        self.set_interval(1 / chat.looks_per_second, self.look)
+        self.conversation.rebuild(keep=False)
+        self.show_pair()
+        self.replies.load_first()
+        self.set_interval(1 / chat.looks_per_second, self.replies.look)
 
-    def _names(self) -> Names:
-        """What commands are completed from."""
-        return replace(self.chat_app.names, themes=tuple(self.app.available_themes))
+    @property
+    def focus_chain(self) -> list[Widget]:
+        """From the input, Tab leads up into the conversation; after it come panel and inspector."""
+        return sorted(super().focus_chain, key=lambda widget: widget is not self.prompt)
 
-    def _read(self, turn: Turn) -> list[Piece]:
+    def _sink(self) -> ReplySink:
+        return self.comparison if self.comparison.is_open else self.conversation
+
+    def _pieces_of(self, turn: Turn) -> list[Piece]:
         return pieces_of(turn, self.dialogue.steps(turn))
 
-    # What happened in the models' thread
+    def _copy(self, text: str) -> None:
+        self.app.copy_to_clipboard(text)
 
-    def look(self) -> None:
-        """Take in everything that has happened since the last look."""
-        events, steps = self.worker.events, list[Step]()
-        if self.phase.is_loading:
-            self.loading_bar.show(*self.worker.progress)
-        while events:
-            event = events.popleft()
-            if isinstance(event, Step):
-                steps.append(event)
-                continue
-            self._write(steps)
-            steps = []
-            self._handle(event)
-        self._write(steps)
-        if (problem := self.chat_app.journal.problem) != self._problem:
-            self._problem = problem
-            if problem:
-                self.tell(problem, error=True)
-        now = time.monotonic()
-        if self._live and now - self._drawn >= _PANEL_EVERY_S:
-            self._drawn = now
-            self.show_figures()
-            if self.inspecting:
-                self.show_inspector()
-        if self._live and now - self._kept >= _KEEP_EVERY_S:
-            self._kept = now
-            self.dialogue.checkpoint()
+    # What the controller and the actions tell
 
-    def _handle(self, event: Event) -> None:
-        match event:
-            case Loaded(chat):
-                self._loaded(chat)
-            case LoadFailed(reason, chat):
-                self._load_failed(reason, chat)
-            case ReplyBegun(reply):
-                assert self.chat is not None
-                self._live, self._typed = ReplyText(), ""
-                self._figures = Figures(reply.summary)
-                self.dialogue.begun(reply, self.chat)
-                self._write_pieces(self._live.take(reply.prefix))
-                self._figures.add(reply.prefix)
-            case ReplyEnded():
-                self._end(event)
+    def tell(self, text: str, *, error: bool = False) -> None:
+        """Say one thing; a key pressed over and over does not pile it up."""
+        self.app.clear_notifications()
+        self.notify(sanitize(text), markup=False, severity="error" if error else "information")
 
-    def _loaded(self, chat: ChatBackend) -> None:
-        self.chat = chat
-        waiting, self._waiting = self._waiting, None
-        if self.coming is not None:
-            (self.prepared, setup), self.coming = self.coming, None
-            self.change(setup)
-            if waiting is not None:
-                # The message was written for the models of before.
-                self.dialogue.take_back(question=False)
-                waiting = self.dialogue.again(seed=waiting.settings.seed)
-        else:
-            # A resumed conversation keeps what was asked for on the command line, once its models are there.
-            self.dialogue.change(self.dialogue.setup)
-        self.show_phase(Phase.READY)
-        self.show_figures()
-        if waiting is not None:
-            self.start(waiting)
+    def show_phase(self, phase: Phase) -> None:
+        self.loading_bar.display = phase.is_loading
+        self.status.show(phase)
+        if phase.is_writing or phase is Phase.WAITING:
+            self.conversations.restart_confirmed = False
 
-    def _load_failed(self, reason: str, chat: ChatBackend | None) -> None:
-        self.coming, self.chat = None, chat
-        self._take_back()
-        self.add_error(reason)
-        self.show_phase(Phase.READY if chat is not None else Phase.FAILED)
+    def show_progress(self, role: str, share: float) -> None:
+        self.loading_bar.show(role, share)
 
-    # Replies
+    def show_pair(self) -> None:
+        about = self.session.prepared.about
+        self.title_bar.show(replace(about, blend=self.dialogue.setup.settings.blend))
 
-    def say(self, text: str) -> None:
-        if refusal := _REFUSALS.get(self.phase):
-            self.tell(refusal)
-            self.prompt.restore(text)
-            return
-        expanded = self.expanded(text)
-        if expanded is None:
-            self.prompt.restore(text)
-            return
-        editing = self.editing
-        if editing is not None and expanded == editable(editing.text):
-            # What the input cannot show is part of the message all the same.
-            expanded = editing.text
-        self.stop_editing(self.prompt.text)
-        request = self.dialogue.edit(editing, expanded) if editing else self.dialogue.send(expanded)
-        self._typed = text if request else ""
-        self.asking(request)
+    def show_figures(self) -> None:
+        self.figures.show()
+        if self.tokens.inspecting:
+            self.tokens.show()
+
+    def take_back(self, typed: str) -> None:
+        if typed:
+            self.prompt.restore(typed)
+        self.conversation.rebuild()
+
+    def load_failed(self, reason: str) -> None:
+        self.conversation.add_error(reason)
+
+    def _show_another(self) -> None:
+        """Another conversation is shown from now on."""
+        self.editor.stop_editing()
+        self.conversation.restart()
+        self.figures.show()
+        self.show_pair()
+
+    # Messages of the widgets
 
     @on(Prompt.Sent)
     def _sent(self, message: Prompt.Sent) -> None:
-        self.say(message.text)
+        self.editor.send(message.text)
 
-    def start(self, request: ReplyRequest) -> None:
-        reply = self.dialogue.reply
-        assert reply is not None
-        self._restart_asked = False
-        # A reply that is continued in the middle of a conversation grows where it stands.
-        self.rebuild(keep=reply is not self.dialogue.last)
-        entry = self.entry_of(reply)
-        entry.begin_again()
-        self.transcript.changed(entry)
-        if self.phase.is_loading:
-            self._waiting = request
-            self.show_phase(Phase.WAITING)
-            return
-        self.show_phase(Phase.WRITING)
-        self._kept = time.monotonic()
-        self.worker.write(request)
-
-    def _write(self, steps: list[Step]) -> None:
-        if steps and self._live:
-            self.dialogue.take(steps)
-            self._figures.add(steps)
-            self._write_pieces(self._live.take(steps))
-            if self.comparison:
-                self.comparison.show(self._figures.summary)
-
-    def _write_pieces(self, pieces: list[Piece]) -> None:
-        reply = self.dialogue.reply
-        if pieces and reply is not None:
-            if self.comparison:
-                self.comparison.write(pieces)
-            else:
-                self.transcript.write(self.entry_of(reply), pieces)
-
-    def _end(self, ended: ReplyEnded) -> None:
-        begun, self._live = self._live, None
-        reply = self.dialogue.reply
-        seen = reply in self.dialogue.tree.path()
-        if begun and reply is not None:
-            self._write_pieces(begun.end(ended.text))
-        turn = self.dialogue.end(ended.text, ended.finish_reason, ended.error)
-        if turn is not None and begun:
-            self.entry_of(turn).over(self.view)
-        elif turn is not None:
-            # It was to be continued and was not: what it said before stands.
-            self.forget_entries()
-        if self.comparison:
-            self.show_phase(Phase.READY)
-            self.compared(turn, ended.error)
-            return
-        self.rebuild()
-        if turn is None and not begun:
-            # The models did not take the message: it goes back to where it was typed.
-            self._take_back()
-        elif turn is None and seen:
-            reason = (
-                "stopped before the first word" if ended.finish_reason == "cancelled" else "no words came"
-            )
-            self.add_line(Kind.NOTE, f"({reason}; Ctrl+R asks again)")
-        if ended.error:
-            self.add_error(ended.error)
-        self.show_phase(Phase.READY)
-        self.show_figures()
-        if self.inspecting:
-            self.show_inspector()
-        postponed, self.postponed = self.postponed, []
-        for act in postponed:
-            act()
-
-    def _take_back(self) -> None:
-        """Return a message that the models have not read to the input."""
-        typed, self._typed, self._waiting = self._typed, "", None
-        self.dialogue.take_back(question=bool(typed))
-        if typed:
-            self.prompt.restore(typed)
-        self.rebuild()
-
-    # Keys
-
-    def action_stop(self) -> None:
-        """What Escape does, the nearest first; it never quits."""
-        if self.phase is Phase.WRITING:
-            self.worker.stop()
-            self.show_phase(Phase.STOPPING)
-        elif self.phase is Phase.WAITING:
-            self._take_back()
-            self.show_phase(Phase.LOADING)
-        elif self.phase is Phase.LOADING:
-            self.worker.cancel_load()
-        elif self.inspecting and not self.prompt.has_focus:
-            self.close_inspector()
-        elif self.editing is not None:
-            self.stop_editing()
-        elif self.inspecting:
-            self.close_inspector()
-            self.prompt.focus()
-        else:
-            self.prompt.focus()
+    @on(Prompt.Commanded)
+    def _commanded(self, message: Prompt.Commanded) -> None:
+        match parse(message.text, self.dialogue.setup.settings, self.prompt.names):
+            case Refused(says):
+                self.tell(says, error=True)
+                self.prompt.give_back(message.text)
+            case Say(text):
+                self.editor.send(text)
+            case Act(name, argument):
+                self._typed(name, argument)
+            case change if not self.pairs.apply(change):
+                self.prompt.give_back(message.text)
 
     @on(Prompt.PageWanted)
     def _scroll(self, message: Prompt.PageWanted) -> None:
@@ -307,71 +209,133 @@ class ChatScreen(Comparing):
         else:
             self.transcript.scroll_page_down(animate=False)
 
-    # What is shown
+    @on(Transcript.Pointed)
+    def _pointed(self, message: Transcript.Pointed) -> None:
+        if message.transcript is self.transcript:
+            self.tokens.show()
+            self.figures.show()
 
-    def show_phase(self, phase: Phase) -> None:
-        self.phase = phase
-        self.loading_bar.display = phase.is_loading
-        self.status.show(phase)
+    @on(Inspector.Move)
+    def _move(self, message: Inspector.Move) -> None:
+        self.transcript.action_step_token(message.delta)
 
-    def show_figures(self) -> None:
-        """Show the figures of the reply under way, else of the selected one, else of the last one."""
-        turn, figures, passages = self._shown_reply()
-        pointer = self.transcript.pointer
-        setup = (turn.setup if turn else None) or self.dialogue.setup
-        shown = PanelFigures(
-            replace(
-                self.prepared.about,
-                base=model_name(setup.base),
-                guide=model_name(setup.guide),
-                pair=setup.pair,
-                blend=setup.settings.blend,
-            ),
-            figures,
-            Totals.of(reply.summary for reply in self.dialogue.replies),
-            calibrated=turn.calibrated if turn else self.chat is not None and self.chat.calibrated,
-            context_use=self.chat.context_use() if self.chat else {},
-            memory=self._memory(),
-            hint_rate=self.chat_app.preferences.chat.hint_rate,
-            weak_passages=len(passages),
-            weak_at=next((i for i, each in enumerate(passages) if pointer in each), None),
-        )
-        self.panel.show(shown)
-        self.status.show_progress(shown, self._branch_of(turn))
+    @on(Inspector.Branch)
+    def _branch(self, message: Inspector.Branch) -> None:
+        self.replies.when_stopped(lambda: self.tokens.branch(message.candidate))
 
-    def _shown_reply(self) -> tuple[Turn | None, Figures, list[range]]:
-        if self._live is not None:
-            turn = self.dialogue.reply
-            return turn, self._figures, weak_passages(turn.steps) if turn else []
-        turn = self._selected(reply=True) or self._last_reply()
-        if turn is None:
-            return None, Figures(), []
-        if (
-            self._shown is None
-            or self._shown[0] is not turn
-            or len(turn.steps) != self._shown[1].summary.steps
-        ):
-            figures = Figures(turn.summary)
-            figures.add(self.dialogue.steps(turn))
-            self._shown = turn, figures, weak_passages(turn.steps)
-        return self._shown
+    # Commands
 
-    def _memory(self) -> int:
-        """Bytes of the process, at most a second old."""
-        now = time.monotonic()
-        if now - self._weighed[0] >= 1:
-            self._weighed = now, self._process.memory_info().rss
-        return self._weighed[1]
+    def _act(self, name: str, argument: str = "") -> None:
+        """Run a command by its name."""
+        pairs, conversations, when_stopped = self.pairs, self.conversations, self.replies.when_stopped
+        acts: dict[str, Callable[[], object]] = {
+            "settings": lambda: self._open(pairs.open_settings),
+            "reset": pairs.reset,
+            "pair": lambda: self._open_when_stopped(lambda: pairs.load_named(argument)),
+            "compare": lambda: when_stopped(self.comparison.begin),
+            "again": lambda: when_stopped(self.turns.again),
+            "continue": lambda: when_stopped(self.turns.go_on),
+            "edit": lambda: when_stopped(self.turns.edit),
+            "delete": lambda: when_stopped(lambda: self.turns.remove(self.dialogue.last)),
+            "undo": lambda: when_stopped(self.turns.undo),
+            "new": lambda: when_stopped(conversations.begin),
+            "open": lambda: self._open_when_stopped(lambda: conversations.open(argument)),
+            "rename": lambda: conversations.rename(argument),
+            "export": lambda: self._open(lambda: conversations.export(argument)),
+            "import": lambda: self._open_when_stopped(lambda: conversations.import_file(argument)),
+            "copy": self.turns.copy_code if argument else self.turns.copy,
+            "view": lambda: self.show_view(View(argument)),
+            "colours": lambda: self.show_colours(cast(Mode, argument)),
+            "inspect": self.tokens.inspect,
+            "weak": lambda: self.tokens.go_to_weak(1),
+            "theme": lambda: setattr(self.app, "theme", argument),
+            "panel": self._toggle_panel,
+            "help": self._show_help,
+            "quit": lambda: self._open(self.app.action_quit),
+        }
+        acts[name]()
 
-    def _branch_of(self, turn: Turn | None) -> tuple[int, int]:
-        siblings = self.dialogue.tree.siblings(turn) if turn else []
-        return (siblings.index(turn) + 1, len(siblings)) if turn in siblings else (1, 1)
+    def _typed(self, name: str, argument: str = "") -> None:
+        if name in ("continue", "edit", "delete", "copy"):
+            # A command speaks of the last message, whatever was chosen in the conversation before.
+            self.transcript.select(None)
+        self._act(name, argument)
 
     def system_commands(self) -> Iterable[SystemCommand]:
         """What the command palette lists of this screen."""
-        acts = {
-            name: spec for name, spec in COMMANDS.items() if spec.read is None and not spec.needs_argument
-        }
-        for name, spec in acts.items():
-            title = name.capitalize()
-            yield SystemCommand(title, spec.help, lambda name=name: self._act(name, ""))
+        for name, spec in COMMANDS.items():
+            if spec.read is None and not spec.needs_argument:
+                yield SystemCommand(name.capitalize(), spec.help, partial(self._typed, name))
+
+    def _open(self, dialog: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Run what waits for the user or a file beside everything else."""
+        self.run_worker(dialog())
+
+    def _open_when_stopped(self, dialog: Callable[[], Coroutine[None, None, None]]) -> None:
+        self.replies.when_stopped(lambda: self._open(dialog))
+
+    # Keys: what changes the conversation waits for a reply that is being stopped
+
+    def action_stop(self) -> None:
+        """What Escape does, the nearest first; it never quits."""
+        if self.replies.stop():
+            return
+        if self.tokens.inspecting and not self.prompt.has_focus:
+            self.tokens.close()
+        elif self.editor.editing is not None:
+            self.editor.stop_editing()
+        else:
+            if self.tokens.inspecting:
+                self.tokens.close()
+            self.prompt.focus()
+
+    def action_command(self, name: str, argument: str = "") -> None:
+        """Run a command, on the selected message where there is one."""
+        self._act(name, argument)
+
+    def action_remove(self) -> None:
+        self.replies.when_stopped(self.turns.remove)
+
+    def action_sibling(self, direction: int) -> None:
+        self.replies.when_stopped(lambda: self.turns.sibling(direction))
+
+    def action_branch(self, number: int) -> None:
+        self.tokens.branch_to(number)
+
+    def action_weak(self, direction: int) -> None:
+        self.tokens.go_to_weak(direction)
+
+    def action_restart(self) -> None:
+        self.replies.when_stopped(self.conversations.restart)
+
+    def _show_help(self) -> None:
+        widgets = (type(self), Transcript, Prompt, Panel, Inspector, type(self.app))
+        bindings = [binding for widget in widgets for binding in widget.BINDINGS]
+        self.app.push_screen(HelpScreen(bindings, self.session.preferences.keys))
+
+    # Looks
+
+    def _toggle_panel(self) -> None:
+        shown = self.panel.display
+        self.set_class(not shown, "-panel-shown").set_class(shown, "-panel-hidden")
+
+    def action_toggle_view(self) -> None:
+        self.conversation.toggle_view()
+
+    def action_toggle_views(self) -> None:
+        markdown = self.conversation.view is View.MARKDOWN
+        self.show_view(View.TOKENS if markdown else View.MARKDOWN)
+
+    def action_next_colours(self) -> None:
+        self.show_colours(self.conversation.next_colours)
+
+    def show_view(self, view: View) -> None:
+        """Show all replies formatted, or token by token."""
+        self.conversation.show_view(view)
+        self.figures.show_legend()
+        self.figures.show()
+
+    def show_colours(self, mode: Mode) -> None:
+        """Colour the tokens by something else."""
+        self.conversation.show_colours(mode)
+        self.figures.show_legend()

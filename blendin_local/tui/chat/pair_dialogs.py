@@ -1,0 +1,118 @@
+"""Change the settings of the next reply, and load other pairs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from textual.screen import Screen
+
+from blendin_local.errors import BlendinError
+from blendin_local.history.tree import Setup
+from blendin_local.tui.chat.interfaces import Tell
+from blendin_local.tui.chat.reply_controller import ReplyController
+from blendin_local.tui.chat.session import ChatSession
+from blendin_local.tui.commands import ChangeSettings, ChangeSystem, words
+from blendin_local.tui.screens.pairs import PairChoice, PairsScreen
+from blendin_local.tui.screens.settings import Chosen, SettingsScreen
+from blendin_local.tui.widgets.loading_bar import LoadingBar
+
+
+@dataclass(eq=False)
+class PairDialogs:
+    """host: the screen that others are pushed on. add_error: shows why a pair cannot be loaded."""
+
+    host: Screen[None]
+    session: ChatSession
+    replies: ReplyController
+    loading_bar: LoadingBar
+    tell: Tell
+    add_error: Callable[[str], None]
+
+    # Settings
+
+    async def open_settings(self) -> None:
+        """Change all settings on one page."""
+        if not self.replies.may_set():
+            return
+        dialogue = self.session.dialogue
+        setup, recommended = dialogue.setup, self.session.prepared.setup.settings
+        shown = Chosen(setup.settings, setup.system, dialogue.seed is None)
+        chosen = await self.host.app.push_screen_wait(SettingsScreen(shown, recommended))
+        if chosen is None or not self.replies.may_set():
+            return
+        if chosen.seed_random:
+            dialogue.seed = None
+        elif dialogue.seed is None or chosen.settings.seed != setup.settings.seed:
+            dialogue.seed = chosen.settings.seed
+        self.replies.change(replace(dialogue.setup, settings=chosen.settings, system=chosen.system))
+        self.tell("The next reply is asked with these settings.")
+
+    def apply(self, command: ChangeSettings | ChangeSystem) -> bool:
+        """Do what a command asks for; False where it cannot be done now, which is told."""
+        if self.replies.coming is not None:
+            self.tell("Other models are being loaded: change this when they are there.")
+            return False
+        dialogue = self.session.dialogue
+        match command:
+            case ChangeSettings(settings, _, seed_random):
+                if seed_random is not None:
+                    dialogue.seed = None if seed_random else settings.seed
+                self.replies.change(replace(dialogue.setup, settings=settings))
+            case ChangeSystem(system):
+                self.replies.change(replace(dialogue.setup, system=system))
+        self.tell(command.says)
+        return True
+
+    def reset(self) -> None:
+        """Take the settings recommended for the pair."""
+        if self.replies.may_set():
+            recommended = self.session.prepared.setup.settings
+            self.replies.change(replace(self.session.dialogue.setup, settings=recommended))
+            self.tell("The settings are those recommended for the pair again.")
+
+    # Pairs
+
+    async def choose_pair(self) -> None:
+        """Choose another pair from a list."""
+        if not self.replies.may_load():
+            return
+        loaded = self.session.prepared.setup if self.session.backend else None
+        screen = PairsScreen(loaded, self.session.prepare, self.session.options)
+        choice = await self.host.app.push_screen_wait(screen)
+        if choice is not None:
+            await self.load(choice)
+
+    async def load_named(self, argument: str) -> None:
+        """Load the pair, or base and guide, that a command names; without a name, choose one."""
+        match words(argument):
+            case []:
+                await self.choose_pair()
+            case [pair]:
+                await self._load_if_allowed(PairChoice(pair))
+            case [base, guide, *_]:
+                await self._load_if_allowed(PairChoice("", base, guide))
+
+    async def _load_if_allowed(self, choice: PairChoice) -> None:
+        if self.replies.may_load():
+            await self.load(choice)
+
+    async def load(self, choice: PairChoice, setup: Setup | None = None) -> None:
+        """Load another pair. setup: how replies are asked for with it; the pair's own without it."""
+        session = self.session
+        try:
+            prepared = await asyncio.to_thread(session.prepare, choice.pair, choice.base, choice.guide)
+        except BlendinError as error:
+            self.add_error(str(error))
+            return
+        if not self.replies.may_load():
+            return
+        about = prepared.about
+        if about.warning and session.backend is not None:
+            about = replace(about, warning="The loaded pair makes way first.")
+        self.loading_bar.about(about)
+        # The system prompt is the user's, not the pair's.
+        self.replies.load(
+            prepared, setup or replace(prepared.setup, system=self.session.dialogue.setup.system)
+        )

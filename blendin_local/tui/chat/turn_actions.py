@@ -1,0 +1,122 @@
+"""Change the conversation's messages: write again, continue, edit, delete, choose versions, copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from blendin_local.history.dialogue import Dialogue
+from blendin_local.history.tree import Turn
+from blendin_local.safe_text import encodable
+from blendin_local.tui.chat.conversation_view import ConversationView
+from blendin_local.tui.chat.figure_display import FigureDisplay
+from blendin_local.tui.chat.interfaces import Tell
+from blendin_local.tui.chat.message_editor import MessageEditor
+from blendin_local.tui.chat.reply_controller import ReplyController
+from blendin_local.tui.markdown_lines import code_blocks
+
+
+@dataclass(eq=False)
+class TurnActions:
+    """Each acts on the selected message, else on the last one; all but copying need models at rest.
+
+    to_clipboard: copies text.
+    """
+
+    dialogue: Dialogue
+    replies: ReplyController
+    conversation: ConversationView
+    editor: MessageEditor
+    figures: FigureDisplay
+    tell: Tell
+    to_clipboard: Callable[[str], None]
+    _copied: tuple[Turn | None, int] = (None, 0)
+
+    # Asking for replies
+
+    def again(self) -> None:
+        """Write the last reply again, or the selected one, or one to the selected question."""
+        if not self.replies.may_act():
+            return
+        turn = self.conversation.selected_turn if self.conversation.has_focus else None
+        begun = self.replies.start_or_tell(partial(self.dialogue.again, turn))
+        if begun and self.dialogue.setup.settings.sampling.temperature == 0:
+            self.tell("The temperature is 0, so the reply will be the same.")
+
+    def go_on(self) -> None:
+        """Continue a reply that was cut off."""
+        turn = self.conversation.selected_or_last_reply
+        if turn is not None and self.replies.may_act():
+            self.replies.start_or_tell(partial(self.dialogue.go_on, turn))
+
+    def edit(self) -> None:
+        """Put a message into the input, to say it differently."""
+        turn = self.conversation.selected_turn or next(
+            (turn for turn in reversed(self.dialogue.tree.path()) if not turn.is_reply), None
+        )
+        if turn is not None and self.replies.may_act():
+            self.editor.edit(turn)
+
+    # Changing the path
+
+    def remove(self, turn: Turn | None = None) -> None:
+        """Delete a message; a question goes with its answers, a reply with all that follows it."""
+        focused = self.conversation.has_focus
+        turn = turn or (self.conversation.selected_turn if focused else self.dialogue.last)
+        if turn is None:
+            self.tell("Choose a message first, with ↑ and ↓.")
+        elif self.replies.may_act():
+            place = self.dialogue.tree.path().index(turn)
+            self.dialogue.remove(turn)
+            self.conversation.rebuild()
+            if focused and (left := self.dialogue.tree.path()):
+                self.conversation.select(left[min(place, len(left) - 1)])
+            self.figures.show()
+            self.tell("Deleted. u, or /undo, brings it back.")
+
+    def undo(self) -> None:
+        """Bring back the message that was deleted last."""
+        if not self.replies.may_act():
+            return
+        if self.dialogue.undo():
+            self.conversation.rebuild()
+            self.tell("It is back.")
+        else:
+            self.tell("Nothing was deleted here.")
+
+    def sibling(self, direction: int) -> None:
+        """Lead the conversation through the version of a message before or after this one."""
+        turn = self.conversation.selected_or_last_turn
+        if turn is None or not self.replies.may_act():
+            return
+        sibling = self.dialogue.sibling(turn, direction)
+        if sibling is None:
+            alone = len(self.dialogue.tree.siblings(turn)) == 1
+            self.tell("There is no other version of this message." if alone else "That was the last version.")
+            return
+        self.dialogue.select(sibling)
+        self.conversation.rebuild()
+        self.conversation.select(sibling)
+
+    # Copying
+
+    def copy(self) -> None:
+        """Copy the selected message, or the last reply."""
+        turn = self.conversation.selected_or_last_turn
+        if turn is not None:
+            self.to_clipboard(encodable(turn.text.strip()))
+            self.tell("Copied: the whole message.")
+
+    def copy_code(self) -> None:
+        """Copy the code in a reply; pressed again, its next block."""
+        turn = self.conversation.selected_or_last_turn
+        blocks = code_blocks(turn.text) if turn else []
+        if not blocks:
+            self.tell("There is no code block in this message.")
+            return
+        last, place = self._copied
+        place = (place + 1) % len(blocks) if last is turn else 0
+        self._copied = turn, place
+        self.to_clipboard(encodable(blocks[place]))
+        self.tell(f"Copied: code block {place + 1} of {len(blocks)}.")
