@@ -282,7 +282,7 @@ async def test_two_programs_keep_their_conversations_in_one_file(store: Store) -
         async with other.run_test() as second:
             await ready(second, other)
             await ask(second, other, "Yours?")
-            other.journal.flush()
+            other.session.journal.flush()
             assert {listed.title for listed in other.session.store.list()} == {"Mine?", "Yours?"}  # type: ignore[union-attr]
         await ask(first, one, "Mine again?")
     assert sorted(listed.messages for listed in store.list()) == [2, 4]
