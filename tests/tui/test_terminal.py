@@ -158,7 +158,7 @@ def test_a_conversation_from_the_first_word_to_the_last_key(opens: Opens, tmp_pa
 @pytest.mark.real
 def test_the_same_with_the_demo_pair(demo_files: PairFiles, tmp_path: Path) -> None:
     base, guide = str(demo_files.base.path), str(demo_files.guide.path)
-    pair = ["--base", base, "--guide", guide, "--no-guide-stop", "--gamma", "1"]
+    pair = ["--base", base, "--guide", guide, "--no-guide-stop", "--gamma", "1", "--seed", "1"]
     with Terminal("-m", "blendin_local", "chat", *pair, "-n", "4") as terminal:
         hold_a_conversation(terminal, tmp_path)
 

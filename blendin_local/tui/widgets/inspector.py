@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -41,6 +43,9 @@ _STYLES = {
 _WIDEST = 38
 """Cells of the figures, however much room there is."""
 _GAP = 2
+_INDENT = " " * 4
+_UNBROKEN = re.compile(r"\([^()]*\)|\S+, \S+\)$")
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 class Inspector(VerticalScroll, can_focus=True):
@@ -181,8 +186,12 @@ The chosen token is marked with ✓. Probabilities are the models' own, before t
 
 
 def _broken(statement: str, width: int) -> str:
-    """An equation that is too long for its line goes on in new lines, each at an equals sign."""
-    if cell_len(statement) <= width:
+    """Break an equation that exceeds `width` at its equals signs, and indent what still exceeds it."""
+    if cell_len(statement) <= width or " = " not in statement:
         return statement
     left, equals, right = statement.partition(" = ")
-    return left + equals + right.replace(" = ", "\n  = ")
+    lines = (left + equals + right.replace(" = ", "\n  = ")).split("\n")
+    # Inner brackets, and the two bounds of a `clip`, stay on one line.
+    kept = (_UNBROKEN.sub(lambda part: part[0].replace(" ", _NO_BREAK), line) for line in lines)
+    wrapped = (textwrap.fill(line, max(width, _WIDEST // 2), subsequent_indent=_INDENT) for line in kept)
+    return "\n".join(wrapped).replace(_NO_BREAK, " ")
