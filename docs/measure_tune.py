@@ -117,13 +117,13 @@ def one_by_one(pair: Pair, texts: Sequence[Text]) -> None:
     guide: ScoringModel = pair.guide  # type: ignore[assignment]
     base_says, said = Distribution(len(base.vocabulary)), Distribution(len(guide.vocabulary))
     for text in texts:
-        places = align(pair, text)
-        observer = PositionRecorder(pair.vocabulary_map, (text.base.lead, text.guide.lead), places)
+        alignment = align(pair, text)
+        observer = PositionRecorder(pair.vocabulary_map, (text.base.lead, text.guide.lead), alignment)
         read = list(text.base.tokens)
-        for index, (token, place) in enumerate(zip(places.tokens, places.places, strict=True)):
+        for index, (token, place) in enumerate(zip(alignment.tokens, alignment.positions, strict=True)):
             base.advance({0: reuse(base, 0, read)})
             shared, tail = place.branch or (place.guide_length, ())
-            guide.advance({0: reuse(guide, 0, [*text.guide.tokens, *places.guide_tokens[:shared], *tail])})
+            guide.advance({0: reuse(guide, 0, [*text.guide.tokens, *alignment.guide_tokens[:shared], *tail])})
             said.update(guide.logits(0))
             base_says.update(base.logits(0))
             observer.observe(index, base_says, said)

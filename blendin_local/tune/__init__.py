@@ -1,4 +1,4 @@
-"""What a pair is worth: one pass over reference answers, and what follows from it without a model."""
+"""Tune a pair: score every setting from one teacher-forced pass over reference answers."""
 
 BUDGET = 6000
-"""Positions that are scored unless told otherwise: enough for intervals of about 2 % on the demo pair."""
+"""Positions to score by default: enough for intervals of about 2 % on the demo pair."""

@@ -1,7 +1,7 @@
-"""Where a known reply is cut: the base's tokens of it, and what the guide has read at each of them.
+"""Align a known reply: its tokens in the base's vocabulary, and the guide's context before each of them.
 
-Follows `engine.blended_response` in every detail, so that what is scored here is what would be blended
-there. Only tokenizers are needed, no decode.
+The alignment equals that of `engine.blended_response`, so scores describe the blends made there. Only
+tokenizers are used, nothing is decoded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Alignment", "Position", "Text", "align"]
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A known reply to a prompt, which each model sees in its own format."""
+    """A known reply, and its prompt in the format of each model."""
 
     id: str
     base: Prompt
@@ -32,9 +32,10 @@ class Text:
 class Position:
     """A position of the reply: before one of the base's tokens.
 
-    n_bytes: what the token adds to the reply. begun: whether the reply has begun. consultable: False inside
-    a character. guide_length: tokens of the reply that the guide has read. branch: None where these are the
-    first of the guide's tokens of the whole reply; else how many of them are, and the tokens that follow.
+    n_bytes: bytes that the token adds to the reply. begun: whether the reply has begun. consultable: False
+    inside a UTF-8 character. guide_length: tokens of the reply in the guide's context. branch: None if these
+    are a prefix of the guide's tokens of the whole reply; else the length of the common prefix, and the
+    tokens after it.
     """
 
     n_bytes: int
@@ -46,16 +47,16 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """A reply in the tokens of both models; as many places as base tokens."""
+    """A reply in the tokens of both models, with one position per base token."""
 
     tokens: list[int]
     guide_tokens: list[int]
-    places: list[Position]
+    positions: list[Position]
     n_bytes: int
 
 
 def align(pair: Pair, text: Text) -> Alignment:
-    """Cut a reply. Raises EvaluationError where it is empty, or a model has no tokens for it."""
+    """Align a reply. Raises EvaluationError if it is empty, or a model cannot represent it in tokens."""
     reply = text.reply.encode("utf-8", "replace")
     if not reply:
         raise EvaluationError(f"The reply of {text.id} is empty: there is nothing to score.")
@@ -64,18 +65,18 @@ def align(pair: Pair, text: Text) -> Alignment:
     for model, spelled, lead in ((pair.base, tokens, text.base.lead), (pair.guide, whole, text.guide.lead)):
         if model.vocabulary.decode(spelled) != lead + reply:
             raise EvaluationError(f"{model.name} cannot spell the reply of {text.id} in its tokens.")
-    return Alignment(tokens, whole, _places(pair, text, tokens, whole), len(reply))
+    return Alignment(tokens, whole, _positions(pair, text, tokens, whole), len(reply))
 
 
-def _places(pair: Pair, text: Text, tokens: list[int], whole: list[int]) -> list[Position]:
+def _positions(pair: Pair, text: Text, tokens: list[int], whole: list[int]) -> list[Position]:
     retokenizer = Retokenizer(pair.guide)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    said, begun, places = b"", False, []
+    written, begun, positions = b"", False, []
     for token in tokens:
         inside = bool(decoder.getstate()[0])
         read: list[int] = []
         if begun and not inside:
-            read = retokenizer.tokens(text.guide.lead + said)
+            read = retokenizer.tokens(text.guide.lead + written)
         length, branch = len(read), None
         if (shared := common_prefix(whole, read)) < length:
             branch = (shared, tuple(read[shared:]))
@@ -83,6 +84,6 @@ def _places(pair: Pair, text: Text, tokens: list[int], whole: list[int]) -> list
         if data and not begun:
             begun = True
             data = data.removeprefix(text.base.lead)
-        places.append(Position(len(data), was_begun, not inside, length, branch))
-        said += decoder.decode(data).encode()
-    return places
+        positions.append(Position(len(data), was_begun, not inside, length, branch))
+        written += decoder.decode(data).encode()
+    return positions

@@ -1,6 +1,6 @@
 """Fit calibration curves: how often a model's top token is right at each confidence.
 
-A curve is fitted on some positions and measured on others. It is kept in a catalogue and read by
+A curve is fitted on some positions and evaluated on others. It is saved in a catalogue and read by
 `blendin_local.engine.steps.Calibration`, so it has few points.
 """
 
@@ -24,19 +24,19 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 Curve = tuple[tuple[float, ...], tuple[float, ...]]
-"""Strictly rising confidences, and the reliability at each, which never falls; all in [0, 1]."""
+"""Strictly increasing confidences, and a non-decreasing reliability at each; all in [0, 1]."""
 
 DIAGRAM_BINS = 15
 """Equal-width bins of a reliability diagram and of the expected calibration error (Guo et al., 2017)."""
 
 MOST_POINTS = 20
 LEAST_POSITIONS = 25
-"""A curve has at most so many points, and each stands for at least so many positions."""
+"""Limits of a curve: the number of its points, and of positions per point."""
 
 PRIOR_POSITIONS = 5.0
-"""Each point is pulled towards the plain confidence as if so many positions had confirmed it.
+"""Pseudo-counts that shrink each point towards the uncalibrated confidence.
 
-Plain confidence is nearly right to begin with, and a bin of 25 that holds no hit does not prove a
+Uncalibrated confidence is nearly right already, and a bin of 25 positions without a hit does not prove a
 reliability of zero.
 """
 
@@ -44,13 +44,13 @@ _DIGITS = 4
 
 
 def fit_curve(confidences: npt.ArrayLike, right: npt.ArrayLike) -> Curve:
-    """The curve of n positions: confidences float[n] in [0, 1]; bool[n], whether each top token was right.
+    """Fit a curve by isotonic regression over bins of equal count.
 
-    Isotonic regression over bins of equal count. With a single bin, from too few positions or from one
-    confidence alone, nothing is known of the slope: the curve then goes through (0, 0) and (1, 1); without
-    any position it is the plain confidence. Raises ValueError where the two are not equally many.
+    confidences: float[n] in [0, 1]. right: bool[n], whether each top token was right. A single bin (too few
+    positions, or one distinct confidence) does not determine a slope: the curve then also passes through
+    (0, 0) and (1, 1). For n = 0 it is the identity. Raises ValueError if the lengths differ.
     """
-    claimed, hits = _checked(confidences, right)
+    claimed, hits = _check_pairs(confidences, right)
     if len(claimed) == 0:
         return (0.0, 1.0), (0.0, 1.0)
 
@@ -62,12 +62,12 @@ def fit_curve(confidences: npt.ArrayLike, right: npt.ArrayLike) -> Curve:
     counts = np.bincount(which).astype(np.float64)
     means = _means(which, claimed)
 
-    # 2. The share of hits in each, never falling.
+    # 2. The share of hits in each, made non-decreasing.
     weights = counts + PRIOR_POSITIONS
     shares = (np.bincount(which, hits) + PRIOR_POSITIONS * means) / weights
     fitted = isotonic_regression(shares, weights=weights).x
 
-    # 3. Numbers that a person may read in the catalogue. Rounding keeps both orders.
+    # 3. Short numbers for the catalogue. Rounding keeps both orders.
     x, y = np.round(means, _DIGITS), np.round(np.clip(fitted, 0, 1), _DIGITS)
     if len(x) == 1:
         middle = [(float(x[0]), float(y[0]))] if 0 < x[0] < 1 else []
@@ -77,42 +77,42 @@ def fit_curve(confidences: npt.ArrayLike, right: npt.ArrayLike) -> Curve:
 
 
 def _means(which: npt.NDArray[np.intp], values: Floats) -> Floats:
-    """Mean of the values in each bin; 0 in a bin without any."""
+    """Mean of the values in each bin; 0 in an empty bin."""
     means = np.bincount(which, values) / np.maximum(np.bincount(which), 1)
     return np.asarray(np.clip(means, 0, 1))
 
 
 def reliability(curve: Curve, confidences: npt.ArrayLike) -> Floats:
-    """float64[n]: the confidences through the curve, as `steps.Calibration` takes one of them."""
+    """Apply a curve to confidences, float[n], as `steps.Calibration` does to one; returns float64[n]."""
     return np.asarray(np.interp(np.asarray(confidences, np.float64), *curve))
 
 
 def reliability_bins(
     confidences: npt.ArrayLike, right: npt.ArrayLike, bins: int = DIAGRAM_BINS
 ) -> tuple[ReliabilityBin, ...]:
-    """Equal-width bins (low, high]; the first includes 0."""
-    claimed, hits = _checked(confidences, right)
+    """Sort positions into equal-width bins (low, high] of confidence; the first includes 0."""
+    claimed, hits = _check_pairs(confidences, right)
     which = np.clip(np.ceil(claimed * bins).astype(np.intp) - 1, 0, bins - 1)
     counts = np.bincount(which, minlength=bins)
     sums = np.bincount(which, claimed, minlength=bins), np.bincount(which, hits, minlength=bins)
     return tuple(
         ReliabilityBin(
-            place / bins,
-            (place + 1) / bins,
+            index / bins,
+            (index + 1) / bins,
             int(count),
-            float(sums[0][place] / count) if count else None,
-            float(sums[1][place] / count) if count else None,
+            float(sums[0][index] / count) if count else None,
+            float(sums[1][index] / count) if count else None,
         )
-        for place, count in enumerate(counts)
+        for index, count in enumerate(counts)
     )
 
 
 def expected_error(
     confidences: npt.ArrayLike, right: npt.ArrayLike, bins: int = DIAGRAM_BINS
 ) -> float | None:
-    """Expected calibration error: |accuracy - mean confidence| of each bin, weighted by its count.
+    """Compute the expected calibration error (Guo et al., 2017); None without positions.
 
-    None without positions.
+    It is |accuracy - mean confidence| of each bin, weighted by the bin's count.
     """
     found = reliability_bins(confidences, right, bins)
     total = sum(each.count for each in found)
@@ -125,9 +125,9 @@ def expected_error(
 def calibrate(
     fitting: tuple[npt.ArrayLike, npt.ArrayLike], held_out: tuple[npt.ArrayLike, npt.ArrayLike]
 ) -> CalibrationFit:
-    """Fit a curve on the fitting positions and measure it on the others; both (confidences, right)."""
+    """Fit a curve on `fitting` and evaluate it on `held_out`; both are (confidences, right)."""
     curve = fit_curve(*fitting)
-    claimed, hits = _checked(*held_out)
+    claimed, hits = _check_pairs(*held_out)
     return CalibrationFit(
         CalibrationCurve(*curve),
         ece_raw=expected_error(claimed, hits),
@@ -138,10 +138,12 @@ def calibrate(
     )
 
 
-def _checked(confidences: npt.ArrayLike, right: npt.ArrayLike) -> tuple[Floats, Floats]:
-    # float32 softmax may say 1.0000001.
+def _check_pairs(confidences: npt.ArrayLike, right: npt.ArrayLike) -> tuple[Floats, Floats]:
+    # A float32 softmax may exceed 1 by rounding.
     claimed = np.clip(np.asarray(confidences, np.float64), 0, 1)
     hits = np.asarray(right, np.float64)
     if claimed.shape != hits.shape:
-        raise ValueError(f"confidences and hits must be equally many, not {claimed.shape} and {hits.shape}")
+        raise ValueError(
+            f"confidences and hits must have equal lengths, not {claimed.shape} and {hits.shape}"
+        )
     return claimed, hits

@@ -1,6 +1,6 @@
-"""What the decodes of a pair cost, and the speed to be expected of a method from them.
+"""Measure the decode times of a pair, from which the speed of every setting is estimated.
 
-The seconds are measured in the run that they are used for: these machines drift.
+They are measured in the same run as the pass, since the speed of a machine drifts.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _STEPS = 24
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Seconds of decodes in one run.
+    """Decode times of one run, in seconds.
 
-    base_s: one token of the base. guide_s: (tokens, seconds) of batches of the guide, the sizes rising,
-    the first of one token. base_only_s, guide_only_s: the engine's own work at a step of either model
-    alone. blend_s: what a blend adds to the base's.
+    base_s: a decode of one token by the base. guide_s: (tokens, seconds) of guide batches by increasing
+    size, starting at one token. base_only_s, guide_only_s: overhead of the engine per step when one model
+    writes alone. blend_s: overhead that a blend adds to base_only_s.
     """
 
     base_s: float
@@ -47,7 +47,7 @@ class Costs:
     guide_only_s: float = 0.0
 
     def guide_seconds(self, tokens: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Seconds of guide batches of so many tokens: linear between the measured sizes, and beyond them."""
+        """Interpolate the seconds of guide batches of `tokens` tokens; extrapolates linearly beyond."""
         wanted = np.asarray(tokens, np.float64)
         sizes, seconds = np.array(self.guide_s, np.float64).T
         inside = np.interp(wanted, sizes, seconds)
@@ -61,25 +61,25 @@ class Costs:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Costs:
-        """Raises KeyError, TypeError or ValueError where it is not what `as_dict` gave."""
+        """Read what `as_dict` returned. Raises KeyError, TypeError or ValueError for anything else."""
         sizes = tuple((int(tokens), float(seconds)) for tokens, seconds in values["guide_s"])
         others = {name: float(values[name]) for name in ("base_s", "base_only_s", "blend_s", "guide_only_s")}
         rising = sizes and all(a < b for (a, _), (b, _) in pairwise(((0, 0.0), *sizes)))
         if not rising or not all(0 <= each < math.inf for each in (*others.values(), *dict(sizes).values())):
-            raise ValueError("these are no costs")
+            raise ValueError("not a record of costs")
         return cls(guide_s=sizes, **others)
 
 
 def measure_costs(pair: Pair, text: Text, cancellation: Cancellation | None = None) -> Costs:
-    """Measure on the prompt and the reply of one text, medians of some rounds; what sequence 0 held is lost.
+    """Measure median times on the prompt and reply of one text. Overwrites sequence 0 of both models.
 
-    Raises EvaluationError where the reply does not fit, `scoring.Cancelled` when cancelled.
+    Raises EvaluationError if the reply does not fit into a context, `scoring.Cancelled` when cancelled.
     """
     reply = text.reply.encode("utf-8", "replace")
     base = [*text.base.tokens, *pair.base.tokenize(text.base.lead + reply)]
     guide = [*text.guide.tokens, *pair.guide.tokenize(text.guide.lead + reply)]
     seconds = {size: _batch_seconds(pair.guide, guide, size) for size in _BATCHES if size < len(guide)}
-    # A longer batch costs no less: noise must not make catching up look free.
+    # Noise must not make a longer batch look cheaper than a shorter one.
     rising = np.maximum.accumulate(list(seconds.values()))
     without, guiding, blending = (
         _engine_seconds(pair, text, method, cancellation) for method in ("base", "guide", "blendin")
@@ -96,7 +96,7 @@ def measure_costs(pair: Pair, text: Text, cancellation: Cancellation | None = No
 
 
 def _batch_seconds(model: LanguageModel, tokens: Sequence[int], size: int) -> float:
-    """Seconds of a decode of `size` tokens at the end of others."""
+    """Median seconds to decode the last `size` of these tokens after the others."""
     head, tail = tokens[:-size], tokens[-size:]
     times = []
     for _ in range(_ROUNDS):
@@ -114,7 +114,7 @@ def _advance(model: LanguageModel, tokens: Sequence[int]) -> None:
 
 
 def _engine_seconds(pair: Pair, text: Text, method: str, cancellation: Cancellation | None) -> float:
-    """The engine's own seconds per step, decodes left out; the guide is asked at every step, or never."""
+    """Median seconds per step outside of decodes; a blend consults the guide at every step."""
     blend = BlendSettings(method=method, gamma=1.0, guide_stop=False)
     settings = GenerationSettings(blend, max_tokens=_STEPS)
     request = Request(text.base, text.guide, settings)

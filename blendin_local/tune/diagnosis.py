@@ -1,7 +1,8 @@
 """Analyse a record of measured positions: the setting to use, its gain over either model alone, and why.
 
-Half of the examples choose: the pair prior, the calibration curves, the best setting and the better single
-model. The other half only judges, with one exception (`recommendation.choose`). No model is needed.
+The fitting half of the examples determines the pair prior, the calibration curves, the best setting and the
+better single model. The held-out half only evaluates them, with one exception (`recommendation.choose`).
+No model is needed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from blendin_local.errors import EvaluationError
 from blendin_local.settings import BlendSettings
 from blendin_local.tune.calibration import calibrate
 from blendin_local.tune.costs import Costs
-from blendin_local.tune.grid import rows
+from blendin_local.tune.grid import summarize_settings
 from blendin_local.tune.recommendation import LEAST_EXAMPLES, SINGLES, choose, fewest
 from blendin_local.tune.record import Record
 from blendin_local.tune.result import (
@@ -30,7 +31,7 @@ from blendin_local.tune.result import (
     UncertainPositions,
     mean_or_none,
 )
-from blendin_local.tune.setting_scores import GAMMAS, SettingScores, consulted, halves, price
+from blendin_local.tune.setting_scores import GAMMAS, SettingScores, consultation_mask, halves, score_settings
 from blendin_local.tune.verdict import reason, verdict
 
 __all__ = ["LEAST_EXAMPLES", "analyse", "hint", "uncertain_figures"]
@@ -47,46 +48,46 @@ def analyse(record: Record, costs: Costs, *, seed: int, hint_level: float = HINT
     if not len(record) or not record.bytes.sum():
         raise EvaluationError("The reference answers hold no text: give examples with a response.")
     fitting, held_out = halves(record.examples, seed)
-    prices = price(record, costs, fitting)
-    table = rows(prices, record, fitting, held_out, seed=seed)
-    choice = choose(prices, fitting, held_out, seed=seed)
-    chosen = table[choice.chosen]
+    scores = score_settings(record, costs, fitting)
+    settings = summarize_settings(scores, record, fitting, held_out, seed=seed)
+    choice = choose(scores, fitting, held_out, seed=seed)
+    chosen = settings[choice.chosen]
     return Analysis(
-        base=_alone(table[0], record.base_right, record),
-        guide=_alone(table[1], record.guide_right, record),
-        settings=table,
-        best=table[choice.best],
+        base=_alone(settings[0], record.base_right, record),
+        guide=_alone(settings[1], record.guide_right, record),
+        settings=settings,
+        best=settings[choice.best],
         recommendation=Recommendation(
             chosen,
             single=SINGLES[choice.single],
             held_out_bits_per_byte=chosen.held_out_bits_per_byte,
-            held_out_single=table[choice.single].held_out_bits_per_byte,
+            held_out_single=settings[choice.single].held_out_bits_per_byte,
             gain=choice.over_single.value,
             interval=(choice.over_single.low, choice.over_single.high),
-            reason=reason(choice, prices.settings),
+            reason=reason(choice, scores.settings),
         ),
-        prior=_priors(prices, fitting),
+        prior=_priors(scores, fitting),
         calibration={
             "base": _calibrated(record, fitting, record.c_b, record.base_right),
             "guide": _calibrated(record, fitting, record.c_g, record.guide_right),
         },
         uncertain=uncertain_figures(record),
         hint=hint(record, hint_level),
-        verdict=verdict(choice, prices.settings),
+        verdict=verdict(choice, scores.settings),
     )
 
 
 def _alone(row: ScoredSetting, right: npt.NDArray[np.bool_], record: Record) -> SingleModel:
-    """Figures of one model. Its accuracy is over the positions at which both models can be asked."""
+    """Figures of one model. Its accuracy is measured where the guide could be consulted."""
     accuracy = mean_or_none(right[record.consultable])
     return SingleModel(row.bits_per_byte, row.interval, row.tokens_per_second, row.bytes_per_second, accuracy)
 
 
-def _priors(prices: SettingScores, fitting: Integers) -> FittedPrior:
-    """Priors at every threshold, and at that where `tuned` needs fewest bits on the fitting half."""
-    tuned = [k for k, each in enumerate(prices.settings) if each.method == "tuned"]
-    best = fewest(prices.bits[tuned][:, fitting].sum(axis=1))
-    return FittedPrior(prices.priors[best], tuple(map(GammaPrior, GAMMAS, prices.priors)))
+def _priors(scores: SettingScores, fitting: Integers) -> FittedPrior:
+    """The prior at every threshold, and at the one where `tuned` needs fewest bits on the fitting half."""
+    tuned = [k for k, each in enumerate(scores.settings) if each.method == "tuned"]
+    best = fewest(scores.bits[tuned][:, fitting].sum(axis=1))
+    return FittedPrior(scores.priors[best], tuple(map(GammaPrior, GAMMAS, scores.priors)))
 
 
 def _calibrated(
@@ -107,7 +108,7 @@ def _calibrated(
 def uncertain_figures(record: Record, gamma: float | None = None) -> UncertainPositions:
     """Compare the top tokens of both models where the base's confidence is below gamma (default: 0.4)."""
     settings = BlendSettings(method="blendin", gamma=BlendSettings().gamma if gamma is None else gamma)
-    unsure = consulted(record, settings)
+    unsure = consultation_mask(record, settings)
     base, guide = record.base_right[unsure], record.guide_right[unsure]
     return UncertainPositions(
         gamma=settings.gamma,
@@ -127,11 +128,11 @@ def uncertain_figures(record: Record, gamma: float | None = None) -> UncertainPo
 def hint(record: Record, level: float = HINT_RATE) -> Hint:
     """Compare the intervention rate at the default threshold with the paper's warning level.
 
-    The hint is no part of the verdict: the paper's rates count words of the guide, these count tokens, and
-    the paper's own pairs support the level only in part (docs/tune.md).
+    The verdict does not use it: the paper counts words of the guide, this rate counts tokens, and the paper's
+    own pairs support the level only in part (docs/tune.md).
     """
     gamma = BlendSettings().gamma
-    rate = mean_or_none(consulted(record, BlendSettings(method="blendin", gamma=gamma))) or 0.0
+    rate = mean_or_none(consultation_mask(record, BlendSettings(method="blendin", gamma=gamma))) or 0.0
     above = rate > level
     place = "above" if above else "within"
     note = (

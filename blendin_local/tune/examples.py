@@ -1,4 +1,4 @@
-"""Examples: prompts with a response that is known to be good."""
+"""Read reference answers: prompts with a response that is known to be good."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Example", "built_in_examples", "examples_of", "read_examples", "shuf
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A conversation that ends with a question, and a good response."""
+    """A conversation that ends with a question, and its reference answer."""
 
     id: str
     messages: tuple[Message, ...]
@@ -27,14 +27,14 @@ class Example:
 
 
 def built_in_examples() -> list[Example]:
-    """The 80 examples of the package."""
+    """Read the 80 examples that come with the package."""
     return read_examples(Path(__file__).with_name("examples.jsonl"))
 
 
 def read_examples(path: Path) -> list[Example]:
-    """Examples of a JSONL file (also JSON, CSV, compressed): `prompt` or `messages`, and `response`.
+    """Read examples from a JSONL, JSON or CSV file: fields `prompt` or `messages`, and `response`.
 
-    Raises EvaluationError or InputError, with file and line.
+    The file may be compressed. Raises EvaluationError or InputError, naming file and line.
     """
     examples = items_of(read_rows(path), _example)
     if not examples:
@@ -50,9 +50,9 @@ def _example(row: DataRow) -> Example:
 
 
 def examples_of(items: Iterable[Item], task: str) -> list[Example]:
-    """The worked answers of a task's questions, or their right options.
+    """Make examples of a task's worked answers, or of its right options.
 
-    Raises EvaluationError if the task has neither.
+    Raises EvaluationError if the items have neither.
     """
     answers = ((item, item.reference or _right_option(item)) for item in items)
     examples = [Example(item.id, item.messages, answer) for item, answer in answers if answer.strip()]
@@ -68,6 +68,6 @@ def _right_option(item: Item) -> str:
 
 
 def shuffled(examples: Sequence[Example], seed: int) -> list[Example]:
-    """The examples in an order that depends only on the seed."""
+    """Return the examples in an order that depends only on the seed."""
     order = np.random.default_rng(seed).permutation(len(examples))
-    return [examples[place] for place in order]
+    return [examples[index] for index in order]

@@ -1,4 +1,4 @@
-"""Score every setting of the grid: figures with intervals over examples, and the Pareto front."""
+"""Summarize the score of every setting, with intervals over examples, and find the Pareto front."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from blendin_local.tune.record import Record
 from blendin_local.tune.result import Bounds, ScoredSetting
 from blendin_local.tune.setting_scores import SettingScores
 
-__all__ = ["pareto_front", "rows"]
+__all__ = ["pareto_front", "summarize_settings"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 Truths = npt.NDArray[np.bool_]
 
 
-def rows(
-    prices: SettingScores, record: Record, fitting: Integers, held_out: Integers, *, seed: int
+def summarize_settings(
+    scores: SettingScores, record: Record, fitting: Integers, held_out: Integers, *, seed: int
 ) -> tuple[ScoredSetting, ...]:
-    """Score every setting of `prices`, in their order.
+    """Summarize every setting of `scores`, in their order.
 
-    The intervention rate of the guide alone is undefined. Intervals resample examples, so that of the speed
-    does not include the error of measuring the decodes.
+    fitting, held_out: indices of examples. The intervention rate of the guide alone is undefined. Intervals
+    resample examples, so the interval of a speed leaves out the error of the measured decode times.
     """
     sizes = record.bytes.astype(np.float64)
     positions = np.bincount(record.example, minlength=record.examples).astype(np.float64)
     counts = resample_counts(record.examples, seed=seed)
     held_counts = resample_counts(len(held_out), seed=seed + 1)
-    per_byte = _with_interval(prices.bits, sizes, counts)
-    held = _with_interval(prices.bits[:, held_out], sizes[held_out], held_counts)
-    rates = _with_interval(prices.consultations, positions, counts)
-    speed = _with_interval(prices.tokens, prices.seconds, counts)
-    bytes_s = _over(np.full(len(prices.settings), sizes.sum()), prices.seconds.sum(axis=1))
-    fitted = _over(prices.bits[:, fitting].sum(axis=1), sizes[fitting].sum())
-    asks = np.array([METHODS[each.method].writer != "guide" for each in prices.settings])
+    per_byte = _with_interval(scores.bits, sizes, counts)
+    held = _with_interval(scores.bits[:, held_out], sizes[held_out], held_counts)
+    rates = _with_interval(scores.consultations, positions, counts)
+    speed = _with_interval(scores.tokens, scores.seconds, counts)
+    bytes_s = _over(np.full(len(scores.settings), sizes.sum()), scores.seconds.sum(axis=1))
+    fitted = _over(scores.bits[:, fitting].sum(axis=1), sizes[fitting].sum())
+    asks = np.array([METHODS[each.method].writer != "guide" for each in scores.settings])
     rates = np.where(asks[:, None], rates, np.nan)
     front = pareto_front(per_byte[:, 0], bytes_s)
     return tuple(
@@ -54,20 +54,20 @@ def rows(
             tokens_per_second=_known(speed[k, 0]),
             tokens_per_second_interval=_both(speed[k]),
             bytes_per_second=_known(bytes_s[k]),
-            floored=_known(prices.floored[k]),
+            floored=_known(scores.floored[k]),
             pareto=bool(front[k]),
         )
-        for k, each in enumerate(prices.settings)
+        for k, each in enumerate(scores.settings)
     )
 
 
 def _with_interval(above: Floats, below: Floats, counts: Floats) -> Floats:
-    """float64[s, 3]: sum over sum and the ends of its interval, never below 0; NaN where unknown.
+    """Divide sum by sum, with the interval of the ratio clipped at 0; float64[s, 3], NaN where unknown.
 
     above: float64[s, e]. below: float64[e] or like above. counts: float64[r, e] of `resample_counts`.
     """
     found = _over(above.sum(axis=-1), below.sum(axis=-1))
-    # Many settings share a trigger, and with it their work: only different rows are resampled.
+    # Settings with the same trigger have equal rows: each distinct row is resampled once.
     both = np.concatenate([above, np.broadcast_to(below, above.shape)], axis=1)
     _, first, back = np.unique(both, axis=0, return_index=True, return_inverse=True)
     below = below if below.ndim == 1 else below[first]
@@ -77,7 +77,10 @@ def _with_interval(above: Floats, below: Floats, counts: Floats) -> Floats:
 
 
 def pareto_front(bits_per_byte: Floats, bytes_per_second: Floats) -> Truths:
-    """bool[s]: settings that no other beats in bits and in speed; of equal ones the first. NaN never is."""
+    """Mark the settings that no other beats in both bits and speed; of equal ones the first, never NaN.
+
+    Both are float64[s]; returns bool[s].
+    """
     bits, speed = np.asarray(bits_per_byte, np.float64), np.asarray(bytes_per_second, np.float64)
     front = np.zeros(len(bits), np.bool_)
     known = np.flatnonzero(np.isfinite(bits) & np.isfinite(speed))
@@ -88,7 +91,7 @@ def pareto_front(bits_per_byte: Floats, bytes_per_second: Floats) -> Truths:
 
 
 def _over(above: Floats, below: float | Floats) -> Floats:
-    """NaN where there is nothing to divide by."""
+    """Divide, with NaN where `below` is not positive."""
     return np.asarray(
         np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
     )

@@ -1,8 +1,8 @@
-"""The pass over reference answers, kept as it goes: begun again it goes on, asked for more it adds.
+"""Run a resumable pass over reference answers; a larger budget extends an earlier pass.
 
-A folder belongs to two model files, how they are opened, their formats, and answers in an order; how many of
-these are scored is not part of that. What was scored lies in parts, and `progress.json` says which of them
-count. What is damaged there, or missing, is measured again.
+A checkpoint folder is identified by both model files, their options and formats, and the answers in order,
+but not by the budget. It holds records in parts, and `progress.json` lists the valid ones. Missing or damaged
+parts are measured again.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from blendin_local.tune.examples import Example
 from blendin_local.tune.record import Record, join_records, load_record, save_record
 from blendin_local.tune.scoring import Text, score_text
 
-__all__ = ["MakeText", "Measured", "PassCheckpoint", "measured", "pass_key", "run_pass", "speed_key"]
+__all__ = ["MakeText", "Measured", "PassCheckpoint", "finish_pass", "pass_key", "run_pass", "speed_key"]
 
 MakeText = Callable[[Example], Text]
 Progress = Callable[[int, int], None]
-"""Called with the positions scored so far and those wanted."""
+"""Called with the number of positions scored so far, and the budget."""
 
 _FORMAT = 4
 _SAVE_EVERY_S = 5.0
@@ -43,7 +43,7 @@ _DECISIVE = ("n_ctx", "n_batch", "n_gpu_layers", "kv_type", "flash_attention", "
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A pass: its record, what decodes cost in it, its seconds, and the examples that could not be scored."""
+    """A finished pass: its record, decode times and duration. skipped: one reason per unscorable example."""
 
     record: Record
     costs: Costs
@@ -58,31 +58,31 @@ def pass_key(
     versions: str,
     options: ModelOptions,
 ) -> str:
-    """The name of the folder of a pass.
+    """Hash everything that identifies a pass, as the name of its folder.
 
-    models: digests of both files. formats: both prompt templates, and the system prompt. options: how the
-    models are opened, of which only counts what decides probabilities, or what fits.
+    models: digests of both files. formats: both prompt templates, and the system prompt. options: only those
+    that change probabilities, or which texts fit, are hashed.
     """
     asked = [asdict(example) for example in examples]
-    # How tokens are cut into batches changes the last digits, and small quantized models magnify them.
+    # The batch size changes the last digits of logits, which small quantized models magnify.
     opened = [getattr(options, name) for name in _DECISIVE]
     content = json.dumps([_FORMAT, __version__, versions, opened, [*models], [*formats], asked])
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 def speed_key(options: ModelOptions) -> str:
-    """What the costs of decodes depend on beside the models."""
+    """The options that change the decode times, as JSON."""
     chosen = asdict(options)
     return json.dumps({name: chosen[name] for name in ("n_threads", "n_gpu_layers", "kv_type")})
 
 
 @dataclass
 class PassCheckpoint:
-    """What is known of a pass so far.
+    """The saved state of a pass.
 
-    tokens: of each example in order, the positions that it gave, 0 where it could not be scored. skipped: why
-    not, one sentence for each of these. parts: files of records, each with the number of examples that are
-    done with it. speed: what the costs depend on (`speed_key`).
+    tokens: the number of positions of each finished example, in order; 0 if it could not be scored. skipped:
+    one reason for each of the latter. parts: files of records, each with the number of examples finished by
+    its end. speed: the `speed_key` that the costs belong to.
     """
 
     folder: Path
@@ -96,19 +96,21 @@ class PassCheckpoint:
 
     @classmethod
     def open(cls, folder: Path, speed: str = "") -> PassCheckpoint:
-        """What a folder holds, up to the first part that is missing or damaged."""
-        kept = cls(folder, speed)
+        """Read a folder, up to the first part that is missing or damaged."""
+        checkpoint = cls(folder, speed)
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             found: dict[str, Any] = json.loads((folder / "progress.json").read_text("utf-8"))
             tokens = [int(count) for count in found["tokens"]]
             skipped = [str(reason) for reason in found["skipped"]]
             if min(tokens, default=0) < 0 or len(skipped) != tokens.count(0):
-                return kept
+                return checkpoint
             parts = [(str(name), int(end)) for name, end in found["parts"]]
             costs = Costs.from_dict(found["costs"]) if found["costs"] and found["speed"] == speed else None
-            kept = cls(folder, speed, tokens, skipped, parts, seconds=float(found["seconds"]), costs=costs)
-            kept._read_parts()
-        return kept
+            checkpoint = cls(
+                folder, speed, tokens, skipped, parts, seconds=float(found["seconds"]), costs=costs
+            )
+            checkpoint._read_parts()
+        return checkpoint
 
     def _read_parts(self) -> None:
         listed, self.parts, done = self.parts, [], 0
@@ -123,31 +125,31 @@ class PassCheckpoint:
             self.parts.append((name, end))
             self.records.append(record)
             done = end
-        # What follows the last part could not be scored; that is known without one.
+        # Unscorable examples after the last part need no part of their own.
         done += len(list(takewhile(lambda count: count == 0, self.tokens[done:])))
         self.tokens = self.tokens[:done]
         self.skipped = self.skipped[: self.tokens.count(0)]
 
     def enough(self, examples: int, budget: int) -> int | None:
-        """How many of the examples give `budget` positions; None where more must be scored for that."""
+        """The number of examples that reach `budget` positions; None if more must be scored first."""
         total = 0
-        for place, count in enumerate(self.tokens):
+        for done, count in enumerate(self.tokens):
             if total >= budget:
-                return place
+                return done
             total += count
         return len(self.tokens) if total >= budget or len(self.tokens) >= examples else None
 
     def record(self, examples: int) -> Record:
-        """The record of the first so many examples."""
+        """The joined record of the first `examples` examples."""
         whole = join_records(self.records)
         scored = sum(count > 0 for count in self.tokens[:examples])
         return whole.select(range(scored)) if scored < whole.examples else whole
 
     def add(self, records: Sequence[Record]) -> None:
-        """Keep records, one for each of the latest of `tokens` that were scored."""
+        """Save records, one for each scored example since the last call."""
         if records:
             done = self.parts[-1][1] if self.parts else 0
-            # The name says what is in it: whoever else writes it writes the same.
+            # The name determines the content, so concurrent writers write the same file.
             name = f"part-{done:05d}-{len(self.tokens):05d}.npz"
             joined = join_records(records)
             save_record(joined, self.folder / name)
@@ -171,7 +173,7 @@ def run_pass(
     pair: Pair,
     examples: Sequence[Example],
     make_text: MakeText,
-    kept: PassCheckpoint,
+    checkpoint: PassCheckpoint,
     *,
     budget: int,
     progress: Progress | None = None,
@@ -179,58 +181,62 @@ def run_pass(
 ) -> None:
     """Score examples in order until they give `budget` positions, or all are scored; then measure the costs.
 
-    An example that cannot be scored is skipped and named. Whatever ends this, what was scored is kept.
-    Raises `scoring.Cancelled`, ModelError, or OSError where nothing can be kept.
+    An example that cannot be scored is skipped, with a reason. Scored examples are saved even if an error
+    ends the pass. Raises `scoring.Cancelled`, ModelError, or OSError if the folder cannot be written.
     """
     scored: list[Record] = []
     begun = saved = perf_counter()
-    before = kept.seconds
+    before = checkpoint.seconds
 
-    def keep() -> None:
+    def save() -> None:
         nonlocal saved
-        kept.seconds = before + perf_counter() - begun
-        kept.add(scored)
+        checkpoint.seconds = before + perf_counter() - begun
+        checkpoint.add(scored)
         scored.clear()
         saved = perf_counter()
 
     if progress:
-        progress(min(sum(kept.tokens), budget), budget)
+        progress(min(sum(checkpoint.tokens), budget), budget)
     try:
-        while kept.enough(len(examples), budget) is None:
-            example = examples[len(kept.tokens)]
-            record = _scored(pair, example, make_text, kept, cancellation)
+        while checkpoint.enough(len(examples), budget) is None:
+            example = examples[len(checkpoint.tokens)]
+            record = _score_or_skip(pair, example, make_text, checkpoint, cancellation)
             if record is not None:
                 scored.append(record)
-            kept.tokens.append(0 if record is None else len(record))
+            checkpoint.tokens.append(0 if record is None else len(record))
             if progress:
-                progress(min(sum(kept.tokens), budget), budget)
+                progress(min(sum(checkpoint.tokens), budget), budget)
             if perf_counter() - saved > _SAVE_EVERY_S:
-                keep()
+                save()
     finally:
-        keep()
-    if any(kept.tokens):
-        longest = max(range(len(kept.tokens)), key=kept.tokens.__getitem__)
-        kept.costs = measure_costs(pair, make_text(examples[longest]), cancellation)
-        kept.save()
+        save()
+    if any(checkpoint.tokens):
+        longest = max(range(len(checkpoint.tokens)), key=checkpoint.tokens.__getitem__)
+        checkpoint.costs = measure_costs(pair, make_text(examples[longest]), cancellation)
+        checkpoint.save()
 
 
-def _scored(
-    pair: Pair, example: Example, make_text: MakeText, kept: PassCheckpoint, cancellation: Cancellation | None
+def _score_or_skip(
+    pair: Pair,
+    example: Example,
+    make_text: MakeText,
+    checkpoint: PassCheckpoint,
+    cancellation: Cancellation | None,
 ) -> Record | None:
     try:
         return score_text(pair, make_text(example), cancellation)
     except (EvaluationError, PromptError) as error:
-        kept.skipped.append(str(error))
+        checkpoint.skipped.append(str(error))
         return None
 
 
-def measured(kept: PassCheckpoint, examples: int, budget: int) -> Measured:
-    """The finished pass. Raises EvaluationError where none of the examples could be scored."""
-    count = kept.enough(examples, budget)
-    read = kept.tokens[:count]
-    record = kept.record(len(read))
-    skipped = tuple(kept.skipped[: read.count(0)])
-    if not len(record) or kept.costs is None:
+def finish_pass(checkpoint: PassCheckpoint, examples: int, budget: int) -> Measured:
+    """Return the finished pass. Raises EvaluationError if none of the examples could be scored."""
+    count = checkpoint.enough(examples, budget)
+    read = checkpoint.tokens[:count]
+    record = checkpoint.record(len(read))
+    skipped = tuple(checkpoint.skipped[: read.count(0)])
+    if not len(record) or checkpoint.costs is None:
         reason = f": {skipped[0]}" if skipped else "."
         raise EvaluationError(f"None of the reference answers could be scored{reason}")
-    return Measured(record, kept.costs, kept.seconds, skipped)
+    return Measured(record, checkpoint.costs, checkpoint.seconds, skipped)

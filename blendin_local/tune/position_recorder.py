@@ -1,4 +1,4 @@
-"""What is noted of two distributions at one position of a known reply: NumPy alone, no model."""
+"""Record the figures of two distributions at each position of a known reply, with NumPy alone."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ __all__ = ["PositionRecorder"]
 
 
 class PositionRecorder:
-    """Notes what a record keeps of each place of one reply; each place once, in any order.
+    """Collects the record of one reply. Positions are observed once each, in any order.
 
-    leads: the spaces with which the base's and the guide's prompts make a reply begin.
+    leads: the spaces that a reply begins with after the base's and the guide's prompt.
     """
 
-    def __init__(self, mapping: VocabularyMap, leads: tuple[bytes, bytes], places: Alignment) -> None:
+    def __init__(self, mapping: VocabularyMap, leads: tuple[bytes, bytes], alignment: Alignment) -> None:
         self._map = mapping
-        self._places = places
+        self._alignment = alignment
         self._first_reach = mapping.at_first_step(*leads)
         self._mixed: Masses = np.zeros(mapping.n_outcomes, np.float32)
-        n = len(places.tokens)
+        n = len(alignment.tokens)
         self._columns = {name: np.zeros(n, TYPES[name]) for name in POSITION_FIELDS}
-        self._columns["n_bytes"][:] = [place.n_bytes for place in places.places]
-        self._columns["consultable"][:] = [place.consultable for place in places.places]
-        self._columns["guide_length"][:] = [place.guide_length for place in places.places]
+        self._columns["n_bytes"][:] = [position.n_bytes for position in alignment.positions]
+        self._columns["consultable"][:] = [position.consultable for position in alignment.positions]
+        self._columns["guide_length"][:] = [position.guide_length for position in alignment.positions]
 
     def observe(self, index: int, base: Distribution, guide: Distribution | None, own: int = -1) -> None:
-        """Note what the base and the guide say at a place.
+        """Record the distributions of both models at a position.
 
-        guide: None where it cannot be asked. own: the guide's own token that the reply goes on with, where
-        its tokens and the base's end at the same place.
+        guide: None where it cannot be consulted. own: the guide's own next token of the reply, if its tokens
+        and the base's end at the same position; else -1.
         """
-        token = self._places.tokens[index]
+        token = self._alignment.tokens[index]
         outcome = int(self._map.base_outcome[token])
         self._note(
             index,
@@ -48,7 +48,7 @@ class PositionRecorder:
             base_right=int(self._map.base_outcome[base.top]) == outcome,
         )
         if guide is not None:
-            self._note_guide(index, base, guide, self._places.places[index].begun, outcome, own)
+            self._note_guide(index, base, guide, self._alignment.positions[index].begun, outcome, own)
 
     def _note_guide(
         self, index: int, base: Distribution, guide: Distribution, begun: bool, outcome: int, own: int
@@ -81,11 +81,11 @@ class PositionRecorder:
             self._columns[name][index] = value
 
     def record(self, name: str, guide_bits: float) -> Record:
-        """The record of the reply, once every place was observed."""
+        """Return the record of the reply, after every position was observed."""
         return Record(
             **self._columns,
             ids=(name,),
             guide_bits=np.array([guide_bits]),
-            guide_tokens=np.array([len(self._places.guide_tokens)], np.int32),
-            bytes=np.array([self._places.n_bytes], np.int32),
+            guide_tokens=np.array([len(self._alignment.guide_tokens)], np.int32),
+            bytes=np.array([self._alignment.n_bytes], np.int32),
         )

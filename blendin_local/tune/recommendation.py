@@ -1,4 +1,4 @@
-"""Which setting to use: chosen on the fitting half of the examples, judged on the other."""
+"""Choose a setting on the fitting half of the examples, and evaluate it on the held-out half."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 
 SINGLES = ("base", "guide")
-"""The first two settings of all prices."""
+"""The first two settings of every `SettingScores`."""
 
 LEAST_EXAMPLES = 10
-"""Each half must hold so many examples before a blend is recommended: fewer say too little of others."""
+"""Examples that each half needs before a blend is recommended."""
 
 LEAST_GAIN = 0.002
-"""A smaller share of bits is not worth a second model, however certain it is."""
+"""A smaller gain is not worth a second model, even if it is certain."""
 
 WORTHWHILE = 0.02
-"""Where a gain that is not clear could still be as large as this, more data could change the verdict."""
+"""If an unclear gain may still be this large, more data could change the verdict."""
 
 _NO_BITS = 1e-9
-"""A gain over fewer bits than this is undefined: they are rounding errors of a model that is certain."""
+"""A gain over fewer bits is undefined: they are rounding errors of a model that is certain."""
 
 _TIE = 1e-6
-"""Bits that differ by a smaller share are equal: the record's numbers are float32."""
+"""Relative tolerance of ties: the record's numbers are float32."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """By which share a setting needs fewer bits than another, with its 95 % interval; None where unknown."""
+    """The share of bits that a setting saves over another, with its 95 % interval; None where unknown."""
 
     value: float | None
     low: float | None
@@ -68,16 +68,15 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Places in the prices' settings, and gains.
+    """Indices into the settings of a `SettingScores`, and gains.
 
-    best: fewest bits on the fitting half. single: the better single model there. blend: the best setting
-    there that ever consults the guide, or None. preferred: what the fitting half recommends. chosen: what is
-    recommended: `preferred`, or `single` where the held-out half refutes a blend. examples: in the fitting
-    half and in the other. clear: what choosing the best setting gains over `single`, on examples of the
-    fitting half that had no part in it (`gain_of_choosing`).
-    over_base, over_guide: on the held-out half, the gains of `preferred`, or where that is a single model,
-    those of the best blend. over_single: the chosen setting's gain over `single` there, other_single: that of
-    the other single model.
+    On the fitting half: best: fewest bits. single: the better single model. blend: the best setting that ever
+    consults the guide, or None. preferred: the recommendation of this half. clear: the gain of choosing the
+    best setting over `single`, on examples that had no part in the choice (`gain_of_choosing`). chosen: the
+    recommendation: `preferred`, or `single` if the held-out half refutes a blend. examples: numbers of
+    examples in the fitting and the held-out half. On the held-out half: over_base, over_guide: gains of
+    `preferred`, or of the best blend if `preferred` is a single model. over_single: gain of `chosen` over
+    `single`. other_single: that of the other single model.
     """
 
     best: int
@@ -101,23 +100,23 @@ class Choice:
         return self.chosen != self.preferred
 
 
-def choose(prices: SettingScores, fitting: Integers, held_out: Integers, *, seed: int) -> Choice:
-    """The setting to use: the best of the fitting half if choosing it gains clearly, else a single model.
+def choose(scores: SettingScores, fitting: Integers, held_out: Integers, *, seed: int) -> Choice:
+    """Choose the best setting of the fitting half if its gain is clear, else a single model.
 
-    The held-out half only judges, with one exception: a blend that it shows to need more bits than a single
-    model, beyond chance, is not recommended. The single model of the fitting half is, and the figures that
-    the held-out half then gives of it are no longer independent of the choice.
+    fitting, held_out: indices of examples. The held-out half only evaluates, with one exception: if it shows
+    a blend to need more bits than a single model, beyond chance, the single model of the fitting half is
+    recommended instead, and the held-out figures of that model are then not independent of the choice.
     """
-    spent = prices.bits[:, fitting].sum(axis=1)
+    spent = scores.bits[:, fitting].sum(axis=1)
     best, single = fewest(spent), fewest(spent[:2])
-    blends = np.flatnonzero(prices.consultations.sum(axis=1) > 0)
+    blends = np.flatnonzero(scores.consultations.sum(axis=1) > 0)
     blend = int(blends[fewest(spent[blends])]) if len(blends) else None
     counts = resample_counts(len(held_out), seed=seed + 1)
 
     def held(setting: int, over: int) -> Gain:
-        return gain(prices, setting, over, held_out, counts)
+        return gain(scores, setting, over, held_out, counts)
 
-    clear = gain_of_choosing(prices, single, fitting, resample_counts(len(fitting), seed=seed))
+    clear = gain_of_choosing(scores, single, fitting, resample_counts(len(fitting), seed=seed))
     examples = (len(fitting), len(held_out))
     preferred = best if clear.is_worth_it and min(examples) >= LEAST_EXAMPLES else single
     judged = preferred if preferred > 1 or blend is None else blend
@@ -139,12 +138,12 @@ def choose(prices: SettingScores, fitting: Integers, held_out: Integers, *, seed
     )
 
 
-def gain(prices: SettingScores, setting: int, over: int, examples: Integers, counts: Floats) -> Gain:
-    """How much fewer bits one setting needs than another on some examples, as a share of the other's.
+def gain(scores: SettingScores, setting: int, over: int, examples: Integers, counts: Floats) -> Gain:
+    """Compute the share of bits that `setting` saves over the setting `over` on some examples.
 
-    counts: float64[r, len(examples)] of `resample_counts`. Both are resampled together: they are paired.
+    counts: float64[r, len(examples)] of `resample_counts`. The resamples are paired.
     """
-    mine, theirs = prices.bits[setting][examples], prices.bits[over][examples]
+    mine, theirs = scores.bits[setting][examples], scores.bits[over][examples]
     if not theirs.sum() > _NO_BITS:
         return Gain(None, None, None)
     if setting == over:
@@ -156,16 +155,16 @@ def gain(prices: SettingScores, setting: int, over: int, examples: Integers, cou
     return Gain(value, float(low), min(1.0, float(high)))
 
 
-def gain_of_choosing(prices: SettingScores, over: int, examples: Integers, counts: Floats) -> Gain:
-    """What the best of all settings gains over one, judged on examples that had no part in choosing it.
+def gain_of_choosing(scores: SettingScores, over: int, examples: Integers, counts: Floats) -> Gain:
+    """Compute the out-of-bag gain of the best of all settings over one.
 
-    The best of a hundred settings looks better than it is on the examples that it was chosen by, and its
-    interval with it. So the choice is made anew in every resample, and judged on the examples that this left
-    out (about 37 of 100). The interval holds 95 % of these gains, its middle is their mean: both are on the
-    careful side, since fewer examples choose and judge. The pair priors stay as they were fitted on all of
-    these examples. counts: float64[r, len(examples)] of `resample_counts`.
+    The gain of the best of a hundred settings is overestimated on the examples that it was chosen by, and so
+    is its interval. Each resample therefore chooses again and is evaluated on the examples that it left out
+    (about 37 of 100). The value is the mean of these gains and the interval holds 95 % of them; both are
+    conservative, since fewer examples choose and evaluate. The pair priors stay as fitted on all of these
+    examples. counts: float64[r, len(examples)] of `resample_counts`.
     """
-    bits = prices.bits[:, examples]
+    bits = scores.bits[:, examples]
     if len(examples) < 2:
         return Gain(None, None, None)
     spent = bits @ counts.T
@@ -181,5 +180,5 @@ def gain_of_choosing(prices: SettingScores, over: int, examples: Integers, count
 
 
 def fewest(bits: Floats) -> int:
-    """The place of the fewest bits; of ties the first, since simple methods come first."""
+    """Index of the fewest bits, float64[s]; of ties the first, since simple methods come first."""
     return int(np.flatnonzero(bits <= bits.min() * (1 + _TIE))[0])

@@ -1,8 +1,8 @@
-"""What one teacher-forced pass leaves: a few numbers for each position of the reference answers.
+"""The record of a teacher-forced pass: a few numbers for each position of the reference answers.
 
 A position is a token of the base at which the reference is known. From these numbers every method and
-threshold can be priced without running a model again (`blendin_local.tune.setting_scores`). Nothing here
-knows a model.
+threshold is scored without running a model again (`blendin_local.tune.setting_scores`). This module does not
+depend on a model.
 """
 
 from __future__ import annotations
@@ -42,21 +42,22 @@ Truths = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """n positions of e examples, in the order of the examples. Probabilities are of raw softmax.
+    """n positions of e examples, in the order of the examples; float32[n] unless stated otherwise.
 
-    example: int32[n], place of the position's example. n_bytes: int32[n], bytes of the response that the
-    reference token adds. p_base: the base's probability of that token; p_outcome: of all tokens with its
-    bytes, which is the base's share in a blend; p_guide: the guide's probability of the same outcome, 0
-    where the guide cannot say it in one token. guide_mass: share of the guide's distribution that reaches any
-    outcome. c_b, c_g: confidences. agreement: the base's probability of the guide's top token.
-    guide_rank: int32[n], outcomes that the base holds more probable than it, and mass_above: their
-    probability. base_entropy, guide_entropy, divergence (Jensen-Shannon): bits. base_right, guide_right:
-    bool[n], whether each model's top token was the reference's, for the guide also in its own tokens.
-    consultable: bool[n], False inside a character, where the guide is never asked. guide_length: int32[n],
-    guide tokens of the response before the position.
+    example: int32[n], index of the position's example. n_bytes: int32[n], bytes that the reference token adds
+    to the response. p_base: the base's probability of that token (all probabilities are of the raw softmax).
+    p_outcome: the base's probability of all tokens with the same bytes, its share in a blend. p_guide: the
+    guide's probability of that outcome, 0 if no single token of the guide has these bytes. guide_mass: share
+    of the guide's distribution on outcomes of the base's vocabulary. c_b, c_g: confidences. agreement: the
+    base's probability of the guide's top token. guide_rank: int32[n], number of outcomes more probable to the
+    base than that token. mass_above: their total probability. base_entropy, guide_entropy, divergence
+    (Jensen-Shannon): bits. base_right, guide_right: bool[n], whether the model's top token was the
+    reference's; for the guide also in its own tokenization. consultable: bool[n], False inside a character,
+    where the guide is never consulted. guide_length: int32[n], guide tokens of the response before the
+    position.
 
     ids: names of the examples. guide_bits: float64[e], -log2 of the guide's probability of the response in
-    its own tokens. guide_tokens, bytes: int32[e], how many these are, and UTF-8 bytes of the response.
+    its own tokens. guide_tokens, bytes: int32[e], numbers of these tokens and of the response's UTF-8 bytes.
     """
 
     example: Integers
@@ -83,7 +84,7 @@ class Record:
     bytes: Integers
 
     def __len__(self) -> int:
-        """Positions."""
+        """The number of positions."""
         return len(self.example)
 
     @property
@@ -91,15 +92,15 @@ class Record:
         return len(self.ids)
 
     def select(self, chosen: Sequence[int] | npt.NDArray[np.intp]) -> Record:
-        """The record of these examples alone, given by their places in rising order."""
-        places = np.asarray(chosen, np.intp)
+        """Return the record of some examples, given by their indices in increasing order."""
+        indices = np.asarray(chosen, np.intp)
         renamed = np.full(self.examples, -1, np.int32)
-        renamed[places] = np.arange(len(places), dtype=np.int32)
+        renamed[indices] = np.arange(len(indices), dtype=np.int32)
         kept = renamed[self.example] >= 0
         changed: dict[str, Any] = {name: getattr(self, name)[kept] for name in POSITION_FIELDS}
         changed["example"] = renamed[changed["example"]]
-        changed |= {name: getattr(self, name)[places] for name in _EXAMPLE_FIELDS}
-        return Record(**changed, ids=tuple(self.ids[place] for place in places))
+        changed |= {name: getattr(self, name)[indices] for name in _EXAMPLE_FIELDS}
+        return Record(**changed, ids=tuple(self.ids[index] for index in indices))
 
 
 _EXAMPLE_FIELDS = ("guide_bits", "guide_tokens", "bytes")
@@ -117,7 +118,7 @@ def empty_record() -> Record:
 
 
 def join_records(records: Sequence[Record]) -> Record:
-    """Records end to end; the examples of each follow those of the ones before it."""
+    """Concatenate records, renumbering their examples."""
     if not records:
         return empty_record()
     joined = {name: np.concatenate([getattr(each, name) for each in records]) for name in TYPES}
@@ -128,12 +129,12 @@ def join_records(records: Sequence[Record]) -> Record:
 
 
 def save_record(record: Record, path: Path, notes: str = "") -> None:
-    """Write a record atomically: readers find a whole file or none. Raises OSError."""
+    """Write a record atomically. Raises OSError."""
     write_bytes(path, pack_record(record, notes))
 
 
 def pack_record(record: Record, notes: str = "") -> bytes:
-    """A record as a compressed npz. notes: any text that is to lie with it."""
+    """Serialize a record as a compressed npz. notes: any text to store with it."""
     arrays: dict[str, Any] = {name: getattr(record, name) for name in TYPES}
     ids = "\n".join(name.replace("\n", " ") for name in record.ids)
     buffer = io.BytesIO()
@@ -144,12 +145,12 @@ def pack_record(record: Record, notes: str = "") -> bytes:
 
 
 def load_record(path: Path) -> Record:
-    """The record of a file. Raises EvaluationError where there is none, or another format."""
+    """Read a record. Raises EvaluationError if the file is missing or no record of this version."""
     return load_noted_record(path)[0]
 
 
 def load_noted_record(path: Path) -> tuple[Record, str]:
-    """The record of a file and the notes that lie with it; raises as `load_record`."""
+    """Read a record and the notes stored with it; raises as `load_record`."""
     try:
         with path.open("rb") as stream:
             return unpack_record(stream, str(path))
@@ -158,9 +159,9 @@ def load_noted_record(path: Path) -> tuple[Record, str]:
 
 
 def unpack_record(stream: BinaryIO, name: str) -> tuple[Record, str]:
-    """What `pack_record` was given. name: what messages call the stream.
+    """Read what `pack_record` wrote: the record and its notes. name: the stream in messages.
 
-    Raises EvaluationError for anything else, and OSError where the stream cannot be read.
+    Raises EvaluationError for anything else, and OSError if the stream cannot be read.
     """
     try:
         with np.load(stream, allow_pickle=False) as stored:
@@ -173,7 +174,7 @@ def unpack_record(stream: BinaryIO, name: str) -> tuple[Record, str]:
             notes = stored["notes"].tobytes().decode("utf-8", "replace")
     except (EvaluationError, OSError):
         raise
-    except Exception as error:  # whatever the readers of archives and arrays make of a foreign file
+    except Exception as error:  # zipfile, zlib and NumPy raise many types
         raise EvaluationError(f"{name} is not a record of `blendin tune`, or is damaged.") from error
     if not _is_whole(record):
         raise EvaluationError(f"{name} is not a record of `blendin tune`, or is damaged.")
@@ -181,14 +182,14 @@ def unpack_record(stream: BinaryIO, name: str) -> tuple[Record, str]:
 
 
 def _is_whole(record: Record) -> bool:
-    """Whether the arrays fit each other, and are what a pass could have left."""
+    """Whether shapes and values are those of a record."""
     n, e = record.example.size, record.examples
     if any(getattr(record, name).shape != (n,) for name in POSITION_FIELDS):
         return False
     if any(getattr(record, name).shape != (e,) for name in _EXAMPLE_FIELDS):
         return False
     numbers = (getattr(record, name) for name in TYPES)
-    # As many positions as there are, in the order of the examples, and each number finite and none below 0.
+    # Numbers are finite and not negative, and positions stand in the order of the examples.
     return all(bool(np.isfinite(each).all() and (each >= 0).all()) for each in numbers) and bool(
         (np.diff(record.example) >= 0).all() and (record.example < e).all()
     )

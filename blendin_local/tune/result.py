@@ -100,7 +100,7 @@ class SingleModel:
 class ScoredSetting:
     """A setting with its figures over all examples, and its bits per byte on each half of them.
 
-    floored: share of positions priced at the least probability. pareto: whether no other setting beats it in
+    floored: share of positions scored at the least probability. pareto: whether no other setting beats it in
     both bits per byte and bytes per second.
     """
 
@@ -181,10 +181,10 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationFit:
-    """A fitted curve, and what it is worth on held-out positions.
+    """A fitted curve, and its calibration error on held-out positions.
 
-    ece_raw, bins: of the plain confidences. ece_fitted: expected calibration error of those through the
-    curve. fitted_on, measured_on: positions.
+    ece_raw, bins: of the uncalibrated confidences. ece_fitted: expected calibration error after the curve.
+    fitted_on, measured_on: numbers of positions.
     """
 
     curve: CalibrationCurve
@@ -264,7 +264,7 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """Everything that follows from a record of measured positions.
+    """The analysis of a record of measured positions.
 
     settings: base and guide alone come first. best: the setting with fewest bits on the fitting half.
     calibration: of "base" and "guide".
@@ -298,6 +298,6 @@ class TuneReport(Analysis):
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `blendin tune --json` prints."""
-        # What was measured stands before what follows from it.
+        # The document begins with the measured pair and answers.
         document: dict[str, Any] = to_plain(self)
         return {name: document[name] for name in ("pair", "references")} | document

@@ -1,4 +1,4 @@
-"""`tune` as a whole: the references are read, the pass is run or taken up again, and the report made."""
+"""Run `tune`: read reference answers, run or resume the pass, and report it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from blendin_local.tasks import left_out, load_items, task_named
 from blendin_local.tune import BUDGET
 from blendin_local.tune.costs import Costs
 from blendin_local.tune.examples import Example, built_in_examples, examples_of, read_examples, shuffled
-from blendin_local.tune.passes import Measured, PassCheckpoint, measured, pass_key, run_pass, speed_key
+from blendin_local.tune.passes import Measured, PassCheckpoint, finish_pass, pass_key, run_pass, speed_key
 from blendin_local.tune.record import load_noted_record, save_record
 from blendin_local.tune.result import TuneReport
 from blendin_local.tune.scoring import ROWS, Cancelled, Text
@@ -50,12 +50,12 @@ __all__ = [
 ]
 
 _BRANCHES = 16
-"""Sequences of the guide: one for the whole reply, the others for its short branches."""
+"""Sequences of the guide: one for the trunk, the others for branches (`scoring`)."""
 _PAIR = ("name", "base", "guide", "base_fingerprint", "guide_fingerprint", "same_vocabulary")
 
 
 class PassStopped(KeyboardInterrupt):
-    """Ctrl-C stopped a pass. positions: how many are scored and kept."""
+    """Ctrl-C stopped a pass. positions: the number scored and saved."""
 
     def __init__(self, positions: int) -> None:
         super().__init__(f"Stopped after {positions} positions: they are kept, and tuning again goes on.")
@@ -64,7 +64,7 @@ class PassStopped(KeyboardInterrupt):
 
 @dataclass(frozen=True, slots=True)
 class ReferenceAnswers:
-    """Good answers to learn from. source: what to call them in a report."""
+    """Reference answers. source: their name in a report."""
 
     examples: tuple[Example, ...]
     source: str
@@ -72,10 +72,10 @@ class ReferenceAnswers:
 
 @dataclass(frozen=True, slots=True)
 class TuneRequest:
-    """Everything that decides a pass over reference answers.
+    """A request for a pass over reference answers.
 
-    budget: positions to score, whole answers only. seed: decides the order of the answers. fresh: measure
-    anew what an earlier run has measured.
+    budget: positions to score, in whole answers. seed: of the order of the answers. fresh: ignore an earlier
+    pass.
     """
 
     files: PairFiles
@@ -90,9 +90,9 @@ class TuneRequest:
 
 @dataclass(frozen=True, slots=True)
 class TunePass:
-    """A finished pass over a pair, and what it was made of.
+    """A finished pass over a pair, and its inputs.
 
-    pair: the pair's names, digests and whether both share a vocabulary. versions: of the programs.
+    pair: the pair's names and digests, and whether both share a vocabulary. versions: of the programs.
     """
 
     entry: PairEntry
@@ -102,10 +102,10 @@ class TunePass:
     versions: dict[str, str]
 
     def analyse(self, *, seed: int = 0, hint_level: float = HINT_RATE) -> TuneResult:
-        """Price every setting and calibrate both models by what was measured.
+        """Score every setting and calibrate both models.
 
-        seed: decides which half of the answers judges. hint_level: the intervention rate that is remarked on.
-        Raises EvaluationError for a record without text.
+        seed: of the split into halves. hint_level: the intervention rate above which the hint warns. Raises
+        EvaluationError for a record without text.
         """
         report = describe(
             self.measured,
@@ -120,7 +120,7 @@ class TunePass:
 
 @dataclass(frozen=True, slots=True)
 class TuneResult:
-    """What a pass says of a pair: the report (docs/tune.md), and the pass that it was made of."""
+    """The report of a pass (docs/tune.md), and the pass itself."""
 
     tuned: TunePass
     report: TuneReport
@@ -130,28 +130,28 @@ class TuneResult:
         return self.report.to_dict()
 
     def to_markdown(self) -> str:
-        """Tables as Markdown."""
+        """Return the report as Markdown tables."""
         from blendin_local.tune.report_text import tune_markdown
 
         return tune_markdown(self.report)
 
     def to_html(self) -> str:
-        """A page with plots that needs no network. Raises EvaluationError without the extra "report"."""
+        """Return an offline HTML page with plots. Raises EvaluationError without the extra "report"."""
         from blendin_local.tune.report_page import tune_page
 
         return tune_page(self.report)
 
     def save(self, name: str = "") -> Path:
-        """Save the recommended setting and the calibration in the user's catalogue, and return its file.
+        """Save the recommended setting and the calibration in the user's catalogue, and return its path.
 
-        name: the pair's own unless given. Raises EvaluationError where the pair has none, or where there were
-        too few answers.
+        name: defaults to the pair's own. Raises EvaluationError if the pair has none, or if there were too
+        few answers.
         """
         return save_pair(tuned_entry(self.tuned.entry, self.report, saved_name(self.tuned.entry, name)))
 
 
 def saved_name(entry: PairEntry, name: str = "") -> str:
-    """The name to save a pair under: its own unless another is given. Raises EvaluationError."""
+    """Choose the name to save a pair under: its own by default. Raises EvaluationError if it is invalid."""
     name = name or entry.name
     if not name:
         raise EvaluationError("These two models have no name as a pair yet: add --name NAME to --save.")
@@ -168,9 +168,9 @@ def read_references(
     seed: int = 0,
     watcher: Watcher | None = None,
 ) -> ReferenceAnswers:
-    """Read reference answers: of a file, of a task's questions in a file, or those of the package.
+    """Read reference answers from a file, from a task's questions in a file, or those of the package.
 
-    Raises EvaluationError where they cannot be read.
+    Raises EvaluationError if they cannot be read.
     """
     if task and data:
         known, source = task_named(task), str(data)
@@ -186,9 +186,9 @@ def read_references(
 
 
 def run_tune_pass(request: TuneRequest, watcher: Watcher) -> TunePass:
-    """Run the pass over the reference answers, as far as it is not kept from before.
+    """Run the pass over the reference answers, or the rest of a saved one.
 
-    Raises PassStopped at Ctrl-C, EvaluationError where no answer can be scored, ModelError, PromptError.
+    Raises PassStopped at Ctrl-C, EvaluationError if no answer can be scored, ModelError, PromptError.
     """
     files, options = request.files, request.options
     entry = files.entry
@@ -202,12 +202,12 @@ def run_tune_pass(request: TuneRequest, watcher: Watcher) -> TunePass:
     asked = [*map(repr, formats), request.system]
     folder = cache_dir() / "records" / pass_key(digests, asked, examples, version, options)
     speed = speed_key(options)
-    kept = PassCheckpoint(folder, speed) if request.fresh else PassCheckpoint.open(folder, speed)
-    if kept.enough(len(examples), request.budget) is None or kept.costs is None:
-        _score(request, examples, formats, kept, watcher)
+    checkpoint = PassCheckpoint(folder, speed) if request.fresh else PassCheckpoint.open(folder, speed)
+    if checkpoint.enough(len(examples), request.budget) is None or checkpoint.costs is None:
+        _score(request, examples, formats, checkpoint, watcher)
     else:
         watcher.note("Measured by an earlier run; --fresh measures anew.")
-    found = measured(kept, len(examples), request.budget)
+    found = finish_pass(checkpoint, len(examples), request.budget)
     if count := len(found.skipped):
         left_out = "1 answer was left out" if count == 1 else f"{count} answers were left out"
         watcher.note(f"{left_out}. {found.skipped[0]}")
@@ -226,10 +226,10 @@ def _score(
     request: TuneRequest,
     examples: list[Example],
     formats: tuple[PromptFormat, PromptFormat],
-    kept: PassCheckpoint,
+    checkpoint: PassCheckpoint,
     watcher: Watcher,
 ) -> None:
-    """Load the pair and score what is not kept. Raises PassStopped."""
+    """Load the pair and score the answers that the checkpoint lacks. Raises PassStopped."""
     options = replace(request.options, n_seq=_BRANCHES, n_outputs=ROWS, shared_cache=True)
     cancellation = Cancellation()
     with (
@@ -241,7 +241,7 @@ def _score(
             pair,
             examples,
             lambda example: _text(pair, formats, request.system, example),
-            kept,
+            checkpoint,
             budget=request.budget,
             progress=lambda done, total: watcher.progress(
                 Progress("reading answers", done, total, "positions")
@@ -249,7 +249,7 @@ def _score(
             cancellation=cancellation,
         )
     if cancellation.requested:
-        raise PassStopped(sum(kept.tokens))
+        raise PassStopped(sum(checkpoint.tokens))
 
 
 def _text(pair: Pair, formats: tuple[PromptFormat, PromptFormat], system: str, example: Example) -> Text:

@@ -1,9 +1,9 @@
-"""The teacher-forced pass: what both models say at every position of texts that are known already.
+"""Run the teacher-forced pass: the distributions of both models at every position of a known reply.
 
-The base reads a reply in its own tokens, many to a decode. The guide is asked at the same places: its tokens
-of the whole reply, decoded alike, answer wherever one of them ends there (the trunk). Where none does, short
-branches of its sequence do, each the guide's tokens of the reply so far, as the engine would have them.
-Nothing here knows llama.cpp, a method or a threshold.
+The base decodes a reply in its own tokens, many per decode. The guide's distribution is read at the same
+positions: from its tokens of the whole reply (the trunk) where one of them ends there, else from a short
+branch of its sequence, which holds the guide's tokens of the reply so far, as the engine would have them.
+The pass does not depend on llama.cpp, a method or a threshold.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from blendin_local.tune.record import Record, join_records
 __all__ = ["ROWS", "Cancelled", "Text", "read_rows", "score_text", "score_texts"]
 
 ROWS = 64
-"""Rows of logits of one decode: enough for decodes to be as fast as they get (measured: 32 are up to 17 %
-slower), and few, for a row of a large vocabulary has a megabyte."""
+"""Rows of logits per decode. 32 were measured to be up to 17 % slower; more rows only cost memory, a megabyte
+each for a large vocabulary."""
 
 _TRUNK = 0
 _LEAST = 1e-45  # the smallest float32: a probability of 0 has no logarithm
 
 _Branch = tuple[int, int, tuple[int, ...]]
-"""A place, how many of the guide's tokens of the whole reply it shares, and the tokens that follow them."""
+"""The index of a position, the length of its prefix of the trunk, and the tokens after that prefix."""
 
 
 class Cancelled(Exception):
-    """The pass was asked to stop between two replies, or inside one, which is then lost."""
+    """The pass was cancelled; a reply that was being scored is lost."""
 
 
 def score_texts(
@@ -47,88 +47,88 @@ def score_texts(
     progress: Callable[[int, int], None] | None = None,
     cancellation: Cancellation | None = None,
 ) -> Record:
-    """The record of replies to prompts, one after the other; `progress` hears how many are done, of how many.
+    """Score replies to prompts, all three of equal length. progress: called with (done, total) after each.
 
-    Replies to one prompt should follow each other: the prompt is then decoded once. Raises as `score_text`.
+    Consecutive replies to one prompt share its decode. Raises as `score_text`.
     """
     records: list[Record] = []
     before: tuple[Prompt, Prompt] | None = None
-    for place, (base, guide, reply) in enumerate(zip(base_prompts, guide_prompts, replies, strict=True)):
-        text = Text(str(place), base, guide, reply)
+    for index, (base, guide, reply) in enumerate(zip(base_prompts, guide_prompts, replies, strict=True)):
+        text = Text(str(index), base, guide, reply)
         records.append(score_text(pair, text, cancellation, again=before == (base, guide)))
         before = (base, guide)
         if progress:
-            progress(place + 1, len(replies))
+            progress(index + 1, len(replies))
     return join_records(records)
 
 
 def score_text(
     pair: Pair, text: Text, cancellation: Cancellation | None = None, *, again: bool = False
 ) -> Record:
-    """The record of one reply. Both models must be `ScoringModel`s, the guide's sequences sharing a cache.
+    """Score one reply. Both models must be `ScoringModel`s, the guide's sequences sharing a cache.
 
-    It depends on the text alone, not on what was read before: quantized models answer a little differently
-    to the same tokens in other batches. again: the text scored last, by this function, had the same prompts,
-    which are kept. Raises EvaluationError for a reply that cannot be scored, ModelError if a model fails,
-    and `Cancelled`.
+    The record depends on the text alone: its prompts are decoded anew, since quantized models give slightly
+    different logits for the same tokens in other batches. again: the previous call had the same prompts, so
+    their caches are kept. Raises EvaluationError for a reply that cannot be scored, ModelError if a model
+    fails, and `Cancelled`.
     """
-    places = align(pair, text)
+    alignment = align(pair, text)
     base: ScoringModel = pair.base  # type: ignore[assignment]
-    observer = PositionRecorder(pair.vocabulary_map, (text.base.lead, text.guide.lead), places)
-    reader = _GuideReader(pair, text, places, observer, again)
+    recorder = PositionRecorder(pair.vocabulary_map, (text.base.lead, text.guide.lead), alignment)
+    reader = _GuideReader(pair, text, alignment, recorder, again)
     with pair.watched(cancellation):
-        for start, rows in read_rows(base, text.base, places.tokens, text.id, again):
+        for start, rows in read_rows(base, text.base, alignment.tokens, text.id, again):
             reader.read(start, rows)
         reader.finish()
-    return observer.record(text.id, reader.bits)
+    return recorder.record(text.id, reader.bits)
 
 
 def read_rows(
     model: ScoringModel, prompt: Prompt, tokens: Sequence[int], name: str, again: bool
 ) -> Iterator[tuple[int, list[Logits]]]:
-    """What a model says before each of the known tokens of a reply, read many to a decode.
+    """Yield the logits before each token of a known reply, many per decode: (index of the first, rows).
 
-    Yields the place of the first, and a row for each, valid until the next are asked for. name, again: as of
-    the text in `score_text`, which raises the same.
+    Rows are valid until the next iteration. name: the reply in messages. again: as in `score_text`, which
+    raises the same errors.
     """
     inputs = _read_prompt(model, prompt, tokens[:-1], name, again)
     size = _rows(model)
     for start in range(0, len(inputs), size):
         part = inputs[start : start + size]
         _decode(model, part, name)
-        yield start, [model.row(_TRUNK, place) for place in range(len(part))]
+        yield start, [model.row(_TRUNK, row) for row in range(len(part))]
 
 
 class _GuideReader:
-    """Decodes the guide along one reply, and has every place observed with what it says there."""
+    """Decodes the guide along one reply and records every position with its distributions."""
 
     def __init__(
-        self, pair: Pair, text: Text, places: Alignment, observer: PositionRecorder, again: bool
+        self, pair: Pair, text: Text, alignment: Alignment, recorder: PositionRecorder, again: bool
     ) -> None:
         self.bits = 0.0
         self._again = again
         self._model: ScoringModel = pair.guide  # type: ignore[assignment]
         self._text = text
-        self._places = places
-        self._observer = observer
+        self._alignment = alignment
+        self._recorder = recorder
         self._inputs: list[int] = []
-        # Rows of the trunk that were read; what the latest of them said may be asked for once more.
+        # Rows of the trunk that were read; `_on_trunk` holds the latest, which the next read may need.
         self._read = 0
         self._on_trunk, self._on_branch = (Distribution(len(pair.guide.vocabulary)) for _ in range(2))
-        self._base, self._base_says = pair.base, Distribution(len(pair.base.vocabulary))
+        self._base, self._of_base = pair.base, Distribution(len(pair.base.vocabulary))
 
     def read(self, start: int, rows: Sequence[Logits]) -> None:
-        """Observe the places from `start` on, of which the base's rows are at hand."""
+        """Record the positions from `start` on, given the base's row of each."""
         waiting: dict[int, list[int]] = {}
         branches: list[tuple[int, int, tuple[int, ...]]] = []
         for index, row in enumerate(rows, start):
-            place = self._places.places[index]
-            if not place.consultable:
+            position = self._alignment.positions[index]
+            if not position.consultable:
                 self._observe(index, row, None)
-            elif place.branch is None:
-                waiting.setdefault(place.guide_length, []).append(index)
+            elif position.branch is None:
+                waiting.setdefault(position.guide_length, []).append(index)
             else:
-                branches.append((index, *place.branch))
+                branches.append((index, *position.branch))
 
         def observe(length: int, own: int) -> None:
             for index in waiting.pop(length, ()):
@@ -141,38 +141,38 @@ class _GuideReader:
             self._branch(group, lambda index: rows[index - start])
 
     def finish(self) -> None:
-        """Read the trunk to its end: the guide's own probability of the reply needs every row."""
-        self._advance(len(self._places.guide_tokens), lambda length, own: None)
+        """Decode the rest of the trunk, for the guide's own probability of the reply."""
+        self._advance(len(self._alignment.guide_tokens), lambda length, own: None)
 
     def _observe(self, index: int, row: Logits, guide: Distribution | None, own: int = -1) -> None:
-        read_logits(self._base_says, row, self._base)
-        self._observer.observe(index, self._base_says, guide, own)
+        read_logits(self._of_base, row, self._base)
+        self._recorder.observe(index, self._of_base, guide, own)
 
     def _own(self, length: int) -> int:
-        """The guide's own token after so many of them, -1 at the end of the reply."""
-        tokens = self._places.guide_tokens
+        """The guide's token at index `length` of the reply, -1 at its end."""
+        tokens = self._alignment.guide_tokens
         return tokens[length] if 0 <= length < len(tokens) else -1
 
     def _advance(self, rows: int, observe: Callable[[int, int], None]) -> None:
-        """Read the trunk until so many of its rows were."""
+        """Decode the trunk until `rows` of its rows were read."""
         if not self._inputs:
             self._inputs = _read_prompt(
-                self._model, self._text.guide, self._places.guide_tokens, self._text.id, self._again
+                self._model, self._text.guide, self._alignment.guide_tokens, self._text.id, self._again
             )
         while self._read < rows:
             part = self._inputs[self._read : min(rows, self._read + _rows(self._model))]
             _decode(self._model, part, self._text.id)
-            for place in range(len(part)):
-                read_logits(self._on_trunk, self._model.row(_TRUNK, place), self._model)
+            for row in range(len(part)):
+                read_logits(self._on_trunk, self._model.row(_TRUNK, row), self._model)
                 own = self._own(self._read)
                 if own >= 0:
-                    # Rounding may make a certainty a little more than 1.
+                    # By rounding, a probability may exceed 1.
                     self.bits -= math.log2(min(max(self._on_trunk.probability(own), _LEAST), 1.0))
                 observe(self._read, own)
                 self._read += 1
 
     def _groups(self, branches: Sequence[_Branch]) -> Iterator[list[_Branch]]:
-        """Branches that fit into one decode, if one alone does."""
+        """Group branches so that each group fits into one decode; a branch that fits none stands alone."""
         prompt, tokens = len(self._text.guide.tokens), 0
         group: list[_Branch] = []
         for branch in branches:
@@ -189,25 +189,26 @@ class _GuideReader:
     def _branch(
         self, group: Sequence[_Branch], row_of: Callable[[int], Logits], *, copied: bool = True
     ) -> None:
-        """Observe places where the guide's tokens of the reply so far are not those of the whole reply."""
+        """Record positions where the guide's tokens of the reply so far leave the trunk."""
         model, prompt = self._model, self._text.guide.tokens
         work: dict[int, Sequence[int]] = {}
         try:
             for seq, (_, shared, tail) in enumerate(group, start=1):
                 kept = model.fork(_TRUNK, seq, len(prompt) + shared) if copied else 0
-                work[seq] = [*[*prompt, *self._places.guide_tokens[:shared]][kept:], *tail]
+                work[seq] = [*[*prompt, *self._alignment.guide_tokens[:shared]][kept:], *tail]
             status = model.advance(work)
             if status is not Status.CONTEXT_FULL or not copied:
-                _checked(model, status, self._text.id)
+                _check_status(model, status, self._text.id)
                 for seq, (index, _, _) in enumerate(group, start=1):
                     read_logits(self._on_branch, model.logits(seq), model)
                     self._observe(index, row_of(index), self._on_branch)
                 return
         finally:
-            # What they hold is room that the next reply may need.
+            # Free their room in the cache for the next reply.
             for seq in work:
                 model.rewind(seq, 0)
-        # Together they overfill the cache; even one does where copies pin what a sliding window would let go.
+        # Together they overfill the cache. One alone does too if its copy pins cells that a sliding window
+        # would release, so it is then decoded without a copy.
         for branch in group:
             self._branch([branch], row_of, copied=len(group) > 1)
 
@@ -219,21 +220,21 @@ def _rows(model: ScoringModel) -> int:
 def _read_prompt(
     model: ScoringModel, prompt: Prompt, tokens: Sequence[int], name: str, again: bool
 ) -> list[int]:
-    """Let the trunk hold a prompt but for its last token; returns that token and those of the reply."""
+    """Cache a prompt without its last token; returns that token and those of the reply."""
     head = prompt.tokens[:-1]
     there = again and common_prefix(model.cached(_TRUNK), head) == len(head)
     if model.rewind(_TRUNK, len(head) if there else 0) < len(head):
         model.rewind(_TRUNK, 0)
-        _checked(model, model.advance({_TRUNK: head}), name)
+        _check_status(model, model.advance({_TRUNK: head}), name)
     return [prompt.tokens[-1], *tokens]
 
 
 def _decode(model: ScoringModel, tokens: Sequence[int], name: str) -> None:
-    """Read on along the trunk, with a row for every token."""
-    _checked(model, model.advance_rows({_TRUNK: tokens}, {_TRUNK: range(len(tokens))}), name)
+    """Extend the trunk, with a row of logits for every token."""
+    _check_status(model, model.advance_rows({_TRUNK: tokens}, {_TRUNK: range(len(tokens))}), name)
 
 
-def _checked(model: ScoringModel, status: Status, name: str) -> None:
+def _check_status(model: ScoringModel, status: Status, name: str) -> None:
     if status is Status.CANCELLED:
         raise Cancelled
     if status is Status.CONTEXT_FULL:

@@ -1,4 +1,4 @@
-"""Build the report of a pass over reference answers, and the catalogue entry that follows from it."""
+"""Build the report of a pass over reference answers, and the tuned entry of the catalogue."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def describe(
     versions: dict[str, str],
     hint_level: float = HINT_RATE,
 ) -> TuneReport:
-    """Analyse what was measured. Raises EvaluationError for a record without text."""
+    """Analyse a finished pass. Raises EvaluationError for a record without text."""
     record = measured.record
     begun = perf_counter()
     analysis = analyse(record, measured.costs, seed=seed, hint_level=hint_level)
@@ -54,7 +54,7 @@ def describe(
 
 
 def machine(llama_cpp_python: str) -> dict[str, str]:
-    """Versions and hardware to state beside the figures."""
+    """Versions and hardware, to report with the figures."""
     return {
         "blendin_local": __version__,
         "llama_cpp_python": llama_cpp_python,
@@ -64,10 +64,10 @@ def machine(llama_cpp_python: str) -> dict[str, str]:
 
 
 def tuned_entry(entry: PairEntry, result: TuneReport, name: str) -> PairEntry:
-    """The pair under `name`, with the recommended setting and both calibration curves.
+    """Return the pair under `name`, with the recommended setting and both calibration curves.
 
-    Settings that the grid does not vary stay as they are in `entry`. Raises EvaluationError where there were
-    too few answers to choose or to calibrate by.
+    Settings that the grid does not vary stay as in `entry`. Raises EvaluationError if there were too few
+    answers to choose a setting or to calibrate.
     """
     references = result.references
     if references.held_out_examples < LEAST_EXAMPLES:
@@ -96,6 +96,6 @@ def tuned_entry(entry: PairEntry, result: TuneReport, name: str) -> PairEntry:
 
 
 def portable(model: str) -> str:
-    """A model's name, or the absolute path of its file, so that it is found from any folder."""
+    """Return a model's name, or the absolute path of its file, which is valid in any folder."""
     path = local_path(model)
     return str(path.absolute()) if path.is_file() else model

@@ -1,15 +1,15 @@
-"""What a choice comes to, in plain words and with the figures it rests on."""
+"""Write the verdict and the reason of a choice, with their figures."""
 
 from __future__ import annotations
 
 from blendin_local.tune.recommendation import LEAST_EXAMPLES, SINGLES, WORTHWHILE, Choice, Gain
 from blendin_local.tune.result import Setting
 
-__all__ = ["described", "reason", "verdict"]
+__all__ = ["reason", "setting_phrase", "verdict"]
 
 
-def described(setting: Setting) -> str:
-    """A setting in a few words: "blendin at γ 0.4", "the base alone"."""
+def setting_phrase(setting: Setting) -> str:
+    """Name a setting inside a sentence: "blendin at γ 0.4", "the base alone"."""
     if setting.method in SINGLES:
         return f"the {setting.method} alone"
     extras = "" if setting.alpha is None else f" with α {setting.alpha:g}"
@@ -18,12 +18,12 @@ def described(setting: Setting) -> str:
 
 
 def verdict(choice: Choice, settings: tuple[Setting, ...]) -> str:
-    """One of four, in one to three sentences, with the figures it rests on.
+    """Write one of four verdicts, in one to three sentences.
 
-    Blend; use the base alone; use the guide alone; too little data to say. It rests on the gain over both
-    single models on the held-out half, and where the two halves contradict each other it says so.
+    Blend; use the base alone; use the guide alone; too little data to say. It depends on the gain over both
+    single models on the held-out half, and states when the two halves contradict each other.
     """
-    chosen = described(settings[choice.chosen])
+    chosen = setting_phrase(settings[choice.chosen])
     if choice.is_tiny:
         fitted, judged = choice.examples
         return (
@@ -31,7 +31,7 @@ def verdict(choice: Choice, settings: tuple[Setting, ...]) -> str:
             f"at least {LEAST_EXAMPLES} of each are needed. Until there are more, use {chosen}."
         )
     if choice.is_refuted:
-        refuted = described(settings[choice.preferred])
+        refuted = setting_phrase(settings[choice.preferred])
         return (
             f"Use {chosen}: half of the answers recommend {refuted}, but the other half refutes it: "
             f"{_judged(choice, 'it')}."
@@ -41,14 +41,14 @@ def verdict(choice: Choice, settings: tuple[Setting, ...]) -> str:
             return f"Blend: {_judged(choice, chosen)}."
         return f"Too little data to say: half of the answers recommend {chosen}, but {_judged(choice, 'it')}."
     if choice.other_single.is_worth_it:
-        other = described(settings[1 - choice.single])
+        other = setting_phrase(settings[1 - choice.single])
         return (
             f"Too little data to say: half of the answers recommend {chosen}, but on {choice.examples[1]} "
             f"held-out answers {other} needs {_fewer(choice.other_single, chosen)}."
         )
     if choice.blend is None:
         return f"Use {chosen}: the base is sure everywhere and never asks the guide."
-    judged_blend = _judged(choice, described(settings[choice.blend]))
+    judged_blend = _judged(choice, setting_phrase(settings[choice.blend]))
     over_chosen = choice.over_guide if choice.chosen else choice.over_base
     if not choice.clear.is_clear and (over_chosen.high or 0) > WORTHWHILE:
         return (
@@ -58,8 +58,8 @@ def verdict(choice: Choice, settings: tuple[Setting, ...]) -> str:
 
 
 def reason(choice: Choice, settings: tuple[Setting, ...]) -> str:
-    """Why the recommended setting is recommended, from the fitting half, in a sentence or two."""
-    best, single = described(settings[choice.best]), described(settings[choice.single])
+    """Explain the recommendation by the fitting half, in one or two sentences."""
+    best, single = setting_phrase(settings[choice.best]), setting_phrase(settings[choice.single])
     figures = (
         "chosen anew in resamples of it and judged on the answers that these left out, the best setting "
         f"needs {_fewer(choice.clear, single)}"
@@ -86,7 +86,7 @@ def _judged(choice: Choice, what: str) -> str:
 def _fewer(gain: Gain, than: str, *, again: bool = False) -> str:
     """ "11.2% fewer bits than the base alone (95% interval 8.1% to 13.9%)"; of a loss, more bits.
 
-    again: the unit and the level were said before.
+    again: omit the unit and the level, which an earlier gain of the sentence states.
     """
     unit, level = ("", "") if again else (" bits", "95% interval ")
     if gain.value is None:

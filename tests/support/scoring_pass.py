@@ -10,7 +10,7 @@ from blendin_local.engine.pair import Pair, pair_models
 from blendin_local.engine.prompts import Message
 from blendin_local.tune.costs import Costs
 from blendin_local.tune.examples import Example
-from blendin_local.tune.passes import Measured, PassCheckpoint, measured, run_pass
+from blendin_local.tune.passes import Measured, PassCheckpoint, finish_pass, run_pass
 from blendin_local.tune.scoring import Text
 from support.fakes import FakeModel, dreaming, prompt_of, words_and_bytes
 
@@ -44,4 +44,4 @@ def run(
 ) -> Measured:
     kept = PassCheckpoint.open(folder)
     run_pass(pair or make_pair(), examples, make, kept, budget=budget, **options)
-    return measured(PassCheckpoint.open(folder), len(examples), budget)
+    return finish_pass(PassCheckpoint.open(folder), len(examples), budget)

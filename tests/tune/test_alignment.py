@@ -46,7 +46,7 @@ def text(reply: str, base_lead: bytes = b"", guide_lead: bytes = b"") -> Text:
 def test_tokens_that_end_alike_are_read_off_the_trunk() -> None:
     found = align(pair_of(words("a", "b"), words("a", "b")), text("aba"))
     assert (found.tokens, found.guide_tokens, found.n_bytes) == ([2, 3, 2], [2, 3, 2], 3)
-    assert found.places == [
+    assert found.positions == [
         Position(1, False, True, 0, None),
         Position(1, True, True, 1, None),
         Position(1, True, True, 2, None),
@@ -57,7 +57,7 @@ def test_a_beginning_that_is_cut_otherwise_is_a_branch() -> None:
     """The guide reads "abc" as one token, "ab" as one, and "a" as one: none begins another."""
     found = align(pair_of(words("a", "b", "c", "x"), words("x", "a", "ab", "abc")), text("xabcx"))
     assert found.guide_tokens == [2, 5, 2]
-    assert [(place.guide_length, place.branch) for place in found.places] == [
+    assert [(place.guide_length, place.branch) for place in found.positions] == [
         (0, None),
         (1, None),
         (2, (1, (3,))),
@@ -69,16 +69,16 @@ def test_a_beginning_that_is_cut_otherwise_is_a_branch() -> None:
 def test_inside_a_character_nobody_is_asked() -> None:
     base, guide = words("a", raw="é".encode()), words("a", "é")
     found = align(pair_of(base, guide), text("aéa"))
-    assert [place.consultable for place in found.places] == [True, True, False, True]
-    assert [place.guide_length for place in found.places] == [0, 1, 0, 2]
-    assert [place.n_bytes for place in found.places] == [1, 1, 1, 1]
+    assert [place.consultable for place in found.positions] == [True, True, False, True]
+    assert [place.guide_length for place in found.positions] == [0, 1, 0, 2]
+    assert [place.n_bytes for place in found.positions] == [1, 1, 1, 1]
 
 
 def test_the_spaces_that_prompts_ask_for_are_no_part_of_the_reply() -> None:
     base, guide = words("a", " a", " "), words("a", " ", " a")
     found = align(pair_of(base, guide), text("aa", b" ", b""))
     assert (found.tokens, found.guide_tokens) == ([3, 2], [2, 2])
-    assert [(place.n_bytes, place.begun, place.guide_length) for place in found.places] == [
+    assert [(place.n_bytes, place.begun, place.guide_length) for place in found.positions] == [
         (1, False, 0),
         (1, True, 1),
     ]
@@ -91,7 +91,7 @@ def test_a_space_that_is_a_token_of_its_own_begins_the_reply() -> None:
     base, guide = words("a", " "), words("a", " ", " a")
     found = align(pair_of(base, guide), text("aa", b" ", b" "))
     assert found.tokens == [3, 2, 2]
-    assert found.places == [
+    assert found.positions == [
         Position(0, False, True, 0, None),
         Position(1, True, True, 1, (0, (3,))),
         Position(1, True, True, 1, None),
@@ -109,12 +109,12 @@ def test_places_are_what_they_say(
 ) -> None:
     pair = pair_of(base, guide)
     found = align(pair, text(reply, *leads))
-    assert len(found.places) == len(found.tokens)
+    assert len(found.positions) == len(found.tokens)
     assert base.decode(found.tokens) == leads[0] + reply.encode()
     assert guide.decode(found.guide_tokens) == leads[1] + reply.encode()
-    assert sum(place.n_bytes for place in found.places) == found.n_bytes == len(reply.encode())
+    assert sum(place.n_bytes for place in found.positions) == found.n_bytes == len(reply.encode())
     said, waiting = b"", -1
-    for place, token in zip(found.places, found.tokens, strict=True):
+    for place, token in zip(found.positions, found.tokens, strict=True):
         whole = said.decode("utf-8", "ignore").encode() == said
         assert place.consultable == whole
         if whole and place.begun:

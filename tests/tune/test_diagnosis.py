@@ -22,7 +22,7 @@ from blendin_local.tune.diagnosis import analyse, hint, uncertain_figures
 from blendin_local.tune.recommendation import LEAST_EXAMPLES, gain
 from blendin_local.tune.record import Record, empty_record, join_records
 from blendin_local.tune.result import Analysis, GuideRank, Setting, UncertainPositions
-from blendin_local.tune.setting_scores import halves, price
+from blendin_local.tune.setting_scores import halves, score_settings
 
 COSTS = Costs(
     base_s=0.020, guide_s=((1, 0.010), (3, 0.014)), base_only_s=0.001, blend_s=0.002, guide_only_s=0.001
@@ -198,11 +198,11 @@ def test_no_blend_that_the_other_half_refutes_is_recommended(make: Any, seed: in
     record = make(n=600, examples=24, seed=seed)
     result = analyse(record, COSTS, seed=seed)
     fitting, held_out = halves(record.examples, seed)
-    prices = price(record, COSTS, fitting)
-    place = prices.settings.index(chosen(result))
+    scores = score_settings(record, COSTS, fitting)
+    place = scores.settings.index(chosen(result))
     counts = resample_counts(len(held_out), seed=99)
     for single in (0, 1):
-        high = gain(prices, place, single, held_out, counts).high
+        high = gain(scores, place, single, held_out, counts).high
         assert high is not None and (place < 2 or high > -0.005)
 
 

@@ -28,7 +28,7 @@ from blendin_local.settings import ModelOptions
 from blendin_local.tune import passes
 from blendin_local.tune.costs import Costs
 from blendin_local.tune.examples import Example
-from blendin_local.tune.passes import PassCheckpoint, measured, pass_key, run_pass, speed_key
+from blendin_local.tune.passes import PassCheckpoint, finish_pass, pass_key, run_pass, speed_key
 from blendin_local.tune.record import Record, load_record, save_record
 from blendin_local.tune.scoring import Cancelled, Text
 
@@ -119,7 +119,7 @@ def test_where_nothing_can_be_scored(tmp_path: Path) -> None:
     )
     assert str(caught.value) == said
     with pytest.raises(EvaluationError, match=r"could be scored\.$"):
-        measured(PassCheckpoint(tmp_path), 0, 5)
+        finish_pass(PassCheckpoint(tmp_path), 0, 5)
 
 
 # Stopped

@@ -43,7 +43,7 @@ from blendin_local.tune.scoring import Cancelled, Text, score_text, score_texts
 from blendin_local.tune.setting_scores import (
     LEAST_PROBABILITY,
     bits_by_example,
-    consulted,
+    consultation_mask,
     log2_probabilities,
 )
 
@@ -61,7 +61,7 @@ REPLIES = st.text("abo. \né", min_size=1, max_size=12)
 def assert_follows(record: Record, steps: Sequence[Step], blend: BlendSettings, within: float = 2e-5) -> None:
     """Position by position: where the guide is asked, and the probability of the token that follows."""
     assert len(record) == len(steps)
-    assert consulted(record, blend).tolist() == [step.intervened for step in steps]
+    assert consultation_mask(record, blend).tolist() == [step.intervened for step in steps]
     expected = [math.log2(max(step.probability, LEAST_PROBABILITY)) for step in steps]
     assert log2_probabilities(record, blend).tolist() == pytest.approx(expected, abs=within)
 

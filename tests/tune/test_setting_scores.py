@@ -1,6 +1,6 @@
 """Prices: records of a few positions by hand, the laws of the methods, and the grid against plain loops.
 
-The figures of the grid are tested here too: they are the prices in other words.
+The figures of the grid are tested here too: they are the scores in other words.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from blendin_local.methods import METHODS
 from blendin_local.settings import BlendSettings
 from blendin_local.statistics import bootstrap_interval
 from blendin_local.tune.costs import Costs
-from blendin_local.tune.grid import pareto_front, rows
+from blendin_local.tune.grid import pareto_front, summarize_settings
 from blendin_local.tune.record import Record, empty_record, join_records
 from blendin_local.tune.result import ScoredSetting, Setting
 from blendin_local.tune.setting_scores import (
@@ -29,11 +29,11 @@ from blendin_local.tune.setting_scores import (
     LEAST_PROBABILITY,
     PRIOR_LIMIT,
     bits_by_example,
-    consulted,
+    consultation_mask,
     fit_priors,
     halves,
     log2_probabilities,
-    price,
+    score_settings,
 )
 
 COSTS = Costs(
@@ -63,7 +63,7 @@ BY_HAND = record_of(
 
 def test_the_base_alone() -> None:
     base = BlendSettings(method="base", gamma=1)
-    assert not consulted(BY_HAND, base).any()
+    assert not consultation_mask(BY_HAND, base).any()
     assert log2_probabilities(BY_HAND, base).tolist() == [-2, -1, -3, -1, -4]
     assert bits_by_example(BY_HAND, base).tolist() == [6, 5]
 
@@ -71,33 +71,33 @@ def test_the_base_alone() -> None:
 def test_the_guide_alone() -> None:
     guide = BlendSettings(method="guide")
     assert bits_by_example(BY_HAND, guide).tolist() == [7, 9]
-    assert not consulted(BY_HAND, guide).any()
+    assert not consultation_mask(BY_HAND, guide).any()
     with pytest.raises(ValueError):
         log2_probabilities(BY_HAND, guide)
 
 
 def test_where_the_guide_is_asked() -> None:
     """Below the threshold, never at it; and not inside a character."""
-    found = consulted(BY_HAND, BlendSettings(gamma=0.4))
+    found = consultation_mask(BY_HAND, BlendSettings(gamma=0.4))
     assert found.tolist() == [True, False, True, False, True]
-    assert consulted(BY_HAND, BlendSettings(gamma=0.5)).tolist() == found.tolist()
-    assert consulted(BY_HAND, BlendSettings(gamma=0.51)).tolist() == [True, True, True, False, True]
-    assert consulted(BY_HAND, BlendSettings(method="ensemble", gamma=0)).tolist() == [
+    assert consultation_mask(BY_HAND, BlendSettings(gamma=0.5)).tolist() == found.tolist()
+    assert consultation_mask(BY_HAND, BlendSettings(gamma=0.51)).tolist() == [True, True, True, False, True]
+    assert consultation_mask(BY_HAND, BlendSettings(method="ensemble", gamma=0)).tolist() == [
         True,
         True,
         True,
         False,
         True,
     ]
-    assert not consulted(BY_HAND, BlendSettings(gamma=0)).any()
+    assert not consultation_mask(BY_HAND, BlendSettings(gamma=0)).any()
     # .3 (1 + .8 / 2) = .42
-    found = consulted(BY_HAND, BlendSettings(gamma=0.3, capability_gap=0.8))
+    found = consultation_mask(BY_HAND, BlendSettings(gamma=0.3, capability_gap=0.8))
     assert found.tolist() == [True, False, True, False, True]
 
 
 def test_a_cap_counts_anew_in_every_example() -> None:
     row: Row = (1, 0.5, 0.5, 0.5, 1.0, 0.1, 0.5, 0.1, 0, True, 0)
-    found = consulted(record_of([[row] * 45, [row] * 21]), BlendSettings(max_intervention_rate=0.5))
+    found = consultation_mask(record_of([[row] * 45, [row] * 21]), BlendSettings(max_intervention_rate=0.5))
     # 21 steps are free of it; then the rate falls to a half: at step 42 there are 21 of 42.
     assert found[:45].tolist() == [True] * 21 + [False] * 22 + [True] + [False]
     assert found[45:].tolist() == [True] * 21
@@ -130,9 +130,9 @@ def test_compete_by_hand() -> None:
 
 
 def test_seconds_by_hand() -> None:
-    prices = price(BY_HAND, COSTS, np.array([0, 1]))
-    work = prices.seconds.sum(axis=1), prices.consultations.sum(axis=1)
-    found = dict(zip(prices.settings, zip(*work, strict=True), strict=True))
+    scores = score_settings(BY_HAND, COSTS, np.array([0, 1]))
+    work = scores.seconds.sum(axis=1), scores.consultations.sum(axis=1)
+    found = dict(zip(scores.settings, zip(*work, strict=True), strict=True))
     alone = 5 * 0.021
     assert found[Setting("base")] == pytest.approx((alone, 0))
     # 10 tokens of its own, with what the engine does at each of those.
@@ -144,32 +144,32 @@ def test_seconds_by_hand() -> None:
     assert found[Setting("ensemble")] == pytest.approx((always, 4))
     assert found[Setting("nudge", 1.0)] == pytest.approx((always, 4))
     # By example: the second begins anew.
-    blendin = prices.settings.index(Setting("blendin", 0.4))
-    assert prices.seconds[blendin] == pytest.approx([3 * 0.021 + 0.026 + 0.004, 2 * 0.021 + 0.018 + 0.002])
-    assert prices.consultations[blendin].tolist() == [2, 1]
-    assert prices.tokens[blendin].tolist() == [3, 2]
+    blendin = scores.settings.index(Setting("blendin", 0.4))
+    assert scores.seconds[blendin] == pytest.approx([3 * 0.021 + 0.026 + 0.004, 2 * 0.021 + 0.018 + 0.002])
+    assert scores.consultations[blendin].tolist() == [2, 1]
+    assert scores.tokens[blendin].tolist() == [3, 2]
 
 
 def test_positions_at_the_floor_are_counted() -> None:
     """What `nudge` holds impossible is its third position, asked from a threshold of .3 on."""
-    prices = price(BY_HAND, COSTS, np.array([0, 1]))
-    found = dict(zip(prices.settings, prices.floored.tolist(), strict=True))
+    scores = score_settings(BY_HAND, COSTS, np.array([0, 1]))
+    found = dict(zip(scores.settings, scores.floored.tolist(), strict=True))
     assert [found[Setting("nudge", k / 10)] for k in (0, 2, 3, 4, 10)] == [0, 0, 1 / 5, 1 / 5, 1 / 5]
     assert found[Setting("fixed", 1.0, 0.9)] == found[Setting("base")] == found[Setting("ensemble")] == 0
     assert math.isnan(found[Setting("guide")])
     # Where the base itself holds it impossible, being asked mends it.
     never = replace(BY_HAND, p_base=np.array([0.25, 0, 0.125, 0.5, 0.0625], np.float32))
-    prices = price(never, COSTS, np.array([0, 1]))
-    found = dict(zip(prices.settings, prices.floored.tolist(), strict=True))
+    scores = score_settings(never, COSTS, np.array([0, 1]))
+    found = dict(zip(scores.settings, scores.floored.tolist(), strict=True))
     assert [found[Setting("nudge", k / 10)] for k in (0, 5, 6)] == [1 / 5, 2 / 5, 1 / 5]
     assert found[Setting("base")] == 1 / 5
 
 
 def test_rows_by_hand() -> None:
     fitting, held_out = np.array([0]), np.array([1])
-    prices = price(BY_HAND, COSTS, fitting)
-    found = rows(prices, BY_HAND, fitting, held_out, seed=0)
-    assert [row.setting for row in found] == list(prices.settings)
+    scores = score_settings(BY_HAND, COSTS, fitting)
+    found = summarize_settings(scores, BY_HAND, fitting, held_out, seed=0)
+    assert [row.setting for row in found] == list(scores.settings)
     base, guide = found[:2]
     assert base == ScoredSetting(
         "base",
@@ -207,15 +207,15 @@ def test_rows_by_hand() -> None:
 
 
 def test_the_grid_is_every_method_at_every_threshold() -> None:
-    prices = price(BY_HAND, COSTS, np.array([0, 1]))
-    assert len(set(prices.settings)) == len(prices.settings)
+    scores = score_settings(BY_HAND, COSTS, np.array([0, 1]))
+    assert len(set(scores.settings)) == len(scores.settings)
     expected = {("base", None, None), ("guide", None, None), ("ensemble", None, None)}
     for name in RULES:
         alphas = FIXED_ALPHAS if name == "fixed" else (None,)
         expected |= {(name, k / 10, alpha) for k in range(11) for alpha in alphas}
-    assert {(s.method, s.gamma, s.alpha) for s in prices.settings} == expected
-    assert all((s.prior is not None) == (s.method == "tuned") for s in prices.settings)
-    assert [s.prior for s in prices.settings if s.method == "tuned"] == list(prices.priors)
+    assert {(s.method, s.gamma, s.alpha) for s in scores.settings} == expected
+    assert all((s.prior is not None) == (s.method == "tuned") for s in scores.settings)
+    assert [s.prior for s in scores.settings if s.method == "tuned"] == list(scores.priors)
     assert FIXED_ALPHAS == (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
@@ -270,13 +270,13 @@ def naive_seconds(record: Record, row: Setting) -> tuple[float, int]:
 @given(records(), st.integers(0, 5))
 def test_the_grid_equals_plain_loops(record: Record, seed: int) -> None:
     fitting, held_out = halves(record.examples, seed)
-    prices = price(record, COSTS, fitting)
-    table = rows(prices, record, fitting, held_out, seed=seed)
-    for k, row in enumerate(prices.settings):
+    scores = score_settings(record, COSTS, fitting)
+    table = summarize_settings(scores, record, fitting, held_out, seed=seed)
+    for k, row in enumerate(scores.settings):
         expected = naive_bits(record, row)
-        assert np.allclose(prices.bits[k], expected, 1e-9, 1e-9), row
-        assert np.allclose(prices.bits[k], bits_by_example(record, row.blend_settings()), 1e-9, 1e-9), row
-        found = prices.seconds[k].sum(), prices.consultations[k].sum()
+        assert np.allclose(scores.bits[k], expected, 1e-9, 1e-9), row
+        assert np.allclose(scores.bits[k], bits_by_example(record, row.blend_settings()), 1e-9, 1e-9), row
+        found = scores.seconds[k].sum(), scores.consultations[k].sum()
         assert np.allclose(found, naive_seconds(record, row)), row
         size, held = record.bytes.sum(), record.bytes[held_out].sum()
         per_byte = sum(expected) / size if size else None
@@ -288,12 +288,12 @@ def test_the_grid_equals_plain_loops(record: Record, seed: int) -> None:
 @examples(40)
 @given(records())
 def test_laws_of_the_grid(record: Record) -> None:
-    prices = price(record, COSTS, np.arange(record.examples))
-    bits = dict(zip(prices.settings, prices.bits.tolist(), strict=True))
-    asked = dict(zip(prices.settings, prices.consultations.sum(axis=1).tolist(), strict=True))
+    scores = score_settings(record, COSTS, np.arange(record.examples))
+    bits = dict(zip(scores.settings, scores.bits.tolist(), strict=True))
+    asked = dict(zip(scores.settings, scores.consultations.sum(axis=1).tolist(), strict=True))
     base = bits[Setting("base")]
     by_rule: dict[tuple[str, float | None], list[Setting]] = {}
-    for each in prices.settings[2:]:
+    for each in scores.settings[2:]:
         by_rule.setdefault((each.method, each.alpha), []).append(each)
         if each.gamma == 0.0:
             # To the bit: the guide is never asked.
@@ -306,8 +306,8 @@ def test_laws_of_the_grid(record: Record) -> None:
     for row in by_rule.values():
         rates = [asked[each] for each in row]
         assert rates == sorted(rates)
-    assert len(prices.bits) == len(prices.settings)
-    assert (prices.bits >= 0).all() and np.isfinite(prices.bits).all()
+    assert len(scores.bits) == len(scores.settings)
+    assert (scores.bits >= 0).all() and np.isfinite(scores.bits).all()
 
 
 @examples(40)
@@ -315,7 +315,7 @@ def test_laws_of_the_grid(record: Record) -> None:
 def test_limits_of_a_fixed_weight(record: Record, gamma: float) -> None:
     everywhere = replace(record, guide_mass=np.ones(len(record), np.float32))
     none = log2_probabilities(everywhere, BlendSettings(method="fixed", alpha=0.0, gamma=gamma))
-    asked = consulted(everywhere, BlendSettings(method="fixed", gamma=gamma))
+    asked = consultation_mask(everywhere, BlendSettings(method="fixed", gamma=gamma))
     floor = math.log2(LEAST_PROBABILITY)
     with np.errstate(divide="ignore"):
         expected = np.log2(np.where(asked, everywhere.p_outcome, everywhere.p_base).astype(np.float64))
@@ -376,9 +376,9 @@ def test_a_prior_that_is_worth_nothing_is_exactly_zero() -> None:
 @examples(40)
 @given(records())
 def test_a_prior_never_costs_bits_where_it_was_fitted(record: Record) -> None:
-    prices = price(record, COSTS, np.arange(record.examples))
-    bits = dict(zip(prices.settings, prices.bits.sum(axis=1).tolist(), strict=True))
-    for gamma, prior in zip(GAMMAS, prices.priors, strict=True):
+    scores = score_settings(record, COSTS, np.arange(record.examples))
+    bits = dict(zip(scores.settings, scores.bits.sum(axis=1).tolist(), strict=True))
+    for gamma, prior in zip(GAMMAS, scores.priors, strict=True):
         plain = bits[Setting("blendin", gamma)]
         assert bits[Setting("tuned", gamma, prior=prior)] <= plain * (1 + 1e-9) + 1e-9
         assert -PRIOR_LIMIT <= prior <= PRIOR_LIMIT
@@ -415,25 +415,25 @@ def test_the_front_is_what_none_beats(points: list[tuple[int, int]]) -> None:
 
 def test_intervals_are_those_of_a_single_bootstrap() -> None:
     record = pair_record(120, guide_right=0.6, claims=0.6, examples=12)
-    prices = price(record, COSTS, np.arange(12))
+    scores = score_settings(record, COSTS, np.arange(12))
     held_out = np.array([0, 2, 3, 5, 6, 7, 8, 9, 11])
-    table = rows(prices, record, np.array([1, 4, 10]), held_out, seed=3)
+    table = summarize_settings(scores, record, np.array([1, 4, 10]), held_out, seed=3)
     positions = np.bincount(record.example)
     for k in (0, 20, 77, len(table) - 1):
-        expected = bootstrap_interval(prices.bits[k], record.bytes, seed=3)
+        expected = bootstrap_interval(scores.bits[k], record.bytes, seed=3)
         assert tuple(table[k].interval) == pytest.approx(expected)
-        expected = bootstrap_interval(prices.bits[k][held_out], record.bytes[held_out], seed=4)
+        expected = bootstrap_interval(scores.bits[k][held_out], record.bytes[held_out], seed=4)
         assert tuple(table[k].held_out_interval) == pytest.approx(expected)
-        expected = bootstrap_interval(prices.consultations[k], positions, seed=3)
+        expected = bootstrap_interval(scores.consultations[k], positions, seed=3)
         assert tuple(table[k].intervention_rate_interval) == pytest.approx(expected)
-        expected = bootstrap_interval(prices.tokens[k], prices.seconds[k], seed=3)
+        expected = bootstrap_interval(scores.tokens[k], scores.seconds[k], seed=3)
         assert tuple(table[k].tokens_per_second_interval) == pytest.approx(expected)
 
 
 def test_nothing_at_all() -> None:
     nothing = np.array([], np.intp)
-    prices = price(empty_record(), COSTS, nothing)
-    table = rows(prices, empty_record(), nothing, nothing, seed=0)
+    scores = score_settings(empty_record(), COSTS, nothing)
+    table = summarize_settings(scores, empty_record(), nothing, nothing, seed=0)
     for row in table:
         assert row.bits_per_byte is row.held_out_bits_per_byte is row.tokens_per_second is None
         assert row.interval == (None, None)
@@ -443,7 +443,7 @@ def test_nothing_at_all() -> None:
 def test_one_example_has_no_interval() -> None:
     one = BY_HAND.select([0])
     first, nothing = np.array([0]), np.array([], np.intp)
-    table = rows(price(one, COSTS, first), one, first, nothing, seed=0)
+    table = summarize_settings(score_settings(one, COSTS, first), one, first, nothing, seed=0)
     for name in ("interval", "held_out_interval", "intervention_rate_interval", "tokens_per_second_interval"):
         assert all(getattr(row, name) == (None, None) for row in table)
     assert table[0].bits_per_byte == 6 / 7
