@@ -82,12 +82,12 @@ def alpha_compete(evidence: Evidence, *, compete_k: int) -> Real:
 
 
 def alpha_moderate(evidence: Evidence) -> Real:
-    """ "noextreme" in the reference."""
+    """Clip the doubt to stay between 0.1 and 0.9; the reference calls this "noextreme"."""
     return np.clip(0.1 + 0.7 * _doubt(evidence), 0.1, 0.9)
 
 
 def alpha_doubt(evidence: Evidence) -> Real:
-    """ "biased" in the reference."""
+    """Take the doubt itself; the reference calls this "biased"."""
     return np.clip(_doubt(evidence), 0.0, 1.0)
 
 

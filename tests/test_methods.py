@@ -68,7 +68,7 @@ def test_tuned() -> None:
     # logit(.3 / .4 = .75) = ln 3; a prior of -ln 3 brings it to 0, of ln 3 to ln 9.
     assert alpha("tuned", 0.1, 0.3, prior=-math.log(3)) == pytest.approx(0.5)
     assert alpha("tuned", 0.1, 0.3, prior=math.log(3)) == pytest.approx(0.9)
-    # The demo of DESIGN.md section 6: logit(.9 / 1.29) = ln(.9 / .39) = .8362; -1.75 leaves -.9138.
+    # logit(.9 / 1.29) = ln(.9 / .39) = .8362; -1.75 leaves -.9138.
     assert alpha("tuned", 0.39, 0.9, prior=-1.75) == pytest.approx(0.28623, abs=1e-4)
     # Whole weights cannot be shifted.
     assert alpha("tuned", 0.01, 0.99, 0.5, prior=-50) == 1

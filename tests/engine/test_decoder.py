@@ -651,7 +651,7 @@ def test_a_word_that_no_base_token_spells_is_tokenized_by_the_base() -> None:
 
 
 def test_byte_tokens_do_not_hide_agreement() -> None:
-    """DESIGN.md section 5, Gemma: "\\n" is token 10 of the byte tokens and a normal token after them."""
+    """As in Gemma: "\\n" is token 10 of the byte tokens and a normal token after them."""
     base = words_and_bytes([b"\n", b"x"])
     newline = id_of(base, "\n")
     table = {"": {newline: 0.3, newline_byte(base): 0.05, "x": 0.1}, "\n": {"x": 0.9}}

@@ -166,7 +166,7 @@ def test_guide_tokens_go_to_the_outcome_with_their_bytes(pair: tuple[Vocabulary,
 
 @given(st.data())
 def test_the_id_is_the_one_that_the_tokenizer_gives(data: st.DataObject) -> None:
-    """The first trap of DESIGN.md section 5 in general: any of several ids may be the tokenizer's."""
+    """Any of several ids may be the tokenizer's."""
     base, guide = data.draw(complete_pairs)
     favoured = {text: data.draw(st.sampled_from(ids)) for text, ids in ids_by_bytes(base).items()}
 
@@ -425,7 +425,7 @@ def test_a_damaged_cached_map_is_built_again(tmp_path: Path, damage: str) -> Non
 
 
 def test_byte_tokens_do_not_swallow_the_mass_of_normal_tokens() -> None:
-    """DESIGN.md section 5: Gemma has a byte token *before* the normal token that spells the same byte.
+    """Gemma has a byte token *before* the normal token that spells the same byte.
 
     A map to the first id with a token's bytes put the guide's mass on tokens that the base never uses: top-1
     accuracy fell from 61 % to 45 %, one prompt's intervention rate rose from 8 % to 43 %, replies looped.

@@ -1,6 +1,6 @@
 """One blend step again, slow and plain: the second implementation that the engine must equal.
 
-Written from DESIGN.md's text with dictionaries over byte strings and Python floats. It imports nothing of
+Written from docs/method.md with dictionaries over byte strings and Python floats. It imports nothing of
 the package: what both get wrong, they must get wrong independently.
 
 A distribution is a dict from *keys* to probabilities. A key is the bytes of a text token, `STOP`, or a
@@ -32,7 +32,7 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Rules:
-    """A method and its parameters, as DESIGN.md section 3 names them."""
+    """A method and its parameters, as docs/method.md names them."""
 
     method: str
     gamma: float = 0.4
