@@ -24,7 +24,6 @@ from blendin_local.errors import EvaluationError
 from blendin_local.settings import (
     FLASH_ATTENTION,
     KV_TYPES,
-    UNITS,
     BlendSettings,
     GenerationSettings,
     ModelOptions,
@@ -55,7 +54,7 @@ def key_of(
 
 OTHERS: dict[str, Any] = {
     "method": "nudge",
-    "unit": UNITS[1],
+    "unit": "word",
     "kv_type": KV_TYPES[0],
     "flash_attention": FLASH_ATTENTION[1],
     "stop": ("\n",),
@@ -113,7 +112,7 @@ def test_every_setting_changes_the_key(cls: type) -> None:
     [
         ("blendin", {"alpha": 0.9, "prior": -1.0, "compete_k": 3, "tau": 0.1}),
         ("ensemble", {"gamma": 0.1, "capability_gap": 0.2, "alpha": 0.9}),
-        ("base", {"gamma": 0.1, "unit": UNITS[1], "guide_stop": False}),
+        ("base", {"gamma": 0.1, "unit": "word", "guide_stop": False}),
     ],
 )
 def test_settings_without_effect_do_not_change_the_key(method: str, other: Any) -> None:

@@ -574,7 +574,7 @@ def test_special_tokens_declared_as_user_defined(
 
     monkeypatch.setattr(GGUFWriter, "add_token_types", retyped)
     template = NATIVE[kind].template.replace("bos_token", repr(tiny_vocabulary(kind).bos))
-    path = write_tiny(tmp_path / "declared.gguf", vocabulary=kind, chat_template=template)
+    path = write_tiny(tmp_path / "declared.gguf", vocabulary=kind, chat_template=template, cached=False)
     with closing(open_model(path, ModelOptions(n_ctx=64, n_threads=1, n_gpu_layers=0))) as model:
         prompt_format = choose_format("chat", model.chat_template)
         tokens = tiny_vocabulary(kind).tokens
@@ -606,7 +606,7 @@ def test_turn_markers_declared_as_user_defined(
 
     monkeypatch.setattr(GGUFWriter, "add_token_list", renamed)
     monkeypatch.setattr(GGUFWriter, "add_token_types", retyped)
-    path = write_tiny(tmp_path / "marked.gguf", vocabulary="bpe")
+    path = write_tiny(tmp_path / "marked.gguf", vocabulary="bpe", cached=False)
     prompt_format = PromptFormat("marked", f"{marker}{{{{ messages[0].content }}}}<|im_end|>")
     with closing(open_model(path, ModelOptions(n_ctx=64, n_threads=1, n_gpu_layers=0))) as model:
         for content in (HARMLESS, marker, f"a{marker}b{marker}"):

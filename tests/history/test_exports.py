@@ -281,7 +281,7 @@ def test_every_word_leads_to_its_step_and_every_step_to_its_figures() -> None:
     source, token, why, figures, base, guide, blend = data["steps"][1][1]
     assert data["speakers"][source] == "the guide's choice"
     assert data["tokens"][token] == "two·"
-    assert "α = c_g / (c_b + c_g) + 0.1·a" in why
+    assert "α = clip(c_g / (c_b + c_g) + 0.1·a, 0, 1)" in why
     named = dict(zip(data["figures"], figures, strict=True))
     assert (named["base confidence c_b"], named["weight α"], named["reliability"]) == (3000, 6800, -1)
     assert [data["tokens"][place] for place in base[::2]] == ["two·", "\\xff", "(stop)"]

@@ -873,7 +873,7 @@ def test_quantized_caches_need_flash_attention(
 ) -> None:
     # One head of 32 numbers: they are quantized in blocks of as many.
     monkeypatch.setattr(tiny_gguf, "_HEADS", 1)
-    path = write_tiny(tmp_path / "one head.gguf")
+    path = write_tiny(tmp_path / "one head.gguf", cached=False)
     for flash_attention in ("auto", "on"):
         model = opened(path, kv_type=kv_type, flash_attention=flash_attention)
         assert model.advance({0: some_tokens(200)}) is Status.DONE
@@ -1029,7 +1029,7 @@ def test_no_space_is_invented_where_line_breaks_are_joined(
     """
     add = GGUFWriter.add_add_space_prefix
     monkeypatch.setattr(GGUFWriter, "add_add_space_prefix", lambda writer, _: add(writer, True))
-    model = opened(write_tiny(tmp_path / "spaced.gguf", vocabulary="spm"))
+    model = opened(write_tiny(tmp_path / "spaced.gguf", vocabulary="spm", cached=False))
     assert "\n\n" in tiny_vocabulary("spm").tokens
     assert model.vocabulary.decode(model.tokenize(b"a", continuation=False)) == b" a"
     assert model.vocabulary.decode(model.tokenize(text.encode())) == text.encode()

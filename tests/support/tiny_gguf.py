@@ -225,6 +225,7 @@ def write_tiny(
     chat_template: str | None = None,
     sharp: float = 4.0,
     bias: Mapping[str, float] | None = None,
+    cached: bool = True,
 ) -> Path:
     """Write a model to `path`; the same arguments give the same bytes.
 
@@ -232,9 +233,11 @@ def write_tiny(
     at 0 every token is alike.
     bias: tokens, as the file spells them, that are likelier everywhere. About half of the number reaches
     their logits; 100 on an end token makes a model that stops at once.
+    cached: False writes the model anew, for a test that has patched the writer.
     """
     biases = tuple((bias or {}).items())
-    path.write_bytes(tiny_bytes(arch, vocabulary, seed, n_layer, n_ctx_train, chat_template, sharp, biases))
+    make = tiny_bytes if cached else tiny_bytes.__wrapped__
+    path.write_bytes(make(arch, vocabulary, seed, n_layer, n_ctx_train, chat_template, sharp, biases))
     return path
 
 
