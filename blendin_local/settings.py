@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from blendin_local.errors import SettingError
@@ -232,6 +232,34 @@ def select_method(given: Iterable[str], methods: Sequence[str]) -> str:
                     f"{name} belongs to the method {spec.selects}, not to {', '.join(methods)}."
                 )
     return ""
+
+
+def replace_settings(settings: GenerationSettings, changes: Mapping[str, Any]) -> GenerationSettings:
+    """Return settings with some of them replaced, each by its own name, whichever part it belongs to.
+
+    Raises SettingError for a value outside its range, TypeError for an unknown name.
+    """
+    rest = dict(changes)
+
+    def within(part: Any) -> Any:
+        return replace(part, **{name: rest.pop(name) for name in setting_names(type(part)) if name in rest})
+
+    blend, sampling = within(settings.blend), within(settings.sampling)
+    return replace(settings, blend=blend, sampling=sampling, **rest)
+
+
+def override_settings(settings: GenerationSettings, changes: Mapping[str, Any]) -> GenerationSettings:
+    """Return recommended settings with a user's changes, as `replace_settings`.
+
+    A setting that belongs to one method selects it: `alpha` alone means the method fixed. Temperature 0 means
+    plain greedy decoding: it drops the penalties too, unless the changes name them. Raises SettingError.
+    """
+    changes = dict(changes)
+    if selected := select_method(changes, [changes["method"]] if "method" in changes else []):
+        changes["method"] = selected
+    if changes.get("temperature") == 0:
+        settings = replace(settings, sampling=SamplingSettings())
+    return replace_settings(settings, changes)
 
 
 def setting_names(cls: type) -> tuple[str, ...]:

@@ -13,7 +13,13 @@ from blendin_local.errors import SettingError
 from blendin_local.inputs.messages import messages_of, prompt_of, text_of
 from blendin_local.models.catalogue import Catalogue, load_catalogue
 from blendin_local.models.loading import PairFiles, locate_pair, name_pair
-from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings, setting_names
+from blendin_local.settings import (
+    BlendSettings,
+    GenerationSettings,
+    SamplingSettings,
+    override_settings,
+    setting_names,
+)
 from blendin_local.tune.examples import Example
 
 __all__ = ["Prompt", "changed", "changed_settings", "example_of", "find_pair", "listed", "messages_from"]
@@ -39,27 +45,15 @@ def find_pair(
 def changed(options: Options, changes: Mapping[str, Any]) -> Options:
     """Options with some of their fields changed. Raises SettingError for an unknown name or a bad value."""
     _check_names(changes, [field.name for field in fields(options)])  # type: ignore[arg-type]
-    return _replaced(options, changes)
+    return replace(options, **changes)  # type: ignore[type-var]
 
 
 def changed_settings(settings: GenerationSettings, changes: Mapping[str, Any]) -> GenerationSettings:
-    """Settings with some of them changed, each by its name.
-
-    `alpha` alone means the method fixed; a `temperature` of 0 takes the penalties away too, unless they are
-    named. Raises SettingError.
-    """
+    """Override settings by their names, as `override_settings`. Raises SettingError."""
     _check_names(changes, _NAMES)
-    blend = {name: changes[name] for name in setting_names(BlendSettings) if name in changes}
-    if "alpha" in blend and blend.setdefault("method", "fixed") != "fixed":
-        raise SettingError(f"alpha belongs to the method fixed, not to {blend['method']}.")
-    sampling = SamplingSettings() if changes.get("temperature") == 0 else settings.sampling
-    chosen = {name: changes[name] for name in setting_names(SamplingSettings) if name in changes}
-    rest = {name: value for name, value in changes.items() if name not in (*blend, *chosen)}
-    if "stop" in rest:
-        rest["stop"] = tuple(listed(rest["stop"]))
-    return _replaced(
-        settings, {**rest, "blend": _replaced(settings.blend, blend), "sampling": _replaced(sampling, chosen)}
-    )
+    if "stop" in changes:
+        changes = {**changes, "stop": tuple(listed(changes["stop"]))}
+    return override_settings(settings, changes)
 
 
 def _check_names(changes: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -68,13 +62,6 @@ def _check_names(changes: Mapping[str, Any], known: Sequence[str]) -> None:
             close = get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
             raise SettingError(f"There is no setting {name!r}: {hint}")
-
-
-def _replaced(options: Options, changes: Mapping[str, Any]) -> Options:
-    try:
-        return replace(options, **changes)  # type: ignore[type-var]
-    except TypeError as error:
-        raise SettingError(f"A setting has a value of the wrong type: {error}.") from error
 
 
 def listed(value: Any) -> list[Any]:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
 from blendin_local.engine.prompts import Message
 from blendin_local.errors import SettingError
 from blendin_local.setting_spec import settings_of
-from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings, setting_names
+from blendin_local.settings import (
+    BlendSettings,
+    GenerationSettings,
+    SamplingSettings,
+    replace_settings,
+    setting_names,
+)
 
 __all__ = ["BadRow", "Row", "own_settings", "seed_of"]
 
@@ -74,14 +80,7 @@ def own_settings(run: GenerationSettings, own: Mapping[str, Any], id: str) -> Ge
     Raises SettingError for an unknown setting, a wrong type, or a value out of range.
     """
     typed = {name: _typed(name, value) for name, value in own.items()}
-    return replace(
-        run,
-        blend=replace(run.blend, **{name: typed[name] for name in _BLEND if name in own}),
-        sampling=replace(run.sampling, **{name: typed[name] for name in _SAMPLING if name in own}),
-        seed=typed.get("seed", seed_of(run.seed, id)),
-        max_tokens=typed.get("max_tokens", run.max_tokens),
-        stop=typed.get("stop", run.stop),
-    )
+    return replace_settings(run, {"seed": seed_of(run.seed, id), **typed})
 
 
 def _value(settings: GenerationSettings, name: str) -> Any:

@@ -23,8 +23,8 @@ from blendin_local.settings import (
     GenerationSettings,
     ModelOptions,
     SamplingSettings,
+    override_settings,
     paper_settings,
-    select_method,
     setting_names,
 )
 
@@ -165,22 +165,14 @@ def typed_over(preferred: GenerationSettings, values: Mapping[str, Any], seed: i
     blend, sampling = preferred.blend, preferred.sampling
     if values.get("paper"):
         blend, sampling = paper_settings(method=blend.method, gamma=blend.gamma, prior=blend.prior)
-    if values.get("temperature") == 0:
-        sampling = SamplingSettings()
     if values.get("raw"):
         blend = replace(blend, guide_stop=False)
-    given = _given(BlendSettings, values)
+    typed = {**_given(BlendSettings, values), **_given(SamplingSettings, values)}
+    typed |= _typed(GenerationSettings, {"max_tokens": values["max_tokens"]})
+    if values.get("stop"):
+        typed["stop"] = tuple(values["stop"])
     with flags_named():
-        if selected := select_method(given, [given["method"]] if "method" in given else []):
-            given["method"] = selected
-        return replace(
-            preferred,
-            blend=replace(blend, **given),
-            sampling=replace(sampling, **_given(SamplingSettings, values)),
-            seed=seed,
-            stop=tuple(values.get("stop") or preferred.stop),
-            **_typed(GenerationSettings, {"max_tokens": values["max_tokens"]}),
-        )
+        return override_settings(replace(preferred, blend=blend, sampling=sampling, seed=seed), typed)
 
 
 def formats_of(values: Mapping[str, Any], preferred: Formats) -> Formats:

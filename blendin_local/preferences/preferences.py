@@ -29,6 +29,7 @@ from blendin_local.settings import (
     GenerationSettings,
     ModelOptions,
     SamplingSettings,
+    replace_settings,
     setting_names,
 )
 
@@ -125,14 +126,7 @@ class Preferences:
         """
         if self.generation.get("temperature") == 0:
             sampling = SamplingSettings()
-        return GenerationSettings(
-            blend=replace(blend, **self._given(BlendSettings)),
-            sampling=replace(sampling, **self._given(SamplingSettings)),
-            **self._given(GenerationSettings),
-        )
-
-    def _given(self, cls: type) -> dict[str, Any]:
-        return {name: value for name, value in self.generation.items() if name in setting_names(cls)}
+        return replace_settings(GenerationSettings(blend, sampling), self.generation)
 
 
 def _keys(section: str, cls: type, *, unset: str = "") -> Iterator[Key]:

@@ -8,13 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from blendin_local.errors import SettingError
 from blendin_local.setting_spec import SettingSpec, settings_of
-from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings, setting_names
+from blendin_local.settings import (
+    BlendSettings,
+    GenerationSettings,
+    SamplingSettings,
+    replace_settings,
+    setting_names,
+)
 
 RANDOM = "random"
 """Stands for the seed where every reply takes another one."""
@@ -115,14 +121,7 @@ FIELDS = {each.name: each for group in GROUPS.values() for each in group}
 
 def changed(settings: GenerationSettings, values: Mapping[str, str]) -> GenerationSettings:
     """Return the settings with those fields set to the values of their texts. Raises SettingError."""
-    read = {name: field_of(name).value(text) for name, text in values.items()}
-
-    def within(cls: type) -> dict[str, Any]:
-        return {name: read.pop(name) for name in setting_names(cls) if name in read}
-
-    blend = replace(settings.blend, **within(BlendSettings))
-    sampling = replace(settings.sampling, **within(SamplingSettings))
-    return replace(settings, blend=blend, sampling=sampling, **read)
+    return replace_settings(settings, {name: field_of(name).value(text) for name, text in values.items()})
 
 
 def field_of(name: str) -> Field:
