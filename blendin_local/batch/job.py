@@ -20,7 +20,7 @@ from blendin_local.errors import BatchError, InputError
 
 __all__ = ["Answering", "Pending", "UntilDamaged", "check_unchanged", "peek", "write_answers"]
 
-_PATIENCE_S = 0.05
+_POLL_INTERVAL_S = 0.05
 
 
 class Answering(Protocol):
@@ -45,9 +45,9 @@ class Pending:
     for a row that asks something else than what the output answers under its id.
     """
 
-    def __init__(self, rows: Iterable[Row | BadRow | None], ledger: IdIndex, output: str) -> None:
+    def __init__(self, rows: Iterable[Row | BadRow | None], answered_ids: IdIndex, output: str) -> None:
         self._rows = rows
-        self._ledger = ledger
+        self._answered_ids = answered_ids
         self._output = output
 
     def __iter__(self) -> Iterator[Row | BadRow | None]:
@@ -55,10 +55,10 @@ class Pending:
             if row is None:
                 yield None
                 continue
-            if self._ledger.seen(row.id):
-                if not self._ledger.reported(row.id):
+            if self._answered_ids.seen(row.id):
+                if not self._answered_ids.reported(row.id):
                     yield _duplicate(row)
-            elif not _is_done(row, self._ledger, self._output):
+            elif not _is_done(row, self._answered_ids, self._output):
                 yield row
 
 
@@ -79,7 +79,7 @@ class UntilDamaged:
             self.damage = error
 
 
-def check_unchanged(rows: Iterable[Row | BadRow | None], ledger: IdIndex, output: str) -> int:
+def check_unchanged(rows: Iterable[Row | BadRow | None], answered_ids: IdIndex, output: str) -> int:
     """How many of these rows the output answers, none of them counted as met.
 
     Raises the BatchError that `Pending` would. Rows that cannot be read are passed over, and so is what comes
@@ -89,13 +89,13 @@ def check_unchanged(rows: Iterable[Row | BadRow | None], ledger: IdIndex, output
     with closing(IdIndex()) as met:
         for row in UntilDamaged(rows):
             if row and not met.seen(row.id):
-                answered += _is_done(row, ledger, output)
+                answered += _is_done(row, answered_ids, output)
     return answered
 
 
-def _is_done(row: Row | BadRow, ledger: IdIndex, output: str) -> bool:
+def _is_done(row: Row | BadRow, answered_ids: IdIndex, output: str) -> bool:
     """Whether the output answers a row. Raises BatchError where it answers another one of that id."""
-    was = ledger.done(row.id)
+    was = answered_ids.done(row.id)
     if was is None:
         return False
     # What could not be read had no digest; mending the row does not make its failure an answer.
@@ -134,7 +134,7 @@ def peek(
         elif first:
             break
         else:
-            sleep(_PATIENCE_S)
+            sleep(_POLL_INTERVAL_S)
         if len(first) == most:
             break
     return first, chain(first, rows)

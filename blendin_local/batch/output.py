@@ -116,18 +116,18 @@ def open_output(
     """
     name, real = _name(path), _regular(path)
     with ExitStack() as undo:
-        ledger = undo.enter_context(closing(IdIndex()))
+        answered_ids = undo.enter_context(closing(IdIndex()))
         if real is None:
-            output = Output(name, open_sink(path), run, ledger, None, ResumeState(), overwrite)
+            output = Output(name, open_sink(path), run, answered_ids, None, ResumeState(), overwrite)
         else:
             lock = _locked(real, name)
             undo.callback(lambda: lock.release())
             found = ResumeState()
             if not overwrite:
-                found = resume(real, name, run, ledger, lock, retry_failed, tally, progress)
+                found = resume(real, name, run, answered_ids, lock, retry_failed, tally, progress)
             sink = open_sink(real)
             _sync_folder(os.path.dirname(real))
-            output = Output(name, sink, run, ledger, lock, found, overwrite)
+            output = Output(name, sink, run, answered_ids, lock, found, overwrite)
         undo.pop_all()
     return output
 
@@ -168,11 +168,9 @@ def _sync_folder(folder: str) -> None:
 class Output:
     """Writes results as lines, each row once. Usable from any thread, one at a time.
 
-    ledger: index of the ids that the output answers. kept: number of lines of earlier runs, kept_failed of
-    them failures.
-    retried: number of failures dropped to be asked again. mended: whether an earlier run had left a partial
-    line.
-    written: number of lines since.
+    answered_ids: index of the ids that the output answers. kept: number of lines of earlier runs.
+    kept_failed: number of failures among them. retried: number of failures dropped to be asked again.
+    mended: whether an earlier run had left a partial line. written: number of lines since.
     """
 
     def __init__(
@@ -180,12 +178,12 @@ class Output:
         name: str,
         sink: Sink,
         run: RunManifest,
-        ledger: IdIndex,
+        answered_ids: IdIndex,
         lock: FileLock | None,
         found: ResumeState,
         overwrite: bool,
     ) -> None:
-        self.ledger = ledger
+        self.answered_ids = answered_ids
         self.kept, self.kept_failed = found.kept, found.kept_failed
         self.retried, self.mended = found.retried, found.mended
         self.written = 0
@@ -212,7 +210,7 @@ class Output:
         if self._fault:
             raise self._fault
         duplicate = is_duplicate(result)
-        if not duplicate and not self.ledger.answer(result["id"], result["row"]):
+        if not duplicate and not self.answered_ids.answer(result["id"], result["row"]):
             return False
         line = _encoded(batch_line(result) if self._is_openai else result)
         with self._whole():
@@ -223,7 +221,7 @@ class Output:
             self._sink.flush()
         self.written += 1
         if duplicate:
-            self.ledger.report(result["id"])
+            self.answered_ids.report(result["id"])
         if time.monotonic() - self._synced_s > _SYNC_INTERVAL_S:
             with self._whole():
                 self._sync()
@@ -239,7 +237,7 @@ class Output:
                 self._sink.close()
                 self._sync()
         finally:
-            self.ledger.close()
+            self.answered_ids.close()
             if self._lock:
                 self._lock.release()
 

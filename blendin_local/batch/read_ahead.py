@@ -8,7 +8,7 @@ from contextlib import suppress
 from queue import Empty, Queue
 from typing import TypeVar
 
-__all__ = ["arriving"]
+__all__ = ["read_ahead"]
 
 Item = TypeVar("Item")
 
@@ -16,7 +16,7 @@ _AHEAD = 64
 """Maximum number of rows read ahead; beyond it, the writer of the pipe waits."""
 
 
-def arriving(items: Iterable[Item]) -> Iterator[Item | None]:
+def read_ahead(items: Iterable[Item]) -> Iterator[Item | None]:
     """Yield the items, and None whenever the next one has not arrived. Raises errors of reading.
 
     A caller that stops early must close the source of the items, which ends the thread.

@@ -211,7 +211,7 @@ def resume(
     path: str,
     name: str,
     run: RunManifest,
-    ledger: IdIndex,
+    answered_ids: IdIndex,
     lock: FileLock,
     retry_failed: bool,
     tally: Callable[[Result], None] | None,
@@ -235,8 +235,8 @@ def resume(
             found.retried += 1
             continue
         if is_duplicate(result):
-            ledger.report(result["id"])
-        elif not ledger.answer(result["id"], result["row"]):
+            answered_ids.report(result["id"])
+        elif not answered_ids.answer(result["id"], result["row"]):
             raise BatchError(
                 f"{name} answers {sanitize(repr(result['id']))} twice, as no run would: take one of the "
                 "lines out, name another file, or give --overwrite to answer every row again."

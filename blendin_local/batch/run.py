@@ -19,7 +19,7 @@ from blendin_local.batch.job_report import JobReport
 from blendin_local.batch.job_stats import JobStats
 from blendin_local.batch.memory_rows import count_source, open_source
 from blendin_local.batch.output import Output, first_result, open_output
-from blendin_local.batch.read_ahead import arriving
+from blendin_local.batch.read_ahead import read_ahead
 from blendin_local.batch.reading import InputOptions, RowSource
 from blendin_local.batch.request import AUTO, BatchRequest
 from blendin_local.batch.results import Result
@@ -134,7 +134,7 @@ class Batch:
         rows = self._rows(self._source)
         reads_ahead = self.total is None and isinstance(request.source, InputOptions)
         pending = UntilDamaged(
-            Pending(arriving(rows) if reads_ahead else rows, output.ledger, request.output)
+            Pending(read_ahead(rows) if reads_ahead else rows, output.answered_ids, request.output)
         )
         first, waiting = peek(pending, most_at_once(request.parallel))
         if first:
@@ -186,7 +186,9 @@ class Batch:
         if total is None or not output.kept:
             return total
         with open_source(request.source) as source:
-            return total + output.kept - check_unchanged(self._rows(source), output.ledger, request.output)
+            return (
+                total + output.kept - check_unchanged(self._rows(source), output.answered_ids, request.output)
+            )
 
     def _rows(self, source: RowSource) -> Iterator[Row | BadRow]:
         return islice(source.rows(self.request.settings, self.request.system), self.request.limit)

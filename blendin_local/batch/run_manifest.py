@@ -91,7 +91,7 @@ class RunManifest:
         written = earlier.get("settings")
         now, was = _leaves(self.settings), _leaves(written if isinstance(written, Mapping) else {})
         found = [
-            f"{_named(path)} is {_shown(path, now)} and was {_shown(path, was)}"
+            f"{_name_setting(path)} is {_shown(path, now)} and was {_shown(path, was)}"
             for path in {**now, **was}
             if now.get(path, _ABSENT) != was.get(path, _ABSENT)
         ]
@@ -182,7 +182,7 @@ def _at(content: object, *path: str) -> Any:
     return content
 
 
-def _named(path: Keys) -> str:
+def _name_setting(path: Keys) -> str:
     """The user's name of a setting: its flag."""
     match path:
         case ("versions", program):

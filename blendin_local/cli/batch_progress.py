@@ -31,7 +31,7 @@ class BatchProgress(Display):
     def __init__(self, *, quiet: bool = False, total: int | None = None, in_lines: bool = False) -> None:
         super().__init__(quiet=quiet, in_lines=in_lines)
         self._total = total
-        self._tally: JobStats | None = None
+        self._stats: JobStats | None = None
         self._active = 0
         self._said = ""
         self._live: Live | None = None
@@ -50,25 +50,25 @@ class BatchProgress(Display):
         super().__exit__(kind, error, trace)
         if self._live:
             self._live.stop()
-        elif self._tally:
-            self._say(self._tally, 0)
+        elif self._stats:
+            self._say(self._stats, 0)
 
-    def update(self, tally: JobStats, active: int = 0) -> None:
+    def update(self, stats: JobStats, active: int = 0) -> None:
         """Show the figures of the job; active: rows that are being answered. May be called at every step."""
-        first, self._tally, self._active = self._tally is None, tally, active
+        first, self._stats, self._active = self._stats is None, stats, active
         if first and self._live:
             self.hide_bar()
             self._live.start()
         if self._live or self.quiet:
             return
         if first or self.is_due:
-            self._say(tally, active)
+            self._say(stats, active)
 
     # Lines
 
-    def _say(self, tally: JobStats, active: int) -> None:
-        done, left = self._done(tally)
-        said = ", ".join([done, *left, *(text for text, _ in self._figures(tally, active))])
+    def _say(self, stats: JobStats, active: int) -> None:
+        done, left = self._done(stats)
+        said = ", ".join([done, *left, *(text for text, _ in self._figures(stats, active))])
         if said != self._said and not self.quiet:
             self._said = said
             self.tell(said)
@@ -77,51 +77,51 @@ class BatchProgress(Display):
 
     def _display(self) -> Text:
         """Called from the thread that draws: it only reads, and nothing that it reads is taken apart."""
-        tally, width = self._tally, self.console.width - _ECHO
-        if tally is None:
+        stats, width = self._stats, self.console.width - _ECHO
+        if stats is None:
             return Text("")
-        lines = [self._share(tally, width), self._facts(tally, width)]
-        if tally.last:
-            lines.append(_last(tally, width))
+        lines = [self._share(stats, width), self._facts(stats, width)]
+        if stats.last:
+            lines.append(_last(stats, width))
         return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
 
-    def _share(self, tally: JobStats, width: int) -> Text:
-        text = "  ".join(_fitting(self._numbers(tally), width, "  "))
+    def _share(self, stats: JobStats, width: int) -> Text:
+        text = "  ".join(_fitting(self._numbers(stats), width, "  "))
         room = min(width - cell_len(text) - 2, _WIDEST_BAR)
         if not self._total or room < _LEAST_BAR:
             return Text(text)
-        full = min(room, room * tally.rows // self._total)
+        full = min(room, room * stats.rows // self._total)
         return Text.assemble(("━" * full, "cyan"), ("━" * (room - full), "bright_black"), "  ", text)
 
-    def _numbers(self, tally: JobStats) -> list[str]:
-        done, left = self._done(tally)
-        return [done, *left] if left else [done, f"{duration(tally.seconds)} so far"]
+    def _numbers(self, stats: JobStats) -> list[str]:
+        done, left = self._done(stats)
+        return [done, *left] if left else [done, f"{duration(stats.seconds)} so far"]
 
-    def _done(self, tally: JobStats) -> tuple[str, list[str]]:
+    def _done(self, stats: JobStats) -> tuple[str, list[str]]:
         """How many rows are dealt with, and how long the rest will take, if that is known."""
         if self._total is None:
-            return f"{tally.rows:,} {'row' if tally.rows == 1 else 'rows'}", []
-        share = min(tally.rows / self._total, 1.0) if self._total else 1.0
-        eta = tally.eta_s(self._total)
-        left = [] if eta is None or tally.rows >= self._total else [f"{duration(eta)} left"]
+            return f"{stats.rows:,} {'row' if stats.rows == 1 else 'rows'}", []
+        share = min(stats.rows / self._total, 1.0) if self._total else 1.0
+        eta = stats.eta_s(self._total)
+        left = [] if eta is None or stats.rows >= self._total else [f"{duration(eta)} left"]
         # Rounded down: 100% is the end.
-        return f"{tally.rows:,} of {self._total:,} rows ({int(share * 100)}%)", left
+        return f"{stats.rows:,} of {self._total:,} rows ({int(share * 100)}%)", left
 
-    def _figures(self, tally: JobStats, active: int) -> Iterable[tuple[str, str]]:
+    def _figures(self, stats: JobStats, active: int) -> Iterable[tuple[str, str]]:
         """Texts and their styles, in the order in which they may claim room."""
-        if pace := tally.pace:
+        if pace := stats.pace:
             yield f"{pace.tokens_per_s:.1f} tokens/s", ""
-        if tally.failed:
-            yield f"{tally.failed:,} failed", "bold red"
-        if (rate := tally.intervention_rate) is not None:
+        if stats.failed:
+            yield f"{stats.failed:,} failed", "bold red"
+        if (rate := stats.intervention_rate) is not None:
             yield f"intervention rate {rate:.0%}", ""
         if active:
             yield f"{active} being written", ""
-        if tally.kept:
-            yield f"{tally.kept:,} kept from before", ""
+        if stats.kept:
+            yield f"{stats.kept:,} kept from before", ""
 
-    def _facts(self, tally: JobStats, width: int) -> Text:
-        figures = dict(self._figures(tally, self._active))
+    def _facts(self, stats: JobStats, width: int) -> Text:
+        figures = dict(self._figures(stats, self._active))
         kept = _fitting(figures, width, " · ")
         return Text(" · ").join(Text(text, figures[text]) for text in kept)
 
@@ -135,9 +135,9 @@ def _fitting(texts: Iterable[str], width: int, between: str) -> list[str]:
     return kept
 
 
-def _last(tally: JobStats, width: int) -> Text:
+def _last(stats: JobStats, width: int) -> Text:
     """The row that ended last, on one line."""
-    last = tally.last
+    last = stats.last
     assert last is not None
     said = last.text if last.error is None else last.error
     name = Text(" ".join(sanitize(last.id).split()))

@@ -47,7 +47,7 @@ class ReplyPrinter:
 
     def _line(self, step: Step) -> str:
         says = "(stop)" if step.source is Source.STOP else repr(step.data.decode("utf-8", "replace"))
-        says = _fitted((says[1:-1] if says[0] in "'\"" else says).replace(" ", "·"), 24)
+        says = _fit_cells((says[1:-1] if says[0] in "'\"" else says).replace(" ", "·"), 24)
         alpha = f"{step.alpha:5.2f}" if step.intervened else "     "
         line = f"{step.index + 1:4}  {says} {step.source:6} {_bar(step.c_b)} {_bar(step.c_g)} {alpha}"
         return click.style(line, fg=COLOURS.get(step.source)) if self._colour else line
@@ -60,7 +60,7 @@ def _bar(confidence: float | None) -> str:
     return f"{'█' * full}{'░' * (_BAR - full)} {confidence:.2f} "
 
 
-def _fitted(text: str, width: int) -> str:
+def _fit_cells(text: str, width: int) -> str:
     """Text cut or padded to a number of terminal cells."""
     return set_cell_size(text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…", width)
 

@@ -21,7 +21,7 @@ from support.batch_commands import pair_in
 from blendin_local.batch.id_index import IdIndex
 from blendin_local.batch.job import Pending, UntilDamaged, check_unchanged, peek, write_answers
 from blendin_local.batch.output import Output
-from blendin_local.batch.read_ahead import arriving
+from blendin_local.batch.read_ahead import read_ahead
 from blendin_local.batch.reading import InputOptions, RowSource
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import BadRow, Row
@@ -84,7 +84,7 @@ def noted(answers: dict[str, Row | BadRow | None]) -> IdIndex:
 def test_rows_before_a_damaged_place_are_answered_before_it_is_told(wait: bool) -> None:
     source: Iterable[Row | None] = damaged(row(id) for id in "abcde")
     with closing(IdIndex()) as ledger:
-        pending = UntilDamaged(Pending(arriving(source) if wait else source, ledger, "out.jsonl"))
+        pending = UntilDamaged(Pending(read_ahead(source) if wait else source, ledger, "out.jsonl"))
         assert pending.damage is None
         assert answered(pending) == [*"abcde"]
     assert str(pending.damage) == "The input is cut off."

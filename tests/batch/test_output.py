@@ -40,7 +40,7 @@ def goes_on(path: Path, last: int, **options: Any) -> Output:
     """What a run does that is started again with the same input: rows 1 to `last`."""
     with open_output(str(path), RUN, **options) as output:
         for number in range(1, last + 1):
-            if output.ledger.done(f"row-{number}") is None:
+            if output.answered_ids.done(f"row-{number}") is None:
                 assert output.write(answer_of(number))
     return output
 
@@ -91,9 +91,9 @@ def test_duplicates_are_reported_once_each(tmp_path: Path) -> None:
     for _ in range(2):
         with open_output(str(path), RUN) as output:
             for number in range(1, 4):
-                if not output.ledger.seen("a"):
+                if not output.answered_ids.seen("a"):
                     output.write(answer_of(number, id="a"))
-                elif not output.ledger.reported("a"):
+                elif not output.answered_ids.reported("a"):
                     assert output.write(failure_of(number, "duplicate id", id="a"))
         assert [document["index"] for document in documents_in(path)] == [0, 1, 2]
     assert (output.kept, output.kept_failed) == (3, 2)
@@ -106,7 +106,7 @@ def test_openai_lines_are_resumed(tmp_path: Path, name: str) -> None:
     assert [line["custom_id"] for line in documents_in(path)] == ["row-1", "row-2"]
     told: list[Any] = []
     with open_output(str(path), run, tally=told.append) as output:
-        assert output.ledger.done("row-1") == answer_of(1)["row"]
+        assert output.answered_ids.done("row-1") == answer_of(1)["row"]
         assert (output.kept, output.kept_failed) == (2, 1)
     assert [(result["id"], result.get("text"), bool(result["error"])) for result in told] == [
         ("row-1", "The tide.", False),
@@ -130,9 +130,9 @@ def test_finished_rows_are_kept(tmp_path: Path, name: str) -> None:
     counts: list[int] = []
     with open_output(str(path), RUN, tally=told.append, progress=counts.append) as output:
         assert (output.kept, output.kept_failed, output.retried, output.mended) == (4, 1, 0, False)
-        assert output.ledger.done("row-1") == answer_of(1)["row"]
-        assert output.ledger.done("row-4") == ""
-        assert output.ledger.done("row-5") is None
+        assert output.answered_ids.done("row-1") == answer_of(1)["row"]
+        assert output.answered_ids.done("row-4") == ""
+        assert output.answered_ids.done("row-5") is None
         output.write(answer_of(5))
     assert told == [*answers(1, 3), failure_of(4)]
     assert counts == [0]
@@ -246,7 +246,7 @@ def test_failed_rows_are_asked_again(tmp_path: Path, name: str) -> None:
     told: list[Any] = []
     with open_output(str(path), RUN, retry_failed=True, tally=told.append) as output:
         assert (output.kept, output.kept_failed, output.retried) == (2, 0, 3)
-        assert output.ledger.done("row-2") is output.ledger.done("row-5") is None
+        assert output.answered_ids.done("row-2") is output.answered_ids.done("row-5") is None
         assert ids_in(path) == ["row-1", "row-3"]  # before anything is answered: failures are dropped at once
         output.write(answer_of(2))
     assert told == [answer_of(1), answer_of(3)]
@@ -334,7 +334,7 @@ def test_what_is_overwritten_stays_until_there_is_a_line(tmp_path: Path, name: s
     path.write_bytes(content)
     status = path.stat()
     with open_output(str(path), RUN, overwrite=True) as output:
-        assert output.ledger.done("row-1") is None
+        assert output.answered_ids.done("row-1") is None
         assert output.again == "the same command again"
     with pytest.raises(ZeroDivisionError), open_output(str(path), RUN, overwrite=True):
         1 / 0  # noqa: B018

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from support.tiny_gguf import write_tiny, wrong_magic
 
 from blendin_local.cli import main
-from blendin_local.cli.show import _fitted
+from blendin_local.cli.show import _fit_cells
 from blendin_local.methods import METHODS
 
 
@@ -127,9 +127,9 @@ def test_the_token_view_has_a_line_for_each_step(pair: list[str]) -> None:
 
 @pytest.mark.parametrize("text", ["", "short", "日本語" * 9, "x" * 40, "日" + "x" * 40])
 def test_columns_are_as_wide_for_every_text(text: str) -> None:
-    assert cell_len(_fitted(text, 24)) == 24
-    assert _fitted(text, 24).startswith(text[:8])
-    assert _fitted(text, 24).endswith("…") == (cell_len(text) > 24)
+    assert cell_len(_fit_cells(text, 24)) == 24
+    assert _fit_cells(text, 24).startswith(text[:8])
+    assert _fit_cells(text, 24).endswith("…") == (cell_len(text) > 24)
 
 
 def test_colours_follow_the_option_and_the_terminal(pair: list[str]) -> None:
