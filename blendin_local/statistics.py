@@ -25,7 +25,6 @@ __all__ = [
     "Interval",
     "bootstrap_interval",
     "cohens_d",
-    "covariance_of_means",
     "holm",
     "intervals",
     "mcnemar",
@@ -341,14 +340,3 @@ def mean_and_error(values: npt.ArrayLike) -> tuple[float | None, float | None]:
     if len(x) == 0:
         return None, None
     return float(x.mean()), float(x.std(ddof=1)) / math.sqrt(len(x)) if len(x) > 1 else None
-
-
-def covariance_of_means(first: npt.ArrayLike, second: npt.ArrayLike) -> float | None:
-    """The covariance of two paired means; None for fewer than two values.
-
-    Raises ValueError where the two are not equally many.
-    """
-    x, y = (np.asarray(values, np.float64).ravel() for values in (first, second))
-    if len(x) != len(y):
-        raise ValueError(f"paired values must be equally many, not {len(x)} and {len(y)}")
-    return float(np.cov(x, y)[0, 1]) / len(x) if len(x) > 1 else None

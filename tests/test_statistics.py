@@ -16,7 +16,6 @@ from blendin_local.statistics import (
     Difference,
     bootstrap_interval,
     cohens_d,
-    covariance_of_means,
     holm,
     intervals,
     mcnemar,
@@ -367,11 +366,3 @@ def test_standard_error_equals_scipy(sample: list[float]) -> None:
 def test_standard_error_keeps_its_digits() -> None:
     """E[x^2] - E[x]^2 of these is a negative number in double precision."""
     assert mean_and_error([1e9, 1e9 + 1e-6, 1e9 + 2e-6])[1] == pytest.approx(5.8e-7, rel=0.1)
-
-
-def test_covariance_of_means_by_hand() -> None:
-    # E[xy] = (1*1 + 2*3 + 3*2) / 3 = 13 / 3; minus 2 * 2; over 2.
-    assert covariance_of_means([1, 2, 3], [1, 3, 2]) == pytest.approx((13 / 3 - 4) / 2)
-    assert covariance_of_means([1], [1]) is None
-    with pytest.raises(ValueError):
-        covariance_of_means([1, 2], [1])

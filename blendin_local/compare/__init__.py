@@ -1,1 +1,1 @@
-"""Pairs, methods and single models side by side on tasks: arms, kept answers, statistics."""
+"""Compare pairs, methods and single models on tasks."""

@@ -1,8 +1,8 @@
-"""Over several pairs: the paper's figures, from the user's own runs.
+"""Compute the paper's figures over several pairs.
 
-Differences are of the metric, on its own scale; those to a model alone are of the questions that both could
-be scored on, as in the cells. Means over tasks are of differences as shares of a task's scale. Of each pair
-one arm counts at a time, so that no pair is counted twice as evidence.
+Differences are on the metric's scale; differences to a model alone are over the questions for which both have
+a score, as in the cells. Means over tasks are of differences as shares of a task's scale. Each pair
+contributes one value to a statistic, however many arms it has.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ Cells = Mapping[tuple[str, str], Cell]
 
 
 def families(arm: Arm) -> Families:
-    """The families of an arm's models (`models.families`)."""
+    """Return the families of an arm's models (`models.families`)."""
     base, guide = (family_of(model.header) if model else None for model in (arm.base, arm.guide))
     return Families(base, guide, base == guide or base is None or guide is None)
 
 
 def across_pairs(arms: Sequence[Arm], runs: Sequence[TaskRun], cells: Sequence[Cell]) -> AcrossPairs | None:
-    """Figures over all pairs of a comparison; None for fewer than two pairs."""
+    """Compute the figures over all pairs of a comparison; None for fewer than two pairs."""
     blends = [arm for arm in arms if arm.is_pair]
     pairs = list(dict.fromkeys(_pair_of(arm) for arm in blends))
     if len(pairs) < 2 or not runs:
         return None
-    by_place = {(cell.arm, cell.task): cell for cell in cells}
-    gains = tuple(_gain(arm, run, by_place) for run in runs for arm in blends)
-    gaps = [(gain, _gap(arms, gain, by_place)) for gain in gains]
+    by_arm_and_task = {(cell.arm, cell.task): cell for cell in cells}
+    gains = tuple(_gain(arm, run, by_arm_and_task) for run in runs for arm in blends)
+    gaps = [(gain, _gap(arms, gain, by_arm_and_task)) for gain in gains]
     return AcrossPairs(
         len(pairs),
-        tuple(found for run in runs for found in _interventions(blends, run, by_place)),
+        tuple(found for run in runs for found in _interventions(blends, run, by_arm_and_task)),
         gains,
         tuple(
             CapabilityGap(gain.arm, gain.task, gap, gain.over_base) for gain, gap in gaps if gap is not None

@@ -1,9 +1,9 @@
-"""What a comparison has worked out already, kept by content in one SQLite file.
+"""Cache the results of comparisons by content, in one SQLite file.
 
-The key of an answer is a digest of everything that decides it: the contents of the model files, the prompt
-formats, the messages, every setting, how the models are opened, and the versions of the program and of
-llama.cpp. So nothing is ever reused under another setting, and nothing is worked out twice. Scores are not
-kept: they are worked out again, and a better scorer needs no model.
+The key of an answer is a digest of everything it depends on: the contents of the model files, the prompt
+formats, the messages, every setting, the model options, and the versions of the program and of llama.cpp. So
+no answer is reused under another setting, and none is computed twice. Scores are not cached: they are
+computed again, so a changed scorer needs no model.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from blendin_local.tune.record import Record, pack_record, unpack_record
 
 __all__ = ["Answer", "Answers", "answers_file", "digest"]
 
-_PATIENCE_S = 30.0
-"""How long one program waits for another one that is writing."""
+_LOCK_TIMEOUT_S = 30.0
+"""Seconds to wait for another program's lock of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One reply, as far as tables and readers need it.
+    """One reply, with the figures that reports need.
 
     finish_reason: as the engine names it, or "prompt too long" where the prompt alone overflows a context.
     summary, timings: figures of the reply (`Summary.as_dict`, `Timings`). counts: words, guide_words,
@@ -56,47 +56,49 @@ _FIELDS = frozenset(field.name for field in fields(Answer))
 
 
 def answers_file() -> Path:
-    """Where answers are kept. It may not exist yet."""
+    """Return the path of the cache of answers. It may not exist yet."""
     return cache_dir() / "answers.db"
 
 
 def digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of plain data, in hexadecimal digits; the order of keys does not matter."""
+    """Return the SHA-256 of plain data as hexadecimal digits, independent of the order of keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Answers:
-    """The file of kept results; several programs may have it open. Any thread may call.
+    """The file of cached results. Thread-safe; several programs may have it open.
 
-    fresh: what is kept is not read, only written. Everything raises EvaluationError, one sentence, where the
-    file cannot be read or written.
+    fresh: write results without reading cached ones. All methods raise EvaluationError if the file cannot be
+    read or written.
     """
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
         self.path = path
         self.fresh = fresh
         self._lock = threading.Lock()
-        with self._explained():
+        with self._translate_errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             # Answers quote the user's own questions.
             path.touch(mode=0o600)
-            self._database = sqlite3.connect(path, _PATIENCE_S, isolation_level=None, check_same_thread=False)
+            self._database = sqlite3.connect(
+                path, _LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
         try:
-            with self._explained():
+            with self._translate_errors():
                 self._prepare()
         except BaseException:
             self._database.close()
             raise
 
     def _prepare(self) -> None:
-        until = time.monotonic() + _PATIENCE_S
+        until = time.monotonic() + _LOCK_TIMEOUT_S
         while True:
             try:
                 self._database.execute("PRAGMA journal_mode = WAL")
                 break
             except sqlite3.OperationalError as error:
-                # SQLite itself does not wait where another program switches too.
+                # SQLite's own timeout does not cover two programs that switch at once.
                 if "locked" not in str(error) or time.monotonic() > until:
                     raise
                 time.sleep(0.02)
@@ -107,7 +109,7 @@ class Answers:
         )
 
     def close(self) -> None:
-        with self._lock, self._explained():
+        with self._lock, self._translate_errors():
             self._database.close()
 
     # Answers
@@ -118,25 +120,25 @@ class Answers:
             return None
         return Answer(**{**found, "ranks": tuple(found["ranks"]), "masses": tuple(found["masses"])})
 
-    def keep_answer(self, key: str, answer: Answer) -> None:
-        self._keep_plain("answer", key, asdict(answer))
+    def save_answer(self, key: str, answer: Answer) -> None:
+        self._save_plain("answer", key, asdict(answer))
 
     def judgement(self, key: str) -> dict[str, Any] | None:
-        """What a judge said about an answer."""
+        """Return a judge's reply about an answer."""
         return self._plain("judgement", key)
 
-    def keep_judgement(self, key: str, judgement: Mapping[str, Any]) -> None:
-        self._keep_plain("judgement", key, judgement)
+    def save_judgement(self, key: str, judgement: Mapping[str, Any]) -> None:
+        self._save_plain("judgement", key, judgement)
 
     def measurement(self, key: str) -> dict[str, Any] | None:
-        """Figures of one model on a text."""
+        """Return figures of one model on a text."""
         return self._plain("measurement", key)
 
-    def keep_measurement(self, key: str, measurement: Mapping[str, Any]) -> None:
-        self._keep_plain("measurement", key, measurement)
+    def save_measurement(self, key: str, measurement: Mapping[str, Any]) -> None:
+        self._save_plain("measurement", key, measurement)
 
     def record(self, key: str) -> Record | None:
-        """The record of one question's options."""
+        """Return the record of one question's options."""
         body = self._get("record", key)
         if body is None:
             return None
@@ -144,7 +146,7 @@ class Answers:
             return unpack_record(io.BytesIO(body), "a kept record")[0]
         return None
 
-    def keep_record(self, key: str, record: Record) -> None:
+    def save_record(self, key: str, record: Record) -> None:
         self._put("record", key, pack_record(record))
 
     def _plain(self, kind: str, key: str) -> dict[str, Any] | None:
@@ -157,28 +159,28 @@ class Answers:
             return None
         return found if isinstance(found, dict) else None
 
-    def _keep_plain(self, kind: str, key: str, content: Mapping[str, Any]) -> None:
-        # All ASCII: halves of surrogate pairs pass, which UTF-8 has no bytes for.
+    def _save_plain(self, kind: str, key: str, content: Mapping[str, Any]) -> None:
+        # ASCII with escapes, since UTF-8 cannot encode unpaired surrogates.
         self._put(kind, key, zlib.compress(json.dumps(content, separators=(",", ":")).encode()))
 
     def _get(self, kind: str, key: str) -> bytes | None:
         if self.fresh:
             return None
-        with self._lock, self._explained():
+        with self._lock, self._translate_errors():
             row = self._database.execute(
                 "SELECT body FROM kept WHERE kind = ? AND key = ?", (kind, key)
             ).fetchone()
         return bytes(row[0]) if row else None
 
     def _put(self, kind: str, key: str, body: bytes) -> None:
-        with self._lock, self._explained():
-            # One statement is one transaction: a process killed here leaves all of it or nothing.
+        with self._lock, self._translate_errors():
+            # One statement is one transaction, so a killed process leaves no partial result.
             self._database.execute(
                 "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", (kind, key, time.time(), body)
             )
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.OperationalError, OSError) as error:

@@ -110,7 +110,7 @@ class Arm:
 
 
 def make_arms(
-    wishes: Sequence[ArmSpec], catalogue: Catalogue, identify: Callable[[Path], str]
+    specs: Sequence[ArmSpec], catalogue: Catalogue, identify: Callable[[Path], str]
 ) -> tuple[Arm, ...]:
     """Find and check all files, and make the arms, each once, with distinct names.
 
@@ -119,8 +119,8 @@ def make_arms(
     EvaluationError, before any model is loaded.
     """
     arms: list[Arm] = []
-    for wish in wishes:
-        arms += _of_wish(wish, catalogue, identify)
+    for spec in specs:
+        arms += _arms_of(spec, catalogue, identify)
     if not arms:
         raise EvaluationError("There is nothing to compare: name a pair with --pair, or models with --model.")
     unique: dict[Any, Arm] = {}
@@ -129,7 +129,7 @@ def make_arms(
         # A given name replaces a generated one.
         if arm.name and not known.name:
             unique[_identity(arm)] = replace(known, name=arm.name)
-    return _named(list(unique.values()))
+    return _assign_names(list(unique.values()))
 
 
 def find_model(
@@ -145,25 +145,27 @@ def find_model(
     return ArmModel(given if given in catalogue.models else "", header, identify(header.path), form)
 
 
-def _of_wish(wish: ArmSpec, catalogue: Catalogue, identify: Callable[[Path], str]) -> list[Arm]:
+def _arms_of(spec: ArmSpec, catalogue: Catalogue, identify: Callable[[Path], str]) -> list[Arm]:
     def model(given: str, format_name: str) -> ArmModel:
         return find_model(catalogue, identify, given, format_name)
 
-    if wish.model:
-        single = model(wish.model, wish.formats.base)
-        settings = _combined(wish, ALONE)
+    if spec.model:
+        single = model(spec.model, spec.formats.base)
+        settings = _combine_settings(spec, ALONE)
         return [
-            replace(_single("base", single, each), kind="model", name=wish.name if len(settings) == 1 else "")
+            replace(_single("base", single, each), kind="model", name=spec.name if len(settings) == 1 else "")
             for each in settings
         ]
-    entry = name_pair(catalogue, wish.pair or None, wish.base or None, wish.guide or None)
-    base, guide = model(entry.base, wish.formats.base), model(entry.guide, wish.formats.guide)
-    blends = [each for each in _combined(wish, entry.blend) if METHODS[each.blend.method].trigger != "never"]
+    entry = name_pair(catalogue, spec.pair or None, spec.base or None, spec.guide or None)
+    base, guide = model(entry.base, spec.formats.base), model(entry.guide, spec.formats.guide)
+    blends = [
+        each for each in _combine_settings(spec, entry.blend) if METHODS[each.blend.method].trigger != "never"
+    ]
     alone = [
-        _single(role, each, settings) for settings in _samplings(wish) for role, each in _roles(base, guide)
+        _single(role, each, settings) for settings in _samplings(spec) for role, each in _roles(base, guide)
     ]
     pairs = [
-        Arm(wish.name if len(blends) == 1 else "", "pair", base, guide, settings, pair=entry.name)
+        Arm(spec.name if len(blends) == 1 else "", "pair", base, guide, settings, pair=entry.name)
         for settings in blends
     ]
     return [*alone, *pairs]
@@ -179,41 +181,41 @@ def _single(role: Role, model: ArmModel, settings: GenerationSettings) -> Arm:
     return Arm("", role, base, guide, settings)
 
 
-def _samplings(wish: ArmSpec) -> list[GenerationSettings]:
+def _samplings(spec: ArmSpec) -> list[GenerationSettings]:
     return [
-        GenerationSettings(ALONE, _checked(wish, SamplingSettings(), chosen), stop=wish.stop)
-        for chosen in _choices(wish.sampling)
+        GenerationSettings(ALONE, _replace_settings(spec, SamplingSettings(), chosen), stop=spec.stop)
+        for chosen in _choices(spec.sampling)
     ]
 
 
-def _combined(wish: ArmSpec, recommended: BlendSettings) -> list[GenerationSettings]:
-    """All combinations of the values; a setting without effect under a method gets only its first value."""
-    if wish.paper:
+def _combine_settings(spec: ArmSpec, recommended: BlendSettings) -> list[GenerationSettings]:
+    """Return all combinations of the values; a setting that the method ignores takes only its first."""
+    if spec.paper:
         recommended = replace(recommended, guide_stop=False)
-    values = dict(wish.blend)
+    values = dict(spec.blend)
     try:
         if selected := select_method(values, values.get("method", ())):
             values["method"] = (selected,)
     except SettingError as error:
-        raise SettingError(f"{wish.where}{error}") from error
+        raise SettingError(f"{spec.where}{error}") from error
     found: dict[Any, GenerationSettings] = {}
-    for sampling in _samplings(wish):
+    for sampling in _samplings(spec):
         for chosen in _choices(values):
-            blend = _checked(wish, recommended, chosen)
+            blend = _replace_settings(spec, recommended, chosen)
             settings = replace(sampling, blend=blend)
             found.setdefault((effective(blend), sampling.sampling), settings)
     return list(found.values())
 
 
-def _checked(wish: ArmSpec, settings: Any, chosen: Mapping[str, Any]) -> Any:
+def _replace_settings(spec: ArmSpec, settings: Any, chosen: Mapping[str, Any]) -> Any:
     try:
         return replace(settings, **chosen)
     except SettingError as error:
-        raise SettingError(f"{wish.where}{error}") from error
+        raise SettingError(f"{spec.where}{error}") from error
 
 
 def _choices(values: Values) -> Iterable[dict[str, Any]]:
-    """Every combination of the values, the first setting changing slowest."""
+    """Yield every combination of the values, the first setting changing slowest."""
     for chosen in product(*values.values()):
         yield dict(zip(values, chosen, strict=True))
 
@@ -229,7 +231,7 @@ def effective(blend: BlendSettings) -> tuple[tuple[str, Any], ...]:
 
 
 def _identity(arm: Arm) -> Any:
-    """A key that is equal for two arms that would give the same answers."""
+    """Return a key that is equal for two arms with the same answers."""
     models = [(model.sha256, model.format) for model in arm.models]
     settings = arm.settings
     if not arm.is_pair:
@@ -237,16 +239,16 @@ def _identity(arm: Arm) -> Any:
     return "pair", *models, effective(settings.blend), settings.sampling, settings.stop
 
 
-def _named(arms: list[Arm]) -> tuple[Arm, ...]:
-    """The arms with distinct names for themselves and their models."""
+def _assign_names(arms: list[Arm]) -> tuple[Arm, ...]:
+    """Give the arms and their models distinct names."""
     headers = {model.sha256: model for arm in arms for model in arm.models if not model.name}
     headers |= {model.sha256: model for arm in arms for model in arm.models if model.name}
     names = name_models({sha256: (model.name, model.header) for sha256, model in headers.items()})
 
-    def called(model: ArmModel | None) -> ArmModel | None:
+    def rename(model: ArmModel | None) -> ArmModel | None:
         return replace(model, name=names[model.sha256]) if model else None
 
-    arms = [replace(arm, base=called(arm.base), guide=called(arm.guide)) for arm in arms]
+    arms = [replace(arm, base=rename(arm.base), guide=rename(arm.guide)) for arm in arms]
     arms = [
         replace(arm, pair=arm.pair or "+".join(model.name for model in arm.models)) if arm.is_pair else arm
         for arm in arms
@@ -255,7 +257,7 @@ def _named(arms: list[Arm]) -> tuple[Arm, ...]:
 
 
 def _arm_names(arms: Sequence[Arm]) -> list[str]:
-    """A distinct name for each arm."""
+    """Return a distinct name for each arm."""
     listed = []
     for arm in arms:
         subject = arm.pair if arm.is_pair else arm.models[0].name

@@ -1,18 +1,17 @@
 """Measure how close a quantized model is to a reference on a text.
 
-As llama.cpp's perplexity tool does it (tools/perplexity/perplexity.cpp, with `--kl-divergence`), so that the
-figures can be put beside published ones. The text is cut into chunks of n_ctx tokens. Where the vocabulary
-begins texts with a BOS token, that takes the place of each chunk's first token. Only predictions from the
-second half of a chunk count, where the model has seen some context.
+The procedure is that of llama.cpp's perplexity tool (tools/perplexity/perplexity.cpp, with
+`--kl-divergence`), so that figures are comparable with published ones. The text is split into chunks of n_ctx
+tokens. If the vocabulary begins texts with a BOS token, that replaces each chunk's first token. Only
+predictions in the second half of a chunk are scored, where the model has some context.
 
-One thing differs. The tool keeps the reference's log-probabilities as 16-bit numbers, floored 16 below the
-largest logit, and leaves out those not above -16. Here both models run side by side, and the divergence is
-summed over the whole vocabulary. So the tool's figure for one token is off by 1e-4 or so, which is why it
-prints small negative ones, and its mean by about a thousandth of itself where models are far apart.
+One thing differs. The tool stores the reference's log-probabilities as 16-bit numbers, floored 16 below the
+largest logit, and omits those not above -16. Here both models run side by side, and the divergence is summed
+over the whole vocabulary. The tool's value for one token is therefore off by about 1e-4, so it prints small
+negative ones, and its mean by about a thousandth of itself if models are far apart.
 
-A model of another vocabulary reads the same chunks as bytes: in its own tokens, beginning anew where a
-chunk's scored half begins. So bits per byte are over the same bytes for all, but for a character that a
-chunk of the reference ends inside of.
+A model of another vocabulary scores the same bytes: both halves of each chunk are tokenized again,
+separately. A character that a chunk of the reference ends inside of is left out.
 
 The arithmetic is in `blendin_local.compare.divergence`.
 """
@@ -30,8 +29,8 @@ from blendin_local.compare.divergence import (
     Integers,
     Perplexity,
     Positions,
-    Rows,
     RowStatistics,
+    Softmax,
     fidelity_of,
     perplexity_of,
 )
@@ -44,27 +43,27 @@ __all__ = [
     "N_CTX",
     "Fidelity",
     "Perplexity",
-    "Stretch",
+    "TextChunk",
     "measure_fidelity",
     "measure_perplexity",
-    "measure_stretches",
+    "measure_text_chunks",
     "scoring_options",
-    "stretches_of",
+    "text_chunks",
 ]
 
 N_CTX = 512
-"""Tokens of a chunk: what published figures are made with."""
+"""Tokens per chunk in published figures."""
 
 _FEWEST_TOKENS = 8
 _LOGIT_BYTES = 1 << 26
-"""Logits of one decode. Two models side by side ask for twice as much."""
+"""Bytes of logits per decode of one model."""
 
 Progress = Callable[[int, int], None]
-"""Called with the predictions scored so far, and how many there are in all."""
+"""Called with the number of predictions scored so far, and their total."""
 
 
 def scoring_options(n_vocab: int, options: ModelOptions | None = None, *, n_ctx: int = N_CTX) -> ModelOptions:
-    """How to open a model for the measurements below: one chunk of context, and room for many rows."""
+    """Return options to open a model with for a measurement: one chunk of context, many rows of logits."""
     rows = max(1, min(n_ctx // 2, _LOGIT_BYTES // (4 * n_vocab)))
     return replace(options or ModelOptions(), n_ctx=n_ctx, n_seq=1, n_outputs=rows)
 
@@ -77,16 +76,16 @@ def measure_perplexity(
     chunks: int | None = None,
     progress: Progress | None = None,
 ) -> Perplexity:
-    """Perplexity and bits per byte of one model on UTF-8 text, at most `chunks` chunks of it.
+    """Measure perplexity and bits per byte of one model on UTF-8 text, at most `chunks` chunks of it.
 
-    The model's first sequence is used. Raises EvaluationError where the text is shorter than two chunks or a
-    chunk does not fit the context, SettingError where chunks or n_ctx are too small, KeyboardInterrupt where
-    a decode was cancelled.
+    Overwrites sequence 0. Raises EvaluationError if the text is shorter than two chunks or a chunk does not
+    fit the context, SettingError if chunks or n_ctx are too small, KeyboardInterrupt if a decode was
+    cancelled.
     """
-    cut = _cut(model, text, n_ctx, chunks)
-    rows = Rows(len(model.vocabulary))
-    predictions = _predictions([model], cut.pieces(), cut.positions, progress)
-    nll = np.array([_known(rows.nll(logits, token), model) for token, (logits,) in predictions])
+    cut = _split(model, text, n_ctx, chunks)
+    rows = Softmax(len(model.vocabulary))
+    predictions = _predictions([model], cut.segments(), cut.positions, progress)
+    nll = np.array([_check_nll(rows.nll(logits, token), model) for token, (logits,) in predictions])
     return perplexity_of(nll, cut.scored_bytes(model.vocabulary), chunks=len(cut.chunks), n_ctx=n_ctx)
 
 
@@ -101,24 +100,24 @@ def measure_fidelity(
 ) -> Fidelity:
     """Compare a model with a reference that has the same vocabulary, on UTF-8 text.
 
-    The reference runs beside every model anew: its distributions over 262 144 tokens at the 255 positions of
-    one chunk take 267 MB, so making them again costs less than keeping them. Raises as `measure_perplexity`
-    does, and EvaluationError where the vocabularies differ.
+    The reference runs again beside every model: its distributions over 262 144 tokens at the 255 positions of
+    one chunk take 267 MB, so recomputing them is cheaper than storing them. Raises the errors of
+    `measure_perplexity`, and EvaluationError if the vocabularies differ.
     """
     if reference.vocabulary.fingerprint != model.vocabulary.fingerprint:
         raise EvaluationError(
             f"{model.name} and {reference.name} have different vocabularies, so their probabilities cannot "
             "be compared token by token: compare their bits per byte."
         )
-    cut = _cut(reference, text, n_ctx, chunks)
+    cut = _split(reference, text, n_ctx, chunks)
     models = [reference] if model is reference else [reference, model]
     _check_context(model, n_ctx)
-    rows = Rows(len(model.vocabulary))
+    rows = Softmax(len(model.vocabulary))
     found: list[RowStatistics] = []
-    for token, logits in _predictions(models, cut.pieces(), cut.positions, progress):
+    for token, logits in _predictions(models, cut.segments(), cut.positions, progress):
         statistics = rows.statistics(logits[0], logits[-1], token)
-        _known(statistics.reference_nll, reference)
-        _known(statistics.nll, model)
+        _check_nll(statistics.reference_nll, reference)
+        _check_nll(statistics.nll, model)
         found.append(statistics)
     reference_nll, nll, kld, same_top = (np.array(column) for column in zip(*found, strict=True))
     positions = Positions(reference_nll, nll, kld, same_top, cut.scored_bytes(model.vocabulary))
@@ -129,61 +128,61 @@ def measure_fidelity(
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """One chunk as UTF-8 text: what a model may know, and what it must foresee."""
+class TextChunk:
+    """One chunk as UTF-8 text: the context, and the bytes to predict."""
 
     before: bytes
     scored: bytes
 
 
-def stretches_of(
+def text_chunks(
     reference: ScoringModel, text: bytes, *, n_ctx: int = N_CTX, chunks: int | None = None
-) -> list[Stretch]:
-    """The text as `measure_perplexity` would cut it for the reference; no model runs. Raises like that."""
-    cut = _cut(reference, text, n_ctx, chunks)
+) -> list[TextChunk]:
+    """Split a text as `measure_perplexity` does for the reference, without decoding; raises the same."""
+    cut = _split(reference, text, n_ctx, chunks)
     decode, found = reference.vocabulary.decode, []
     for chunk in cut.chunks:
         before = decode(chunk[0 if cut.bos is None else 1 : cut.first + 1].tolist())
         scored = decode(chunk[cut.first + 1 :].tolist())
-        # A character belongs to the half in which it begins; what is not whole in the chunk is left out.
-        inside = next((place for place, byte in enumerate(scored) if byte & 0xC0 != 0x80), len(scored))
+        # A character belongs to the half in which it begins; an incomplete one is left out.
+        inside = next((index for index, byte in enumerate(scored) if byte & 0xC0 != 0x80), len(scored))
         before, scored = before + scored[:inside], scored[inside:]
-        found.append(Stretch(*(part.decode("utf-8", "ignore").encode() for part in (before, scored))))
+        found.append(TextChunk(*(part.decode("utf-8", "ignore").encode() for part in (before, scored))))
     return found
 
 
-def measure_stretches(
+def measure_text_chunks(
     model: ScoringModel,
-    stretches: Sequence[Stretch],
+    chunks: Sequence[TextChunk],
     *,
     n_ctx: int = N_CTX,
     progress: Progress | None = None,
 ) -> Perplexity:
-    """Figures of a model on stretches that another model's tokens have cut; n_ctx: what they were cut by.
+    """Measure perplexity on chunks that another model's tokens define. n_ctx: tokens per chunk of that model.
 
-    Where a stretch has more tokens than the context, what may be known loses its beginning. Raises
-    EvaluationError where the scored part alone does not fit; else as `measure_perplexity`.
+    If a chunk has more tokens than the context, its unscored part is truncated at the start. Raises
+    EvaluationError if the scored part alone does not fit; else as `measure_perplexity`.
     """
-    pieces = [_piece(model, stretch) for stretch in stretches if stretch.scored]
+    segments = [_segment(model, chunk) for chunk in chunks if chunk.scored]
     sizes: list[int] = []
     lengths = np.diff(model.vocabulary.offsets)
-    for stretch, (_, _, expected) in zip((each for each in stretches if each.scored), pieces, strict=True):
+    for chunk, (_, _, expected) in zip((each for each in chunks if each.scored), segments, strict=True):
         each = lengths[expected]
-        # What no token spells counts all the same: the bytes are those of the text.
-        each[-1] += len(stretch.scored) - int(each.sum())
+        # Bytes that the tokens do not represent count too: the total is that of the text.
+        each[-1] += len(chunk.scored) - int(each.sum())
         sizes += each.tolist()
-    rows = Rows(len(model.vocabulary))
+    rows = Softmax(len(model.vocabulary))
     nll = np.empty(len(sizes))
-    for place, (token, (logits,)) in enumerate(_predictions([model], pieces, len(sizes), progress)):
-        nll[place] = _known(rows.nll(logits, token), model)
-    return perplexity_of(nll, np.array(sizes), chunks=len(pieces), n_ctx=n_ctx)
+    for index, (token, (logits,)) in enumerate(_predictions([model], segments, len(sizes), progress)):
+        nll[index] = _check_nll(rows.nll(logits, token), model)
+    return perplexity_of(nll, np.array(sizes), chunks=len(segments), n_ctx=n_ctx)
 
 
-def _piece(model: ScoringModel, stretch: Stretch) -> _Piece:
+def _segment(model: ScoringModel, chunk: TextChunk) -> _Segment:
     vocabulary = model.vocabulary
-    expected = model.tokenize(stretch.scored)
+    expected = model.tokenize(chunk.scored)
     start = [vocabulary.bos] if vocabulary.bos is not None and vocabulary.adds_bos else []
-    before = model.tokenize(stretch.before)
+    before = model.tokenize(chunk.before)
     # The last token predicts nothing.
     room = model.n_ctx + 1 - len(expected) - len(start)
     if room < 1 or not expected or not (start or before):
@@ -195,22 +194,22 @@ def _piece(model: ScoringModel, stretch: Stretch) -> _Piece:
     return [*before, *expected[:-1]], len(before) - 1, expected
 
 
-# How a text is read
+# Chunks of a text
 
-_Piece = tuple[list[int], int, list[int]]
-"""Tokens to decode, the first place that predicts something scored, and what comes after each from there."""
+_Segment = tuple[list[int], int, list[int]]
+"""Tokens to decode, the index of the first scored prediction, and the token predicted from there on."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
-    """A text as int64[chunks, n_ctx] tokens, and what each chunk really begins with."""
+class _Chunks:
+    """A text as int64[chunks, n_ctx] tokens. bos: replaces each chunk's first token, if not None."""
 
     chunks: Integers
     bos: int | None
 
     @property
     def first(self) -> int:
-        """The first place of a chunk from which a prediction counts."""
+        """Index in a chunk of the first scored prediction."""
         return int(self.chunks.shape[1]) // 2
 
     @property
@@ -220,15 +219,15 @@ class _Cut:
     def scored_bytes(self, vocabulary: Vocabulary) -> Integers:
         return np.diff(vocabulary.offsets)[self.chunks[:, self.first + 1 :].ravel()]
 
-    def pieces(self) -> Iterator[_Piece]:
-        """The last token of a chunk predicts nothing that is scored."""
+    def segments(self) -> Iterator[_Segment]:
+        """Yield the chunks without their last tokens, whose predictions are not scored."""
         for chunk in self.chunks:
             start = chunk[:1] if self.bos is None else [self.bos]
             tokens = [*map(int, start), *chunk[1:-1].tolist()]
             yield tokens, self.first, chunk[self.first + 1 :].tolist()
 
 
-def _cut(model: ScoringModel, text: bytes, n_ctx: int, chunks: int | None) -> _Cut:
+def _split(model: ScoringModel, text: bytes, n_ctx: int, chunks: int | None) -> _Chunks:
     if n_ctx < _FEWEST_TOKENS:
         raise SettingError(f"n_ctx must be at least {_FEWEST_TOKENS}, not {n_ctx}.")
     if chunks is not None and chunks < 1:
@@ -240,7 +239,7 @@ def _cut(model: ScoringModel, text: bytes, n_ctx: int, chunks: int | None) -> _C
         raise EvaluationError(f"The text is not UTF-8 at byte {error.start}: convert it first.") from None
     vocabulary = model.vocabulary
     bos = vocabulary.bos if vocabulary.adds_bos else None
-    # As in the tool, the text's own BOS token takes a place: it shifts where all chunks are cut.
+    # As in the tool, the text's own BOS token counts, which shifts the borders of all chunks.
     tokens = [*([] if bos is None else [bos]), *model.tokenize(text, continuation=False)]
     if len(tokens) < 2 * n_ctx:
         raise EvaluationError(
@@ -248,7 +247,7 @@ def _cut(model: ScoringModel, text: bytes, n_ctx: int, chunks: int | None) -> _C
             "take a longer text, or a smaller n_ctx."
         )
     count = min(len(tokens) // n_ctx, chunks or len(tokens))
-    return _Cut(np.array(tokens[: count * n_ctx], np.int64).reshape(count, n_ctx), bos)
+    return _Chunks(np.array(tokens[: count * n_ctx], np.int64).reshape(count, n_ctx), bos)
 
 
 def _check_context(model: ScoringModel, n_ctx: int) -> None:
@@ -260,14 +259,14 @@ def _check_context(model: ScoringModel, n_ctx: int) -> None:
 
 
 def _predictions(
-    models: Sequence[ScoringModel], pieces: Iterable[_Piece], total: int, progress: Progress | None
+    models: Sequence[ScoringModel], segments: Iterable[_Segment], total: int, progress: Progress | None
 ) -> Iterator[tuple[int, list[Logits]]]:
-    """Each scored token, and what each model predicted in its place: views, valid until the next one."""
+    """Yield each scored token with each model's logits for it, views that are valid until the next."""
     most = min(model.n_batch for model in models)
     most_rows = max(1, _LOGIT_BYTES // (4 * len(models[0].vocabulary)))
     rows = min(most, most_rows, *(model.n_outputs for model in models))
     done = 0
-    for tokens, first, expected in pieces:
+    for tokens, first, expected in segments:
         for model in models:
             model.rewind(0, 0)
             for start in range(0, first, most):
@@ -276,8 +275,8 @@ def _predictions(
             block = tokens[start : start + rows]
             for model in models:
                 _advance(model, block, range(len(block)))
-            for place in range(len(block)):
-                yield expected[start - first + place], [model.row(0, place) for model in models]
+            for row in range(len(block)):
+                yield expected[start - first + row], [model.row(0, row) for model in models]
             done += len(block)
             if progress:
                 progress(done, total)
@@ -293,7 +292,7 @@ def _advance(model: ScoringModel, tokens: Sequence[int], wanted: Sequence[int]) 
         )
 
 
-def _known(nll: float, model: ScoringModel) -> float:
+def _check_nll(nll: float, model: ScoringModel) -> float:
     if math.isnan(nll):
         raise ModelError(
             f"{model.name} answers with NaN instead of numbers: its file is damaged, get it again."

@@ -1,6 +1,6 @@
-"""Judgements, kept by what a judge was asked: the same question is asked once.
+"""Cache a judge's replies by question, so that each question is asked once.
 
-What is kept is the judge's own reply, where it can be read: a judge that rambled may do better next time.
+Only replies that can be parsed are cached; other questions are asked again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from blendin_local.compare.answers import Answer, Answers, digest
 from blendin_local.compare.arms import ArmModel
 from blendin_local.compare.settings import RunSettings
-from blendin_local.compare.writing import Load, TaskRun, described, versions
+from blendin_local.compare.writing import Load, TaskRun, model_identities, versions
 from blendin_local.engine.pair import Pair
 from blendin_local.errors import EvaluationError, PromptError
 from blendin_local.settings import ModelOptions
@@ -21,14 +21,14 @@ from blendin_local.tasks.endpoint import OpenAiJudge
 from blendin_local.tasks.judge import GgufJudge, Judge, judged
 from blendin_local.tasks.judge_questions import question_for
 
-__all__ = ["KeptJudge", "make_judge"]
+__all__ = ["CachedJudge", "make_judge"]
 
 _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """A judge that has spoken already."""
+class _StoredReply:
+    """A judge with a cached reply."""
 
     reply: str
     name: str = ""
@@ -37,10 +37,11 @@ class _Said:
         return self.reply
 
 
-class KeptJudge:
-    """A judge that is asked only what was never asked before, and opened only then.
+class CachedJudge:
+    """A judge whose replies are cached; it is opened at the first question that is not.
 
-    identity: what tells this judge from others. open: makes it; what it returns besides is closed at the end.
+    identity: distinguishes this judge from others in keys. open: makes the judge, and returns the pair to
+    close at the end, if any.
     """
 
     def __init__(
@@ -58,12 +59,12 @@ class KeptJudge:
         self._pair: Pair | None = None
 
     def score(self, run: TaskRun, item: Item, answer: Answer) -> Score:
-        """By a reply that is kept, or a new one. Raises EvaluationError where the judge cannot be had."""
+        """Score an answer by a cached or a new reply. Raises EvaluationError if the judge cannot open."""
         question = question_for(run.task, item, answer.text)
         key = digest({"format": _FORMAT, "judge": self._identity, "question": question})
         kept = (self._answers.judgement(key) or {}).get("reply")
         if isinstance(kept, str):
-            score = judged(_Said(kept), run.task, item, answer.text)
+            score = judged(_StoredReply(kept), run.task, item, answer.text)
             if score.value is not None:
                 return score
         if self._judge is None:
@@ -72,9 +73,9 @@ class KeptJudge:
             reply = self._judge.ask(question)
         except PromptError:
             return Score(None, "", "the question does not fit the judge's context")
-        score = judged(_Said(reply), run.task, item, answer.text)
+        score = judged(_StoredReply(reply), run.task, item, answer.text)
         if score.value is not None:
-            self._answers.keep_judgement(key, {"reply": reply})
+            self._answers.save_judgement(key, {"reply": reply})
         return score
 
     def close(self) -> None:
@@ -89,11 +90,11 @@ def make_judge(
     load: Load,
     options: ModelOptions,
     find: Callable[[str], ArmModel],
-) -> KeptJudge | None:
-    """The judge that the settings name, checked but not opened; None where no task needs one.
+) -> CachedJudge | None:
+    """Check the settings' judge without opening it; None if no task needs one.
 
-    find: a model by its name or file. Raises EvaluationError where one is needed and none is named, or the
-    other way round, and what `find` raises.
+    find: returns a model by its name or file. Raises EvaluationError if a judge is needed but not named, or
+    named but not needed, and the errors of `find`.
     """
     needing = [run.name for run in runs if run.task.needs_judge]
     if not settings.judge:
@@ -112,7 +113,7 @@ def make_judge(
             )
         judge = OpenAiJudge(settings.judge, settings.judge_model)
         identity: dict[str, Any] = {"url": settings.judge, "model": settings.judge_model}
-        return KeptJudge(answers, identity, lambda: (judge, None), settings.judge_model)
+        return CachedJudge(answers, identity, lambda: (judge, None), settings.judge_model)
     if settings.judge_model:
         raise EvaluationError("--judge-model belongs to a --judge that is an address, http:// or https://.")
     model = find(settings.judge)
@@ -121,5 +122,5 @@ def make_judge(
         pair = load((model,), options)
         return GgufJudge(pair, model.format), pair
 
-    identity = {"models": described([model]), "options": asdict(options), "versions": versions()}
-    return KeptJudge(answers, identity, open, model.name or model.header.label)
+    identity = {"models": model_identities([model]), "options": asdict(options), "versions": versions()}
+    return CachedJudge(answers, identity, open, model.name or model.header.label)

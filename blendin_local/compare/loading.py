@@ -1,4 +1,4 @@
-"""Loading what an arm needs: one model alone, or a base and a guide."""
+"""Load the models of an arm: a single model, or a base and a guide."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["load_models", "offloads"]
 
 
 class _Absent:
-    """Stands at the guide's place where a model runs alone: it has a vocabulary, and is never decoded."""
+    """Replaces the guide of a single model: it has a vocabulary, and is never decoded."""
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
@@ -30,7 +30,7 @@ class _Absent:
         raise ModelError(f"{self._model.name} runs alone: there is no guide to ask.")
 
     def watch(self, cancellation: Any) -> None:
-        # The model is watched once, as the base; letting go of it here would let go of that.
+        # The model is watched as the base already; ending a second watch would end that one.
         pass
 
     def close(self) -> None:
@@ -40,9 +40,9 @@ class _Absent:
 def load_models(
     models: tuple[ArmModel, ...], options: ModelOptions, progress: LoadProgress | None = None
 ) -> Pair:
-    """A loaded pair of these models; one model alone is its base. Confidences stay as they are.
+    """Load these models as a pair without calibration; a single model becomes its base.
 
-    Raises ModelError, or `LoadCancelled` where `progress` asked to stop; nothing stays loaded then.
+    Raises ModelError, or `LoadCancelled` if `progress` stopped the load; no model stays loaded then.
     """
     if len(models) == 1:
         header = models[0].header
@@ -55,13 +55,13 @@ def load_models(
             alone.close()
             raise
     base, guide = models
-    # Without the catalogue's calibration: it says how far to trust a reply, and changes none.
+    # Without the catalogue's calibration, which does not change replies.
     entry = PairEntry(name="", base=base.name, guide=guide.name)
     return load_pair(PairFiles(entry, base.header, guide.header), options, progress=progress)
 
 
 def offloads(options: ModelOptions) -> bool:
-    """Whether parts of the models may lie in a GPU's memory, which the process's own does not show."""
+    """Whether parts of the models may be in GPU memory, which the memory of the process leaves out."""
     from blendin_local.llamacpp.library import api
 
     return options.n_gpu_layers != 0 and bool(api.llama_supports_gpu_offload())

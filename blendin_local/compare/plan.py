@@ -80,7 +80,7 @@ def read_plan(path: Path, formats: Formats | None = None) -> Plan:
 
 
 def arm_of(table: Mapping[str, Any], number: int) -> ArmSpec:
-    """An arm of an object with `ARM_KEYS`. Raises EvaluationError where it says what is not known here."""
+    """Make an arm of an object with `ARM_KEYS`. Raises EvaluationError for unknown keys or wrong values."""
     return _Reader(Path("arms"), Formats()).arm(dict(table), f"arm {number}")
 
 
@@ -122,7 +122,7 @@ class _Reader:
         )
 
     def settings(self, table: dict[str, Any], names: Iterable[str], where: str) -> dict[str, tuple[Any, ...]]:
-        """Each setting with its checked values: one, or several from a list."""
+        """Return the checked values of each setting, one or a list."""
         found = {}
         for name in names:
             if name not in table:
@@ -178,7 +178,7 @@ class _Reader:
         return value
 
     def tables(self, document: dict[str, Any], key: str) -> Iterable[tuple[dict[str, Any], str]]:
-        """The tables of a list, each with its name for error messages: "arms 2"."""
+        """Return the tables of a list, each with its name for error messages: "arms 2"."""
         listed = document.get(key, [])
         if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
             raise self.wrong(key, f"write [[{key}]] with two brackets before each one")

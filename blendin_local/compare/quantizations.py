@@ -1,7 +1,7 @@
-"""Models alone on a text: perplexity, bits per byte, speed, memory, and fidelity to a reference.
+"""Compare single models on a text: perplexity, bits per byte, speed, memory, and fidelity to a reference.
 
-The figures that people know from llama.cpp's perplexity tool (`blendin_local.compare.fidelity`), kept
-by content like answers are.
+The figures are those of llama.cpp's perplexity tool (`blendin_local.compare.fidelity`), and cached like
+answers.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from blendin_local.compare.answers import Answers, digest
 from blendin_local.compare.arms import ALONE, Arm, ArmModel
 from blendin_local.compare.fidelity import (
     N_CTX,
-    Stretch,
+    TextChunk,
     measure_fidelity,
     measure_perplexity,
-    measure_stretches,
+    measure_text_chunks,
     scoring_options,
-    stretches_of,
+    text_chunks,
 )
 from blendin_local.compare.result import FidelityRow
-from blendin_local.compare.writing import Load, described, versions
+from blendin_local.compare.writing import Load, model_identities, versions
 from blendin_local.engine.conversation import begin_reply
 from blendin_local.engine.language_model import LanguageModel, ScoringModel
 from blendin_local.engine.pair import Pair
@@ -40,22 +40,22 @@ __all__ = ["SPEED_TOKENS", "compare_quantizations", "reference_of", "singles"]
 
 _FORMAT = 2
 SPEED_TOKENS = 64
-"""Tokens that each model writes for its speed, to two prompts; enough where a token takes 10 ms or more."""
+"""Tokens that each model writes to each of two prompts to measure its speed."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with a model's name, the predictions scored so far, and how many there are."""
+"""Called with a model's name, the number of predictions scored so far, and their total."""
 
 
 def singles(arms: Sequence[Arm]) -> list[ArmModel]:
-    """The models of a comparison, each once; those that were named for themselves come first."""
+    """Return the models of a comparison, each once, those of single-model arms first."""
     order = sorted(arms, key=lambda arm: arm.kind != "model")
     return list({model.sha256: model for arm in order for model in arm.models}.values())
 
 
 def reference_of(models: Sequence[ArmModel], named: str) -> ArmModel:
-    """The model that the others are held against: the one of that name or file, or the first.
+    """Find the reference model by name or file; the first model if `named` is "".
 
-    Raises EvaluationError where no model is called so.
+    Raises EvaluationError for an unknown name.
     """
     if not named:
         return models[0]
@@ -80,8 +80,8 @@ def compare_quantizations(
     progress: Progress | None = None,
     tell_peak: bool = True,
 ) -> tuple[FidelityRow, ...]:
-    """A row of figures for each model, in their order. A model of another vocabulary than the reference has
-    no divergence, and is compared by its bits per byte of the same bytes.
+    """Measure each model, in their order. A model whose vocabulary differs from the reference's has no
+    divergence; its bits per byte are over the same bytes.
 
     Raises EvaluationError for a text that is too short, ModelError if a model fails, KeyboardInterrupt.
     """
@@ -96,12 +96,12 @@ def compare_quantizations(
         "n_ctx": n_ctx,
         "chunks": chunks,
     }
-    reading = _Reading(reference, text, load, options, n_ctx, chunks, progress)
+    reading = _TextPass(reference, text, load, options, n_ctx, chunks, progress)
     found = []
     for model in models:
         speed = _kept(
             answers,
-            common | {"what": "speed", "models": described([model])},
+            common | {"what": "speed", "models": model_identities([model])},
             _SPEED,
             partial(_speed, model, load, options, tell_peak),
         )
@@ -139,12 +139,12 @@ def _kept(
     names: Collection[str],
     measure: Callable[[], dict[str, Any]],
 ) -> dict[str, Any]:
-    """What was measured before, if it has the figures of these names; else measured now."""
+    """Return the cached figures if they have these names; else measure and cache them."""
     key = digest(content)
     found = answers.measurement(key)
     if found is None or not _has_shape(found, names):
         found = measure()
-        answers.keep_measurement(key, found)
+        answers.save_measurement(key, found)
     return found
 
 
@@ -156,8 +156,8 @@ def _has_shape(found: dict[str, Any], names: Collection[str]) -> bool:
     return plain and found.keys() == set(names)
 
 
-class _Reading:
-    """Reads one text with one model after another, in the chunks of the reference."""
+class _TextPass:
+    """Measures one model after another on a text, in the chunks of the reference."""
 
     def __init__(
         self,
@@ -176,49 +176,56 @@ class _Reading:
         self._n_ctx = n_ctx
         self._chunks = chunks
         self._progress = progress
-        self._stretches: list[Stretch] = []
+        self._text_chunks: list[TextChunk] = []
 
     def alone(self, model: ArmModel) -> dict[str, Any]:
-        with self._opened((model,), self._n_ctx) as pair:
+        """Measure one model."""
+        with self._open((model,), self._n_ctx) as pair:
+            alone: ScoringModel = pair.base  # type: ignore[assignment]
             return measure_perplexity(
-                pair.base, self._text, n_ctx=self._n_ctx, chunks=self._chunks, progress=self._told(model)  # type: ignore[arg-type]
-            ).as_dict()  # fmt: skip
+                alone, self._text, n_ctx=self._n_ctx, chunks=self._chunks, progress=self._progress_of(model)
+            ).as_dict()
 
     def beside(self, model: ArmModel) -> dict[str, Any]:
-        """Both at once."""
-        with self._opened((self._reference, model), self._n_ctx) as pair:
+        """Measure a model of the reference's vocabulary against it."""
+        with self._open((self._reference, model), self._n_ctx) as pair:
             first: ScoringModel = pair.base  # type: ignore[assignment]
             second: ScoringModel = pair.guide  # type: ignore[assignment]
             return measure_fidelity(
-                first, second, self._text, n_ctx=self._n_ctx, chunks=self._chunks, progress=self._told(model)
+                first,
+                second,
+                self._text,
+                n_ctx=self._n_ctx,
+                chunks=self._chunks,
+                progress=self._progress_of(model),
             ).as_dict()
 
     def apart(self, model: ArmModel) -> dict[str, Any]:
-        """In its own tokens, the bytes that the reference's chunks have."""
-        if not self._stretches:
-            with self._opened((self._reference,), self._n_ctx) as pair:
-                self._stretches = stretches_of(
+        """Measure a model of another vocabulary on the bytes of the reference's chunks."""
+        if not self._text_chunks:
+            with self._open((self._reference,), self._n_ctx) as pair:
+                self._text_chunks = text_chunks(
                     pair.base, self._text, n_ctx=self._n_ctx, chunks=self._chunks  # type: ignore[arg-type]
                 )  # fmt: skip
-        # Its tokens may be shorter, but not much: half of a chunk is only there to be known.
+        # Its tokens may be shorter; if there are still too many, the unscored half is truncated.
         longest = max(self._n_ctx, min(2 * self._n_ctx, model.header.n_ctx_train))
-        with self._opened((model,), longest) as pair:
+        with self._open((model,), longest) as pair:
             base: ScoringModel = pair.base  # type: ignore[assignment]
-            return measure_stretches(
-                base, self._stretches, n_ctx=self._n_ctx, progress=self._told(model)
+            return measure_text_chunks(
+                base, self._text_chunks, n_ctx=self._n_ctx, progress=self._progress_of(model)
             ).as_dict()
 
-    def _opened(self, models: tuple[ArmModel, ...], n_ctx: int) -> closing[Pair]:
+    def _open(self, models: tuple[ArmModel, ...], n_ctx: int) -> closing[Pair]:
         return closing(
             self._load(models, scoring_options(models[0].header.n_vocab, self._options, n_ctx=n_ctx))
         )
 
-    def _told(self, model: ArmModel) -> Callable[[int, int], None]:
-        def told(done: int, total: int) -> None:
+    def _progress_of(self, model: ArmModel) -> Callable[[int, int], None]:
+        def report(done: int, total: int) -> None:
             if self._progress:
                 self._progress(model.name, done, total)
 
-        return told
+        return report
 
 
 def _speed(model: ArmModel, load: Load, options: ModelOptions, tell_peak: bool) -> dict[str, Any]:

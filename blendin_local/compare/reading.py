@@ -1,4 +1,4 @@
-"""Order answers for reading: side by side, the questions on which arms disagree first."""
+"""Show answers side by side, the questions on which arms disagree first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["answer_rows", "disagreements", "side_by_side"]
 
 
 def answer_rows(arms: Sequence[Arm], runs: Sequence[TaskRun], results: Results) -> tuple[AnswerRow, ...]:
-    """A row for every answer, the questions with the widest disagreement first within their task."""
+    """Return a row for every answer, questions with the widest disagreement first in each task."""
     return tuple(
         _row(run, item, arm, results)
         for run in runs
@@ -42,7 +42,7 @@ def _row(run: TaskRun, item: Item, arm: Arm, results: Results) -> AnswerRow:
 
 
 def disagreements(arms: Sequence[Arm], runs: Sequence[TaskRun], results: Results) -> dict[str, list[str]]:
-    """By task the questions that not all arms scored alike on, the widest apart first."""
+    """Return the questions of each task with different scores, the widest differences first."""
     return {
         run.name: [
             item.id
@@ -54,12 +54,12 @@ def disagreements(arms: Sequence[Arm], runs: Sequence[TaskRun], results: Results
 
 
 def _by_disagreement(arms: Sequence[Arm], run: TaskRun, results: Results) -> list[Item]:
-    """The questions of a task; of equally wide disagreements the sample's order."""
+    """Sort the questions of a task by disagreement, then by their order in the sample."""
     return sorted(run.items, key=lambda item: [-each for each in _spread(arms, run, item, results)])
 
 
 def _spread(arms: Sequence[Arm], run: TaskRun, item: Item, results: Results) -> tuple[float, float, float]:
-    """How far scores lie apart; how evenly arms are divided; how many different answers were taken."""
+    """Return the range of scores, the size of the minority of arms, and the number of distinct answers."""
     scores = [results.scores[arm.name, run.name, item.id] for arm in arms]
     values = [score.value for score in scores if score.value is not None]
     if not values:
@@ -79,23 +79,23 @@ def side_by_side(rows: Sequence[AnswerRow], limit: int) -> Iterator[str]:
     shown: dict[str, int] = {}
     last: tuple[str, str] | None = None
     for row in rows:
-        place = row.task, row.item
-        if place != last:
-            last = place
+        question = row.task, row.item
+        if question != last:
+            last = question
             shown[row.task] = shown.get(row.task, 0) + 1
             if shown[row.task] > limit:
                 continue
             yield ""
             yield f"━━ {sanitize(row.task)} · {sanitize(row.item)}"
-            yield from _indented(row.prompt, "   ")
+            yield from _indent(row.prompt, "   ")
             if row.expected:
                 yield f"   expected: {sanitize(row.expected)}"
         if shown[row.task] <= limit:
-            yield f"── {sanitize(row.arm)}: {_said(row)}"
-            yield from _indented(row.reply or "(nothing)", "   ")
+            yield f"── {sanitize(row.arm)}: {_score_line(row)}"
+            yield from _indent(row.reply or "(nothing)", "   ")
 
 
-def _said(row: AnswerRow) -> str:
+def _score_line(row: AnswerRow) -> str:
     value = "not scored" if row.value is None else f"{row.value:g}"
     parts = [
         value,
@@ -106,5 +106,5 @@ def _said(row: AnswerRow) -> str:
     return sanitize(", ".join(part for part in parts if part))
 
 
-def _indented(text: str, by: str) -> Iterator[str]:
+def _indent(text: str, by: str) -> Iterator[str]:
     return (by + line for line in sanitize(text).splitlines() or [""])

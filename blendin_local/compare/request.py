@@ -1,4 +1,4 @@
-"""The request for a comparison, and everything that is read and checked before a model is loaded."""
+"""Request a comparison, and prepare it: read and check all inputs before a model is loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from blendin_local.compare.answers import Answers
 from blendin_local.compare.arms import ArmModel, ArmSpec, find_model, make_arms
-from blendin_local.compare.judging import KeptJudge, make_judge
+from blendin_local.compare.judging import CachedJudge, make_judge
 from blendin_local.compare.loading import load_models, offloads
 from blendin_local.compare.result import CompareReport
 from blendin_local.compare.run import Comparison, compare, draw_tasks
@@ -37,7 +37,7 @@ _LONGEST_TEXT = 1 << 28  # bytes; a device such as /dev/zero never ends
 
 @dataclass(frozen=True, slots=True)
 class CompareRequest:
-    """Everything that decides a comparison. hint_level: the intervention rate that is remarked on."""
+    """A request for a comparison. hint_level: the intervention rate above which a hint is given."""
 
     arms: tuple[ArmSpec, ...]
     tasks: tuple[TaskSpec, ...] = ()
@@ -48,7 +48,7 @@ class CompareRequest:
 
 @dataclass(frozen=True, slots=True)
 class CompareResult:
-    """What a comparison found: the report (docs/compare.md), every answer included."""
+    """The report of a comparison (docs/compare.md), including every answer."""
 
     report: CompareReport
 
@@ -57,13 +57,13 @@ class CompareResult:
         return self.report.to_dict()
 
     def to_markdown(self) -> str:
-        """Tables as Markdown."""
+        """Return the report as Markdown tables."""
         from blendin_local.compare.report_text import compare_markdown
 
         return compare_markdown(self.report)
 
     def to_html(self) -> str:
-        """A page with plots that needs no network. Raises EvaluationError without the extra "report"."""
+        """Return an offline HTML page with plots. Raises EvaluationError without the extra "report"."""
         from blendin_local.compare.report_page import compare_page
 
         return compare_page(self.report)
@@ -71,20 +71,20 @@ class CompareResult:
 
 @dataclass(frozen=True, slots=True)
 class PreparedComparison:
-    """A comparison whose files are found and checked, and whose questions are drawn."""
+    """A comparison with checked files and sampled questions."""
 
     comparison: Comparison
-    judge: KeptJudge | None
+    judge: CachedJudge | None
     load: Load
 
     @property
     def model_files(self) -> list[Path]:
-        """The files of all models."""
+        """Return the files of all models."""
         models = (model.header.path for arm in self.comparison.arms for model in arm.models)
         return [part for path in models for part in model_files(path)]
 
     def run(self, answers: Answers, watcher: Watcher) -> CompareResult:
-        """Work out what is not kept yet. Raises KeyboardInterrupt at Ctrl-C, with finished answers kept."""
+        """Compute what is not cached. Raises KeyboardInterrupt at Ctrl-C; finished answers stay cached."""
         with closing(self.judge) if self.judge else nullcontext():
             report = compare(
                 self.comparison,
@@ -101,9 +101,9 @@ class PreparedComparison:
 def prepare(
     request: CompareRequest, catalogue: Catalogue, answers: Answers, watcher: Watcher
 ) -> PreparedComparison:
-    """Find and check everything that a comparison needs; what takes longest comes last.
+    """Find and check everything that a comparison needs, the slowest checks last.
 
-    Raises the BlendinError that says what is wrong with an arm, a task, the text or the judge.
+    Raises a BlendinError for a wrong arm, task, text or judge.
     """
     settings, options = request.settings, request.options
     runs = draw_tasks(request.tasks, settings)

@@ -44,7 +44,7 @@ Scale = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model of an arm. role: "base", "guide", or "model" where it stands for itself."""
+    """A model of an arm. role: "base", "guide", or "model" of a single-model arm."""
 
     role: str
     name: str
@@ -64,7 +64,7 @@ class Families:
 
 @dataclass(frozen=True, slots=True)
 class ArmInfo:
-    """An arm: models and the settings that they write with. kind: "base", "guide", "pair" or "model".
+    """An arm: its models and settings. kind: "base", "guide", "pair" or "model".
 
     peak_memory: bytes of the whole process.
     """
@@ -146,7 +146,7 @@ class Cell:
     """The figures of one arm on one task.
 
     n, scored: answers, and those with a score. against: the paired tests against "base", "guide" and, of
-    models that stand for themselves, "reference". loop_share: share of runs of four words that occurred
+    single-model arms, "reference". loop_share: share of runs of four words that occurred
     before in the same answer. shortened: prompts that lost worked examples.
     """
 
@@ -171,7 +171,7 @@ class Cell:
 
     @property
     def tests(self) -> list[PairedTest]:
-        """The paired tests that could be made."""
+        """The paired tests that are defined."""
         return [test for test in self.against.values() if test]
 
     def difference_to(self, role: str) -> float | None:
@@ -232,7 +232,7 @@ class AcrossPairs:
 
 @dataclass(frozen=True, slots=True)
 class FidelityRow:
-    """Figures of one model on a text, and its fidelity to the reference where the vocabularies are the same.
+    """Figures of one model on a text, and its fidelity to a reference with the same vocabulary.
 
     kld, delta_p: mean and quantiles by name (`compare.divergence`). Names in _se are of standard errors.
     """
@@ -287,9 +287,9 @@ class AnswerRow:
 class CompareReport:
     """The whole result of `compare`.
 
-    disagreements: questions of each task on which scores differ, the widest apart first. hint_level: the
-    intervention rate above which a hint is given. answers: every answer, in the order to be read; not part
-    of the document.
+    disagreements: questions of each task with different scores, the widest differences first. hint_level: the
+    intervention rate above which a hint is given. answers: every answer, in reading order; not part of the
+    document.
     """
 
     arms: tuple[ArmInfo, ...]

@@ -1,4 +1,4 @@
-"""A whole comparison: answers, likelihoods, figures on a text, judgements, and the document made of them."""
+"""Run a comparison: answers, likelihoods, figures on a text, judgements, and the report."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ from blendin_local.tasks.base import Item, Score, Task
 __all__ = ["Comparison", "compare", "draw_tasks"]
 
 Scorer = Callable[[TaskRun, Item, Answer], Score]
-"""What a judge makes of an answer."""
+"""Returns a judge's score of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What is to be compared, all of it checked. text: for the fidelity of models, b"" for none.
+    """A checked comparison. text: for the fidelity of models, b"" for none.
 
-    reference: of these; None where there is no text. hint_level: the intervention rate that is remarked on.
+    reference: the reference model; None without a text. hint_level: the intervention rate above which a hint
+    is given.
     """
 
     arms: tuple[Arm, ...]
@@ -63,7 +64,7 @@ class Comparison:
         text: bytes = b"",
         hint_level: float = HINT_RATE,
     ) -> Comparison:
-        """Raises EvaluationError where nothing is asked for, or the reference is not among the models."""
+        """Raises EvaluationError if there is neither task nor text, or the reference is unknown."""
         if not runs and not text:
             raise EvaluationError(
                 "There is nothing to compare by: give a task (--task NAME --data FILE), or a --text."
@@ -72,23 +73,23 @@ class Comparison:
         return cls(arms, runs, settings, options, text, reference, hint_level)
 
 
-def draw_tasks(wishes: Sequence[TaskSpec], settings: RunSettings) -> tuple[TaskRun, ...]:
+def draw_tasks(specs: Sequence[TaskSpec], settings: RunSettings) -> tuple[TaskRun, ...]:
     """Load all tasks and draw their questions, before any model is loaded. Raises EvaluationError."""
     drawn: list[TaskRun] = []
-    for wish in wishes:
-        task = task_named(wish.name)
-        limit = settings.limit if wish.limit is None else wish.limit
+    for spec in specs:
+        task = task_named(spec.name)
+        limit = settings.limit if spec.limit is None else spec.limit
         items = load_items(
             task,
-            wish.data,
-            shots=settings.shots if wish.shots is None else wish.shots,
+            spec.data,
+            shots=settings.shots if spec.shots is None else spec.shots,
             limit=limit or None,
             seed=settings.seed,
         )
         if settings.system is not None:
             items = [replace(item, messages=_with_system(item.messages, settings.system)) for item in items]
-        longest = wish.max_tokens or settings.max_tokens or task.max_tokens
-        drawn.append(TaskRun(task.name, task, tuple(items), wish.data, longest))
+        longest = spec.max_tokens or settings.max_tokens or task.max_tokens
+        drawn.append(TaskRun(task.name, task, tuple(items), spec.data, longest))
     return tuple(replace(run, name=name) for run, name in zip(drawn, _names(drawn), strict=True))
 
 
@@ -98,7 +99,7 @@ def _with_system(messages: tuple[Message, ...], system: str) -> tuple[Message, .
 
 
 def _names(runs: Sequence[TaskRun]) -> list[str]:
-    """The tasks' names; those that come twice with their file, then with a number."""
+    """Make task names distinct by the file, then by a number."""
     from pathlib import PurePath
 
     names = [run.name for run in runs]
@@ -106,8 +107,8 @@ def _names(runs: Sequence[TaskRun]) -> list[str]:
         f"{run.name} {PurePath(run.source).stem}" if names.count(run.name) > 1 else run.name for run in runs
     ]
     return [
-        name if named.count(name) == 1 else f"{name} ({named[:place].count(name) + 1})"
-        for place, name in enumerate(named)
+        name if named.count(name) == 1 else f"{name} ({named[:index].count(name) + 1})"
+        for index, name in enumerate(named)
     ]
 
 
@@ -121,15 +122,15 @@ def compare(
     interruptible: Interruptible = uninterrupted,
     tell_peak: bool = True,
 ) -> CompareReport:
-    """Compute everything that no earlier run has kept, and report it.
+    """Compute everything that is not cached, and report it.
 
-    Raises KeyboardInterrupt at Ctrl-C, with all finished answers kept; ModelError or EvaluationError where
-    a model or a judge fails, kept alike.
+    Raises KeyboardInterrupt at Ctrl-C, ModelError or EvaluationError if a model or a judge fails; finished
+    answers stay cached.
     """
     began = perf_counter()
     watcher = watcher or Watcher()
     arms, runs, settings = comparison.arms, comparison.runs, comparison.settings
-    # First, because a text may turn out too short.
+    # First, because this fails early for a text that is too short.
     fidelity = _fidelity(comparison, answers, load, watcher, tell_peak)
     written = write_answers(
         arms,
@@ -198,10 +199,10 @@ def _choices(
     if not comparison.settings.options:
         return {}
 
-    def told(what: str, done: int, total: int) -> None:
+    def report(what: str, done: int, total: int) -> None:
         _tell_step(watcher, f"options: {what}", done, total)
 
-    return choose(comparison.arms, comparison.runs, answers, load, comparison.options, told)
+    return choose(comparison.arms, comparison.runs, answers, load, comparison.options, report)
 
 
 def _scores(

@@ -1,4 +1,4 @@
-"""Settings of a whole comparison, and its tasks."""
+"""Settings of a comparison and of its tasks."""
 
 from __future__ import annotations
 

@@ -33,14 +33,14 @@ from blendin_local.tune.result import GuideRank
 __all__ = ["LOOP_WORDS", "Choices", "Results", "loop_counts", "mean_and_interval", "summarise"]
 
 LOOP_WORDS = 4
-"""Words of a run that counts as a loop where it occurred before in the same answer."""
+"""Words of a run that counts as a loop if it occurred before in the same answer."""
 
 RIGHT_OR_WRONG = (0.0, 1.0)
 """The scale of tasks whose answers can be counted."""
 
 Choices = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
-"""float64[questions] twice: 1 where the right option was the likeliest, as a whole and per byte; NaN where
-there are no options.
+"""float64[questions] twice: 1 if the right option was the likeliest, as a whole and per byte; NaN without
+options.
 """
 
 
@@ -60,7 +60,7 @@ class Results:
 
 
 def summarise(arms: Sequence[Arm], runs: Sequence[TaskRun], results: Results) -> tuple[Cell, ...]:
-    """A cell for every arm and task, with Holm's correction over all tests of the table."""
+    """Compute a cell for every arm and task, with Holm's correction over all tests of the table."""
     cells = [_cell(arm, arms, run, results) for run in runs for arm in arms]
     adjusted = iter(holm([test.p for cell in cells for test in cell.tests]))
     return tuple(
@@ -95,9 +95,9 @@ def _cell(arm: Arm, arms: Sequence[Arm], run: TaskRun, results: Results) -> Cell
 def mean_and_interval(
     values: Sequence[float], scale: tuple[float, float] = RIGHT_OR_WRONG
 ) -> tuple[float | None, Interval | None]:
-    """Mean and its 95 % interval within the scale, None where unknown.
+    """Return the mean and its 95 % interval within the scale, None where unknown.
 
-    The interval is Wilson's where answers are right or wrong, else bootstrapped.
+    The interval is Wilson's if answers are right or wrong, else bootstrapped.
     """
     if not values:
         return None, None
@@ -110,7 +110,7 @@ def _within(interval: Interval | None, low: float, high: float) -> Interval | No
 
 
 def _binary(values: Iterable[float], scale: tuple[float, float]) -> bool:
-    """Whether values are successes and failures; a judge's 1 of 1 to 5 is none, even if all are 1."""
+    """Whether values are successes and failures. On a judge's scale of 1 to 5 they are not, even if all 1."""
     return tuple(scale) == RIGHT_OR_WRONG and all(value in RIGHT_OR_WRONG for value in values)
 
 
@@ -118,20 +118,20 @@ def _binary(values: Iterable[float], scale: tuple[float, float]) -> bool:
 
 
 def _against(arm: Arm, arms: Sequence[Arm], run: TaskRun, results: Results) -> dict[str, PairedTest | None]:
-    """Test a pair against its base and its guide alone, or a model that stands for itself against the first
-    such model ("reference").
+    """Test a pair against its base and its guide alone, and a single-model arm against the first such arm
+    ("reference").
     """
     others = {role: arm.alone(role, arms) for role in ("base", "guide")}
     first = next((each for each in arms if each.kind == "model"), arm)
     if arm.kind == "model" and first is not arm:
         others["reference"] = first
     return {
-        name: _tested(arm, other, run, results) if other is not None else None
+        name: _paired_test(arm, other, run, results) if other is not None else None
         for name, other in others.items()
     }
 
 
-def _tested(arm: Arm, other: Arm, run: TaskRun, results: Results) -> PairedTest | None:
+def _paired_test(arm: Arm, other: Arm, run: TaskRun, results: Results) -> PairedTest | None:
     pairs = [
         (mine, theirs)
         for mine, theirs in zip(results.values_of(arm, run), results.values_of(other, run), strict=True)
@@ -200,14 +200,14 @@ def _share(part: float, whole: float) -> float | None:
 
 
 def loop_counts(text: str) -> tuple[int, int]:
-    """How many runs of four words occurred before in the text, and how many runs there are."""
+    """Count the runs of four words that occurred before in the text, and all such runs."""
     words = re.findall(r"\S+", text)
     runs = [tuple(words[i : i + LOOP_WORDS]) for i in range(len(words) - LOOP_WORDS + 1)]
     return len(runs) - len(set(runs)), len(runs)
 
 
 def _guide_rank(answers: Sequence[Answer]) -> GuideRank | None:
-    """Rank of the guide's top token where the base was unsure; None where it never was."""
+    """Summarize the rank of the guide's top token where the base was unsure; None if it never was."""
     ranks = [rank for answer in answers for rank in answer.ranks]
     masses = [mass for answer in answers for mass in answer.masses]
     return GuideRank.of(ranks, masses) if ranks else None

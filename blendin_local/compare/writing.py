@@ -1,13 +1,13 @@
-"""Writing the answers of all arms to all questions, each kept as soon as it is whole.
+"""Write the answers of all arms to all questions, and cache each as soon as it is finished.
 
-Every answer depends on its key alone, not on what was written before it: so a comparison that was killed
-and goes on gives what an undisturbed one gives. Nothing here knows a score: the sample is fixed before.
+Every answer depends on its key alone, not on the answers before it, so a resumed comparison gives the same
+answers as an uninterrupted one. The sample is fixed before, independent of scores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -15,11 +15,11 @@ from typing import Any
 from blendin_local import __version__
 from blendin_local.compare.answers import Answer, Answers, digest
 from blendin_local.compare.arms import Arm, ArmModel, effective
+from blendin_local.compare.shared_prompt import SharedPrompt
 from blendin_local.engine.conversation import Reply, begin_reply
 from blendin_local.engine.interrupt import Interruptible, uninterrupted
-from blendin_local.engine.language_model import LanguageModel, common_prefix
 from blendin_local.engine.pair import Pair, Role
-from blendin_local.engine.prompts import Message, PromptFormat, make_prompt
+from blendin_local.engine.prompts import Message, PromptFormat
 from blendin_local.engine.steps import Summary
 from blendin_local.engine.trigger import threshold
 from blendin_local.errors import PromptError
@@ -34,26 +34,24 @@ __all__ = [
     "Load",
     "TaskRun",
     "answer_key",
-    "described",
+    "model_identities",
     "settings_for",
     "versions",
     "write_answers",
 ]
 
 TOO_LONG = "prompt too long"
-"""Why there is no answer: the prompt alone overflows a context."""
+"""Finish reason of an answer whose prompt alone overflows a context."""
 
 _FORMAT = 1
-# Words that begin questions: a token of "a space and a word" must not count as shared up to its space.
-_PROBES = ("0", "Z", "The", "the", "is")
 
 Load = Callable[[tuple[ArmModel, ...], ModelOptions], Pair]
-"""Loads one model alone, or base and guide; whoever calls closes the pair."""
+"""Loads a single model, or base and guide; the caller closes the pair."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRun:
-    """A task with the questions that were drawn for it. name: no other task of the comparison has it."""
+    """A task with its sampled questions. name: unique in the comparison."""
 
     name: str
     task: Task
@@ -64,7 +62,7 @@ class TaskRun:
 
 @dataclass(frozen=True, slots=True)
 class ArmProgress:
-    """How far one arm is, over all tasks. left_s: seconds left for this arm, None before its first answer."""
+    """Progress of one arm over all tasks. left_s: seconds left for it, None before its first answer."""
 
     arm: str
     task: str
@@ -77,38 +75,38 @@ Progress = Callable[[ArmProgress], None]
 
 
 def settings_for(arm: Arm, run: TaskRun, item: Item, seed: int) -> GenerationSettings:
-    """An arm's settings for one question: its length is the task's; its random numbers are its own.
+    """Return an arm's settings for one question: the task's length, and a seed of the question's own.
 
-    The same for all arms, so that under a temperature arms differ by what they are, not by luck.
+    The seed is the same for all arms, so that sampled answers of arms are paired.
     """
     own = digest({"seed": seed, "messages": _plain(item.messages)})
     return replace(arm.settings, max_tokens=run.max_tokens, seed=int(own[:12], 16))
 
 
-def described(models: Sequence[ArmModel]) -> list[dict[str, Any]]:
-    """What of models decides an answer: their bytes, and how they are asked."""
+def model_identities(models: Sequence[ArmModel]) -> list[dict[str, Any]]:
+    """The part of a key that identifies models: their digests and prompt formats."""
     return [{"sha256": model.sha256, "format": asdict(model.format)} for model in models]
 
 
 def versions() -> dict[str, str]:
-    """What an answer owes to the programs that made it."""
+    """Versions of the programs that answers depend on."""
     from blendin_local.llamacpp.library import version
 
     return {"blendin_local": __version__, "llama_cpp_python": version}
 
 
 def answer_key(arm: Arm, item: Item, settings: GenerationSettings, options: ModelOptions) -> str:
-    """The name under which an answer is kept: all that decides it, and nothing that does not.
+    """Return the key of an answer: a digest of everything that it depends on.
 
-    Settings that have no effect under the arm's method are left out, and so is the seed where no random
-    number is drawn: a comparison that is extended must not ask again what it knows.
+    Settings without effect under the arm's method are left out, and so is the seed at temperature 0, so that
+    an extended comparison reuses its answers.
     """
     return digest(
         {
             "format": _FORMAT,
             "versions": versions(),
             "alone": not arm.is_pair,
-            "models": described(arm.models),
+            "models": model_identities(arm.models),
             "messages": _plain(item.messages),
             "blend": dict(effective(settings.blend)),
             "sampling": asdict(settings.sampling),
@@ -136,10 +134,10 @@ def write_answers(
     interruptible: Interruptible = uninterrupted,
     tell_peak: bool = True,
 ) -> dict[tuple[str, str, str], Answer]:
-    """The answers by (arm, task, question), those that are not kept yet written by the models.
+    """Return the answers by (arm, task, question), and write those that are not cached.
 
-    Models are loaded once for all arms that need them, and only where an answer is missing. Raises
-    KeyboardInterrupt at Ctrl-C, with every finished answer kept; ModelError if a model fails.
+    Models are loaded once for all arms that need them, and only if an answer is missing. Raises
+    KeyboardInterrupt at Ctrl-C, ModelError if a model fails; finished answers stay cached.
     """
     found: dict[tuple[str, str, str], Answer] = {}
     missing: dict[str, list[tuple[TaskRun, Item, GenerationSettings, str]]] = {}
@@ -153,15 +151,15 @@ def write_answers(
                 missing.setdefault(arm.name, []).append((run, item, settings, key))
     total = sum(len(run.items) for run in runs)
     for models, group in _groups([arm for arm in arms if arm.name in missing]).items():
-        with _closing(load(models, options)) as pair:
+        with closing(load(models, options)) as pair:
             writer = _Writer(pair, interruptible, tell_peak)
             for arm in group:
-                clock = _Clock(arm.name, total, len(missing[arm.name]), progress)
+                clock = _ArmTimer(arm.name, total, len(missing[arm.name]), progress)
                 writer.peak.reset()
                 for run, item, settings, key in missing[arm.name]:
                     clock.tell(run.name)
                     answer = writer.write(arm, item, settings)
-                    answers.keep_answer(key, answer)
+                    answers.save_answer(key, answer)
                     found[arm.name, run.name, item.id] = answer
                     clock.count(run.name)
     return found
@@ -172,25 +170,15 @@ def _questions(runs: Iterable[TaskRun]) -> Iterator[tuple[TaskRun, Item]]:
 
 
 def _groups(arms: Iterable[Arm]) -> dict[tuple[ArmModel, ...], list[Arm]]:
-    """Arms by the models that they need in memory: a model alone is loaded alone, which also tells its
-    memory. Formats are the arm's, not the file's.
-    """
+    """Group arms by the files that they load; single models are loaded alone, to measure their memory."""
     groups: dict[tuple[str, ...], list[Arm]] = {}
     for arm in arms:
         groups.setdefault(tuple(model.sha256 for model in arm.models), []).append(arm)
     return {group[0].models: group for group in groups.values()}
 
 
-@contextmanager
-def _closing(pair: Pair) -> Iterator[Pair]:
-    try:
-        yield pair
-    finally:
-        pair.close()
-
-
-class _Clock:
-    """Tells how far an arm is, and how long the rest will take at the pace of its answers so far."""
+class _ArmTimer:
+    """Reports the progress of an arm, and the remaining time at the pace of its answers so far."""
 
     def __init__(self, arm: str, total: int, missing: int, progress: Progress | None) -> None:
         self._arm, self._total, self._left = arm, total, missing
@@ -211,30 +199,30 @@ class _Clock:
 
 
 class _Writer:
-    """Writes answers with a loaded pair, each from the same state of its models."""
+    """Writes answers with a loaded pair, each from the same state of both caches."""
 
     def __init__(self, pair: Pair, interruptible: Interruptible, tell_peak: bool) -> None:
         self._pair = pair
         self._interruptible = interruptible
         self._tell_peak = tell_peak
-        self._beginnings = {id(model): _Beginning(model) for model in (pair.base, pair.guide)}
+        self._shared_prompts = {id(model): SharedPrompt(model) for model in (pair.base, pair.guide)}
         self.peak = PeakMemory()
 
     def write(self, arm: Arm, item: Item, settings: GenerationSettings) -> Answer:
-        """Raises KeyboardInterrupt where the reply was cancelled."""
+        """Write one answer. Raises KeyboardInterrupt if the reply was cancelled."""
         base, guide = (arm.models * 2)[:2]
         formats: dict[Role, PromptFormat] = {"base": base.format, "guide": guide.format}
         try:
-            self._beginnings[id(self._pair.base)].restore(base.format, item.messages)
+            self._shared_prompts[id(self._pair.base)].restore(base.format, item.messages)
             if arm.is_pair and settings.blend.may_consult:
-                self._beginnings[id(self._pair.guide)].restore(guide.format, item.messages)
+                self._shared_prompts[id(self._pair.guide)].restore(guide.format, item.messages)
             reply = begin_reply(self._pair, formats, item.messages, settings)
         except PromptError:
-            # One question that does not fit must not end the comparison.
+            # A question that does not fit must not end the comparison.
             return Answer("", TOO_LONG, Summary().as_dict(), {}, {})
-        return self._followed(reply, settings)
+        return self._consume(reply, settings)
 
-    def _followed(self, reply: Reply, settings: GenerationSettings) -> Answer:
+    def _consume(self, reply: Reply, settings: GenerationSettings) -> Answer:
         ranks, masses = [], []
         unsure_below = _unsure_below(settings.blend)
         with self._interruptible(reply.cancel):
@@ -263,45 +251,7 @@ class _Writer:
 
 
 def _unsure_below(blend: BlendSettings) -> float:
-    """The confidence under which ranks count. Where no threshold acts it is the usual one, not the settings'
-    own, on which an answer must not depend.
+    """The confidence below which ranks are recorded. Methods without a threshold take the default one, since
+    their answers must not depend on the setting.
     """
     return threshold(blend if METHODS[blend.method].trigger == "uncertain" else BlendSettings())
-
-
-class _Beginning:
-    """What all questions of a task begin with, decoded once for all of them.
-
-    Reusing whatever the last question left would be as fast, but what a decode gives depends in its last
-    digits on how the tokens are cut into batches, and a near tie on those: an answer would depend on its
-    neighbours. So a sequence goes back to exactly the shared beginning, which is always decoded by itself.
-    """
-
-    def __init__(self, model: LanguageModel) -> None:
-        self._model = model
-        self._decoded: list[int] = []
-        self._known: dict[tuple[PromptFormat, tuple[Message, ...]], list[int]] = {}
-
-    def restore(self, form: PromptFormat, messages: Sequence[Message]) -> None:
-        """Let the first sequence hold the beginning and nothing else. Raises PromptError."""
-        beginning = self._shared(form, messages)
-        cached = list(self._model.cached(0)[: len(beginning)])
-        holds = beginning and cached == beginning == self._decoded
-        if holds and self._model.rewind(0, len(beginning)) == len(beginning):
-            return
-        self._model.rewind(0, 0)
-        self._decoded = beginning
-        if beginning:
-            self._model.advance({0: beginning})
-
-    def _shared(self, form: PromptFormat, messages: Sequence[Message]) -> list[int]:
-        """Tokens that the prompt begins with whatever is asked last."""
-        *before, last = messages
-        key = form, tuple(before)
-        if key not in self._known:
-            asked = [
-                make_prompt(self._model, form, [*before, Message(last.role, text)]).tokens for text in _PROBES
-            ]
-            shared = asked[0][: min(common_prefix(asked[0], other) for other in asked)]
-            self._known[key] = shared if len(shared) < self._model.n_ctx else []
-        return self._known[key]

@@ -390,7 +390,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
     pair: list[str], made: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    keep = running.Answers.keep_answer
+    keep = running.Answers.save_answer
     kept: list[str] = []
 
     def press(self: Any, key: str, answer: Any) -> None:
@@ -400,7 +400,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(running.Answers, "keep_answer", press)
+        patch.setattr(running.Answers, "save_answer", press)
         result = run(*pair, *made)
     signal.signal(signal.SIGINT, before)
     assert result.exit_code == 130 and result.stdout == ""
@@ -410,7 +410,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
         assert "the same command without --fresh goes on" in run(*pair, *made, "--fresh").stderr
     again: list[str] = []
     monkeypatch.setattr(
-        running.Answers, "keep_answer", lambda self, key, answer: again.append(key) or keep(self, key, answer)
+        running.Answers, "save_answer", lambda self, key, answer: again.append(key) or keep(self, key, answer)
     )
     document(*pair, *made)
     assert len(again) == 15 - 7

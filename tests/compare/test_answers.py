@@ -165,7 +165,7 @@ def test_the_order_of_keys_does_not_matter() -> None:
 
 def test_an_answer_is_read_as_it_was_kept(answers: Answers) -> None:
     kept = answer_of("é \ud800 \0", ranks=(0, 3), masses=(0.0, 0.25), words=2)
-    answers.keep_answer("key", kept)
+    answers.save_answer("key", kept)
     assert answers.answer("key") == kept
     assert answers.answer("other") is None
     again = Answers(answers.path)
@@ -174,10 +174,10 @@ def test_an_answer_is_read_as_it_was_kept(answers: Answers) -> None:
 
 
 def test_fresh_answers_are_written_but_not_read(answers: Answers) -> None:
-    answers.keep_answer("key", answer_of("old"))
+    answers.save_answer("key", answer_of("old"))
     fresh = Answers(answers.path, fresh=True)
     assert fresh.answer("key") is None
-    fresh.keep_answer("key", answer_of("new"))
+    fresh.save_answer("key", answer_of("new"))
     fresh.close()
     found = answers.answer("key")
     assert found and found.text == "new"
@@ -185,10 +185,10 @@ def test_fresh_answers_are_written_but_not_read(answers: Answers) -> None:
 
 def test_a_record_and_a_judgement_are_kept(answers: Answers) -> None:
     assert answers.record("key") is None
-    answers.keep_record("key", empty_record())
+    answers.save_record("key", empty_record())
     found = answers.record("key")
     assert found is not None and len(found) == 0 and found.p_base.dtype == np.float32
-    answers.keep_judgement("key", {"value": 4.0})
+    answers.save_judgement("key", {"value": 4.0})
     assert answers.judgement("key") == {"value": 4.0}
     assert answers.measurement("key") is None
 
@@ -196,7 +196,7 @@ def test_a_record_and_a_judgement_are_kept(answers: Answers) -> None:
 def test_what_cannot_be_read_counts_as_missing(answers: Answers) -> None:
     for kind in ("answer", "record", "measurement"):
         answers._put(kind, "key", b"rubbish")
-    answers._keep_plain("answer", "older", {"text": "of another version"})
+    answers._save_plain("answer", "older", {"text": "of another version"})
     assert (answers.answer("key"), answers.record("key"), answers.measurement("key")) == (None, None, None)
     assert answers.answer("older") is None
 
@@ -217,7 +217,7 @@ from blendin_local.compare import writing
 from blendin_local.compare.answers import Answer, Answers
 opened = Answers(Path(sys.argv[1]))
 for number in range(20):
-    opened.keep_answer(f"{sys.argv[2]} {number}", Answer("text", "stop", {}, {}, {}))
+    opened.save_answer(f"{sys.argv[2]} {number}", Answer("text", "stop", {}, {}, {}))
 opened.close()
 """
 

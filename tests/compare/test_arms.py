@@ -127,12 +127,12 @@ def test_arms_alike_in_name_say_how_they_differ(made: MakeArms) -> None:
 
 def test_paper_asks_nobody_when_to_stop(made: MakeArms) -> None:
     assert made(ArmSpec(pair="mine", paper=True))[2].settings.blend.guide_stop is False
-    wish = ArmSpec(pair="mine", paper=True, blend={"guide_stop": (True,)})
-    assert made(wish)[2].settings.blend.guide_stop is True
+    spec = ArmSpec(pair="mine", paper=True, blend={"guide_stop": (True,)})
+    assert made(spec)[2].settings.blend.guide_stop is True
 
 
 @pytest.mark.parametrize(
-    ("wish", "error", "sentence"),
+    ("spec", "error", "sentence"),
     [
         (ArmSpec(pair="mnie"), CatalogueError, r"no pair called mnie \(did you mean mine\?\)"),
         (ArmSpec(model="nothing.gguf"), CatalogueError, "does not exist"),
@@ -142,10 +142,10 @@ def test_paper_asks_nobody_when_to_stop(made: MakeArms) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_made_is_one_sentence(
-    made: MakeArms, wish: ArmSpec, error: Any, sentence: str
+    made: MakeArms, spec: ArmSpec, error: Any, sentence: str
 ) -> None:
     with pytest.raises(error, match=sentence) as caught:
-        made(wish)
+        made(spec)
     assert str(caught.value).count("\n") == 0
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from blendin_local.compare.divergence import Positions, Rows, fidelity_of, perplexity_of, row_statistics
+from blendin_local.compare.divergence import Positions, Softmax, fidelity_of, perplexity_of, row_statistics
 from blendin_local.engine.language_model import Logits
 
 LN2 = math.log(2)
@@ -97,7 +97,7 @@ def test_a_token_that_only_one_of_both_can_say() -> None:
 def test_what_is_not_a_number_stays_so() -> None:
     broken = np.array([0, math.nan], np.float32)
     assert math.isnan(row_statistics(np.zeros(2, np.float32), broken, 0).nll)
-    assert math.isnan(Rows(2).nll(np.full(2, -math.inf, np.float32), 0))
+    assert math.isnan(Softmax(2).nll(np.full(2, -math.inf, np.float32), 0))
 
 
 @given(rows)
@@ -109,7 +109,7 @@ def test_against_float64(case: tuple[Logits, Logits, int]) -> None:
     assert found.nll == pytest.approx(-log_q[token], abs=1e-5)
     assert found.kld == pytest.approx((np.exp(log_p) * (log_p - log_q)).sum(), abs=1e-5)
     assert found.kld >= 0
-    assert Rows(len(own)).nll(own, token) == found.nll
+    assert Softmax(len(own)).nll(own, token) == found.nll
 
 
 def stats_log_softmax(row: Logits) -> np.ndarray:
@@ -127,7 +127,7 @@ def test_a_model_is_true_to_itself(case: tuple[Logits, Logits, int]) -> None:
 def test_rows_are_left_as_they_are_and_buffers_carry_nothing_over() -> None:
     first, second = logits(0.5, 0.25, 0.25), logits(0.25, 0.25, 0.5)
     kept = first.copy(), second.copy()
-    used = Rows(3)
+    used = Softmax(3)
     before = used.statistics(first, second, 1)
     used.statistics(second, first, 0)
     used.nll(second, 2)

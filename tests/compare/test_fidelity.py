@@ -21,9 +21,9 @@ from blendin_local.compare import fidelity
 from blendin_local.compare.fidelity import (
     measure_fidelity,
     measure_perplexity,
-    measure_stretches,
+    measure_text_chunks,
     scoring_options,
-    stretches_of,
+    text_chunks,
 )
 from blendin_local.engine.language_model import Cancellation, Logits
 from blendin_local.engine.vocabulary import Vocabulary
@@ -171,10 +171,10 @@ def test_another_vocabulary_reads_the_same_bytes(vocabulary: Vocabulary, text: b
     """Bits per byte of two models are comparable only over the same bytes of one text."""
     reference = fake(vocabulary)
     cut = measure_perplexity(reference, text, n_ctx=16)
-    stretches = stretches_of(reference, text, n_ctx=16)
+    stretches = text_chunks(reference, text, n_ctx=16)
     assert len(stretches) == cut.chunks
     other = words_and_bytes([b"he", b"er", " à".encode(), "été".encode(), b"e d", b"ok"])
-    found = measure_stretches(fake(other, seed=3), stretches, n_ctx=16)
+    found = measure_text_chunks(fake(other, seed=3), stretches, n_ctx=16)
     scored = b"".join(stretch.scored for stretch in stretches)
     assert found.n_bytes == len(scored)
     if text is TEXT:
@@ -199,25 +199,27 @@ def test_the_reference_itself_reads_stretches_as_it_reads_chunks() -> None:
     letters = words_and_bytes()
     model = FakeModel(letters, dreaming(letters, 1))
     whole = measure_perplexity(model, TEXT, n_ctx=16)
-    assert measure_stretches(model, stretches_of(model, TEXT, n_ctx=16), n_ctx=16) == whole
+    assert measure_text_chunks(model, text_chunks(model, TEXT, n_ctx=16), n_ctx=16) == whole
 
 
 def test_bytes_that_no_token_spells_count() -> None:
     vocabulary = vocabulary_of([(b"", CONTROL), (b"a", NORMAL), (b"b", NORMAL)])
     model = FakeModel(vocabulary, lambda tokens: np.zeros(3, np.float32))
-    found = measure_stretches(model, [fidelity.Stretch(b"ab", b"abxxa"), fidelity.Stretch(b"a", b"bxx")])
+    found = measure_text_chunks(
+        model, [fidelity.TextChunk(b"ab", b"abxxa"), fidelity.TextChunk(b"a", b"bxx")]
+    )
     assert (found.positions, found.n_bytes) == (4, 8)
     assert found.bits_per_byte == pytest.approx(4 * math.log2(3) / 8)
 
 
 def test_a_stretch_that_is_too_long_loses_its_beginning() -> None:
-    stretch = fidelity.Stretch(b"abcdef", b"xyz")
+    stretch = fidelity.TextChunk(b"abcdef", b"xyz")
     for n_ctx, known in ((100, b"abcdef"), (5, b"def"), (3, b"f")):
         model = fake(words_and_bytes(), n_ctx=n_ctx)
-        measure_stretches(model, [stretch])
+        measure_text_chunks(model, [stretch])
         assert model.vocabulary.decode(model.cached(0)) == known + b"xy"
     with pytest.raises(EvaluationError, match="does not fit fake-0, whose context holds 2") as caught:
-        measure_stretches(fake(words_and_bytes(), n_ctx=2), [stretch])
+        measure_text_chunks(fake(words_and_bytes(), n_ctx=2), [stretch])
     assert is_one_sentence(caught.value)
 
 

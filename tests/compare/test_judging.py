@@ -11,7 +11,7 @@ from support.compare_fakes import VOCABULARY, Loader, answer_of, item_of, model_
 from support.fakes import reciting
 
 from blendin_local.compare.answers import Answers
-from blendin_local.compare.judging import KeptJudge, make_judge
+from blendin_local.compare.judging import CachedJudge, make_judge
 from blendin_local.compare.settings import RunSettings
 from blendin_local.errors import EvaluationError, PromptError
 from blendin_local.settings import ModelOptions
@@ -46,8 +46,8 @@ class Told:
         return reply
 
 
-def kept(answers: Answers, judge: Told, name: str = "told") -> KeptJudge:
-    return KeptJudge(answers, {"model": name}, lambda: (judge, None), name)
+def kept(answers: Answers, judge: Told, name: str = "told") -> CachedJudge:
+    return CachedJudge(answers, {"model": name}, lambda: (judge, None), name)
 
 
 def test_a_question_is_asked_once(answers: Answers) -> None:
@@ -77,8 +77,8 @@ def test_an_unreadable_judgement_is_asked_again(answers: Answers, monkeypatch: p
     judge = Told("I would rather not say.", JUDGED)
     score = kept(answers, judge).score
     stored: list[Any] = []
-    keep = answers.keep_judgement
-    monkeypatch.setattr(answers, "keep_judgement", lambda *both: stored.append(both) or keep(*both))
+    keep = answers.save_judgement
+    monkeypatch.setattr(answers, "save_judgement", lambda *both: stored.append(both) or keep(*both))
     assert [score(RUN, RUN.items[0], answer_of("no")).value for _ in range(3)] == [None, 5, 5]
     assert len(judge.asked) == 2 and [said for _, said in stored] == [{"reply": JUDGED}]
 
