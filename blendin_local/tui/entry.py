@@ -51,7 +51,7 @@ class Entry:
     # Words
 
     def append(self, pieces: Iterable[Piece]) -> None:
-        """Add sanitize text to the end."""
+        """Add sanitized text to the end."""
         self.filled = True
         for piece, tag in pieces:
             self.body.append(piece, tag)
@@ -77,7 +77,7 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """The words, sanitize."""
+        """The words, sanitized."""
         return self.body.text if self.filled or self.turn is None else sanitize(self.turn.text).strip()
 
     # Lines

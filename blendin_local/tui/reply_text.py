@@ -1,4 +1,4 @@
-"""The words of a reply for the transcript: pieces of sanitize text, each tagged with its step."""
+"""The words of a reply for the transcript: pieces of sanitized text, each tagged with its step."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class TaggedText:
         self._tags: list[Tag] = []
 
     def append(self, piece: str, tag: Tag) -> None:
-        """Add a piece at the end; it must be sanitize already."""
+        """Add a piece at the end; it must be sanitized already."""
         if not piece:
             return
         if not self._tags or self._tags[-1] != tag:
@@ -84,7 +84,7 @@ def _between_graphemes(text: str, cuts: list[int]) -> list[int]:
 
 
 def cells(text: str) -> int:
-    """Terminal cells of sanitize text."""
+    """Terminal cells of sanitized text."""
     return len(text) if text.isascii() else cell_len(text)
 
 

@@ -256,7 +256,7 @@ async def test_hostile_text_is_shown_as_it_is_and_does_nothing(tmp_path: Path) -
         screen_of(app).prompt.clear()
         for command in (f"/rename {HOSTILE}", f"/{HOSTILE}", f"/export {HOSTILE}.md", f"/system {HOSTILE}"):
             await say(pilot, app, command.replace("\n", " "))
-            # What is typed or pasted is sanitize already.
+            # What is typed or pasted is sanitized already.
             screen_of(app).prompt.clear()
             await pilot.pause()
             assert_inert(visible(app) + told(app))

@@ -84,7 +84,7 @@ class EntryList(ScrollView):
         return entry
 
     def write(self, entry: Entry, pieces: Iterable[Piece]) -> None:
-        """Add sanitize text to the end of an entry, also of one that is not shown now."""
+        """Add sanitized text to the end of an entry, also of one that is not shown now."""
         if entry not in self._entries[-1:] and entry not in self._entries:
             entry.append(pieces)
             return
