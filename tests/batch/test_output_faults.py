@@ -39,7 +39,7 @@ def check_whole(path: Path, count: int) -> None:
 def finish(path: Path, count: int) -> Output:
     with open_output(str(path), RUN) as output:
         for number in range(1, count + 1):
-            if output.ledger.done(f"row-{number}") is None:
+            if output.answered_ids.done(f"row-{number}") is None:
                 output.write(answer_of(number, text_of(number)))
     check_whole(path, count)
     return output
@@ -363,7 +363,7 @@ from blendin_local.batch.output import open_output
 with open_output(sys.argv[1], RUN, retry_failed=True) as output:
     print("open", flush=True)
     for number in range(1, int(sys.argv[3]) + 1):
-        if output.ledger.done(f"row-{number}") is None:
+        if output.answered_ids.done(f"row-{number}") is None:
             text = text_of(number) * (200 if number % 7 == 0 else 1)
             output.write(failure_of(number) if number % 5 == 0 else answer_of(number, text))
             print(number, flush=True)
