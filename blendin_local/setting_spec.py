@@ -182,4 +182,8 @@ class Checked:
 
     def __post_init__(self) -> None:
         for name, spec in settings_of(type(self)).items():
-            spec.check(getattr(self, name))
+            value = getattr(self, name)
+            spec.check(value)
+            if spec.kind in _NUMBERS and type(value) not in _NUMBERS:
+                # NumPy's numbers cannot be written as JSON.
+                object.__setattr__(self, name, spec.kind(value))

@@ -14,6 +14,9 @@ KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
 FLASH_ATTENTION = ("auto", "on", "off")
 
 DEFAULT_PAIR = "demo"
+MOST_CANDIDATES = 1000
+MOST_PARALLEL = 256
+"""As many sequences as llama.cpp opens in one context."""
 
 
 # When a setting has no effect
@@ -58,7 +61,9 @@ class ModelOptions(Checked):
     n_ctx: int = setting(
         4096, "Context length in tokens; 0: what the model was trained for.", low=0, high=1 << 24
     )
-    n_seq: int = setting(1, "Sequences that the context holds side by side.", low=1, high=256, internal=True)
+    n_seq: int = setting(
+        1, "Sequences that the context holds side by side.", low=1, high=MOST_PARALLEL, internal=True
+    )
     n_batch: int = setting(512, "Most tokens in one decode call.", low=1, high=1 << 16, flag="--batch-size")
     n_threads: int = setting(
         0, "CPU threads; 0: the number of physical cores.", low=0, high=1024, flag="--threads"
@@ -85,8 +90,8 @@ class ModelOptions(Checked):
         False, "All sequences share one KV cache, so that one can start as a copy of another.", internal=True
     )
     n_contexts: int = setting(
-        1, "Full contexts that a shared KV cache has room for, over all sequences.", low=1, high=256,
-        internal=True,
+        1, "Full contexts that a shared KV cache has room for, over all sequences.",
+        low=1, high=MOST_PARALLEL, internal=True,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from support.paths import ROOT
@@ -243,6 +244,54 @@ def test_leaving_the_block_frees_both_models(folder: Path) -> None:
             use()
 
 
+def test_a_format_that_does_not_exist_is_refused_before_the_models_are_loaded(folder: Path) -> None:
+    told: list[Progress] = []
+    models = {"base": folder / "base.gguf", "guide": folder / "guide.gguf"}
+    with pytest.raises(blendin.BlendinError, match="nope"):
+        blendin.load(**models, base_format="nope", progress=told.append)
+    assert not told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"parallel": 0}, "parallel"),
+        ({"parallel": 257}, "parallel"),
+        ({"parallel": 1.5}, "parallel"),
+        ({"parallel": "many"}, "parallel"),
+        ({"limit": 0}, "limit"),
+        ({"limit": -3}, "limit"),
+        ({"candidates": -1}, "candidates"),
+        ({"candidates": 1001}, "candidates"),
+        ({"stop": 5}, "stop"),
+        ({"stop": [""]}, "stop"),
+    ],
+)
+def test_wrong_arguments_of_a_batch_are_errors_of_the_package(
+    pair: LoadedPair, arguments: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(blendin.BlendinError, match=named):
+        pair.generate(["hello"], **arguments)
+
+
+@pytest.mark.parametrize("prompt", [5, None, b"bytes", {"role": "user", "content": "hello"}, [5]])
+def test_a_prompt_of_another_type_is_an_error_of_the_package(pair: LoadedPair, prompt: Any) -> None:
+    with pytest.raises(blendin.BlendinError):
+        pair.reply(prompt)
+
+
+def test_messages_may_come_from_an_iterator(pair: LoadedPair) -> None:
+    messages = [blendin.Message("user", "hello")]
+    asked: dict[str, Any] = {"max_tokens": 3, "temperature": 0}
+    assert pair.reply(iter(messages), **asked).finish().text == pair.reply(messages, **asked).finish().text
+
+
+def test_a_document_of_numpy_settings_is_json(pair: LoadedPair) -> None:
+    settings: dict[str, Any] = {"gamma": np.float32(0.5), "seed": np.int64(3), "max_tokens": np.int32(2)}
+    document = pair.reply("hello", **settings).finish().to_dict(steps=True)
+    assert json.loads(json.dumps(document))["settings"]["blend"]["gamma"] == 0.5
+
+
 def test_a_callback_that_fails_stops_the_load(folder: Path) -> None:
     def fail(progress: Progress) -> None:
         raise RuntimeError(progress.work)
@@ -325,6 +374,43 @@ def test_tune_gives_the_document_of_the_command_line(folder: Path, tmp_path: Pat
     assert "bits per byte" in result.to_markdown()
     with blendin.load(**models, progress=False, n_threads=1, n_ctx=512) as pair:  # type: ignore[arg-type]
         assert steady(blendin.tune(pair, rows, progress=False).to_dict())["base"] == made["base"]
+
+
+@pytest.mark.parametrize(
+    ("examples", "arguments"),
+    [
+        ([5], {}),
+        ([{"response": "no prompt"}], {}),
+        ([{"prompt": "hello", "response": "world"}], {"seed": -1}),
+        ([{"prompt": "hello", "response": "world"}], {"max_tokens": "5"}),
+        ([{"prompt": "hello", "response": "world"}], {"shots": -1}),
+    ],
+)
+def test_wrong_arguments_of_tune_are_errors_of_the_package(
+    folder: Path, examples: Any, arguments: dict[str, Any]
+) -> None:
+    models = {"base": folder / "base.gguf", "guide": folder / "guide.gguf"}
+    with pytest.raises(blendin.BlendinError):
+        blendin.tune(examples=examples, **models, **arguments, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("arms", "arguments"),
+    [
+        ([5], {}),
+        (5, {}),
+        ("demo", {"limit": -1}),
+        ("demo", {"limit": "2"}),
+        ("demo", {"seed": -1}),
+        ("demo", {"max_tokens": 0}),
+        ("demo", {"shots": 1.0}),
+    ],
+)
+def test_wrong_arguments_of_compare_are_errors_of_the_package(
+    folder: Path, arms: Any, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(blendin.BlendinError, match="must be"):
+        blendin.compare(arms, task="custom", data=folder / "made.jsonl", **arguments, progress=False)
 
 
 def test_compare_gives_the_document_of_the_command_line(folder: Path) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 from blendin_local.engine.prompts import Message
-from blendin_local.errors import SettingError
+from blendin_local.errors import PromptError, SettingError
 from blendin_local.inputs.messages import messages_of, prompt_of, text_of
 from blendin_local.models.catalogue import Catalogue, load_catalogue
 from blendin_local.models.loading import PairFiles, locate_pair, name_pair
+from blendin_local.setting_spec import SettingSpec
 from blendin_local.settings import (
     BlendSettings,
     GenerationSettings,
@@ -22,7 +23,16 @@ from blendin_local.settings import (
 )
 from blendin_local.tune.examples import Example
 
-__all__ = ["Prompt", "changed", "changed_settings", "example_of", "find_pair", "listed", "messages_from"]
+__all__ = [
+    "Prompt",
+    "changed",
+    "changed_settings",
+    "check_number",
+    "example_of",
+    "find_pair",
+    "listed",
+    "messages_from",
+]
 
 Prompt = str | Sequence[Message | Mapping[str, Any]]
 """A text, or the messages of a conversation that ends with one of the user's."""
@@ -68,13 +78,21 @@ def listed(value: Any) -> list[Any]:
     """One value or several, as a list; None is none."""
     if value is None:
         return []
-    return [value] if isinstance(value, (str, Path)) else list(value)
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, (str, Path)) else [value]
+
+
+def check_number(name: str, value: Any, low: int, high: int = (1 << 63) - 1) -> None:
+    """Raise SettingError unless the value is a whole number in the range, both ends included."""
+    SettingSpec(int, low, "", low, high, name=name).check(value)
 
 
 def messages_from(prompt: Prompt) -> list[Message]:
     """The messages of a prompt. Raises PromptError."""
     if isinstance(prompt, str):
         return list(prompt_of(prompt, "prompt"))
+    if not isinstance(prompt, Iterable):
+        raise PromptError(f"A prompt must be a text or a list of messages, not {type(prompt).__name__}.")
+    prompt = list(prompt)
     messages = [each for each in prompt if isinstance(each, Message)]
     if messages and len(messages) == len(prompt) and messages[-1].role == "user":
         return messages
@@ -86,6 +104,8 @@ def messages_from(prompt: Prompt) -> list[Message]:
 
 def example_of(row: Mapping[str, Any], number: int) -> Example:
     """A reference answer. Raises PromptError."""
+    if not isinstance(row, Mapping):
+        raise PromptError(f"Reference answer {number} must be an object, not {type(row).__name__}.")
     response = text_of(row.get("response"), "`response`")
     asked = row.get("prompt", row.get("messages"))
     return Example(str(row.get("id", number)), tuple(messages_from(asked)), response)

@@ -8,12 +8,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from blendin_local.api.arguments import changed, example_of, find_pair, listed
+from blendin_local.api.arguments import changed, check_number, example_of, find_pair, listed
 from blendin_local.api.pair import LoadedPair
 from blendin_local.api.progress import ShowProgress, watching
 from blendin_local.compare.answers import Answers, answers_file
 from blendin_local.compare.arms import ArmSpec
-from blendin_local.compare.plan import arm_of
+from blendin_local.compare.plan import arm_of, check_run
 from blendin_local.compare.request import CompareRequest, CompareResult, prepare
 from blendin_local.compare.settings import RunSettings, TaskSpec
 from blendin_local.errors import SettingError
@@ -48,8 +48,11 @@ def tune(
     its questions; None takes the answers that come with the package. The other arguments are those of the
     command line. What was measured is kept: called again, it goes on.
 
-    Raises EvaluationError, CatalogueError, ModelError, or KeyboardInterrupt at Ctrl-C.
+    Raises EvaluationError, CatalogueError, ModelError, PromptError, SettingError, or KeyboardInterrupt at
+    Ctrl-C.
     """
+    for name, value, low in (("shots", shots, 0), ("max_tokens", max_tokens, 1), ("seed", seed, 0)):
+        check_number(name, value, low)
     if isinstance(pair, LoadedPair):
         files, opened, formats = pair.models.files, changed(pair.models.options, options), pair.formats
     else:
@@ -65,7 +68,7 @@ def tune(
 
 
 def compare(
-    arms: Iterable[str | Mapping[str, Any]],
+    arms: str | Iterable[str | Mapping[str, Any]],
     *,
     task: str | Sequence[str] | None = None,
     data: str | Path | Sequence[str | Path] | None = None,
@@ -88,8 +91,9 @@ def compare(
     if len(tasks) != len(files):
         raise SettingError(f"task and data go in pairs, and there are {len(tasks)} and {len(files)}.")
     chosen = changed(RunSettings(text=None if text is None else Path(text)), settings)
+    check_run({name: value for name, value in settings.items() if value is not None})
     request = CompareRequest(
-        tuple(_arm(arm, number, catalogue) for number, arm in enumerate(arms, 1)),
+        tuple(_arm(arm, number, catalogue) for number, arm in enumerate(listed(arms), 1)),
         tuple(map(TaskSpec, tasks, files)),
         chosen,
         options or ModelOptions(),
@@ -100,5 +104,7 @@ def compare(
 
 def _arm(arm: str | Mapping[str, Any], number: int, catalogue: Catalogue) -> ArmSpec:
     if not isinstance(arm, str):
+        if not isinstance(arm, Mapping):
+            raise SettingError(f"Arm {number} must be a name or an object, not {type(arm).__name__}.")
         return arm_of(arm, number)
     return ArmSpec(pair=arm) if arm in catalogue.pairs else ArmSpec(model=arm)

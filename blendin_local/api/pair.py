@@ -8,18 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from blendin_local.api.arguments import Prompt, changed, changed_settings, find_pair, messages_from
+from blendin_local.api.arguments import (
+    Prompt,
+    changed,
+    changed_settings,
+    check_number,
+    find_pair,
+    messages_from,
+)
 from blendin_local.api.batch import BatchResults
 from blendin_local.api.progress import ShowProgress, watching
 from blendin_local.api.reply import Chat, LoadedModels, Reply
 from blendin_local.batch.memory_rows import MemoryRows
 from blendin_local.batch.reading import InputOptions
-from blendin_local.batch.request import BatchRequest, Parallel
+from blendin_local.batch.request import AUTO, BatchRequest, Parallel
 from blendin_local.engine.conversation import begin_reply
 from blendin_local.errors import BatchError
 from blendin_local.inputs.messages import with_system
 from blendin_local.models.loading import open_pair
-from blendin_local.settings import Formats, GenerationSettings, ModelOptions
+from blendin_local.settings import MOST_CANDIDATES, MOST_PARALLEL, Formats, GenerationSettings, ModelOptions
 
 __all__ = ["LoadedPair", "load"]
 
@@ -43,10 +50,12 @@ def load(
     format that does not fit a model, SettingError, or KeyboardInterrupt at Ctrl-C; nothing stays loaded then.
     """
     opened = changed(ModelOptions(), options)
+    formats = Formats(base_format, guide_format)
     files = find_pair(pair, base, guide)
+    files.prompt_formats(formats)
     with watching(progress) as watcher:
         models = open_pair(files, opened, watcher)
-    return LoadedPair(LoadedModels(files, opened, models), Formats(base_format, guide_format), progress)
+    return LoadedPair(LoadedModels(files, opened, models), formats, progress)
 
 
 class LoadedPair:
@@ -103,6 +112,7 @@ class LoadedPair:
         Raises PromptError for messages that cannot be used or do not fit a context, SettingError for a
         setting that is unknown or outside its range.
         """
+        check_number("candidates", candidates, 0, MOST_CANDIDATES)
         chosen = changed_settings(settings or self.settings, changes)
         if raw:
             chosen = replace(chosen, blend=replace(chosen.blend, guide_stop=False))
@@ -144,6 +154,11 @@ class LoadedPair:
         """
         if isinstance(rows, str):
             raise BatchError("The rows are one text: give a list of texts, or a Path for a file of rows.")
+        check_number("candidates", candidates, 0, MOST_CANDIDATES)
+        if limit is not None:
+            check_number("limit", limit, 1)
+        if parallel is not None and parallel != AUTO:
+            check_number("parallel", parallel, 1, MOST_PARALLEL)
         source: InputOptions | MemoryRows
         self.models.check_open()
         if isinstance(rows, Path):

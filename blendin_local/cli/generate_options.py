@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from blendin_local.cli.grouped_help import under
 from blendin_local.cli.options import FORMAT_OPTIONS, SAMPLING
 from blendin_local.errors import PromptError, SettingError
+from blendin_local.settings import MOST_CANDIDATES, MOST_PARALLEL
 
 __all__ = [
     "AUTO",
@@ -24,15 +25,14 @@ __all__ = [
 
 AUTO = "auto"
 LOCAL_RAY = "local"
-_MOST = 256
 
 
 def _parallel(_context: click.Context, _param: click.Parameter, value: str | None) -> int | str | None:
     """A number of rows, or "auto". Raises click.BadParameter."""
     if value is None or value == AUTO:
         return value
-    if not value.isdecimal() or not 1 <= int(value) <= _MOST:
-        raise click.BadParameter(f"{value!r} is neither a number from 1 to {_MOST} nor {AUTO}.")
+    if not value.isdecimal() or not 1 <= int(value) <= MOST_PARALLEL:
+        raise click.BadParameter(f"{value!r} is neither a number from 1 to {MOST_PARALLEL} nor {AUTO}.")
     return int(value)
 
 
@@ -57,7 +57,7 @@ output_options = under(
     click.option("--json", "as_json", is_flag=True,
                  help="Print one JSON object instead of the text; with --input: of the summary."),
     click.option("--steps", "with_steps", is_flag=True, help="With --json or --input: list every step."),
-    click.option("--candidates", type=click.IntRange(0, 1000), default=0, show_default=True,
+    click.option("--candidates", type=click.IntRange(0, MOST_CANDIDATES), default=0, show_default=True,
                  help="With --steps: list this many top candidates of base, guide and blend."),
     click.option("--quiet", "-q", is_flag=True, help="No progress and no summary on stderr."),
 )  # fmt: skip

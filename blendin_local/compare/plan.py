@@ -19,7 +19,7 @@ from blendin_local.setting_spec import settings_of
 from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
 from blendin_local.tasks.datasets_source import HUB
 
-__all__ = ["ARM_KEYS", "RUN_KEYS", "TASK_KEYS", "Plan", "arm_of", "read_plan"]
+__all__ = ["ARM_KEYS", "RUN_KEYS", "TASK_KEYS", "Plan", "arm_of", "check_run", "read_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,11 @@ def read_plan(path: Path, formats: Formats | None = None) -> Plan:
 def arm_of(table: Mapping[str, Any], number: int) -> ArmSpec:
     """Make an arm of an object with `ARM_KEYS`. Raises EvaluationError for unknown keys or wrong values."""
     return _Reader(Path("arms"), Formats()).arm(dict(table), f"arm {number}")
+
+
+def check_run(settings: Mapping[str, Any]) -> None:
+    """Raise EvaluationError unless the fields of `RunSettings` have the types and ranges of `RUN_KEYS`."""
+    _Reader(Path("settings"), Formats()).run({"run": {**settings}})
 
 
 @dataclass(frozen=True, slots=True)
