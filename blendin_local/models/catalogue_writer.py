@@ -48,18 +48,22 @@ def _entry(pair: PairEntry) -> dict[str, Any]:
 
 
 def _with_pair(text: str, name: str, entry: dict[str, Any]) -> str:
-    """The catalogue's text with this entry: edited where it stands, or appended."""
+    """The catalogue's text with this entry: edited where it stands, or appended. Raises ValueError."""
     import tomlkit
 
-    pairs = tomllib.loads(text).get("pairs")
-    if isinstance(pairs, dict) and name in pairs:
-        return edit_toml(text, lambda document: _update_pair(document["pairs"][name], entry))
-    start = f"{text.rstrip()}\n\n" if text.strip() else ""
-    new = start + tomlkit.dumps({"pairs": {name: entry}})
+    document = tomllib.loads(text)
+    pairs = document.get("pairs", {})
+    if not isinstance(pairs, dict):
+        raise ValueError("`pairs` is not a table there, so delete it first")
     try:
+        if name in pairs:
+            return edit_toml(text, lambda document: _update_pair(document["pairs"][name], entry))
+        start = f"{text.rstrip()}\n\n" if text.strip() else ""
+        new = start + tomlkit.dumps({"pairs": {name: entry}})
         tomllib.loads(new)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"`pairs` is an inline table there, so write it as [pairs.{name}] first") from error
+    except ValueError as error:
+        header = tomlkit.dumps({"pairs": {name: {"base": ""}}}).splitlines()[0]
+        raise ValueError(f"its form there cannot be edited, so write it as {header} first") from error
     return new
 
 

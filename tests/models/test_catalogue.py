@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -334,11 +335,22 @@ def test_saving_edits_every_form_of_table(text: str) -> None:
     assert "# short" in file.read_text("utf-8")
 
 
-def test_a_file_that_cannot_be_edited_stays_as_it_is() -> None:
-    text = 'pairs = {x = {base = "a", guide = "b"}}\n'
+@pytest.mark.parametrize(
+    ("text", "name", "remedy"),
+    [
+        ('pairs = {x = {base = "a", guide = "b"}}\n', "demo", "so write it as [pairs.demo] first."),
+        ('pairs = {x = {base = "a", guide = "b"}}\n', "a.b", 'so write it as [pairs."a.b"] first.'),
+        ('pairs.demo.base = "a"\npairs.demo.guide = "b"\n', "demo", "so write it as [pairs.demo] first."),
+        ("[pairs]\ndemo = 3\n", "demo", "so write it as [pairs.demo] first."),
+        ("pairs = 3\n", "demo", "so delete it first."),
+        ("[[pairs]]\nx = 1\n", "demo", "so delete it first."),
+    ],
+)
+def test_a_file_that_cannot_be_edited_stays_as_it_is(text: str, name: str, remedy: str) -> None:
     file = user_file(text)
-    with pytest.raises(CatalogueError, match=r"demo cannot be saved in .*write it as \[pairs\.demo\]"):
-        save_pair(PairEntry(name="demo", base="a", guide="b"))
+    with pytest.raises(CatalogueError, match=f"The pair {re.escape(name)} cannot be saved in ") as caught:
+        save_pair(PairEntry(name=name, base="a", guide="b"))
+    assert str(caught.value).endswith(remedy)
     assert file.read_text("utf-8") == text
     assert os.listdir(file.parent) == ["pairs.toml"]
 
