@@ -8,7 +8,7 @@ import click
 
 from blendin_local.cli.complete_names import complete_model, complete_pair
 from blendin_local.cli.grouped_help import under
-from blendin_local.cli.options import setting_option
+from blendin_local.cli.options import not_empty, setting_option
 from blendin_local.compare.settings import RunSettings
 from blendin_local.setting_spec import SettingSpec, settings_of
 from blendin_local.settings import BlendSettings, SamplingSettings
@@ -91,7 +91,8 @@ run_options = under(
                  help="Seed of the sample, the worked examples, and the sampling of replies."),
     click.option("--max-tokens", "-n", type=click.IntRange(1), help="Longest reply, in tokens.  "
                  "[default: the task's own]"),
-    click.option("--stop", multiple=True, help="End a reply before this text (repeatable)."),
+    click.option("--stop", multiple=True, callback=not_empty,
+                 help="End a reply before this text (repeatable)."),
     click.option("--options/--no-options", default=_DEFAULTS.options, show_default=True,
                  help="Also score multiple choice by the likelihood of the options."),
     click.option("--judge", default="", metavar="URL|GGUF",

@@ -123,11 +123,20 @@ FORMAT_OPTIONS = (
 format_options = under("Prompt", *FORMAT_OPTIONS)
 """--system, --base-format, --guide-format, --raw."""
 
+
+def not_empty(_context: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the texts of a repeatable option. Raises SettingError where one is empty."""
+    if "" in texts:
+        raise SettingError(f"{param.opts[0]} must not be empty.")
+    return texts
+
+
 length_options = under(
     "Output",
     setting_option(settings_of(GenerationSettings)["max_tokens"], show_default=True),
-    click.option("--stop", multiple=True, help="End the reply before this text (repeatable)."),
-)
+    click.option("--stop", multiple=True, callback=not_empty,
+                 help="End the reply before this text (repeatable)."),
+)  # fmt: skip
 """--max-tokens, --stop."""
 
 

@@ -158,7 +158,7 @@ BAD_INPUT = {
     "candidates without steps": (["--json", "--candidates", "3", "hello"], "--candidates belongs to --steps"),
     "two kinds of output": (["--json", "--view", "tokens", "hello"], "--view tokens and --json"),
     "endless prompt": (["--file", "/dev/zero"], "/dev/zero is longer than any context"),
-    "empty stop": (["--stop", "", "hello"], "stop"),
+    "empty stop": (["--stop", "", "hello"], "Error: --stop must not be empty.\n"),
     "empty prompt": (["  "], "prompt is empty"),
     "two prompts": (["--file", "x", "hello"], "not both"),
     "missing prompt file": (["--file", "nowhere.txt"], "nowhere.txt"),
