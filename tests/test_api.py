@@ -280,6 +280,20 @@ def test_a_prompt_of_another_type_is_an_error_of_the_package(pair: LoadedPair, p
         pair.reply(prompt)
 
 
+@pytest.mark.parametrize("text", ["", "  ", 5, "half \ud800"])
+def test_a_message_that_is_no_text_is_refused_and_not_remembered(pair: LoadedPair, text: Any) -> None:
+    chat = pair.chat(max_tokens=2)
+    with pytest.raises(blendin.BlendinError):
+        chat.send(text)
+    assert chat.messages == []
+
+
+@pytest.mark.parametrize("rows", ["hello", 5, None])
+def test_rows_of_another_type_are_an_error_of_the_package(pair: LoadedPair, rows: Any) -> None:
+    with pytest.raises(blendin.BlendinError, match="rows"):
+        pair.generate(rows)
+
+
 def test_messages_may_come_from_an_iterator(pair: LoadedPair) -> None:
     messages = [blendin.Message("user", "hello")]
     asked: dict[str, Any] = {"max_tokens": 3, "temperature": 0}

@@ -154,6 +154,8 @@ class LoadedPair:
         """
         if isinstance(rows, str):
             raise BatchError("The rows are one text: give a list of texts, or a Path for a file of rows.")
+        if not isinstance(rows, (Path, Iterable)):
+            raise BatchError(f"The rows must be a list or a Path, not {type(rows).__name__}.")
         check_number("candidates", candidates, 0, MOST_CANDIDATES)
         if limit is not None:
             check_number("limit", limit, 1)

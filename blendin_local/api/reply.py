@@ -13,6 +13,7 @@ from blendin_local.engine.pair import Pair
 from blendin_local.engine.prompts import Message
 from blendin_local.engine.steps import FinishReason, Step, Summary
 from blendin_local.errors import ModelError
+from blendin_local.inputs.messages import prompt_of
 from blendin_local.models.loading import PairFiles
 from blendin_local.presentation.reply_json import reply_as_dict
 from blendin_local.settings import GenerationSettings, ModelOptions
@@ -186,7 +187,7 @@ class Chat:
         """
         if self._latest is not None:
             self._latest.end()
-        asked = [*self.messages, Message("user", text)]
+        asked = [*self.messages, *prompt_of(text, "text")]
         settings = changed_settings(self.settings, changes)
         reply = self._reply(asked, candidates=candidates, settings=settings)
         self.settings = replace(self.settings, seed=(self.settings.seed + 1) % (1 << 63))
