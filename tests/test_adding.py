@@ -40,7 +40,7 @@ from textual.app import App
 
 from blendin_local.batch.rows import own_settings
 from blendin_local.cli import main
-from blendin_local.compare.arms import ArmSpec, _combined
+from blendin_local.compare.arms import ArmSpec, _combine_settings
 from blendin_local.compare.plan import read_plan
 from blendin_local.engine.steps import Source, Step
 from blendin_local.errors import SettingError
@@ -97,7 +97,7 @@ print(json.dumps({
     "screen boost": typed,
     "idle": FIELDS["boost"].idle(GenerationSettings()),
     "command": parse("/set boost 0.75", GenerationSettings(blend)).settings.blend.boost,
-    "arms": [(each.blend.method, each.blend.boost) for each in _combined(spec, BlendSettings())],
+    "arms": [(each.blend.method, each.blend.boost) for each in _combine_settings(spec, BlendSettings())],
     "plan": read_plan(plan).arms[0].blend,
     "row": own_settings(GenerationSettings(), {"method": "made", "boost": 1}, "id").blend.boost,
     "catalogue": _read(catalogue)[1]["p"].blend.boost,
