@@ -145,9 +145,9 @@ def bench_method(
         settings = GenerationSettings(blend, max_tokens=tokens - steps)
         step_times, decode_times = [], []
         for number in range(rounds):
-            reply, log, times = _written(files, pair, models, settings, prompt)
+            reply, log, times = _record_reply(files, pair, models, settings, prompt)
             step_times.append(times)
-            _forget(models)
+            _clear_contexts(models)
             decode_times.append(replay(log))
             if progress:
                 progress(number, steps + len(times))
@@ -160,7 +160,7 @@ def bench_method(
         if reply.summary.guide_decoded:
             decoded += reply.summary.guide_decoded
             needed += reply.prompt_tokens["guide"] + len(pair.guide.tokenize(reply.text.encode()))
-    _forget(models)
+    _clear_contexts(models)
     engine_s = sum(first_s) + later_s
     return MethodFigures(
         overhead=engine_s / bare_s,
@@ -179,11 +179,11 @@ def _medians(rounds: list[list[float]]) -> list[float]:
     return [median(time for time in place if time is not None) for place in zip_longest(*rounds)]
 
 
-def _written(
+def _record_reply(
     files: PairFiles, pair: Pair, models: list[GgufModel], settings: GenerationSettings, prompt: str
 ) -> tuple[Reply, list[Decode], list[float]]:
     """One reply from empty contexts, the decodes it took, and the seconds of each step."""
-    _forget(models)
+    _clear_contexts(models)
     log: list[Decode] = []
     recorded = replace(pair, base=Recorder(models[0], log), guide=Recorder(models[1], log))
     reply = start_conversation(files, recorded, settings).send(prompt)
@@ -193,7 +193,7 @@ def _written(
     return reply, log, np.diff(times).tolist()
 
 
-def _forget(models: list[GgufModel]) -> None:
+def _clear_contexts(models: list[GgufModel]) -> None:
     for model in models:
         model.forget()
 

@@ -115,11 +115,11 @@ class SettingSpec:
     def check(self, value: Any) -> None:
         """Raise SettingError unless the value has the right type and lies in the range."""
         if not self._has_kind(value):
-            raise SettingError(f"{self.name} must be {self.expected}, not {_shown(value)}.")
+            raise SettingError(f"{self.name} must be {self.expected}, not {_format_value(value)}.")
         # Written so that NaN fails too.
         if self.low is not None and self.high is not None and not self.low <= value <= self.high:
             raise SettingError(
-                f"{self.name} must be between {self.low} and {self.high}, not {_shown(value)}."
+                f"{self.name} must be between {self.low} and {self.high}, not {_format_value(value)}."
             )
 
     def read(self, value: Any) -> Any:
@@ -148,7 +148,7 @@ class SettingSpec:
         )
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     """The beginning of a value, as it would be typed."""
     # Python refuses to write out a number of thousands of digits.
     if isinstance(value, int) and value.bit_length() > 128:

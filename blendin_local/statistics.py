@@ -25,16 +25,16 @@ __all__ = [
     "Interval",
     "bootstrap_interval",
     "cohens_d",
+    "expanded_intervals",
     "holm",
     "intervals",
     "mcnemar",
     "mean_and_error",
     "paired_bootstrap",
     "pearson",
-    "ratios",
     "resample_counts",
-    "sign_flip_p",
-    "wide_intervals",
+    "resampled_ratios",
+    "sign_flip_test",
     "wilson",
 ]
 
@@ -93,7 +93,7 @@ def resample_counts(n: int, resamples: int = RESAMPLES, *, seed: int = 0) -> Flo
     return counts
 
 
-def ratios(numerators: npt.ArrayLike, denominators: npt.ArrayLike, counts: Floats) -> Floats:
+def resampled_ratios(numerators: npt.ArrayLike, denominators: npt.ArrayLike, counts: Floats) -> Floats:
     """float64[..., r]: sum of numerators over sum of denominators in each resample, NaN over nothing.
 
     numerators: [..., n] or [n]. denominators: [n] or like numerators. counts: float64[r, n].
@@ -123,7 +123,7 @@ def intervals(values: npt.ArrayLike, level: float = LEVEL) -> tuple[Floats, Floa
     return ends[:, 0].reshape(drawn.shape[:-1]), ends[:, 1].reshape(drawn.shape[:-1])
 
 
-def wide_intervals(
+def expanded_intervals(
     found: npt.ArrayLike, drawn: npt.ArrayLike, n: int, level: float = LEVEL
 ) -> tuple[Floats, Floats]:
     """Percentile intervals of drawn[..., r], widened for few examples about the estimate found[...].
@@ -170,8 +170,8 @@ def bootstrap_interval(
     below = np.ones_like(above) if denominators is None else np.asarray(denominators, np.float64)
     if len(above) < 2 or below.sum() == 0:
         return None
-    drawn = ratios(above, below, resample_counts(len(above), resamples, seed=seed))
-    low, high = wide_intervals(above.sum() / below.sum(), drawn, len(above), level)
+    drawn = resampled_ratios(above, below, resample_counts(len(above), resamples, seed=seed))
+    low, high = expanded_intervals(above.sum() / below.sum(), drawn, len(above), level)
     if np.isnan(low) or np.isnan(high):
         return None
     return float(low), float(high)
@@ -194,7 +194,7 @@ def paired_bootstrap(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Difference:
-    """mean(first) - mean(second) over the same examples, with its interval and the p of `sign_flip_p`.
+    """mean(first) - mean(second) over the same examples, with its interval and the p of `sign_flip_test`.
 
     The interval is Student's for fewer than 20 examples, else bootstrapped; None where fewer than 20 differ
     all by the same. Nothing is known for no examples, and of one only the difference. Raises ValueError
@@ -208,7 +208,7 @@ def paired_bootstrap(
     difference = float(apart.mean())
     if len(apart) == 1:
         return Difference(difference, None, None)
-    p = sign_flip_p(apart, resamples=resamples, seed=seed)
+    p = sign_flip_test(apart, resamples=resamples, seed=seed)
     return Difference(difference, _interval_of_mean(apart, resamples, level, seed), p)
 
 
@@ -219,7 +219,7 @@ def _interval_of_mean(values: Floats, resamples: int, level: float, seed: int) -
             return None
         half = _student(n - 1, level) * float(values.std(ddof=1)) / math.sqrt(n)
         return float(values.mean()) - half, float(values.mean()) + half
-    low, high = wide_intervals(values.mean(), _resampled_means(values, resamples, seed), n, level)
+    low, high = expanded_intervals(values.mean(), _resampled_means(values, resamples, seed), n, level)
     return float(low), float(high)
 
 
@@ -235,7 +235,7 @@ def _resampled_means(values: Floats, resamples: int, seed: int) -> Floats:
     return np.concatenate([values[random.integers(0, n, (size, n))].mean(axis=1) for size in sizes])
 
 
-def sign_flip_p(differences: npt.ArrayLike, *, resamples: int = 10_000, seed: int = 0) -> float:
+def sign_flip_test(differences: npt.ArrayLike, *, resamples: int = 10_000, seed: int = 0) -> float:
     """Two-sided p of paired differences: the share of choices of their signs whose sum is as far from 0.
 
     R. A. Fisher's permutation test (1935), exact for up to 14 differences that are not 0, else over random

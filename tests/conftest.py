@@ -76,7 +76,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of reports hold a line in place of Plotly's 5 MB."""
-    monkeypatch.setattr("blendin_local.presentation.html_page.script", lambda: STAND_IN)
+    monkeypatch.setattr("blendin_local.presentation.html_page.plotly_script", lambda: STAND_IN)
 
 
 @pytest.fixture(scope="session")

@@ -16,16 +16,16 @@ from blendin_local.statistics import (
     Difference,
     bootstrap_interval,
     cohens_d,
+    expanded_intervals,
     holm,
     intervals,
     mcnemar,
     mean_and_error,
     paired_bootstrap,
     pearson,
-    ratios,
     resample_counts,
-    sign_flip_p,
-    wide_intervals,
+    resampled_ratios,
+    sign_flip_test,
     wilson,
 )
 
@@ -81,10 +81,10 @@ def test_counts_in_blocks_are_draws_as_well(monkeypatch: pytest.MonkeyPatch) -> 
 def test_ratios_by_hand() -> None:
     counts = np.array([[2.0, 0, 1], [0, 0, 3]])
     # (2 * 1 + 5) / (2 * 2 + 4), 5 / 4; then the same of twice the numerators.
-    found = ratios([[1, 3, 5], [2, 6, 10]], [2, 7, 4], counts)
+    found = resampled_ratios([[1, 3, 5], [2, 6, 10]], [2, 7, 4], counts)
     assert found.tolist() == [[7 / 8, 5 / 4], [14 / 8, 10 / 4]]
     # Denominators of their own, one of them zero in the second resample.
-    found = ratios([[1, 3, 5], [2, 6, 10]], [[1, 1, 1], [1, 1, 0]], counts)
+    found = resampled_ratios([[1, 3, 5], [2, 6, 10]], [[1, 1, 1], [1, 1, 0]], counts)
     assert found[0].tolist() == [7 / 3, 15 / 3]
     assert found[1, 0] == 7
     assert math.isnan(found[1, 1])
@@ -107,12 +107,12 @@ def student(n: int) -> float:
 
 def test_intervals_are_widened_about_what_was_found() -> None:
     drawn = np.array([np.arange(101.0), np.arange(101.0) * 2])
-    low, high = wide_intervals([50.0, 60.0], drawn, 10)
+    low, high = expanded_intervals([50.0, 60.0], drawn, 10)
     assert student(10) == pytest.approx(1.217, abs=0.001)
     assert low == pytest.approx([50 - 47.5 * student(10), 60 - 55 * student(10)])
     assert high == pytest.approx([50 + 47.5 * student(10), 60 + 135 * student(10)])
     for n in (0, 1):
-        assert all(np.isnan(end).all() for end in wide_intervals([50.0, 60.0], drawn, n))
+        assert all(np.isnan(end).all() for end in expanded_intervals([50.0, 60.0], drawn, n))
 
 
 def test_bootstrap_interval_of_a_mean_equals_scipy() -> None:
@@ -217,11 +217,11 @@ def test_paired_bootstrap_of_little() -> None:
 
 def test_signs_by_hand() -> None:
     # Sums of 1, 2, 4: 7, 5, 3, 1 and their negatives; as far as 5 are four of eight.
-    assert sign_flip_p([-1.0, 2.0, 4.0]) == 0.5
-    assert sign_flip_p([1.0, 2.0, 4.0]) == 0.25
+    assert sign_flip_test([-1.0, 2.0, 4.0]) == 0.5
+    assert sign_flip_test([1.0, 2.0, 4.0]) == 0.25
     # What does not differ has no sign to choose.
-    assert sign_flip_p([1.0, 0.0, 2.0, 4.0, 0.0]) == 0.25
-    assert sign_flip_p([0.0, 0.0]) == sign_flip_p([]) == 1.0
+    assert sign_flip_test([1.0, 0.0, 2.0, 4.0, 0.0]) == 0.25
+    assert sign_flip_test([0.0, 0.0]) == sign_flip_test([]) == 1.0
 
 
 @pytest.mark.parametrize("n", [9, 14, 15, 40])
@@ -234,14 +234,14 @@ def test_signs_equal_scipy(n: int) -> None:
         n_resamples=50_000,
         random_state=np.random.default_rng(1),
     ).pvalue
-    assert sign_flip_p(apart) == pytest.approx(expected, abs=1e-12 if n <= 14 else 0.01)
+    assert sign_flip_test(apart) == pytest.approx(expected, abs=1e-12 if n <= 14 else 0.01)
 
 
 @pytest.mark.parametrize("n", [2, 3, 6, 10, 20])
 def test_nothing_is_called_clear_more_often_than_one_time_in_twenty(n: int) -> None:
     """The share of resamples beyond zero called it clear 50, 26 and 12 times of 100 at n of 2, 3 and 10."""
     random = np.random.default_rng(n)
-    clear = sum(sign_flip_p(random.normal(size=n), resamples=500) <= 0.05 for _ in range(400))
+    clear = sum(sign_flip_test(random.normal(size=n), resamples=500) <= 0.05 for _ in range(400))
     assert clear <= 400 * 0.08
 
 

@@ -25,13 +25,13 @@ from blendin_local.tune.examples import Example
 
 __all__ = [
     "Prompt",
-    "changed",
-    "changed_settings",
+    "apply_changes",
+    "as_list",
     "check_number",
     "example_of",
     "find_pair",
-    "listed",
     "messages_from",
+    "replace_options",
 ]
 
 Prompt = str | Sequence[Message | Mapping[str, Any]]
@@ -52,17 +52,17 @@ def find_pair(
     return locate_pair(catalogue, name_pair(catalogue, pair, *models))
 
 
-def changed(options: Options, changes: Mapping[str, Any]) -> Options:
+def replace_options(options: Options, changes: Mapping[str, Any]) -> Options:
     """Options with some of their fields changed. Raises SettingError for an unknown name or a bad value."""
     _check_names(changes, [field.name for field in fields(options)])  # type: ignore[arg-type]
     return replace(options, **changes)  # type: ignore[type-var]
 
 
-def changed_settings(settings: GenerationSettings, changes: Mapping[str, Any]) -> GenerationSettings:
+def apply_changes(settings: GenerationSettings, changes: Mapping[str, Any]) -> GenerationSettings:
     """Override settings by their names, as `override_settings`. Raises SettingError."""
     _check_names(changes, _NAMES)
     if "stop" in changes:
-        changes = {**changes, "stop": tuple(listed(changes["stop"]))}
+        changes = {**changes, "stop": tuple(as_list(changes["stop"]))}
     return override_settings(settings, changes)
 
 
@@ -74,7 +74,7 @@ def _check_names(changes: Mapping[str, Any], known: Sequence[str]) -> None:
             raise SettingError(f"There is no setting {name!r}: {hint}")
 
 
-def listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     """One value or several, as a list; None is none."""
     if value is None:
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import closing
 
-from blendin_local.api.progress import ShowProgress, watching
+from blendin_local.api.progress import ShowProgress, open_watcher
 from blendin_local.api.reply import LoadedModels
 from blendin_local.batch.job_report import JobReport
 from blendin_local.batch.request import BatchRequest
@@ -42,7 +42,7 @@ class BatchResults:
     def _results(self) -> Generator[RowResult]:
         request = self._request
         self._models.check_open()
-        with watching(self._progress) as watcher, open_batch(request, watcher) as batch:
+        with open_watcher(self._progress) as watcher, open_batch(request, watcher) as batch:
             self._batch = batch
             if batch.output.kept:
                 yield from (RowResult(result) for _, result in EarlierLines(request.output, request.output))

@@ -8,9 +8,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from blendin_local.api.arguments import changed, check_number, example_of, find_pair, listed
+from blendin_local.api.arguments import as_list, check_number, example_of, find_pair, replace_options
 from blendin_local.api.pair import LoadedPair
-from blendin_local.api.progress import ShowProgress, watching
+from blendin_local.api.progress import ShowProgress, open_watcher
 from blendin_local.compare.answers import Answers, answers_file
 from blendin_local.compare.arms import ArmSpec
 from blendin_local.compare.plan import arm_of, check_run
@@ -54,11 +54,15 @@ def tune(
     for name, value, low in (("shots", shots, 0), ("max_tokens", max_tokens, 1), ("seed", seed, 0)):
         check_number(name, value, low)
     if isinstance(pair, LoadedPair):
-        files, opened, formats = pair.models.files, changed(pair.models.options, options), pair.formats
+        files, opened, formats = (
+            pair.models.files,
+            replace_options(pair.models.options, options),
+            pair.formats,
+        )
     else:
-        files, opened = find_pair(pair, base, guide), changed(ModelOptions(), options)
+        files, opened = find_pair(pair, base, guide), replace_options(ModelOptions(), options)
         formats = Formats(base_format, guide_format)
-    with watching(progress) as watcher:
+    with open_watcher(progress) as watcher:
         if examples is None or isinstance(examples, (str, Path)):
             references = read_references(examples, task, shots=shots, seed=seed, watcher=watcher)
         else:
@@ -87,18 +91,18 @@ def compare(
     Raises EvaluationError, CatalogueError, ModelError, SettingError, or KeyboardInterrupt at Ctrl-C.
     """
     catalogue = load_catalogue()
-    tasks, files = listed(task), [str(path) for path in listed(data)]
+    tasks, files = as_list(task), [str(path) for path in as_list(data)]
     if len(tasks) != len(files):
         raise SettingError(f"task and data go in pairs, and there are {len(tasks)} and {len(files)}.")
-    chosen = changed(RunSettings(text=None if text is None else Path(text)), settings)
+    chosen = replace_options(RunSettings(text=None if text is None else Path(text)), settings)
     check_run({name: value for name, value in settings.items() if value is not None})
     request = CompareRequest(
-        tuple(_arm(arm, number, catalogue) for number, arm in enumerate(listed(arms), 1)),
+        tuple(_arm(arm, number, catalogue) for number, arm in enumerate(as_list(arms), 1)),
         tuple(map(TaskSpec, tasks, files)),
         chosen,
         options or ModelOptions(),
     )
-    with closing(Answers(answers_file(), fresh=fresh)) as answers, watching(progress) as watcher:
+    with closing(Answers(answers_file(), fresh=fresh)) as answers, open_watcher(progress) as watcher:
         return prepare(request, catalogue, answers, watcher).run(answers, watcher)
 
 

@@ -10,14 +10,14 @@ from typing import Any, Self
 
 from blendin_local.api.arguments import (
     Prompt,
-    changed,
-    changed_settings,
+    apply_changes,
     check_number,
     find_pair,
     messages_from,
+    replace_options,
 )
 from blendin_local.api.batch import BatchResults
-from blendin_local.api.progress import ShowProgress, watching
+from blendin_local.api.progress import ShowProgress, open_watcher
 from blendin_local.api.reply import Chat, LoadedModels, Reply
 from blendin_local.batch.memory_rows import MemoryRows
 from blendin_local.batch.reading import InputOptions
@@ -49,11 +49,11 @@ def load(
     Raises CatalogueError for an unknown name, ModelError for a file that cannot be loaded, PromptError for a
     format that does not fit a model, SettingError, or KeyboardInterrupt at Ctrl-C; nothing stays loaded then.
     """
-    opened = changed(ModelOptions(), options)
+    opened = replace_options(ModelOptions(), options)
     formats = Formats(base_format, guide_format)
     files = find_pair(pair, base, guide)
     files.prompt_formats(formats)
-    with watching(progress) as watcher:
+    with open_watcher(progress) as watcher:
         models = open_pair(files, opened, watcher)
     return LoadedPair(LoadedModels(files, opened, models), formats, progress)
 
@@ -113,7 +113,7 @@ class LoadedPair:
         setting that is unknown or outside its range.
         """
         check_number("candidates", candidates, 0, MOST_CANDIDATES)
-        chosen = changed_settings(settings or self.settings, changes)
+        chosen = apply_changes(settings or self.settings, changes)
         if raw:
             chosen = replace(chosen, blend=replace(chosen.blend, guide_stop=False))
         formats = Formats("raw", "raw") if raw else self.formats
@@ -124,7 +124,7 @@ class LoadedPair:
 
     def chat(self, *, system: str = "", settings: GenerationSettings | None = None, **changes: Any) -> Chat:
         """Begin a conversation that remembers. settings, changes: as for `reply`, for all of its replies."""
-        return Chat(self.reply, system, changed_settings(settings or self.settings, changes))
+        return Chat(self.reply, system, apply_changes(settings or self.settings, changes))
 
     def generate(
         self,
@@ -171,7 +171,7 @@ class LoadedPair:
             source=source,
             output=os.devnull if output is None else str(output),
             files=self.models.files,
-            settings=changed_settings(settings or self.settings, changes),
+            settings=apply_changes(settings or self.settings, changes),
             options=self.models.options,
             formats=self.formats,
             system=system,

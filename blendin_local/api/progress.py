@@ -12,7 +12,7 @@ from blendin_local.presentation.progress_display import Display
 from blendin_local.presentation.terminal import is_terminal
 from blendin_local.progress import Progress, Watcher
 
-__all__ = ["ShowProgress", "watching"]
+__all__ = ["ShowProgress", "open_watcher"]
 
 ShowProgress = Callable[[Progress], None] | Literal[False] | None
 """Called with the progress of long work; None: a bar on stderr where that is a terminal; False: nothing."""
@@ -20,7 +20,7 @@ ShowProgress = Callable[[Progress], None] | Literal[False] | None
 _LOG = logging.getLogger("blendin_local")
 
 
-class _Logged(Watcher):
+class _LogWatcher(Watcher):
     """Sends messages to the log of the package, and progress to a callback if there is one."""
 
     def __init__(self, show: Callable[[Progress], None] | None) -> None:
@@ -41,10 +41,10 @@ class _Logged(Watcher):
 
 
 @contextmanager
-def watching(show: ShowProgress) -> Iterator[Watcher]:
+def open_watcher(show: ShowProgress) -> Iterator[Watcher]:
     """A watcher that shows progress as the caller of the library asked for it."""
     if show is None and is_terminal(sys.stderr):
         with Display() as display:
             yield display
     else:
-        yield _Logged(show or None)
+        yield _LogWatcher(show or None)

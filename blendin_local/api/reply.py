@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Self
 
-from blendin_local.api.arguments import changed_settings
+from blendin_local.api.arguments import apply_changes
 from blendin_local.engine.conversation import Reply as EngineReply
 from blendin_local.engine.interrupt import interrupting
 from blendin_local.engine.pair import Pair
@@ -188,7 +188,7 @@ class Chat:
         if self._latest is not None:
             self._latest.end()
         asked = [*self.messages, *prompt_of(text, "text")]
-        settings = changed_settings(self.settings, changes)
+        settings = apply_changes(self.settings, changes)
         reply = self._reply(asked, candidates=candidates, settings=settings)
         self.settings = replace(self.settings, seed=(self.settings.seed + 1) % (1 << 63))
 

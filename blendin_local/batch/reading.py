@@ -20,7 +20,7 @@ from blendin_local.batch.openai import is_request, request_row
 from blendin_local.batch.rows import BadRow, Row, own_settings
 from blendin_local.engine.prompts import Message
 from blendin_local.errors import InputError, PromptError, SettingError
-from blendin_local.inputs.csv_table import CsvTable, shown_names
+from blendin_local.inputs.csv_table import CsvTable, format_names
 from blendin_local.inputs.json_lines import BOM, decode_line, parse_line
 from blendin_local.inputs.messages import (
     id_of,
@@ -241,7 +241,7 @@ class RowSource:
 
     def _without_prompt(self, what: str, names: list[str]) -> InputError:
         return InputError(
-            f"{self.options.name}: {what} `{self._column}` (there are: {shown_names(names)}). Name the one "
+            f"{self.options.name}: {what} `{self._column}` (there are: {format_names(names)}). Name the one "
             "that holds the prompts with --column."
         )
 
@@ -303,4 +303,4 @@ def _parsed_or_none(line: bytes) -> Any:
 
 
 def _keys_of(document: dict[str, Any]) -> str:
-    return f" (it has: {shown_names(list(document))})" if document else ""
+    return f" (it has: {format_names(list(document))})" if document else ""

@@ -16,7 +16,7 @@ from blendin_local.batch.report_tables import (
     reliability_name,
 )
 from blendin_local.presentation.formatting import NOTHING, line, number, percent
-from blendin_local.presentation.html_page import Card, Folded, Page, Section, check_available
+from blendin_local.presentation.html_page import Card, FoldedText, Page, Section, check_available
 from blendin_local.safe_text import sanitize
 
 __all__ = ["batch_page"]
@@ -67,7 +67,7 @@ def _sections(report: JobReport) -> Iterator[Section]:
     yield Section("How rows ended", tables=[ended_table(report), failed_table(report)])
 
 
-def _folded(row: FlaggedRow, reliability: str) -> Folded:
+def _folded(row: FlaggedRow, reliability: str) -> FoldedText:
     mean, reason = row.mean_reliability, row.finish_reason
     known = (
         ("place in the input", f"{row.index + 1:,}"),
@@ -77,7 +77,7 @@ def _folded(row: FlaggedRow, reliability: str) -> Folded:
         ("weak steps", None if row.weak_share is None else percent(row.weak_share)),
         ("ended by", None if reason is None else line(reason)),
     )
-    return Folded(
+    return FoldedText(
         name=line(row.id),
         why="; ".join(map(line, row.why)),
         note=" · ".join(f"{name} {value}" for name, value in known if value is not None),

@@ -10,7 +10,7 @@ from blendin_local.batch.job_report import Distribution, JobReport
 from blendin_local.batch.report_tables import reliability_name, spread_line
 from blendin_local.engine.steps import HINT_RATE, WEAK_BELOW
 from blendin_local.presentation.formatting import percent
-from blendin_local.presentation.plot import ROLE_COLOURS, Plot, hover, plot
+from blendin_local.presentation.plot import ROLE_COLOURS, Plot, hover, make_plot
 
 __all__ = ["batch_plots"]
 
@@ -62,4 +62,4 @@ def _histogram(
         "shapes": [{"type": "line", "x0": mark, "x1": mark, "y0": 0, "y1": 1, "yref": "paper", "line": line}],
         "margin": {"l": 56, "r": 12, "t": 12, "b": 48},
     }
-    return plot(title, caption, [trace], layout, height=320, narrow=True, **more)
+    return make_plot(title, caption, [trace], layout, height=320, narrow=True, **more)

@@ -14,10 +14,10 @@ from blendin_local.presentation.formatting import (
     line,
     number,
     percent,
-    shortened,
+    shorten,
 )
 from blendin_local.presentation.setting_label import setting_label
-from blendin_local.presentation.table import Column, Table, rows_of
+from blendin_local.presentation.table import Column, Table, unmarked_rows
 from blendin_local.settings import BlendSettings, SamplingSettings
 
 __all__ = [
@@ -112,7 +112,7 @@ def failed_table(report: JobReport) -> Table:
 def _counts(title: str, what: str, of: str, counts: Mapping[str, int]) -> Table:
     total = sum(counts.values())
     cells = [(line(name), f"{count:,}", percent(count / total)) for name, count in counts.items() if count]
-    return Table(title, (Column(what, right=False), Column(of), Column("share")), rows_of(cells))
+    return Table(title, (Column(what, right=False), Column(of), Column("share")), unmarked_rows(cells))
 
 
 # Settings and models
@@ -129,7 +129,7 @@ def facts(report: JobReport) -> list[tuple[str, str]]:
     if sampling := settings.get("sampling"):
         found.append(("sampling", _sampling(sampling)))
     if settings.get("system"):
-        found.append(("system prompt", shortened(settings["system"], 200)))
+        found.append(("system prompt", shorten(settings["system"], 200)))
     for name, key in (("tokens of an answer at most", "max_tokens"), ("seed", "seed")):
         if settings.get(key) is not None:
             found.append((name, f"{settings[key]:,}" if key == "max_tokens" else str(settings[key])))

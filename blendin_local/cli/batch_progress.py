@@ -33,7 +33,7 @@ class BatchProgress(Display):
         self._total = total
         self._stats: JobStats | None = None
         self._active = 0
-        self._said = ""
+        self._printed = ""
         self._live: Live | None = None
         if self.in_place:
             self._live = Live(
@@ -51,7 +51,7 @@ class BatchProgress(Display):
         if self._live:
             self._live.stop()
         elif self._stats:
-            self._say(self._stats, 0)
+            self._print_line(self._stats, 0)
 
     def update(self, stats: JobStats, active: int = 0) -> None:
         """Show the figures of the job; active: rows that are being answered. May be called at every step."""
@@ -62,15 +62,15 @@ class BatchProgress(Display):
         if self._live or self.quiet:
             return
         if first or self.is_due:
-            self._say(stats, active)
+            self._print_line(stats, active)
 
     # Lines
 
-    def _say(self, stats: JobStats, active: int) -> None:
-        done, left = self._done(stats)
+    def _print_line(self, stats: JobStats, active: int) -> None:
+        done, left = self._row_count(stats)
         said = ", ".join([done, *left, *(text for text, _ in self._figures(stats, active))])
-        if said != self._said and not self.quiet:
-            self._said = said
+        if said != self._printed and not self.quiet:
+            self._printed = said
             self.tell(said)
 
     # Lines in place
@@ -80,24 +80,24 @@ class BatchProgress(Display):
         stats, width = self._stats, self.console.width - _ECHO
         if stats is None:
             return Text("")
-        lines = [self._share(stats, width), self._facts(stats, width)]
+        lines = [self._bar_line(stats, width), self._figure_line(stats, width)]
         if stats.last:
-            lines.append(_last(stats, width))
+            lines.append(_last_row_line(stats, width))
         return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
 
-    def _share(self, stats: JobStats, width: int) -> Text:
-        text = "  ".join(_fitting(self._numbers(stats), width, "  "))
+    def _bar_line(self, stats: JobStats, width: int) -> Text:
+        text = "  ".join(_take_fitting(self._count_texts(stats), width, "  "))
         room = min(width - cell_len(text) - 2, _WIDEST_BAR)
         if not self._total or room < _LEAST_BAR:
             return Text(text)
         full = min(room, room * stats.rows // self._total)
         return Text.assemble(("━" * full, "cyan"), ("━" * (room - full), "bright_black"), "  ", text)
 
-    def _numbers(self, stats: JobStats) -> list[str]:
-        done, left = self._done(stats)
+    def _count_texts(self, stats: JobStats) -> list[str]:
+        done, left = self._row_count(stats)
         return [done, *left] if left else [done, f"{duration(stats.seconds)} so far"]
 
-    def _done(self, stats: JobStats) -> tuple[str, list[str]]:
+    def _row_count(self, stats: JobStats) -> tuple[str, list[str]]:
         """How many rows are dealt with, and how long the rest will take, if that is known."""
         if self._total is None:
             return f"{stats.rows:,} {'row' if stats.rows == 1 else 'rows'}", []
@@ -120,13 +120,13 @@ class BatchProgress(Display):
         if stats.kept:
             yield f"{stats.kept:,} kept from before", ""
 
-    def _facts(self, stats: JobStats, width: int) -> Text:
+    def _figure_line(self, stats: JobStats, width: int) -> Text:
         figures = dict(self._figures(stats, self._active))
-        kept = _fitting(figures, width, " · ")
+        kept = _take_fitting(figures, width, " · ")
         return Text(" · ").join(Text(text, figures[text]) for text in kept)
 
 
-def _fitting(texts: Iterable[str], width: int, between: str) -> list[str]:
+def _take_fitting(texts: Iterable[str], width: int, between: str) -> list[str]:
     """Those of the texts that fit into a line; the first one always stands."""
     kept: list[str] = []
     for text in texts:
@@ -135,7 +135,7 @@ def _fitting(texts: Iterable[str], width: int, between: str) -> list[str]:
     return kept
 
 
-def _last(stats: JobStats, width: int) -> Text:
+def _last_row_line(stats: JobStats, width: int) -> Text:
     """The row that ended last, on one line."""
     last = stats.last
     assert last is not None

@@ -27,9 +27,9 @@ from blendin_local.presentation.formatting import line
 
 __all__ = ["print_summary", "summary_parts"]
 
-_PIPED = 100
+_PIPED_WIDTH = 100
 """Columns where nobody sees them."""
-_LISTED = 10
+_MAX_ROWS = 10
 _HEIGHT = 3
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _LONGEST_ID = 24
@@ -39,7 +39,7 @@ _INDENT = 2
 def print_summary(report: JobReport) -> None:
     """Print the summary of a job."""
     piped = not is_terminal(sys.stderr)
-    width = _PIPED if piped else None
+    width = _PIPED_WIDTH if piped else None
     console = Console(stderr=True, highlight=False, markup=False, emoji=False, width=width)
     with console.capture() as captured:
         for part in summary_parts(report):
@@ -55,9 +55,9 @@ def summary_parts(report: JobReport) -> list[RenderableType]:
     if report.answered:
         parts.append(Text(" · ".join(f"{name} {value}" for name, value in how_sure(report))))
         parts += _distribution(report)
-        parts.append(_counts("Ended by", report.finish_reasons))
+        parts.append(_count_line("Ended by", report.finish_reasons))
     if report.errors:
-        parts.append(_counts("Failed", report.errors, "red"))
+        parts.append(_count_line("Failed", report.errors, "red"))
     parts += [Text(hint) for hint in hints(report)]
     parts += _worth_a_look(report)
     if report.output:
@@ -65,7 +65,7 @@ def summary_parts(report: JobReport) -> list[RenderableType]:
     return parts
 
 
-def _counts(title: str, counts: Mapping[str, int], style: str = "") -> Text:
+def _count_line(title: str, counts: Mapping[str, int], style: str = "") -> Text:
     return Text(f"{title}: {', '.join(f'{line(name)} {n:,}' for name, n in counts.items())}", style)
 
 
@@ -115,12 +115,12 @@ def _worth_a_look(report: JobReport) -> Iterator[RenderableType]:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, overflow="ellipsis", max_width=_LONGEST_ID)
     grid.add_column(overflow="fold")
-    for row in found[:_LISTED]:
+    for row in found[:_MAX_ROWS]:
         lines = [Text("; ".join(map(line, row.why)), "red" if row.error else "yellow")]
         if said := line(row.message or row.text):
             lines.append(Text(said, "dim", no_wrap=True, overflow="ellipsis"))
         grid.add_row(Text(line(row.id)), Group(*lines))
     yield Padding(grid, (0, 0, 0, _INDENT), expand=False)
-    if len(found) > _LISTED:
-        yield Text(f"and {len(found) - _LISTED} more in --json and --report", "dim")
+    if len(found) > _MAX_ROWS:
+        yield Text(f"and {len(found) - _MAX_ROWS} more in --json and --report", "dim")
     yield Text()

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blendin_local.cli.grouped_help import GroupedCommand, under
-from blendin_local.cli.options import flags_named, model_options, model_options_of, pair_options
+from blendin_local.cli.grouped_help import GroupedCommand, option_group
+from blendin_local.cli.options import model_options, model_options_of, name_flags, pair_options
 from blendin_local.errors import SettingError
 from blendin_local.methods import METHODS
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=GroupedCommand)
 @pair_options()
-@under(
+@option_group(
     "Measurement",
     click.option("--methods", default="base,guide,nudge,blendin,ensemble", show_default=True,
                  help="Methods to measure, separated by commas; all: every one."),
@@ -53,7 +53,7 @@ def bench(methods: str, gamma: float | None, tokens: int, rounds: int, as_json: 
 
     catalogue = load_catalogue()
     entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
-    with flags_named():
+    with name_flags():
         blend = entry.blend if gamma is None else replace(entry.blend, gamma=gamma)
     request = BenchRequest(
         files=locate_pair(catalogue, entry),
@@ -62,7 +62,7 @@ def bench(methods: str, gamma: float | None, tokens: int, rounds: int, as_json: 
         tokens=tokens,
         rounds=rounds,
     )
-    with flags_named(), Display() as display:
+    with name_flags(), Display() as display:
         result = run_bench(request, display)
     if as_json:
         click.echo(to_json(result.to_dict()))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blendin_local.cli.grouped_help import GroupedCommand, under
+from blendin_local.cli.grouped_help import GroupedCommand, option_group
 from blendin_local.cli.options import (
     SAMPLING,
     format_options,
@@ -20,9 +20,9 @@ from blendin_local.cli.options import (
     method_options,
     model_options,
     model_options_of,
+    override_typed,
     pair_options,
     sampling_options,
-    typed_over,
 )
 from blendin_local.cli.terminal import screen_available
 from blendin_local.safe_text import sanitize
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=GroupedCommand)
 @pair_options("as preferred")
-@under(
+@option_group(
     "Conversation",
     click.option("--resume", is_flag=True, help="Continue the latest conversation."),
     click.option("--keep/--no-keep", default=None, help="Keep the conversation in the database."),
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @format_options
 @method_options
 @length_options
-@under(
+@option_group(
     SAMPLING,
     click.option(
         "--seed", type=int, help="Seed of the first reply, one more for each after it.  [default: random]"
@@ -63,12 +63,12 @@ def chat(**values: Any) -> None:
     from blendin_local.preferences.preferences import load_preferences
 
     preferences = load_preferences()
-    keep = _keeps(values, preferences)
+    keep = _keep_wanted(values, preferences)
     store = _open_store() if keep and screen_available() else None
-    resumed = _latest(store) if values["resume"] else None
+    resumed = _latest_conversation(store) if values["resume"] else None
     preparer, prepared = _prepare(values, preferences, resumed)
     if resumed:
-        resumed = replace(resumed, setup=_asked_over(resumed.setup, values))
+        resumed = replace(resumed, setup=_override_setup(resumed.setup, values))
     seed = _seed(values, preferences)
     if not screen_available():
         from blendin_local.cli.plain_chat import plain_chat
@@ -104,10 +104,10 @@ def chat(**values: Any) -> None:
     sys.exit(app.return_code)
 
 
-def _asked_over(setup: Setup, values: Mapping[str, Any]) -> Setup:
+def _override_setup(setup: Setup, values: Mapping[str, Any]) -> Setup:
     """How a kept conversation asks for its replies, changed by what was typed."""
     seed = setup.settings.seed if values["seed"] is None else values["seed"]
-    settings = typed_over(setup.settings, values, seed)
+    settings = override_typed(setup.settings, values, seed)
     return replace(
         setup, settings=settings, system=setup.system if values["system"] is None else values["system"]
     )
@@ -118,15 +118,15 @@ def check(values: Mapping[str, Any]) -> None:
     from blendin_local.preferences.preferences import load_preferences
 
     preferences = load_preferences()
-    store = _open_store() if _keeps(values, preferences) else None
+    store = _open_store() if _keep_wanted(values, preferences) else None
     try:
-        _prepare(values, preferences, _latest(store) if values["resume"] else None)
+        _prepare(values, preferences, _latest_conversation(store) if values["resume"] else None)
     finally:
         if store:
             store.close()
 
 
-def _keeps(values: Mapping[str, Any], preferences: Preferences) -> bool:
+def _keep_wanted(values: Mapping[str, Any], preferences: Preferences) -> bool:
     return preferences.chat.keep if values["keep"] is None else bool(values["keep"])
 
 
@@ -163,7 +163,7 @@ def _prepare(
     return preparer, preparer(*named)
 
 
-def _latest(store: Store | None) -> SavedConversation:
+def _latest_conversation(store: Store | None) -> SavedConversation:
     """The conversation that was written to last. Raises HistoryError where there is none."""
     from blendin_local.errors import HistoryError
 

@@ -22,11 +22,11 @@ from blendin_local.cli.compare_options import (
 )
 from blendin_local.cli.grouped_help import GroupedCommand
 from blendin_local.cli.options import (
-    flags_named,
     format_options,
     formats_of,
     model_options,
     model_options_of,
+    name_flags,
 )
 from blendin_local.cli.outputs import check_distinct, check_writable, write_output
 from blendin_local.errors import EvaluationError
@@ -73,36 +73,36 @@ def compare(**values: Any) -> None:
     with closing(Answers(answers_file(), fresh=values["fresh"])) as answers:
         try:
             with Display(quiet=values["quiet"] or False) as display:
-                found = _found(values, answers, display)
+                result = _run_request(values, answers, display)
         except KeyboardInterrupt:
             again = "the same command without --fresh" if values["fresh"] else "the same command"
             click.echo(f"Stopped: what was finished is kept, and {again} goes on from there.", err=True)
             sys.exit(INTERRUPTED)
-    for warning in _warnings(found):
+    for warning in _context_warnings(result):
         click.secho(warning, err=True, fg="yellow")
-    _write(found, values)
-    _print(found, values)
+    _write(result, values)
+    _print(result, values)
 
 
-def _found(values: Mapping[str, Any], answers: Answers, display: Display) -> CompareResult:
+def _run_request(values: Mapping[str, Any], answers: Answers, display: Display) -> CompareResult:
     """Check what was typed and planned, and run it; no output may be a file that is read."""
     from blendin_local.compare.request import prepare
     from blendin_local.models.catalogue import load_catalogue
     from blendin_local.preferences.preferences import load_preferences
 
-    request = _request(values, load_preferences())
-    outputs = _outputs(values, several=bool(request.tasks and request.settings.text))
+    request = _make_request(values, load_preferences())
+    outputs = _output_paths(values, several=bool(request.tasks and request.settings.text))
     data = (task.data for task in request.tasks)
     check_distinct(outputs, [values["plan"], request.settings.text, answers.path, *data])
-    with flags_named():
+    with name_flags():
         prepared = prepare(request, load_catalogue(), answers, display)
     check_distinct(outputs, prepared.model_files)
     return prepared.run(answers, display)
 
 
-def _request(values: Mapping[str, Any], preferences: Preferences) -> CompareRequest:
+def _make_request(values: Mapping[str, Any], preferences: Preferences) -> CompareRequest:
     """Put together what was typed and planned."""
-    from blendin_local.cli.compare_specs import arm_wishes, run_settings, task_wishes
+    from blendin_local.cli.compare_specs import arm_specs, run_settings, task_specs
     from blendin_local.compare.plan import Plan, read_plan
     from blendin_local.compare.request import CompareRequest
 
@@ -111,8 +111,8 @@ def _request(values: Mapping[str, Any], preferences: Preferences) -> CompareRequ
     plan = read_plan(Path(values["plan"]), formats) if values["plan"] else Plan()
     settings = run_settings(plan.run, values)
     usual = "" if plan.arms else preferences.chat.pair
-    arms = (*plan.arms, *arm_wishes(values, formats, usual))
-    tasks = (*plan.tasks, *task_wishes(values["tasks"], values["data"], values["datasets"]))
+    arms = (*plan.arms, *arm_specs(values, formats, usual))
+    tasks = (*plan.tasks, *task_specs(values["tasks"], values["data"], values["datasets"]))
     return CompareRequest(arms, tasks, settings, options, preferences.chat.hint_rate)
 
 
@@ -134,63 +134,63 @@ def _check_outputs(values: Mapping[str, Any]) -> None:
         check_available()
 
 
-def _outputs(values: Mapping[str, Any], *, several: bool) -> dict[str, Path]:
+def _output_paths(values: Mapping[str, Any], *, several: bool) -> dict[str, Path]:
     """What will be written, by flag; several: answers to tasks as well as figures on a text."""
     outputs = {flag: Path(values[name]) for name, flag in _OUTPUTS.items() if values[name] is not None}
     if several and "--csv" in outputs:
-        outputs["--csv, for the text,"] = _beside(outputs["--csv"])
-        check_writable("--csv, for the text,", _beside(outputs["--csv"]))
+        outputs["--csv, for the text,"] = _fidelity_csv_path(outputs["--csv"])
+        check_writable("--csv, for the text,", _fidelity_csv_path(outputs["--csv"]))
     return outputs
 
 
-def _beside(table: Path) -> Path:
+def _fidelity_csv_path(table: Path) -> Path:
     """Where figures on a text go, which would not fit into the table of tasks."""
     return table.with_name(f"{table.stem}.fidelity.csv")
 
 
-def _write(found: CompareResult, values: Mapping[str, Any]) -> None:
+def _write(result: CompareResult, values: Mapping[str, Any]) -> None:
     """The files that were asked for."""
     from blendin_local.presentation.plain_data import to_json, to_plain
 
     def csv() -> str:
         from blendin_local.compare.report_csv import compare_csv
 
-        return compare_csv(found.report)
+        return compare_csv(result.report)
 
     def lines() -> str:
-        return "".join(to_json(to_plain(row)) + "\n" for row in found.report.answers)
+        return "".join(to_json(to_plain(row)) + "\n" for row in result.report.answers)
 
     made = {
         "csv_file": csv,
-        "markdown_file": found.to_markdown,
-        "report_file": found.to_html,
+        "markdown_file": result.to_markdown,
+        "report_file": result.to_html,
         "answers_file": lines,
     }
     for name, make in made.items():
         if values[name] is not None:
             write_output(Path(values[name]), make())
-    if values["csv_file"] is not None and found.report.cells and found.report.fidelity:
+    if values["csv_file"] is not None and result.report.cells and result.report.fidelity:
         from blendin_local.compare.report_csv import fidelity_csv
 
-        write_output(_beside(Path(values["csv_file"])), fidelity_csv(found.report))
+        write_output(_fidelity_csv_path(Path(values["csv_file"])), fidelity_csv(result.report))
 
 
-def _warnings(found: CompareResult) -> Iterator[str]:
+def _context_warnings(result: CompareResult) -> Iterator[str]:
     """What a context too short has cost, which no table shows."""
     from blendin_local.compare.writing import TOO_LONG
 
-    if lost := sum(cell.finish_reasons.get(TOO_LONG, 0) for cell in found.report.cells):
+    if lost := sum(cell.finish_reasons.get(TOO_LONG, 0) for cell in result.report.cells):
         yield f"{lost} prompts did not fit the context and were not answered: give a larger --n-ctx."
-    if shortened := sum(cell.shortened for cell in found.report.cells):
+    if shortened := sum(cell.shortened for cell in result.report.cells):
         yield f"{shortened} prompts lost worked examples to fit the context: give a larger --n-ctx."
 
 
-def _print(found: CompareResult, values: Mapping[str, Any]) -> None:
+def _print(result: CompareResult, values: Mapping[str, Any]) -> None:
     """The tables on stdout, or the document; then answers to be read."""
     if values["as_json"]:
         from blendin_local.presentation.plain_data import to_json
 
-        click.echo(encodable(to_json(found.to_dict())))
+        click.echo(encodable(to_json(result.to_dict())))
         return
     from rich.console import Console
 
@@ -198,8 +198,8 @@ def _print(found: CompareResult, values: Mapping[str, Any]) -> None:
     from blendin_local.compare.report_text import print_compare
 
     console = Console()
-    for part in print_compare(found.report, console.width, color=console.is_terminal):
+    for part in print_compare(result.report, console.width, color=console.is_terminal):
         console.print(part)
     if values["read"]:
-        for line in side_by_side(found.report.answers, values["read"]):
+        for line in side_by_side(result.report.answers, values["read"]):
             click.echo(line)

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from blendin_local.cli.complete_names import complete_model, complete_pair
-from blendin_local.cli.grouped_help import under
-from blendin_local.cli.options import not_empty, setting_option
+from blendin_local.cli.grouped_help import option_group
+from blendin_local.cli.options import require_text, setting_option
 from blendin_local.compare.settings import RunSettings
 from blendin_local.setting_spec import SettingSpec, settings_of
 from blendin_local.settings import BlendSettings, SamplingSettings
@@ -40,7 +40,7 @@ def _arm_option(spec: SettingSpec) -> Any:
     )  # fmt: skip
 
 
-pair_options = under(
+pair_options = option_group(
     "Models",
     click.option("--pair", "-p", "pairs", multiple=True, shell_complete=complete_pair,
                  help="A pair of the catalogue (repeatable). Its base alone and its guide alone are always "
@@ -52,7 +52,7 @@ pair_options = under(
                  help="A single model, in the same forms (repeatable); for example two quantizations."),
 )  # fmt: skip
 
-arm_options = under(
+arm_options = option_group(
     "Blending (default: what the pair recommends; numbers may be lists, separated by commas)",
     click.option("--methods", "-m",
                  help="Methods of the pairs, separated by commas; all: every one.", metavar="NAME[,NAME...]"),
@@ -61,12 +61,12 @@ arm_options = under(
 )  # fmt: skip
 """How pairs are blended; several values mean every combination."""
 
-sampling_options = under(
+sampling_options = option_group(
     "Sampling (default: greedy)", *map(setting_option, settings_of(SamplingSettings).values())
 )
 """How a token is chosen."""
 
-task_options = under(
+task_options = option_group(
     "Tasks",
     click.option("--task", "-T", "tasks", multiple=True, metavar="NAME",
                  help="A task (repeatable): gsm8k, svamp, multiarith, mmlu, arc_challenge, truthfulqa, csqa, "
@@ -85,13 +85,13 @@ task_options = under(
 )  # fmt: skip
 """What is asked."""
 
-run_options = under(
+run_options = option_group(
     "Run",
     click.option("--seed", type=click.IntRange(0), default=_DEFAULTS.seed, show_default=True,
                  help="Seed of the sample, the worked examples, and the sampling of replies."),
     click.option("--max-tokens", "-n", type=click.IntRange(1), help="Longest reply, in tokens.  "
                  "[default: the task's own]"),
-    click.option("--stop", multiple=True, callback=not_empty,
+    click.option("--stop", multiple=True, callback=require_text,
                  help="End a reply before this text (repeatable)."),
     click.option("--options/--no-options", default=_DEFAULTS.options, show_default=True,
                  help="Also score multiple choice by the likelihood of the options."),
@@ -103,7 +103,7 @@ run_options = under(
 )  # fmt: skip
 """How the run goes."""
 
-text_options = under(
+text_options = option_group(
     "Fidelity on a text",
     click.option("--text", type=click.Path(dir_okay=False), metavar="FILE",
                  help="Text of at least two chunks on which single models are compared with --reference: "
@@ -118,7 +118,7 @@ text_options = under(
 
 _FILE = click.Path(dir_okay=False)
 
-output_options = under(
+output_options = option_group(
     "Output",
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables."),
     click.option("--csv", "csv_file", type=_FILE, metavar="FILE", help="Also write the table as CSV; "

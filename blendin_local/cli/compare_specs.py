@@ -18,10 +18,10 @@ from blendin_local.setting_spec import SettingSpec, settings_of
 from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
 from blendin_local.tasks.datasets_source import HUB
 
-__all__ = ["arm_wishes", "run_settings", "task_wishes"]
+__all__ = ["arm_specs", "run_settings", "task_specs"]
 
 
-def arm_wishes(values: Mapping[str, Any], formats: Formats, usual: str = "") -> list[ArmSpec]:
+def arm_specs(values: Mapping[str, Any], formats: Formats, usual: str = "") -> list[ArmSpec]:
     """Arms by --pair, --base and --guide, --model, each with every combination of the settings given.
 
     usual: the pair to take where none of these is named.
@@ -32,8 +32,8 @@ def arm_wishes(values: Mapping[str, Any], formats: Formats, usual: str = "") -> 
     flags = {"pairs": "--pair", "models": "--model"}
     if empty := [flag for name, flag in flags.items() if "" in values[name]]:
         raise EvaluationError(f"{empty[0]} is empty: name one, or leave it out.")
-    blend = _blend(values)
-    sampling = {name: (value,) for name, value in _given(SamplingSettings, values).items()}
+    blend = _blend_values(values)
+    sampling = {name: (value,) for name, value in _given_values(SamplingSettings, values).items()}
     common: dict[str, Any] = {
         "sampling": sampling,
         "stop": tuple(values["stop"]),
@@ -50,18 +50,18 @@ def arm_wishes(values: Mapping[str, Any], formats: Formats, usual: str = "") -> 
     return [*pairs, *(ArmSpec(model=name, **common) for name in values["models"])]
 
 
-def _blend(values: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+def _blend_values(values: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     found: dict[str, tuple[Any, ...]] = {}
     if values["methods"] is not None:
-        found["method"] = _methods(values["methods"])
+        found["method"] = _method_names(values["methods"])
     specs = settings_of(BlendSettings)
-    for name, value in _given(BlendSettings, values).items():
+    for name, value in _given_values(BlendSettings, values).items():
         found[name] = _numbers(specs[name], value) if specs[name].kind in (int, float) else (value,)
     return found
 
 
-def _methods(text: str) -> tuple[str, ...]:
-    names = list(METHODS) if text == "all" else _parts(text)
+def _method_names(text: str) -> tuple[str, ...]:
+    names = list(METHODS) if text == "all" else _split_names(text)
     if unknown := [name for name in names if name not in METHODS]:
         raise SettingError(f"Unknown method {unknown[0]!r}: use {', '.join(METHODS)}, or all.")
     if not names:
@@ -71,7 +71,7 @@ def _methods(text: str) -> tuple[str, ...]:
 
 def _numbers(spec: SettingSpec, text: str) -> tuple[Any, ...]:
     try:
-        numbers = tuple(dict.fromkeys(spec.kind(part) for part in _parts(text)))
+        numbers = tuple(dict.fromkeys(spec.kind(part) for part in _split_names(text)))
     except ValueError:
         numbers = ()
     if not numbers:
@@ -80,15 +80,15 @@ def _numbers(spec: SettingSpec, text: str) -> tuple[Any, ...]:
     return numbers
 
 
-def _parts(text: str) -> list[str]:
+def _split_names(text: str) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
-def _given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+def _given_values(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in setting_names(cls) if values.get(name) is not None}
 
 
-def task_wishes(names: Sequence[str], files: Sequence[str], datasets: bool) -> list[TaskSpec]:
+def task_specs(names: Sequence[str], files: Sequence[str], datasets: bool) -> list[TaskSpec]:
     """--task and --data in pairs: the first file is the first task's, and so on; several files of one task
     are several tables. With --datasets, tasks without a file come from the hub.
     """

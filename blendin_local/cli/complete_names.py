@@ -13,7 +13,7 @@ from blendin_local.safe_text import sanitize
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
-def _quiet(offer: Callable[[click.Context, str], Iterable[tuple[str, str]]]) -> Completer:
+def _completer(offer: Callable[[click.Context, str], Iterable[tuple[str, str]]]) -> Completer:
     """Names and what they are, kept to those that begin with what was typed; none where anything fails."""
 
     @wraps(offer)
@@ -32,19 +32,19 @@ def _quiet(offer: Callable[[click.Context, str], Iterable[tuple[str, str]]]) -> 
     return complete
 
 
-@_quiet
+@_completer
 def complete_pair(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
     """Names of pairs."""
     return _pairs()
 
 
-@_quiet
+@_completer
 def complete_model_name(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
     """Names of models."""
     return _models()
 
 
-@_quiet
+@_completer
 def complete_name(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
     """Names of pairs and of models."""
     return [*_pairs(), *_models()]
@@ -55,7 +55,7 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return complete_model_name(ctx, param, incomplete) or [CompletionItem(incomplete, type="file")]
 
 
-@_quiet
+@_completer
 def complete_key(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
     """Keys of the preferences."""
     from blendin_local.preferences.preferences import KEYS
@@ -63,7 +63,7 @@ def complete_key(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str
     return [(name, key.about) for name, key in KEYS.items()]
 
 
-@_quiet
+@_completer
 def complete_value(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
     """Values of the key that was typed before."""
     from blendin_local.preferences.preferences import key_named

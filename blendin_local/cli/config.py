@@ -102,7 +102,7 @@ def set_key(key: str, value: str) -> None:
     declared = key_named(key)
     file = write_preference(key, declared.parse(value))
     click.echo(f"{key} is set in {file}.", err=True)
-    _tell_overruled(declared.spec.variable)
+    _warn_overridden(declared.spec.variable)
 
 
 @config.command()
@@ -116,7 +116,7 @@ def unset(key: str) -> None:
     what = "is no longer" if found else "was not"
     click.echo(f"{sanitize(key)} {what} set in {preferences_file()}.", err=True)
     if declared := KEYS.get(key):
-        _tell_overruled(declared.spec.variable)
+        _warn_overridden(declared.spec.variable)
 
 
 @config.command()
@@ -162,6 +162,6 @@ def init() -> None:
     click.echo(f"{write_default()} is written.", err=True)
 
 
-def _tell_overruled(variable: str) -> None:
+def _warn_overridden(variable: str) -> None:
     if variable and os.environ.get(variable):
         click.echo(f"{variable} in the environment overrides it.", err=True)

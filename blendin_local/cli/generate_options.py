@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from blendin_local.cli.grouped_help import under
+from blendin_local.cli.grouped_help import option_group
 from blendin_local.cli.options import FORMAT_OPTIONS, SAMPLING
 from blendin_local.errors import PromptError, SettingError
 from blendin_local.settings import MOST_CANDIDATES, MOST_PARALLEL
@@ -36,19 +36,19 @@ def _parallel(_context: click.Context, _param: click.Parameter, value: str | Non
     return int(value)
 
 
-prompt_options = under(
+prompt_options = option_group(
     "Prompt",
     click.option("--file", "-f", "file", help="Read the prompt from this file; -: from standard input."),
     *FORMAT_OPTIONS,
 )
 """Options of the prompt and its format."""
 
-seed_option = under(
+seed_option = option_group(
     SAMPLING,
     click.option("--seed", type=int, help="Same seed, same reply.  [default: 0, or the preferred one]"),
 )
 
-output_options = under(
+output_options = option_group(
     "Output",
     click.option("--view", type=click.Choice(["text", "tokens"]), default="text", show_default=True,
                  help="tokens: a line for each step, with both confidences."),
@@ -63,7 +63,7 @@ output_options = under(
 )  # fmt: skip
 """How a single reply is printed."""
 
-rows_options = under(
+rows_options = option_group(
     "Files of prompts",
     click.option("--input", "-i", help="Answer every row of this file: JSON lines, OpenAI batch requests, "
                  "CSV, TSV or lines of text, also .gz or .zst; -: standard input."),
@@ -110,7 +110,7 @@ _NAMES: tuple[str, ...] = (
 def check_no_rows_options() -> None:
     """Raise SettingError for an option that does nothing without --input."""
     for name in _NAMES:
-        if _typed(name):
+        if _is_typed(name):
             raise SettingError(f"{_flag(name)} belongs to --input: name a file of prompts.")
 
 
@@ -124,7 +124,7 @@ def check_rows_options(prompt: str | None, file: str | None, values: Mapping[str
     if not values["output"]:
         raise SettingError("--input needs --output: name a file for the answers, or - for standard output.")
     for name in ("view", "color"):
-        if _typed(name):
+        if _is_typed(name):
             raise SettingError(f"{_flag(name)} is for a single reply, not for --input: leave it out.")
     if values["report"] == "-":
         raise SettingError("--report goes to a file: name one, such as report.html.")
@@ -142,7 +142,7 @@ def check_rows_options(prompt: str | None, file: str | None, values: Mapping[str
         raise SettingError("--parallel auto measures this machine, not Ray's workers: give a number.")
 
 
-def _typed(name: str) -> bool:
+def _is_typed(name: str) -> bool:
     source = click.get_current_context().get_parameter_source(name)
     return source not in (ParameterSource.DEFAULT, None)
 

@@ -32,7 +32,7 @@ SOME_FAILED = 1
 
 def generate_rows(values: Mapping[str, Any]) -> None:
     """Run the job that the options of `blendin generate` describe. Raises BlendinError."""
-    request = _request(values)
+    request = _make_request(values)
     _check_files(request, values)
     try:
         with terminating():
@@ -45,7 +45,7 @@ def generate_rows(values: Mapping[str, Any]) -> None:
     _exit(batch)
 
 
-def _request(values: Mapping[str, Any]) -> BatchRequest:
+def _make_request(values: Mapping[str, Any]) -> BatchRequest:
     catalogue, preferences = load_catalogue(), load_preferences()
     entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
     seed = (preferences.seed or 0) if values["seed"] is None else values["seed"]
@@ -108,16 +108,16 @@ def _show(batch: Batch, values: Mapping[str, Any]) -> None:
 def _exit(batch: Batch) -> None:
     """Leave with the exit code that tells what became of the job. Raises BlendinError."""
     if batch.stopped:
-        _stopped(batch)
+        _exit_stopped(batch)
     if batch.fault:
         raise batch.fault
     if batch.cancellation.requested:
-        _stopped(batch)
+        _exit_stopped(batch)
     if batch.stats.failed:
         sys.exit(SOME_FAILED)
 
 
-def _stopped(batch: Batch) -> NoReturn:
+def _exit_stopped(batch: Batch) -> NoReturn:
     hint = f" Nothing is lost: run {batch.output.again} to go on from here."
     click.echo(f"Stopped.{hint if Path(batch.request.output).is_file() else ''}", err=True)
     sys.exit(INTERRUPTED)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["GroupedCommand", "under"]
+__all__ = ["GroupedCommand", "option_group"]
 
 _OTHER = "Other"
 
@@ -15,7 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Any], Any]
 
 
-def under(heading: str, *options: Decorator) -> Callable[[Command], Command]:
+def option_group(heading: str, *options: Decorator) -> Callable[[Command], Command]:
     """Return one decorator for several click options, which help lists under this heading."""
 
     def decorate(command: Command) -> Command:

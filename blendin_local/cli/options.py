@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from blendin_local.cli.complete_names import complete_model, complete_pair
-from blendin_local.cli.grouped_help import under
+from blendin_local.cli.grouped_help import option_group
 from blendin_local.cli.terminal import standard_input
 from blendin_local.errors import PromptError, SettingError
 from blendin_local.setting_spec import SettingSpec, settings_of
@@ -41,7 +41,7 @@ def setting_option(spec: SettingSpec, *, show_default: bool = False) -> Callable
     """Return the click option of a setting. Without show_default, an option that is not typed is None."""
     flag = f"{spec.option}/--no-{spec.option.removeprefix('--')}" if spec.kind is bool else spec.option
     kind = click.Choice(list(spec.choices)) if spec.choices else spec.kind
-    help = " ".join(filter(None, [spec.description, _implied(spec)]))
+    help = " ".join(filter(None, [spec.description, _implied_method(spec)]))
     return click.option(
         flag,
         *filter(None, [spec.letter]),
@@ -53,13 +53,13 @@ def setting_option(spec: SettingSpec, *, show_default: bool = False) -> Callable
     )
 
 
-def _implied(spec: SettingSpec) -> str:
+def _implied_method(spec: SettingSpec) -> str:
     return f"Implies --method {spec.selects}." if spec.selects else ""
 
 
 def pair_options(default: str = DEFAULT_PAIR) -> Callable[[Command], Command]:
     """--pair, --base, --guide; default: the pair that help names as the default."""
-    return under(
+    return option_group(
         "Models",
         click.option(
             "--pair",
@@ -76,7 +76,7 @@ def pair_options(default: str = DEFAULT_PAIR) -> Callable[[Command], Command]:
     )
 
 
-model_options = under(
+model_options = option_group(
     "Model loading",
     *(
         setting_option(spec, show_default=True)
@@ -86,7 +86,7 @@ model_options = under(
 )
 """How both models are opened."""
 
-method_options = under(
+method_options = option_group(
     "Blending (default: what the pair recommends)",
     *map(setting_option, settings_of(BlendSettings).values()),
     click.option(
@@ -99,7 +99,7 @@ method_options = under(
 
 SAMPLING = "Sampling (default: what the pair recommends; --temperature 0 alone drops its penalties)"
 
-sampling_options = under(
+sampling_options = option_group(
     SAMPLING,
     *map(setting_option, settings_of(SamplingSettings).values()),
 )
@@ -120,28 +120,28 @@ FORMAT_OPTIONS = (
     ),
     click.option("--raw", is_flag=True, help="No chat format: both models continue the text."),
 )
-format_options = under("Prompt", *FORMAT_OPTIONS)
+format_options = option_group("Prompt", *FORMAT_OPTIONS)
 """--system, --base-format, --guide-format, --raw."""
 
 
-def not_empty(_context: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+def require_text(_context: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
     """Return the texts of a repeatable option. Raises SettingError where one is empty."""
     if "" in texts:
         raise SettingError(f"{param.opts[0]} must not be empty.")
     return texts
 
 
-length_options = under(
+length_options = option_group(
     "Output",
     setting_option(settings_of(GenerationSettings)["max_tokens"], show_default=True),
-    click.option("--stop", multiple=True, callback=not_empty,
+    click.option("--stop", multiple=True, callback=require_text,
                  help="End the reply before this text (repeatable)."),
 )  # fmt: skip
 """--max-tokens, --stop."""
 
 
 @contextmanager
-def flags_named() -> Iterator[None]:
+def name_flags() -> Iterator[None]:
     """Replace the field name at the start of a SettingError by the flag of the running command."""
     try:
         yield
@@ -154,8 +154,8 @@ def flags_named() -> Iterator[None]:
 
 def model_options_of(values: Mapping[str, Any], preferred: ModelOptions | None = None) -> ModelOptions:
     """Return the preferred options, overridden by typed `model_options`. Raises SettingError."""
-    with flags_named():
-        return replace(preferred or ModelOptions(), **_typed(ModelOptions, values))
+    with name_flags():
+        return replace(preferred or ModelOptions(), **_typed_values(ModelOptions, values))
 
 
 def generation_settings_of(
@@ -166,21 +166,21 @@ def generation_settings_of(
     --alpha alone selects the method fixed; --temperature 0 means plain greedy decoding and drops the pair's
     penalties unless they are given too; --raw switches guide stop off.
     """
-    return typed_over(preferences.settings(entry.blend, entry.sampling), values, seed)
+    return override_typed(preferences.settings(entry.blend, entry.sampling), values, seed)
 
 
-def typed_over(preferred: GenerationSettings, values: Mapping[str, Any], seed: int) -> GenerationSettings:
+def override_typed(preferred: GenerationSettings, values: Mapping[str, Any], seed: int) -> GenerationSettings:
     """Return settings overridden by typed options, as `generation_settings_of`. Raises SettingError."""
     blend, sampling = preferred.blend, preferred.sampling
     if values.get("paper"):
         blend, sampling = paper_settings(method=blend.method, gamma=blend.gamma, prior=blend.prior)
     if values.get("raw"):
         blend = replace(blend, guide_stop=False)
-    typed = {**_given(BlendSettings, values), **_given(SamplingSettings, values)}
-    typed |= _typed(GenerationSettings, {"max_tokens": values["max_tokens"]})
+    typed = {**_given_values(BlendSettings, values), **_given_values(SamplingSettings, values)}
+    typed |= _typed_values(GenerationSettings, {"max_tokens": values["max_tokens"]})
     if values.get("stop"):
         typed["stop"] = tuple(values["stop"])
-    with flags_named():
+    with name_flags():
         return override_settings(replace(preferred, blend=blend, sampling=sampling, seed=seed), typed)
 
 
@@ -188,22 +188,24 @@ def formats_of(values: Mapping[str, Any], preferred: Formats) -> Formats:
     """Return the preferred formats, overridden by typed `format_options`."""
     if values.get("raw"):
         return Formats("raw", "raw")
-    typed = _typed(Formats, {name: values[f"{name}_format"] for name in setting_names(Formats)}, "{}_format")
+    typed = _typed_values(
+        Formats, {name: values[f"{name}_format"] for name in setting_names(Formats)}, "{}_format"
+    )
     return replace(preferred, **typed)
 
 
-def _typed(cls: type, values: Mapping[str, Any], option: str = "{}") -> dict[str, Any]:
+def _typed_values(cls: type, values: Mapping[str, Any], option: str = "{}") -> dict[str, Any]:
     """The values that were typed; option: name of the click parameter of a field."""
     context = click.get_current_context()
     default = ParameterSource.DEFAULT
     return {
         name: value
-        for name, value in _given(cls, values).items()
+        for name, value in _given_values(cls, values).items()
         if context.get_parameter_source(option.format(name)) is not default
     }
 
 
-def _given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+def _given_values(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in setting_names(cls) if values.get(name) is not None}
 
 

@@ -25,27 +25,27 @@ class ReplyPrinter:
         terminal = is_terminal(sys.stdout)
         self._colour = color == "always" or (color == "auto" and terminal and not os.environ.get("NO_COLOR"))
         # Raw bytes are for pipes; in a terminal a model's escape sequences would act.
-        self._inert = terminal
+        self._sanitize = terminal
         if self._tokens:
             click.echo(f"{'step':>4}  {'says':24} {'spoke':6} {'base':14} {'guide':14} {'alpha':>5}")
 
     def show(self, step: Step) -> None:
-        line = self._line(step) + "\n" if self._tokens else self._styled(step.text, step)
+        line = self._step_line(step) + "\n" if self._tokens else self._style(step.text, step)
         click.echo(line, nl=False, color=self._colour)
 
     def end(self, text: str) -> None:
         """After the last step."""
         if self._tokens:
             click.echo()
-            click.echo(sanitize(text) if self._inert else text)
+            click.echo(sanitize(text) if self._sanitize else text)
         elif is_terminal(sys.stdout) or not text.endswith("\n"):
             click.echo()
 
-    def _styled(self, text: str, step: Step) -> str:
-        shown = sanitize(text) if self._inert else text
+    def _style(self, text: str, step: Step) -> str:
+        shown = sanitize(text) if self._sanitize else text
         return click.style(shown, fg=COLOURS.get(step.source)) if self._colour and shown else shown
 
-    def _line(self, step: Step) -> str:
+    def _step_line(self, step: Step) -> str:
         says = "(stop)" if step.source is Source.STOP else repr(step.data.decode("utf-8", "replace"))
         says = _fit_cells((says[1:-1] if says[0] in "'\"" else says).replace(" ", "·"), 24)
         alpha = f"{step.alpha:5.2f}" if step.intervened else "     "

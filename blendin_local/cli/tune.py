@@ -11,13 +11,13 @@ import click
 from click.core import ParameterSource
 
 from blendin_local.cli import INTERRUPTED
-from blendin_local.cli.grouped_help import GroupedCommand, under
+from blendin_local.cli.grouped_help import GroupedCommand, option_group
 from blendin_local.cli.options import (
-    flags_named,
     format_options,
     formats_of,
     model_options,
     model_options_of,
+    name_flags,
     pair_options,
 )
 from blendin_local.cli.outputs import check_distinct, check_writable, write_output
@@ -40,7 +40,7 @@ _FILE = click.Path(dir_okay=False)
 
 @click.command(cls=GroupedCommand)
 @pair_options()
-@under(
+@option_group(
     "Reference answers",
     click.option("--task", "-T", metavar="NAME", help="Use the worked answers of a task, such as gsm8k "
                  "(docs/tasks.md); --data is its file."),
@@ -53,7 +53,7 @@ _FILE = click.Path(dir_okay=False)
     click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
                  help="Seed of the order of the answers and of the held-out half."),
 )  # fmt: skip
-@under(
+@option_group(
     "Output",
     click.option("--save", is_flag=True, help="Write setting, prior and calibration into your catalogue: "
                  "chat and generate then use them for the pair."),
@@ -94,7 +94,7 @@ def tune(**values: Any) -> None:
             entry = _entry(catalogue, values)
             name = saved_name(entry, values["name"]) if values["save"] else ""
             try:
-                tuned = _measured(catalogue, entry, preferences, values, display)
+                tuned = _run_pass(catalogue, entry, preferences, values, display)
             except PassStopped as stopped:
                 display.hide_bar()
                 command = "the same command without --fresh" if values["fresh"] else "the same command"
@@ -119,7 +119,7 @@ def _entry(catalogue: Catalogue, values: Mapping[str, Any]) -> PairEntry:
     return name_pair(catalogue, values["pair"], values["base"], values["guide"])
 
 
-def _measured(
+def _run_pass(
     catalogue: Catalogue,
     entry: PairEntry,
     preferences: Preferences,
@@ -141,7 +141,7 @@ def _measured(
         seed=values["seed"],
         fresh=values["fresh"],
     )
-    with flags_named():
+    with name_flags():
         return run_tune_pass(request, display)
 
 

@@ -6,8 +6,15 @@ from collections.abc import Iterator
 
 from blendin_local.compare.report_words import difference
 from blendin_local.compare.result import AcrossPairs, CompareReport, FamilyGain
-from blendin_local.presentation.formatting import NOTHING, line, number, p_value, signed, signed_percent
-from blendin_local.presentation.table import Column, Table, rows_of
+from blendin_local.presentation.formatting import (
+    NOTHING,
+    line,
+    number,
+    p_value,
+    signed_number,
+    signed_percent,
+)
+from blendin_local.presentation.table import Column, Table, unmarked_rows
 
 __all__ = ["across_lines", "across_tables", "family_means"]
 
@@ -20,7 +27,7 @@ def across_lines(result: CompareReport) -> Iterator[str]:
             method = f", {line(found.method)}" if found.method else ""
             yield (
                 f"{line(found.task)}{method}: intervention rate against score r = "
-                f"{signed(found.r, 2)}, p = {p_value(found.p)}, {found.n} pairs."
+                f"{signed_number(found.r, 2)}, p = {p_value(found.p)}, {found.n} pairs."
             )
     if result.across.family:
         yield f"Mean gain over the base {family_means(result.across.family)}."
@@ -30,7 +37,7 @@ def family_means(family: FamilyGain) -> str:
     return (
         f"within one family {signed_percent(family.within_mean)} ({family.n_within} pairs), across families "
         f"{signed_percent(family.cross_mean)} ({family.n_cross} pairs); "
-        f"Cohen's d {signed(family.cohens_d, 2)}"
+        f"Cohen's d {signed_number(family.cohens_d, 2)}"
     )
 
 
@@ -42,7 +49,7 @@ def across_tables(result: CompareReport) -> Iterator[Table]:
             (
                 line(each.task),
                 line(each.method or NOTHING),
-                signed(each.r, 2),
+                signed_number(each.r, 2),
                 p_value(each.p),
                 number(each.n, 0),
             )
@@ -50,7 +57,7 @@ def across_tables(result: CompareReport) -> Iterator[Table]:
         ]
         titles = (Column("r"), Column("p"), Column("pairs"))
         columns = (Column("task", right=False), Column("method", right=False), *titles)
-        yield Table("Intervention rate against score", columns, rows_of(rows), explained=("r",))
+        yield Table("Intervention rate against score", columns, unmarked_rows(rows), explained=("r",))
     if result.across.gain:
         yield _gain_table(result, result.across)
 
@@ -65,5 +72,5 @@ def _gain_table(result: CompareReport, across: AcrossPairs) -> Table:
         rows.append((line(each.arm), line(each.task), *shown))
     titles = ("over the base", "over the guide", "capability gap")
     columns = (Column("arm", right=False), Column("task", right=False), *map(Column, titles))
-    table = Table("Gain and capability gap", columns, rows_of(rows), explained=("capability gap",))
+    table = Table("Gain and capability gap", columns, unmarked_rows(rows), explained=("capability gap",))
     return table.without_empty(NOTHING)

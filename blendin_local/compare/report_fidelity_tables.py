@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from blendin_local.compare.result import CompareReport, FidelityRow
 from blendin_local.presentation.formatting import NOTHING, line, number, percent, size
-from blendin_local.presentation.table import Column, Row, Table, rows_of
+from blendin_local.presentation.table import Column, Table, TableRow, unmarked_rows
 
 __all__ = ["fidelity_table", "overview_table"]
 
@@ -57,7 +57,7 @@ def overview_table(result: CompareReport) -> Table | None:
             percent(each.delta_p["rms"] if each.delta_p else None, 2),
             percent(each.same_top, 2),
         )
-        rows.append(Row(cells, "reference" if each.model == each.reference else ""))
+        rows.append(TableRow(cells, "reference" if each.model == each.reference else ""))
     explained = ("bits per byte", "PPL", "KLD", "Δp", "same top", "peak memory")
     table = Table("Fidelity of quantizations", _COLUMNS, tuple(rows), _bytes(models), explained)
     return table.without_empty(NOTHING)
@@ -82,7 +82,7 @@ def fidelity_table(result: CompareReport) -> Table | None:
         f"{models[0].positions:,} tokens scored, {models[0].chunks:,} chunks, context {models[0].n_ctx}; "
         "± is one standard error."
     )
-    return Table(title, columns, rows_of(shown), note, ("PPL", "KLD", "Δp", "same top"))
+    return Table(title, columns, unmarked_rows(shown), note, ("PPL", "KLD", "Δp", "same top"))
 
 
 def _lines(models: Sequence[FidelityRow]) -> Iterator[tuple[str, ...]]:

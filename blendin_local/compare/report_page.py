@@ -12,7 +12,7 @@ from blendin_local.compare.report_plots import across_plots, fidelity_plots, tas
 from blendin_local.compare.report_verdicts import verdicts
 from blendin_local.compare.result import CompareReport
 from blendin_local.presentation.formatting import line
-from blendin_local.presentation.html_page import Page, Section, check_available, present_tables
+from blendin_local.presentation.html_page import Page, Section, check_available, drop_missing
 from blendin_local.safe_text import sanitize
 
 __all__ = ["compare_page"]
@@ -29,7 +29,7 @@ def compare_page(result: CompareReport) -> str:
         verdict=list(verdicts(result)) or ["Nothing was compared."],
         sections=_sections(result),
         facts=tables.facts(result),
-        last=present_tables(tables.arms_table(result)),
+        last=drop_missing(tables.arms_table(result)),
         answers=_questions(result) if result.answers else None,
     ).render()
 
@@ -43,10 +43,10 @@ def _sections(result: CompareReport) -> Iterator[Section]:
     )  # fmt: skip
     yield Section(
         "Quantizations", plots=list(fidelity_plots(result)),
-        tables=present_tables(overview_table(result), fidelity_table(result)),
+        tables=drop_missing(overview_table(result), fidelity_table(result)),
     )  # fmt: skip
     writing = [tables.writing_table(result, task) for task in result.tasks]
-    overlap = present_tables(tables.overlap_table(result))
+    overlap = drop_missing(tables.overlap_table(result))
     yield Section("How the replies were written", tables=[*writing, *overlap], folded=True)
 
 

@@ -16,13 +16,13 @@ from blendin_local.presentation.plot import (
     Plot,
     Trace,
     colour_of,
-    errors,
+    error_bars,
+    escape_text,
     front_line,
     hover,
-    plot,
+    make_plot,
     scatter,
-    shown,
-    titled,
+    titled_axis,
 )
 
 __all__ = ["across_plots", "fidelity_plots", "task_plots"]
@@ -54,18 +54,18 @@ def _metric(result: CompareReport, task: TaskInfo, cells: list[Cell]) -> Plot:
         values = [cell.value for _, cell in rows]
         traces.append(
             scatter(
-                shown(KINDS[kind]),
+                escape_text(KINDS[kind]),
                 values,
                 [place for place, _ in rows],
                 [_cell_hover(cell, task) for _, cell in rows],
-                error_x=errors(values, [cell.interval for _, cell in rows]),
+                error_x=error_bars(values, [cell.interval for _, cell in rows]),
                 marker={"size": 10, "color": _KIND_COLOURS[kind]},
             )
         )
     shapes = [] if task.chance is None else [_line_at(task.chance)]
     percents = {"tickformat": ".0%"} if task.is_share else {}
     layout = {
-        "xaxis": titled(shown(task.metric)) | {"zeroline": False} | percents,
+        "xaxis": titled_axis(escape_text(task.metric)) | {"zeroline": False} | percents,
         "yaxis": _rows_axis([cell.arm for cell in cells]),
         "shapes": shapes,
         "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
@@ -74,7 +74,9 @@ def _metric(result: CompareReport, task: TaskInfo, cells: list[Cell]) -> Plot:
     caption = "Bars are 95% intervals; where they overlap much, the order may be chance."
     caption += " The dotted line is what guessing scores." if shapes else ""
     name = f"{line(task.name)}: {line(task.metric)}"
-    return plot(name, caption, traces, layout, height=110 + _ROW * len(cells), explained=("95% interval",))
+    return make_plot(
+        name, caption, traces, layout, height=110 + _ROW * len(cells), explained=("95% interval",)
+    )
 
 
 def _cell_hover(cell: Cell, task: TaskInfo) -> str:
@@ -92,7 +94,7 @@ def _cell_hover(cell: Cell, task: TaskInfo) -> str:
 def _rows_axis(names: Sequence[str]) -> dict[str, Any]:
     return {
         "tickvals": list(range(len(names))),
-        "ticktext": [shown(name, LABEL) for name in names],
+        "ticktext": [escape_text(name, LABEL) for name in names],
         "range": [len(names) - 0.5, -0.5],
         "automargin": True,
         "zeroline": False,
@@ -163,7 +165,7 @@ def _heatmap(result: CompareReport, arms: list[str], role: str) -> Plot | None:
     layout = {
         "xaxis": {
             "tickvals": list(range(len(tasks))),
-            "ticktext": [shown(task.name, 14) for task in tasks],
+            "ticktext": [escape_text(task.name, 14) for task in tasks],
             "side": "top", "showgrid": False, "zeroline": False, "automargin": True,
         },
         "yaxis": _rows_axis(arms) | {"showgrid": False},
@@ -171,7 +173,7 @@ def _heatmap(result: CompareReport, arms: list[str], role: str) -> Plot | None:
     }  # fmt: skip
     caption = f"The blend's score minus that of its {role} alone: blue is better, orange is worse."
     height = 80 + _ROW * len(arms)
-    return plot(f"Gain over the {role} alone", caption, [trace], layout, height=height)
+    return make_plot(f"Gain over the {role} alone", caption, [trace], layout, height=height)
 
 
 def _interventions(result: CompareReport, blends: dict[str, ArmInfo]) -> Plot | None:
@@ -188,7 +190,7 @@ def _interventions(result: CompareReport, blends: dict[str, ArmInfo]) -> Plot | 
         return None
     layout: dict[str, Any] = {
         "xaxis": {"title": {"text": "intervention rate"}, "tickformat": ".0%", "rangemode": "tozero"},
-        "yaxis": titled("score, in parts of its scale") | {"tickformat": ".0%"},
+        "yaxis": titled_axis("score, in parts of its scale") | {"tickformat": ".0%"},
         "shapes": [_line_at(result.hint_level)],
     }
     caption = (
@@ -196,7 +198,9 @@ def _interventions(result: CompareReport, blends: dict[str, ArmInfo]) -> Plot | 
         f"{percent(result.hint_level, 0)}: a hint, no verdict."
     )
     title = "Intervention rate against score"
-    return plot(title, caption, traces, layout, explained=("intervention rate", "hint", "r"), narrow=True)
+    return make_plot(
+        title, caption, traces, layout, explained=("intervention rate", "hint", "r"), narrow=True
+    )
 
 
 def _points(task: TaskInfo, points: Sequence[tuple[float, float, str]], place: int) -> list[Trace]:
@@ -205,7 +209,7 @@ def _points(task: TaskInfo, points: Sequence[tuple[float, float, str]], place: i
         return []
     x, y, hovers = map(list, zip(*points, strict=True))
     marker = {"size": 10, "color": colour_of("", place), "symbol": place % 8}
-    return [scatter(shown(task.name, LABEL), x, y, hovers, marker=marker)]
+    return [scatter(escape_text(task.name, LABEL), x, y, hovers, marker=marker)]
 
 
 def _gap(result: CompareReport) -> Plot | None:
@@ -225,11 +229,11 @@ def _gap(result: CompareReport) -> Plot | None:
         return None
     layout = {
         "xaxis": {"title": {"text": "guide alone minus base alone"}, "tickformat": "+.0%"},
-        "yaxis": titled("blend minus base alone") | {"tickformat": "+.0%"},
+        "yaxis": titled_axis("blend minus base alone") | {"tickformat": "+.0%"},
     }
     caption = "Right: the guide is the better model by itself. Up: the blend is better than its base."
     more: dict[str, Any] = {"explained": ("capability gap",), "narrow": True}
-    return plot("Capability gap against gain", caption, traces, layout, **more)
+    return make_plot("Capability gap against gain", caption, traces, layout, **more)
 
 
 def _families(result: CompareReport, blends: dict[str, ArmInfo]) -> Plot | None:
@@ -264,13 +268,13 @@ def _families(result: CompareReport, blends: dict[str, ArmInfo]) -> Plot | None:
         )
     ]
     layout = {
-        "yaxis": titled("gain over the base alone") | {"tickformat": "+.0%"},
+        "yaxis": titled_axis("gain over the base alone") | {"tickformat": "+.0%"},
         "showlegend": False,
     }
     means = family_means(result.across.family)
     caption = f"Means over pairs: {means}. Each point is an arm on a task."
     more: dict[str, Any] = {"explained": ("Cohen's d",), "narrow": True}
-    return plot("Within a family and across families", caption, traces, layout, **more)
+    return make_plot("Within a family and across families", caption, traces, layout, **more)
 
 
 # Quantizations
@@ -319,20 +323,20 @@ def _by_size(title: str, axis: str, figures: list[_Figure], explained: str) -> P
             "thickness": 1.5,
             "width": 4,
         },
-        text=[shown(name, 18) for name in _told_apart([line(model.model) for model, _, _ in rows])],
+        text=[escape_text(name, 18) for name in _told_apart([line(model.model) for model, _, _ in rows])],
         textposition=["top right", *["top center"] * (len(rows) - 2), "top left"][: len(rows)],
         cliponaxis=False,
         marker={"size": 10, "color": ROLE_COLOURS["blend"]},
     )
     layout = {
-        "xaxis": titled("file size in MB"),
-        "yaxis": titled(shown(axis)),
+        "xaxis": titled_axis("file size in MB"),
+        "yaxis": titled_axis(escape_text(axis)),
         "showlegend": False,
         "margin": {"l": 56, "r": 40, "t": 28, "b": 48},
     }
     caption = "The line joins the models that no other one beats in both. Bars are one standard error."
     more: dict[str, Any] = {"explained": (explained,), "narrow": True}
-    return plot(title, caption, [front_line(front), points], layout, **more)
+    return make_plot(title, caption, [front_line(front), points], layout, **more)
 
 
 def _told_apart(names: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from blendin_local.presentation.formatting import (
     size,
     version_facts,
 )
-from blendin_local.presentation.table import Column, Row, Table, rows_of
+from blendin_local.presentation.table import Column, Table, TableRow, unmarked_rows
 
 __all__ = ["arms_table", "facts", "overlap_table", "task_table", "writing_table"]
 
@@ -48,7 +48,7 @@ def task_table(result: CompareReport, task: TaskInfo) -> Table:
             number(cell.tokens_per_second, 1),
             _scored(cell),
         )
-        rows.append(Row(found, "best" if best is not None and cell.value == best else ""))
+        rows.append(TableRow(found, "best" if best is not None and cell.value == best else ""))
     columns = (
         Column("arm", right=False),
         Column(line(task.metric)),
@@ -130,7 +130,7 @@ def writing_table(result: CompareReport, task: TaskInfo) -> Table:
         "finish reasons",
     )  # fmt: skip
     title = f"{line(task.name)}: how the replies were written"
-    return Table(title, columns, rows_of(rows), explained=explained).without_empty(NOTHING)
+    return Table(title, columns, unmarked_rows(rows), explained=explained).without_empty(NOTHING)
 
 
 def _reasons(found: Mapping[str, int]) -> str:
@@ -163,7 +163,7 @@ def overlap_table(result: CompareReport) -> Table | None:
     )
     explained = ("rank of the guide's token", "top-90% mass")
     title = "Where the base was unsure: the guide's favourite among the base's tokens"
-    return Table(title, columns, rows_of(rows), explained=explained).without_empty(NOTHING)
+    return Table(title, columns, unmarked_rows(rows), explained=explained).without_empty(NOTHING)
 
 
 def arms_table(result: CompareReport) -> Table | None:
@@ -187,7 +187,7 @@ def arms_table(result: CompareReport) -> Table | None:
         Column("on disk"),
         Column("peak memory", rank=1),
     )
-    return Table("Arms", columns, rows_of(rows), explained=("peak memory",)).without_empty(NOTHING)
+    return Table("Arms", columns, unmarked_rows(rows), explained=("peak memory",)).without_empty(NOTHING)
 
 
 def _file(file: ModelFile) -> str:

@@ -17,11 +17,11 @@ from blendin_local.presentation.markdown_table import (
     markdown_table,
 )
 from blendin_local.presentation.terminal_table import (
-    coloured,
-    in_columns,
     render_tables,
+    split_columns,
     styled_line,
     table_title,
+    use_colour,
 )
 
 __all__ = ["compare_markdown", "print_compare"]
@@ -29,14 +29,14 @@ __all__ = ["compare_markdown", "print_compare"]
 
 def print_compare(result: CompareReport, console_width: int, color: bool = True) -> list[RenderableType]:
     """Parts to print after `compare`, in order: tasks, quantizations, figures across pairs, verdicts."""
-    color = coloured(color)
+    color = use_colour(color)
     parts: list[RenderableType] = []
     for table in (tables.task_table, tables.writing_table):
         parts += render_tables([table(result, task) for task in result.tasks], console_width, color)
     overview, figures = overview_table(result), fidelity_table(result)
     parts += render_tables([table for table in (overview,) if table], console_width, color)
     if figures:
-        parts += render_tables(in_columns(figures, console_width), console_width, color)
+        parts += render_tables(split_columns(figures, console_width), console_width, color)
     if overlap := tables.overlap_table(result):
         parts += render_tables([overlap], console_width, color)
     if lines := list(across_lines(result)):

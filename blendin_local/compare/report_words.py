@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blendin_local.compare.result import Interval, PairedTest, TaskInfo
-from blendin_local.presentation.formatting import interval, number, percent, signed, signed_percent
+from blendin_local.presentation.formatting import interval, number, percent, signed_number, signed_percent
 
 __all__ = ["KINDS", "difference", "is_clearly", "score", "score_interval"]
 
@@ -20,7 +20,7 @@ def score(value: float | None, task: TaskInfo) -> str:
 
 def difference(value: float | None, task: TaskInfo) -> str:
     """A difference of scores, with its sign."""
-    return signed_percent(value) if task.is_share else signed(value, 2)
+    return signed_percent(value) if task.is_share else signed_number(value, 2)
 
 
 def score_interval(bounds: Interval | None, task: TaskInfo) -> str:

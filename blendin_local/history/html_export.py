@@ -17,7 +17,7 @@ from blendin_local.history.markdown_html import markdown_html
 from blendin_local.history.reply_footer import asked_with, described, reply_footer
 from blendin_local.history.tree import Setup, StepsOf, Tree, Turn
 from blendin_local.presentation.colour_scale import BAND_COLOURS, MEANINGS, MODES, band, quantity, ranges
-from blendin_local.presentation.explanation import FIGURES, SPEAKERS, formula
+from blendin_local.presentation.explanation import FIGURE_HELP, SPEAKERS, explain_alpha
 from blendin_local.presentation.html_template import page_template
 from blendin_local.safe_text import sanitize
 
@@ -101,7 +101,7 @@ def as_page(title: str, setup: Setup, tree: Tree, steps_of: StepsOf = attrgetter
         keys={mode: list(zip(ranges(mode), MEANINGS[mode], strict=True)) for mode in MEANINGS},
         colours=BAND_COLOURS,
         speakers={str(source): SPEAKERS[source] for source in Source if source is not Source.STOP},
-        help={"probability": _PROBABILITY} | {name: FIGURES[name] for name in _EXPLAINED},
+        help={"probability": _PROBABILITY} | {name: FIGURE_HELP[name] for name in _EXPLAINED},
         data=data,
     )
 
@@ -222,7 +222,7 @@ def _row(step: Step, turn: Turn, tokens: _Tokens) -> list[Any]:
     return [
         list(Source).index(step.source),
         tokens.place(step.data),
-        "\n".join(formula(step, turn.setup.settings.blend)) if turn.setup else "",
+        "\n".join(explain_alpha(step, turn.setup.settings.blend)) if turn.setup else "",
         [_parts(figure) for figure in figures],
         _flat(listed.base, tokens),
         _flat(listed.guide, tokens),

@@ -9,7 +9,7 @@ from itertools import chain
 
 from blendin_local.errors import InputError
 
-__all__ = ["Cells", "CsvTable", "shown_names"]
+__all__ = ["Cells", "CsvTable", "format_names"]
 
 _LONGEST_FIELD = 8 << 20
 """Longest field in characters: the most that a quote which is never closed can swallow."""
@@ -21,7 +21,7 @@ Cells = list[str] | csv.Error | None
 """The fields of a record, or why it cannot be parsed; None if a line of it is too long."""
 
 
-def shown_names(names: Sequence[str]) -> str:
+def format_names(names: Sequence[str]) -> str:
     """Names of columns or keys for an error message, limited in number and length."""
     shown = [name if name.isprintable() else ascii(name) for name in names[:_MOST_NAMES]]
     return ", ".join(name[:_LONGEST_NAME] for name in shown) + (", ..." if len(names) > _MOST_NAMES else "")
@@ -50,7 +50,7 @@ class CsvTable:
         csv.field_size_limit(_LONGEST_FIELD)
         self._lines = _Lines(numbered)
         self._reader = csv.reader(self._lines, delimiter=delimiter, strict=True)
-        self._records = self._parsed()
+        self._records = self._parse()
         first = next(self._records, (0, []))
         try:
             self.names = [cell.strip() for cell in _fields(first[1])]
@@ -65,7 +65,7 @@ class CsvTable:
     def __iter__(self) -> Iterator[tuple[int, Cells]]:
         return self._records
 
-    def _parsed(self) -> Iterator[tuple[int, Cells]]:
+    def _parse(self) -> Iterator[tuple[int, Cells]]:
         while True:
             self._lines.begin()
             cells: Cells

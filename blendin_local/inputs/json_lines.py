@@ -8,7 +8,7 @@ from typing import Any
 from blendin_local.errors import InputError
 from blendin_local.inputs.streams import LONGEST_LINE
 
-__all__ = ["BOM", "decode_line", "fault_of", "in_place", "parse_line"]
+__all__ = ["BOM", "decode_line", "fault_of", "parse_line", "prefix_place"]
 
 BOM = b"\xef\xbb\xbf"
 
@@ -46,7 +46,7 @@ def fault_of(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
-def in_place(place: str, error: Exception) -> str:
+def prefix_place(place: str, error: Exception) -> str:
     """The sentence of a row's error after the place where the row stands, such as "in.csv, line 3"."""
     sentence = str(error)
     return f"{place}: {sentence[:1].lower()}{sentence[1:]}"

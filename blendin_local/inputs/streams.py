@@ -86,13 +86,13 @@ def open_input(path: str) -> Iterator[BinaryIO]:
     """
     if path == "-":
         with _standard_input() as stream:
-            yield _decompressed(stream, "Standard input", "none")
+            yield _decompress(stream, "Standard input", "none")
         return
     with ExitStack() as stack:
         stream = stack.enter_context(_open_file(path))
         if not os.path.isfile(path):
             stream = stack.enter_context(_stoppable(stream.fileno(), path))
-        yield _decompressed(stream, path, compression_of(path))
+        yield _decompress(stream, path, compression_of(path))
 
 
 def _open_file(path: str) -> io.BufferedReader:
@@ -245,7 +245,7 @@ class _Decompressed(io.RawIOBase):
             self._rest, self._decoder = self._decoder.unused_data, None
 
 
-def _decompressed(stream: io.BufferedReader, name: str, compression: Compression) -> BinaryIO:
+def _decompress(stream: io.BufferedReader, name: str, compression: Compression) -> BinaryIO:
     if compression == "none":
         start = stream.peek(4)
         compression = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), "none")

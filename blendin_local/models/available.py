@@ -137,7 +137,7 @@ def _inventory(
     pairs: tuple[AvailablePair, ...],
     found: Sequence[LocalModel],
 ) -> Inventory:
-    models = [(_model(each, name), each) for each, name in _named(catalogue, found)]
+    models = [(_model(each, name), each) for each, name in _name_models(catalogue, found)]
     usable = {each.path: (model, each) for model, each in models if not model.problem}
     order = sorted((model for model, _ in models), key=lambda each: (each.problem, each.name.casefold()))
     return Inventory(loaded, pairs, tuple(_suggestions(pairs, usable)), tuple(order))
@@ -146,7 +146,7 @@ def _inventory(
 def available_model(catalogue: Catalogue, given: str) -> AvailableModel:
     """A model by name, path or source; `problem` is set if it cannot be used."""
     try:
-        known = _look(catalogue, given)
+        known = _find_header(catalogue, given)
     except BlendinError as error:
         return AvailableModel(given, given, problem=str(error))
     if isinstance(known, ModelEntry):
@@ -168,7 +168,7 @@ def available_pair(base: AvailableModel, guide: AvailableModel) -> AvailablePair
     )
 
 
-def _look(catalogue: Catalogue, given: str) -> GgufHeader | ModelEntry:
+def _find_header(catalogue: Catalogue, given: str) -> GgufHeader | ModelEntry:
     """The header of a model's file, or its catalogue entry if it must be pulled first.
 
     Raises BlendinError for a model that is unknown or unusable.
@@ -186,13 +186,13 @@ def _look(catalogue: Catalogue, given: str) -> GgufHeader | ModelEntry:
 
 
 def _catalogue_pairs(catalogue: Catalogue) -> Iterable[AvailablePair]:
-    look = cache(lambda given: _look(catalogue, given))
+    look = cache(lambda given: _find_header(catalogue, given))
     for entry in catalogue.pairs.values():
         pair = AvailablePair(entry.base, entry.guide, entry.name, entry.name, entry.description)
-        yield _completed(pair, entry, look)
+        yield _complete_pair(pair, entry, look)
 
 
-def _completed(
+def _complete_pair(
     pair: AvailablePair, entry: PairEntry, look: Callable[[str], GgufHeader | ModelEntry]
 ) -> AvailablePair:
     try:
@@ -206,7 +206,7 @@ def _completed(
     return replace(pair, missing=tuple(missing.values()))
 
 
-def _named(catalogue: Catalogue, found: Iterable[LocalModel]) -> Iterable[tuple[LocalModel, str]]:
+def _name_models(catalogue: Catalogue, found: Iterable[LocalModel]) -> Iterable[tuple[LocalModel, str]]:
     """Found files with their catalogue names or "", then pulled files outside the searched folders."""
     pulled = {
         path.resolve(): name for name, entry in catalogue.models.items() if (path := find_pulled(entry))

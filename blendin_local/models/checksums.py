@@ -44,14 +44,14 @@ def _one_digest(path: Path, progress: HashProgress | None) -> str:
     try:
         path = path.resolve()
         status = _status(path)
-        known_status, known = _cached().get(str(path), ("", ""))
+        known_status, known = _read_cache().get(str(path), ("", ""))
         if known_status == status:
             return known
         report = (lambda done, total, label: progress(path, done, total)) if progress else no_progress
         sha256 = hash_file(path, report, "")
         # A file that changed while it was read is not cached.
         if _status(path) == status:
-            _cache(str(path), status, sha256)
+            _add_to_cache(str(path), status, sha256)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
     return sha256
@@ -66,7 +66,7 @@ def _file() -> Path:
     return cache_dir() / "fingerprints.json"
 
 
-def _cached() -> dict[str, tuple[str, str]]:
+def _read_cache() -> dict[str, tuple[str, str]]:
     """Cached (status, checksum) by path."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
         found = json.loads(_file().read_bytes())
@@ -74,8 +74,8 @@ def _cached() -> dict[str, tuple[str, str]]:
     return {}
 
 
-def _cache(path: str, status: str, sha256: str) -> None:
-    known = _cached()
+def _add_to_cache(path: str, status: str, sha256: str) -> None:
+    known = _read_cache()
     known.pop(path, None)
     latest = [*known.items(), (path, (status, sha256))][-_MOST:]
     with suppress(OSError):

@@ -12,7 +12,7 @@ from blendin_local.llamacpp.header import GgufHeader
 from blendin_local.models import memory_estimate
 from blendin_local.settings import ModelOptions
 
-__all__ = ["Overlap", "Room", "cautions", "find_overlap", "room", "same_vocabulary"]
+__all__ = ["MemoryCheck", "Overlap", "cautions", "check_memory", "find_overlap", "same_vocabulary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Overlap:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class MemoryCheck:
     """Memory need of a pair and whether it is available, a sentence each."""
 
     needs: str
@@ -70,12 +70,12 @@ def cautions(base: GgufHeader, guide: GgufHeader) -> Iterator[str]:
         yield "The guide is larger than the base: the other way round is usually faster."
 
 
-def room(
+def check_memory(
     pair: Sequence[GgufHeader],
     options: ModelOptions,
     loaded: Sequence[GgufHeader] = (),
     free: int | None = None,
-) -> Room:
+) -> MemoryCheck:
     """Whether a pair fits beside the loaded one, in its place, or not at all.
 
     free: free memory in bytes, measured if None.
@@ -84,10 +84,10 @@ def room(
     new = [memory_estimate.estimate(header, options) for header in pair]
     needs = memory_estimate.describe(*new, free=available)
     if not (warning := memory_estimate.warning(*new, free=available)):
-        return Room(needs, "It fits beside the loaded pair." if loaded else "It fits.", True)
+        return MemoryCheck(needs, "It fits beside the loaded pair." if loaded else "It fits.", True)
     # The loaded files are memory-mapped, so the system counts them as free already.
     held = [memory_estimate.estimate(header, options) for header in loaded]
     freed = sum(each.kv_cache + each.buffers for each in held)
     if held and not memory_estimate.warning(*new, free=available + freed):
-        return Room(needs, "It does not fit beside the loaded pair, which makes way first.", True)
-    return Room(needs, warning, False)
+        return MemoryCheck(needs, "It does not fit beside the loaded pair, which makes way first.", True)
+    return MemoryCheck(needs, warning, False)

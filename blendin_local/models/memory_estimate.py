@@ -54,7 +54,7 @@ def estimate(header: GgufHeader, options: ModelOptions) -> MemoryEstimate:
     """Estimate the memory of a model opened with `options`."""
     trained = header.n_ctx_train or options.n_ctx or _DEFAULT_CONTEXT
     n_ctx = min(options.n_ctx or trained, trained)
-    n_ctx = _padded(n_ctx * options.n_contexts if options.shared_cache else n_ctx)
+    n_ctx = _round_up_context(n_ctx * options.n_contexts if options.shared_cache else n_ctx)
     caches = 1 if options.shared_cache else options.n_seq
     return MemoryEstimate(
         file=header.size_bytes,
@@ -67,7 +67,7 @@ def _kv_cache(header: GgufHeader, options: ModelOptions, n_ctx: int) -> int:
     """Bytes of one KV cache of n_ctx tokens."""
     block_bytes, block_length = _BLOCKS[options.kv_type]
     windows = header.sliding_window * (options.n_seq if options.shared_cache else 1)
-    window = n_ctx if options.swa_full else min(n_ctx, _padded(windows + options.n_batch))
+    window = n_ctx if options.swa_full else min(n_ctx, _round_up_context(windows + options.n_batch))
     total = 0
     for layer, n_heads in enumerate(header.n_head_kv):
         cells = window if layer < len(header.windowed) and header.windowed[layer] else n_ctx
@@ -88,7 +88,7 @@ def _buffers(header: GgufHeader, options: ModelOptions, n_ctx: int) -> int:
     return mask + max(activations, logits) + logits + _VOCABULARY_ENTRY * header.n_vocab
 
 
-def _padded(n: int) -> int:
+def _round_up_context(n: int) -> int:
     return -(-n // _CACHE_STEP) * _CACHE_STEP
 
 

@@ -40,7 +40,7 @@ SPEAKERS = {
     Source.USER: "your choice",
 }
 
-FIGURES = {
+FIGURE_HELP = {
     "confidence": "The probability that a model gives to its own favourite next token. Where the base's, "
     "c_b, is under γ, the guide is asked.",
     "reliability": "How often a model of this pair was right at such a confidence. Only calibrated pairs "
@@ -77,13 +77,13 @@ FIGURES = {
 # One step
 
 
-def ended_by_guide(step: Step) -> bool:
+def is_guide_stop(step: Step) -> bool:
     """Whether guide stop ended the reply: asked about stopping only, the guide said yes."""
     stops = step.source is Source.STOP and not step.intervened
     return stops and step.stop_mass is not None and math.isclose(step.probability, step.stop_mass)
 
 
-def formula(step: Step, blend: BlendSettings) -> list[str]:
+def explain_alpha(step: Step, blend: BlendSettings) -> list[str]:
     """Why alpha is what it is at a step, with the step's numbers; one statement a line.
 
     blend: the settings that the step was written with. Only a step at which alpha was weighed, and every
@@ -102,14 +102,14 @@ def _statements(step: Step, blend: BlendSettings) -> Iterator[str]:
     if method.trigger == "never":
         alpha = 1.0 if method.writer == "guide" else 0.0
         yield f"the {method.writer} writes alone: α = {_number(alpha)}"
-        yield from _otherwise(step, alpha)
+        yield from _mismatch(step, alpha)
     else:
         yield from _trigger(step, blend)
         if step.intervened:
             yield from _weight(step, blend)
         elif step.consulted:
             yield _question(step, blend)
-    if step.source is Source.STOP and not ended_by_guide(step):
+    if step.source is Source.STOP and not is_guide_stop(step):
         if step.intervened:
             yield f"the stop was chosen from the mixture (probability {step.probability:.2f})"
         else:
@@ -131,11 +131,13 @@ def _trigger(step: Step, blend: BlendSettings) -> Iterator[str]:
             limit = GAP_THRESHOLD_LIMIT
             yield f"γ' = min(γ·(1 + gap/2), {limit}) = min({raised}, {limit}) = {_number(gamma)}"
         unsure = step.c_b < gamma
-        because = f"{_compared('c_b', step.c_b, name, gamma)}: the base was {'unsure' if unsure else 'sure'}"
+        because = (
+            f"{_compare_values('c_b', step.c_b, name, gamma)}: the base was {'unsure' if unsure else 'sure'}"
+        )
     if step.intervened:
         inside = "the guide was inside its word" if blend.unit == "word" else _OTHER_SETTINGS
         yield because + (", so the guide was asked" if unsure else f", but {inside}")
-    elif unsure and not ended_by_guide(step):
+    elif unsure and not is_guide_stop(step):
         yield f"{because}, but {_obstacle(step, blend)}"
     else:
         yield because + ("" if step.consulted else "; the guide was not asked")
@@ -153,8 +155,8 @@ def _obstacle(step: Step, blend: BlendSettings) -> str:
 def _question(step: Step, blend: BlendSettings) -> str:
     """What a guide that was not blended in was asked."""
     mass = step.stop_mass or 0.0
-    compared = _compared("stop mass", mass, "", GUIDE_STOP_ABOVE, ">")
-    if ended_by_guide(step):
+    compared = _compare_values("stop mass", mass, "", GUIDE_STOP_ABOVE, ">")
+    if is_guide_stop(step):
         return f"{compared}: asked about stopping, the guide ended the reply (α = 1)"
     if blend.unit == "word":
         return f"asked whether to stop (stop mass {_number(mass)}) or to finish its word: neither"
@@ -172,10 +174,10 @@ def _weight(step: Step, blend: BlendSettings) -> Iterator[str]:
     if _uses(method.formula, seen):
         specs = settings_of(BlendSettings)
         owned = {specs[name].symbol: getattr(blend, name) for name in method.parameters}
-        yield f"α = {method.formula} = {_substituted(method.formula, seen | owned)} = {_number(value)}"
+        yield f"α = {method.formula} = {_substitute(method.formula, seen | owned)} = {_number(value)}"
     else:
         yield f"{method.summary}: α = {_number(value)}"
-    yield from _otherwise(step, value)
+    yield from _mismatch(step, value)
 
 
 _SYMBOL = re.compile(r"[^\W\d]\w*")
@@ -185,14 +187,14 @@ def _uses(formula: str, symbols: Iterable[str]) -> bool:
     return not set(symbols).isdisjoint(_SYMBOL.findall(formula))
 
 
-def _substituted(formula: str, values: Mapping[str, float]) -> str:
+def _substitute(formula: str, values: Mapping[str, float]) -> str:
     """The formula with numbers in place of its symbols; compared ones get more decimals, to be told apart."""
     shown = _precise if any(sign in formula for sign in "<>≤≥") else _number
     text = _SYMBOL.sub(lambda found: shown(values[found[0]]) if found[0] in values else found[0], formula)
     return text.replace("+ −", "− ")
 
 
-def _otherwise(step: Step, alpha: float) -> Iterator[str]:
+def _mismatch(step: Step, alpha: float) -> Iterator[str]:
     """What to say where these settings would have given another alpha than the step has."""
     if abs(alpha - step.alpha) > _SAME_ALPHA:
         silent = step.intervened and step.alpha == 0
@@ -200,7 +202,7 @@ def _otherwise(step: Step, alpha: float) -> Iterator[str]:
         yield f"but {why}: α = {_number(step.alpha)}"
 
 
-def _compared(left: str, a: float, right: str, b: float, sign: str = "<") -> str:
+def _compare_values(left: str, a: float, right: str, b: float, sign: str = "<") -> str:
     """Two named values and how they stand, with as many decimals as it takes to tell them apart."""
     decimals = next((n for n in range(2, 7) if a == b or f"{a:.{n}f}" != f"{b:.{n}f}"), 6)
     relation = ("<" if a < b else "≥") if sign == "<" else (">" if a > b else "≤")
@@ -231,7 +233,7 @@ def _signed(value: float) -> str:
 # A reply
 
 
-def in_words(summary: Summary, method: str, hint_rate: float, calibrated: bool) -> str:
+def describe_reply(summary: Summary, method: str, hint_rate: float, calibrated: bool) -> str:
     """One line on what the figures of a reply mean; empty where it is too short to say anything.
 
     hint_rate: the intervention rate from which it is remarked on, beside the two other rates.

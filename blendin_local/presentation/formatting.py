@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from blendin_local.presentation.explanation import FIGURES
+from blendin_local.presentation.explanation import FIGURE_HELP
 from blendin_local.safe_text import sanitize
 
 __all__ = [
-    "EXPLAINED",
+    "TERM_HELP",
     "duration",
     "interval",
     "line",
     "number",
     "p_value",
     "percent",
-    "shortened",
-    "signed",
+    "shorten",
+    "signed_number",
     "size",
     "version_facts",
 ]
@@ -27,7 +27,7 @@ __all__ = [
 NOTHING = "–"
 _MINUS = "−"
 
-EXPLAINED = {
+TERM_HELP = {
     "bits per byte": "How badly a model foresaw the reference answers: −log2 of the probability that it gave "
     "to them, over their bytes. Lower is better, and models of different vocabularies can be compared by it.",
     "95% interval": "Drawn from the same examples over and over (bootstrap), and widened for few of them: "
@@ -40,10 +40,10 @@ EXPLAINED = {
     "Such a position is counted with 40 bits, where infinitely many would be due: of two settings with like "
     "bits the one with fewer is better. Of the guide alone it is not known.",
     "gain": "Relative: how many fewer bits per byte than the better single model need, on held-out examples.",
-    "intervention rate": FIGURES["intervention rate"],
-    "changed-token rate": FIGURES["changed-token rate"],
-    "guide-word rate": FIGURES["guide-word rate"],
-    "mean α": FIGURES["alpha"],
+    "intervention rate": FIGURE_HELP["intervention rate"],
+    "changed-token rate": FIGURE_HELP["changed-token rate"],
+    "guide-word rate": FIGURE_HELP["guide-word rate"],
+    "mean α": FIGURE_HELP["alpha"],
     "tokens/s": "Tokens of the writing model per second; in `tune` it is expected from decode costs measured "
     "in the same run. Tokens of different models differ in length, bytes/s can be compared.",
     "bytes/s": "UTF-8 bytes of text per second: speed that does not depend on a model's tokens.",
@@ -52,8 +52,8 @@ EXPLAINED = {
     "the paper's rule; the lower, the less the guide is trusted.",
     "reliability diagram": "Of the positions where a model was so sure, how many did it get right? On the "
     "diagonal, confidence can be read as the chance of being right; below it the model claims too much.",
-    "reliability of an answer": f"{FIGURES['reliability']} At each step it is that of whichever model spoke. "
-    "A model that repeats itself is sure of that: a loop has a high one.",
+    "reliability of an answer": f"{FIGURE_HELP['reliability']} Each step counts that of the model whose "
+    "token was chosen. A model that repeats itself is sure of that: a loop has a high one.",
     "ECE": "Expected calibration error: the mean distance between confidence and how often it was right. "
     "0 is perfect.",
     "fitted": "After the calibration curve, measured on examples that the curve was not fitted on. The curve "
@@ -64,7 +64,7 @@ EXPLAINED = {
     "Low: the two want similar things.",
     "top-90% mass": "The guide's favourite is among the base's likeliest tokens that make up 90% of its "
     "probability.",
-    "divergence": FIGURES["divergence"],
+    "divergence": FIGURE_HELP["divergence"],
     "hint": "The paper warns of pairs that are asked at more than about 20% of the steps. Its own data "
     "support that only weakly: the measured gain decides, this stands beside it.",
     "vs base, vs guide": "The difference to the pair's base or guide alone (vs reference: to the first model "
@@ -98,7 +98,7 @@ def line(text: object) -> str:
     return " ".join(sanitize(str(text)).split())
 
 
-def shortened(text: object, width: int) -> str:
+def shorten(text: object, width: int) -> str:
     """The text as one line of at most so many characters; what is left out is left out of its middle."""
     shown = line(text)
     if len(shown) <= width:
@@ -111,7 +111,7 @@ def number(value: float | None, decimals: int = 3) -> str:
     return NOTHING if value is None else f"{value:,.{decimals}f}".replace("-", _MINUS)
 
 
-def signed(value: float | None, decimals: int = 3) -> str:
+def signed_number(value: float | None, decimals: int = 3) -> str:
     return NOTHING if value is None else f"{value:+,.{decimals}f}".replace("-", _MINUS)
 
 

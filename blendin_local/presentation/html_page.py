@@ -11,20 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from blendin_local.presentation.formatting import EXPLAINED
+from blendin_local.presentation.formatting import TERM_HELP
 from blendin_local.presentation.html_template import page_template
-from blendin_local.presentation.plot import Plot, check_available, script
+from blendin_local.presentation.plot import Plot, check_available, plotly_script
 from blendin_local.presentation.table import Table
 from blendin_local.safe_text import encodable
 
-__all__ = ["Card", "Folded", "Page", "Section", "check_available", "present_tables"]
+__all__ = ["Card", "FoldedText", "Page", "Section", "check_available", "drop_missing"]
 
 Card = tuple[str, str, str]
 """A figure at a glance: its name, its value, and a quiet note."""
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class FoldedText:
     """A text under a line that says what it is. note: a quiet line; alarm: whether something failed."""
 
     name: str
@@ -43,7 +43,7 @@ class Section:
     plots: Sequence[Plot] = ()
     tables: Sequence[Table] = ()
     folded: bool = False
-    texts: Sequence[Folded] = ()
+    texts: Sequence[FoldedText] = ()
 
 
 @dataclass(slots=True)
@@ -81,8 +81,10 @@ class Page:
                 | {"tables": tables, "texts": section.texts}
             )
         values = {name: getattr(self, name) for name in self.__slots__} | {"sections": numbered}
-        return encodable(page_template("presentation").render(plotly=script(), help=EXPLAINED, **values))
+        return encodable(
+            page_template("presentation").render(plotly=plotly_script(), help=TERM_HELP, **values)
+        )
 
 
-def present_tables(*tables: Table | None) -> list[Table]:
+def drop_missing(*tables: Table | None) -> list[Table]:
     return [table for table in tables if table is not None]

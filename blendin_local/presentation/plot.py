@@ -13,7 +13,7 @@ from typing import Any
 
 from blendin_local.errors import EvaluationError
 from blendin_local.methods import METHODS
-from blendin_local.presentation.formatting import line, shortened
+from blendin_local.presentation.formatting import line, shorten
 
 __all__ = [
     "LABEL",
@@ -22,14 +22,14 @@ __all__ = [
     "Trace",
     "check_available",
     "colour_of",
-    "errors",
+    "error_bars",
+    "escape_text",
     "front_line",
     "hover",
-    "plot",
+    "make_plot",
+    "plotly_script",
     "scatter",
-    "script",
-    "shown",
-    "titled",
+    "titled_axis",
 ]
 
 Trace = dict[str, Any]
@@ -53,7 +53,7 @@ LABEL = 26
 class Plot:
     """A figure as the page draws it.
 
-    figure: `data` and `layout` of Plotly. height: pixels. explained: names in `formatting.EXPLAINED`. narrow:
+    figure: `data` and `layout` of Plotly. height: pixels. explained: names in `formatting.TERM_HELP`. narrow:
     two of them fit side by side. intervals: whether the reader may switch on the intervals of every line.
     """
 
@@ -76,7 +76,7 @@ def check_available() -> None:
         ) from error
 
 
-def script() -> str:
+def plotly_script() -> str:
     """Plotly's own JavaScript, which the page holds whole: it needs no network."""
     check_available()
     from plotly.offline import get_plotlyjs
@@ -87,7 +87,7 @@ def script() -> str:
     return found
 
 
-def plot(
+def make_plot(
     title: str,
     caption: str,
     traces: Sequence[Mapping[str, Any]],
@@ -135,21 +135,21 @@ def front_line(points: Iterable[tuple[float, float]]) -> Trace:
     return scatter("Pareto front", list(x), list(y), mode="lines", line=line)
 
 
-def titled(title: str) -> dict[str, Any]:
+def titled_axis(title: str) -> dict[str, Any]:
     """An axis with a title and room for its labels."""
     return {"title": {"text": title}, "automargin": True}
 
 
-def shown(text: object, width: int | None = None) -> str:
+def escape_text(text: object, width: int | None = None) -> str:
     """Any text as Plotly shows it letter by letter; at most `width` characters, if given."""
-    return html.escape(line(text) if width is None else shortened(text, width), quote=False)
+    return html.escape(line(text) if width is None else shorten(text, width), quote=False)
 
 
 def hover(name: object, **facts: str) -> str:
     """The box beside a point: a name, and figures under it."""
     lines = [
-        f"<b>{shown(name)}</b>",
-        *(f"{shown(key.replace('_', ' '))}: {shown(value)}" for key, value in facts.items()),
+        f"<b>{escape_text(name)}</b>",
+        *(f"{escape_text(key.replace('_', ' '))}: {escape_text(value)}" for key, value in facts.items()),
     ]
     return "<br>".join(lines)
 
@@ -159,7 +159,9 @@ def colour_of(name: str, place: int = 0) -> str:
     return METHODS[name].colour if name in METHODS else _CYCLE[place % len(_CYCLE)]
 
 
-def errors(values: Sequence[float | None], bounds: Sequence[Any], *, visible: bool = True) -> dict[str, Any]:
+def error_bars(
+    values: Sequence[float | None], bounds: Sequence[Any], *, visible: bool = True
+) -> dict[str, Any]:
     """Plotly's bars from values to the two ends of their intervals; none where either is missing."""
     above, below = [], []
     for value, found in zip(values, bounds, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-__all__ = ["Column", "Row", "Table"]
+__all__ = ["Column", "Table", "TableRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """mark: a word on what is special about it, such as "recommended"."""
 
     cells: tuple[str, ...]
@@ -27,11 +27,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """explained: names in `formatting.EXPLAINED` to explain under the table."""
+    """explained: names in `formatting.TERM_HELP` to explain under the table."""
 
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     note: str = ""
     explained: tuple[str, ...] = field(default=())
 
@@ -50,6 +50,6 @@ class Table:
         return replace(self, columns=tuple(self.columns[place] for place in places), rows=tuple(rows))
 
 
-def rows_of(cells: Iterable[Sequence[str]]) -> tuple[Row, ...]:
+def unmarked_rows(cells: Iterable[Sequence[str]]) -> tuple[TableRow, ...]:
     """Rows without marks."""
-    return tuple(Row(tuple(each)) for each in cells)
+    return tuple(TableRow(tuple(each)) for each in cells)

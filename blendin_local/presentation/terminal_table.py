@@ -13,10 +13,10 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from blendin_local.presentation.formatting import line, shortened
-from blendin_local.presentation.table import Row, Table
+from blendin_local.presentation.formatting import line, shorten
+from blendin_local.presentation.table import Table, TableRow
 
-__all__ = ["coloured", "fitted", "in_columns", "render_tables", "styled_line", "table_title"]
+__all__ = ["fit_columns", "render_tables", "split_columns", "styled_line", "table_title", "use_colour"]
 
 _GAP = 3
 _SHORTEST_NAME = 26
@@ -29,7 +29,7 @@ _KEY = {
 }
 
 
-def coloured(color: bool) -> bool:
+def use_colour(color: bool) -> bool:
     return color and not os.environ.get("NO_COLOR")
 
 
@@ -49,7 +49,7 @@ def render_tables(
             continue
         if titled:
             yield table_title(table.title, color)
-        yield Padding(_grid(fitted(table, width), width, color), 0, expand=False)
+        yield Padding(_grid(fit_columns(table, width), width, color), 0, expand=False)
         marks = dict.fromkeys(row.mark for row in table.rows if row.mark)
         notes = [_KEY.get(mark, mark) for mark in marks] + ([table.note] if table.note else [])
         if notes:
@@ -58,7 +58,7 @@ def render_tables(
             yield Text()
 
 
-def fitted(table: Table, width: int) -> Table:
+def fit_columns(table: Table, width: int) -> Table:
     """The table with as many of its columns as fit; the first column may be shortened for their sake."""
     places = list(range(len(table.columns)))
     while len(places) > 2 and _least_width(table, places) > width:
@@ -80,7 +80,7 @@ def _column_width(table: Table, place: int) -> int:
     return indent + max(map(cell_len, (table.columns[place].title, *cells)))
 
 
-def _lead(table: Table, row: Row) -> str:
+def _lead(table: Table, row: TableRow) -> str:
     """What stands before the first cell: the row's mark, or room for it where other rows have one."""
     marked = any(each.mark in _MARKS for each in table.rows)
     return f"{_MARKS.get(row.mark, ' ')} " if marked else ""
@@ -92,17 +92,17 @@ def _grid(table: Table, width: int, color: bool) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold" if color else "")
     for column in table.columns:
         justify: Any = "right" if column.right else "left"
-        indent = "" if grid.columns else _lead(table, Row(()))
+        indent = "" if grid.columns else _lead(table, TableRow(()))
         grid.add_column(Text(indent + column.title), justify=justify, overflow="ellipsis", no_wrap=True)
     for row in table.rows:
         lead = _lead(table, row)
-        first = lead + shortened(row.cells[0], room - len(lead))
+        first = lead + shorten(row.cells[0], room - len(lead))
         style = "bold green" if color and row.mark in ("recommended", "best") else ""
         grid.add_row(Text(first), *map(Text, row.cells[1:]), style=style)
     return grid
 
 
-def in_columns(table: Table, width: int) -> Iterator[Table]:
+def split_columns(table: Table, width: int) -> Iterator[Table]:
     """A table of many models as several with as many of them as fit side by side."""
     first = _column_width(table, 0)
     group: list[int] = []

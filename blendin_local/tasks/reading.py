@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from blendin_local.errors import EvaluationError, InputError, PromptError
-from blendin_local.inputs.csv_table import CsvTable, shown_names
-from blendin_local.inputs.json_lines import BOM, fault_of, in_place, parse_line
+from blendin_local.inputs.csv_table import CsvTable, format_names
+from blendin_local.inputs.json_lines import BOM, fault_of, parse_line, prefix_place
 from blendin_local.inputs.messages import kind_of
 from blendin_local.inputs.streams import extension_of, lines_of, open_input
 
@@ -83,7 +83,7 @@ class DataRow:
             if self.data.get(name) is not None:
                 return name
         wanted = " or ".join(f"`{name}`" for name in names)
-        known = shown_names([str(name) for name in self.data]) or "nothing"
+        known = format_names([str(name) for name in self.data]) or "nothing"
         self.fail(f"this row has no field {wanted} (it has: {known})")
 
 
@@ -96,7 +96,7 @@ def items_of(rows: Sequence[DataRow], make: Callable[[DataRow], T]) -> list[T]:
         except EvaluationError:
             raise
         except PromptError as error:
-            raise EvaluationError(in_place(row.place, error)) from error
+            raise EvaluationError(prefix_place(row.place, error)) from error
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             row.fail(f"this row is not of the task's format ({reason})")
@@ -171,7 +171,7 @@ def _lines(path: Path, content: bytes) -> Iterator[DataRow]:
             try:
                 record = parse_line(line)
             except InputError as error:
-                raise InputError(in_place(place, error)) from error
+                raise InputError(prefix_place(place, error)) from error
             yield _row(record, place, number, path)
 
 
@@ -250,7 +250,7 @@ def _csv(path: Path, delimiter: str, columns: Sequence[str]) -> Iterator[DataRow
         try:
             fields = table.fields_of(cells)
         except InputError as error:
-            raise InputError(in_place(place, error)) from error
+            raise InputError(prefix_place(place, error)) from error
         yield _row(fields, place, number, path)
 
 

@@ -10,7 +10,7 @@ from textual.content import Content
 from blendin_local.llamacpp.header import GgufHeader
 from blendin_local.models import memory_estimate
 from blendin_local.models.available import AvailableModel, AvailablePair
-from blendin_local.models.compatibility import Overlap, cautions, room, same_vocabulary
+from blendin_local.models.compatibility import Overlap, cautions, check_memory, same_vocabulary
 from blendin_local.safe_text import sanitize
 from blendin_local.settings import ModelOptions
 from blendin_local.tui.widgets.pick_list import Row
@@ -104,7 +104,7 @@ def _judgement(pair: AvailablePair, knowledge: Knowledge) -> Iterator[Content]:
         return
     yield Content(sanitize(_vocabulary(*pair.headers, knowledge)))
     if not knowledge.is_loaded(pair):
-        there = room(pair.headers, knowledge.options, knowledge.loaded_headers)
+        there = check_memory(pair.headers, knowledge.options, knowledge.loaded_headers)
         yield Content(there.needs)
         yield Content.styled(there.verdict, "" if there.fits else "bold $text-warning")
     for caution in cautions(*pair.headers):

@@ -18,7 +18,7 @@ _LABEL, _NUMBER = 12, 6
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Lines that stand together, and the figure of `explanation.FIGURES` that they show; "" for none."""
+    """Lines that stand together, and the figure of `explanation.FIGURE_HELP` that they show; "" for none."""
 
     figure: str
     lines: tuple[Content, ...]

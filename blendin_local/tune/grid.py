@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blendin_local.methods import METHODS
-from blendin_local.statistics import ratios, resample_counts, wide_intervals
+from blendin_local.statistics import expanded_intervals, resample_counts, resampled_ratios
 from blendin_local.tune.record import Record
 from blendin_local.tune.result import Bounds, ScoredSetting
 from blendin_local.tune.setting_scores import SettingScores
@@ -71,7 +71,9 @@ def _with_interval(above: Floats, below: Floats, counts: Floats) -> Floats:
     both = np.concatenate([above, np.broadcast_to(below, above.shape)], axis=1)
     _, first, back = np.unique(both, axis=0, return_index=True, return_inverse=True)
     below = below if below.ndim == 1 else below[first]
-    low, high = wide_intervals(found[first], ratios(above[first], below, counts), above.shape[1])
+    low, high = expanded_intervals(
+        found[first], resampled_ratios(above[first], below, counts), above.shape[1]
+    )
     ends = np.stack([np.maximum(low, 0), high], axis=1)[back.ravel()]
     return np.concatenate([found[:, None], ends], axis=1)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from blendin_local.statistics import intervals, ratios, resample_counts, wide_intervals
+from blendin_local.statistics import expanded_intervals, intervals, resample_counts, resampled_ratios
 from blendin_local.tune.setting_scores import SettingScores
 
 __all__ = [
@@ -149,7 +149,7 @@ def gain(scores: SettingScores, setting: int, over: int, examples: Integers, cou
     if setting == over:
         return Gain(0.0, 0.0, 0.0)
     value = 1 - float(mine.sum() / theirs.sum())
-    low, high = wide_intervals(value, 1 - ratios(mine, theirs, counts), len(examples))
+    low, high = expanded_intervals(value, 1 - resampled_ratios(mine, theirs, counts), len(examples))
     if np.isnan(low) or np.isnan(high):
         return Gain(value, None, None)
     return Gain(value, float(low), min(1.0, float(high)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from blendin_local.presentation.formatting import NOTHING, interval, line, number, percent
-from blendin_local.presentation.html_page import Card, Page, Section, check_available, present_tables
+from blendin_local.presentation.html_page import Card, Page, Section, check_available, drop_missing
 from blendin_local.presentation.plot import Plot
 from blendin_local.presentation.setting_label import setting_flags, setting_label
 from blendin_local.tune import report_tables as tables
@@ -65,11 +65,11 @@ def _tune_sections(result: TuneReport, plots: Sequence[Plot]) -> Iterator[Sectio
     yield Section("Every setting", plots=main)
     yield Section(
         "Where the base is unsure", lines=list(tables.uncertain_lines(result.uncertain)), plots=unsure,
-        tables=present_tables(tables.uncertain_table(result.uncertain)),
+        tables=drop_missing(tables.uncertain_table(result.uncertain)),
     )  # fmt: skip
     yield Section(
         "Can their confidence be believed?", plots=[each for each in plots if each.narrow],
-        tables=present_tables(tables.calibration_table(result)),
+        tables=drop_missing(tables.calibration_table(result)),
     )  # fmt: skip
     yield Section("Tables", tables=[tables.interesting(result)])
     yield Section("All the figures", tables=[tables.all_settings(result)], folded=True)

@@ -14,13 +14,13 @@ from blendin_local.presentation.plot import (
     Plot,
     Trace,
     colour_of,
-    errors,
+    error_bars,
+    escape_text,
     front_line,
     hover,
-    plot,
+    make_plot,
     scatter,
-    shown,
-    titled,
+    titled_axis,
 )
 from blendin_local.presentation.setting_label import setting_label
 from blendin_local.tune.report_tables import fitting_bits
@@ -74,8 +74,10 @@ def _speed(result: TuneReport) -> Plot | None:
             "size": 13 if listed[0].is_single else 8,
             "opacity": 1 if listed[0].is_single else 0.8,
         }
-        label = {"mode": "markers+text", "text": [shown(method)], "textposition": "top center"}
-        traces.append(_at_speeds(shown(method), listed, marker) | (label if listed[0].is_single else {}))
+        label = {"mode": "markers+text", "text": [escape_text(method)], "textposition": "top center"}
+        traces.append(
+            _at_speeds(escape_text(method), listed, marker) | (label if listed[0].is_single else {})
+        )
     chosen = result.recommendation.setting
     if chosen in methods.get(chosen.method, ()):
         line = {"width": 3, "color": ROLE_COLOURS["chosen"]}
@@ -86,8 +88,8 @@ def _speed(result: TuneReport) -> Plot | None:
         "both. The ring is the recommended one. Names in the legend switch methods on and off."
     )
     explained = ("bits per byte", "bytes/s", "Pareto front")
-    layout = {"xaxis": titled("bytes per second (higher is better)"), "yaxis": titled(_BITS)}
-    return plot("Quality against speed", caption, traces, layout, height=520, explained=explained)
+    layout = {"xaxis": titled_axis("bytes per second (higher is better)"), "yaxis": titled_axis(_BITS)}
+    return make_plot("Quality against speed", caption, traces, layout, height=520, explained=explained)
 
 
 def _at_speeds(name: str, settings: Sequence[ScoredSetting], marker: dict[str, Any]) -> Trace:
@@ -132,14 +134,14 @@ def _over_gamma(result: TuneReport) -> Plot | None:
         "Bars are 95% intervals. Lines of other α of the method fixed can be switched on in the legend."
     )
     more: dict[str, Any] = {"height": 540, "explained": ("bits per byte", "95% interval"), "intervals": True}
-    layout = {"xaxis": titled("threshold γ"), "yaxis": titled(_BITS)}
-    return plot("Bits per byte over the threshold", caption, traces, layout, **more)
+    layout = {"xaxis": titled_axis("threshold γ"), "yaxis": titled_axis(_BITS)}
+    return make_plot("Bits per byte over the threshold", caption, traces, layout, **more)
 
 
 def _level(setting: ScoredSetting, low: float, high: float) -> Trace:
     line = {"color": colour_of(setting.method), "width": 2, "dash": "dash"}
     bits, hovers = [setting.bits_per_byte] * 2, [_hover(setting)] * 2
-    return scatter(shown(setting.method), [low, high], bits, hovers, mode="lines", line=line)
+    return scatter(escape_text(setting.method), [low, high], bits, hovers, mode="lines", line=line)
 
 
 def _line(
@@ -155,13 +157,13 @@ def _line(
     bits = [each.bits_per_byte for each in ordered]
     method, alpha = key
     return scatter(
-        shown(method if alpha is None else f"{method} α {number(alpha, 2)}"),
+        escape_text(method if alpha is None else f"{method} α {number(alpha, 2)}"),
         [each.gamma for each in ordered],
         bits,
         [_hover(each) for each in ordered],
         mode="lines+markers",
         visible="legendonly" if hidden else True,
-        error_y=errors(bits, [each.interval for each in ordered], visible=bold),
+        error_y=error_bars(bits, [each.interval for each in ordered], visible=bold),
         line={"color": colour, "width": 3 if bold else 1.5, "dash": dash},
         marker={"size": 6, "color": colour},
     )
@@ -210,7 +212,7 @@ def _unsure(result: TuneReport) -> Plot | None:
         "more “only the guide”, the more there is to gain; “only the base” is what a blend may lose."
     )
     title = f"Right and wrong where the base is unsure (γ {number(found.gamma, 2)})"
-    return plot(title, caption, traces, layout, height=190, explained=("where the base is unsure",))
+    return make_plot(title, caption, traces, layout, height=190, explained=("where the base is unsure",))
 
 
 # Reliability
@@ -237,9 +239,9 @@ def _reliability(role: str, found: CalibrationFit) -> Plot | None:
         _counts(bins, colour),
     ]
     layout: dict[str, Any] = {
-        "xaxis": titled("confidence") | {"range": [0, 1], "anchor": "y2"},
-        "yaxis": titled("how often right") | {"range": [0, 1.02], "domain": [0.24, 1]},
-        "yaxis2": titled("positions") | {"domain": [0, 0.16], "anchor": "x", "nticks": 3},
+        "xaxis": titled_axis("confidence") | {"range": [0, 1], "anchor": "y2"},
+        "yaxis": titled_axis("how often right") | {"range": [0, 1.02], "domain": [0.24, 1]},
+        "yaxis2": titled_axis("positions") | {"domain": [0, 0.16], "anchor": "x", "nticks": 3},
         "legend": {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
     }
     raw, fitted = number(found.ece_raw), number(found.ece_fitted)
@@ -247,7 +249,7 @@ def _reliability(role: str, found: CalibrationFit) -> Plot | None:
         f"Calibration error (ECE) {raw} as it is, {fitted} after the fit, on examples that were held out."
     )
     explained = ("reliability diagram", "ECE", "fitted")
-    return plot(
+    return make_plot(
         f"Reliability of the {role}", caption, traces, layout, height=460, narrow=True, explained=explained
     )
 

@@ -14,7 +14,7 @@ from blendin_local.presentation.formatting import (
     version_facts,
 )
 from blendin_local.presentation.setting_label import setting_label
-from blendin_local.presentation.table import Column, Row, Table, rows_of
+from blendin_local.presentation.table import Column, Table, TableRow, unmarked_rows
 from blendin_local.tune.result import PairInfo, References, ScoredSetting, TuneReport, UncertainPositions
 
 __all__ = [
@@ -106,7 +106,7 @@ def _table(title: str, result: TuneReport, settings: Sequence[ScoredSetting]) ->
             percent(setting.floored or None, 2),
             "●" if setting.pareto else "",
         )
-        rows.append(Row(cells, _mark(setting, result)))
+        rows.append(TableRow(cells, _mark(setting, result)))
     return Table(title, _COLUMNS, tuple(rows), explained=_EXPLAINED).without_empty(NOTHING)
 
 
@@ -136,7 +136,7 @@ def calibration_table(result: TuneReport) -> Table:
         Column("ECE raw"),
         Column("ECE fitted"),
     )
-    return Table("Calibration", columns, rows_of(rows), explained=("ECE", "fitted"))
+    return Table("Calibration", columns, unmarked_rows(rows), explained=("ECE", "fitted"))
 
 
 def calibration_line(result: TuneReport) -> str:
@@ -165,7 +165,7 @@ def uncertain_table(found: UncertainPositions) -> Table | None:
     rows = [(label, percent(share)) for label, share in shares]
     columns = (Column("top tokens", right=False), Column("share"))
     title = f"Where the base is unsure (confidence under γ {number(found.gamma, 2)})"
-    return Table(title, columns, rows_of(rows), explained=("where the base is unsure",))
+    return Table(title, columns, unmarked_rows(rows), explained=("where the base is unsure",))
 
 
 def uncertain_lines(found: UncertainPositions) -> Iterator[str]:

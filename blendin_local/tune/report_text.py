@@ -12,7 +12,7 @@ from blendin_local.presentation.markdown_table import (
     markdown_table,
 )
 from blendin_local.presentation.setting_label import setting_flags, setting_label
-from blendin_local.presentation.terminal_table import coloured, render_tables, styled_line
+from blendin_local.presentation.terminal_table import render_tables, styled_line, use_colour
 from blendin_local.tune import report_tables as tables
 from blendin_local.tune.report_terminal_plot import speed_plot
 from blendin_local.tune.report_words import gain_sentence
@@ -23,7 +23,7 @@ __all__ = ["print_tune", "tune_markdown"]
 
 def print_tune(result: TuneReport, console_width: int, color: bool = True) -> list[RenderableType]:
     """Parts to print after `tune`, in order. color: whether the terminal shows colours (NO_COLOR forbids)."""
-    color = coloured(color)
+    color = use_colour(color)
     chosen = result.recommendation.setting
     recommended = Text("Recommended: ").append(setting_label(chosen), style="bold green" if color else "")
     parts: list[RenderableType] = [

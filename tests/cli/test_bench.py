@@ -78,7 +78,7 @@ def test_rounds_of_different_length(pair: list[str], monkeypatch: pytest.MonkeyP
     times = iter([[1.0, 2.0, 3.0], [3.0, 4.0], [2.0, 6.0, 5.0]])
     summary = SimpleNamespace(interventions=0, guide_decoded=0)
     reply = SimpleNamespace(summary=summary)
-    monkeypatch.setattr(bench, "_written", lambda *given: (reply, [], next(times)))
+    monkeypatch.setattr(bench, "_record_reply", lambda *given: (reply, [], next(times)))
     monkeypatch.setattr(bench, "replay", lambda log: [5.0])
     result = run("bench", *pair, "--tokens", "3", "--rounds", "3", "--methods", "base", "--json")
     assert result.exit_code == 0, result.output

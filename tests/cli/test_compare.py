@@ -21,7 +21,7 @@ from support.paths import ROOT
 from support.tiny_gguf import write_tiny
 
 from blendin_local.cli.compare import compare
-from blendin_local.cli.compare_specs import task_wishes
+from blendin_local.cli.compare_specs import task_specs
 from blendin_local.compare import request
 from blendin_local.compare import writing as running
 from blendin_local.compare.plan import ARM_KEYS, RUN_KEYS, TASK_KEYS
@@ -339,13 +339,13 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(
 
 
 def test_which_file_belongs_to_which_task() -> None:
-    assert task_wishes(["a", "b"], ["1", "2"], False) == [TaskSpec("a", "1"), TaskSpec("b", "2")]
-    assert task_wishes(["a"], ["1", "2"], False) == [TaskSpec("a", "1"), TaskSpec("a", "2")]
-    assert task_wishes(["a", "b"], ["1"], True) == [TaskSpec("a", "1"), TaskSpec("b", "hub:")]
-    assert task_wishes(["a"], [], True) == [TaskSpec("a", "hub:")]
-    assert task_wishes([], [], False) == []
+    assert task_specs(["a", "b"], ["1", "2"], False) == [TaskSpec("a", "1"), TaskSpec("b", "2")]
+    assert task_specs(["a"], ["1", "2"], False) == [TaskSpec("a", "1"), TaskSpec("a", "2")]
+    assert task_specs(["a", "b"], ["1"], True) == [TaskSpec("a", "1"), TaskSpec("b", "hub:")]
+    assert task_specs(["a"], [], True) == [TaskSpec("a", "hub:")]
+    assert task_specs([], [], False) == []
     with pytest.raises(EvaluationError, match="there are 2 and 3"):
-        task_wishes(["a", "b"], ["1", "2", "3"], True)
+        task_specs(["a", "b"], ["1", "2", "3"], True)
 
 
 def test_every_key_of_a_plan_is_documented() -> None:

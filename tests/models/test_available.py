@@ -16,7 +16,7 @@ from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.llamacpp.tokenizer import open_tokenizer
 from blendin_local.models.available import Inventory, Search, available_model
 from blendin_local.models.catalogue import Catalogue
-from blendin_local.models.compatibility import Overlap, cautions, find_overlap, room, same_vocabulary
+from blendin_local.models.compatibility import Overlap, cautions, check_memory, find_overlap, same_vocabulary
 from blendin_local.models.download import pull
 from blendin_local.models.entries import ModelEntry, PairEntry
 from blendin_local.models.memory_estimate import estimate
@@ -191,7 +191,7 @@ def test_room_beside_the_loaded_pair_in_its_place_or_nowhere(headers: tuple[Gguf
     freed = sum(each.kv_cache + each.buffers for each in estimates)
 
     def verdict(free: int, *, loaded: bool = True) -> tuple[str, bool]:
-        there = room(headers, OPTIONS, headers if loaded else (), free)
+        there = check_memory(headers, OPTIONS, headers if loaded else (), free)
         assert there.needs.startswith("Needs about")
         return there.verdict, there.fits
 

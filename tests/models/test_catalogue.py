@@ -18,7 +18,7 @@ from blendin_local.files import cache_dir, config_dir, hub_cache_dir, models_dir
 from blendin_local.models import catalogue as module
 from blendin_local.models.catalogue import load_catalogue, user_catalogue_file
 from blendin_local.models.catalogue_writer import save_pair
-from blendin_local.models.download.store import Pulled, remember
+from blendin_local.models.download.store import Pulled, write_record
 from blendin_local.models.entries import ModelEntry, PairEntry
 from blendin_local.settings import BlendSettings, SamplingSettings
 
@@ -243,7 +243,7 @@ def test_names_stand_for_pulled_files_only(tmp_path: Path) -> None:
         catalogue.resolve_model(source)
     file = tmp_path / "tiny.gguf"
     file.write_bytes(b"GGUF")
-    remember(catalogue.model(source), [Pulled(file, "")])
+    write_record(catalogue.model(source), [Pulled(file, "")])
     assert load_catalogue().resolve_model(source) == file
 
 

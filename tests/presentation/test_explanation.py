@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from blendin_local.engine.steps import Source, Step, Summary
 from blendin_local.methods import METHODS, Evidence
 from blendin_local.presentation.explanation import (
-    FIGURES,
+    FIGURE_HELP,
     SPEAKERS,
-    formula,
-    in_words,
+    describe_reply,
+    explain_alpha,
     weak_passages,
 )
 from blendin_local.settings import BlendSettings
@@ -60,7 +60,7 @@ def test_the_last_number_is_the_alpha_of_the_rule(
 ) -> None:
     value = float(METHODS[blend.method].weigh(Evidence(c_b, c_g, agreement, rank), blend))
     step = asked(c_b=c_b, c_g=c_g, agreement=agreement, guide_rank=rank, alpha=value)
-    said = [line for line in formula(step, blend) if "α = " in line]
+    said = [line for line in explain_alpha(step, blend) if "α = " in line]
     printed = re.findall(r"\d+\.\d+", said[-1])[-1]
     decimals = len(printed.partition(".")[2])
     assert float(printed) == pytest.approx(value, abs=0.5000001 * 10**-decimals)
@@ -154,7 +154,7 @@ def test_the_last_number_is_the_alpha_of_the_rule(
 def test_a_step_at_which_the_guide_was_blended_in(
     options: dict[str, Any], fields: dict[str, Any], said: list[str]
 ) -> None:
-    text = "\n".join(formula(asked(**fields), BlendSettings(**options)))
+    text = "\n".join(explain_alpha(asked(**fields), BlendSettings(**options)))
     for part in said:
         assert part in text
 
@@ -218,13 +218,13 @@ def test_a_step_at_which_the_guide_was_blended_in(
     ],
 )
 def test_a_step_of_one_model(options: dict[str, Any], fields: dict[str, Any], said: list[str]) -> None:
-    assert formula(a_step(**fields), BlendSettings(**options)) == said
+    assert explain_alpha(a_step(**fields), BlendSettings(**options)) == said
 
 
 def test_everybody_who_may_speak_and_every_figure_has_words() -> None:
     assert set(SPEAKERS) == set(Source)
-    assert {"alpha", "agreement", "divergence", "hint level"} <= set(FIGURES)
-    assert all(text.endswith(".") for text in FIGURES.values())
+    assert {"alpha", "agreement", "divergence", "hint level"} <= set(FIGURE_HELP)
+    assert all(text.endswith(".") for text in FIGURE_HELP.values())
 
 
 # A reply
@@ -289,11 +289,11 @@ def summed(steps: int = 100, asked_at: int = 0, changed: int = 0, weak: int = 0,
     ],
 )
 def test_a_reply_in_words(method: str, summary: Summary, said: str) -> None:
-    assert in_words(summary, method, 0.2, calibrated=True) == said
+    assert describe_reply(summary, method, 0.2, calibrated=True) == said
 
 
 def test_plain_confidence_is_not_called_calibrated() -> None:
-    assert "weak (not calibrated)" in in_words(summed(weak=40), "blendin", 0.2, calibrated=False)
+    assert "weak (not calibrated)" in describe_reply(summed(weak=40), "blendin", 0.2, calibrated=False)
 
 
 # Weak passages

@@ -24,9 +24,9 @@ from support.result_documents import (
 
 from blendin_local.compare.report_page import compare_page
 from blendin_local.errors import EvaluationError
-from blendin_local.presentation.formatting import EXPLAINED
+from blendin_local.presentation.formatting import TERM_HELP
 from blendin_local.presentation.html_page import check_available
-from blendin_local.presentation.plot import script
+from blendin_local.presentation.plot import plotly_script
 from blendin_local.tune.report_page import tune_page
 
 pytestmark = pytest.mark.usefixtures("short_pages")
@@ -56,7 +56,7 @@ def test_a_page_asks_no_network_for_anything(page: Page) -> None:
 def test_a_page_holds_plotly_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     page = Page(tune_page(tune_report(tune_degenerate())))
-    assert page.code[0] == script()
+    assert page.code[0] == plotly_script()
     assert len(page.code[0]) > 1_000_000
     policy = (
         next(a["content"] for _, a in page.tags if a.get("http-equiv") == "Content-Security-Policy") or ""
@@ -137,7 +137,7 @@ def test_what_is_not_self_evident_is_explained() -> None:
         "Cohen's d",
         "by options",
     ):
-        assert EXPLAINED[name] in text, name
+        assert TERM_HELP[name] in text, name
 
 
 def test_without_plotly_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

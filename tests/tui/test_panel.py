@@ -20,7 +20,7 @@ from textual.widgets import Input, Static
 import blendin_local.tui
 from blendin_local.engine.chat_backend import ContextUse
 from blendin_local.presentation.colour_scale import BAND_COLOURS, MODES, Mode, ranges
-from blendin_local.presentation.explanation import FIGURES, in_words
+from blendin_local.presentation.explanation import FIGURE_HELP, describe_reply
 from blendin_local.settings import BlendSettings
 from blendin_local.tui.about import About
 from blendin_local.tui.metrics import PanelFigures, Totals
@@ -131,7 +131,7 @@ async def test_the_most_important_figures_stand_on_a_wide_screen() -> None:
         r"divergence  ━+╸?─*  0\.38  0\.38",
     ):
         assert re.search(line.replace("  ", " +"), seen), line
-    words = in_words(shown().reply.summary, "blendin", 0.2, False)
+    words = describe_reply(shown().reply.summary, "blendin", 0.2, False)
     panel = "\n".join(line[-34:] for line in seen.splitlines())
     assert words in " ".join(panel.split())
 
@@ -199,13 +199,13 @@ async def test_a_cursor_explains_every_figure() -> None:
         assert app.panel.figure == "confidence"
         seen = []
         for _ in app.panel._stops:
-            assert str(words.content) == f"{app.panel.figure}: {FIGURES[app.panel.figure]}"
+            assert str(words.content) == f"{app.panel.figure}: {FIGURE_HELP[app.panel.figure]}"
             section, place = app.panel._stops[app.panel._cursor]
             row = section.region_of(place).translate(section.region.offset)
             assert app.panel.query_one("#figures").region.contains_region(row)
             seen.append(app.panel.figure)
             await pilot.press("down")
-        assert {*seen, "reliability"} == set(FIGURES)
+        assert {*seen, "reliability"} == set(FIGURE_HELP)
         await pilot.press("home", "up")
         assert app.panel.figure == "confidence"
         app.query_one(Input).focus()
@@ -219,7 +219,7 @@ async def test_a_cursor_explains_every_figure() -> None:
 async def test_every_help_line_fits(size: tuple[int, int]) -> None:
     async with running(size) as (app, _):
         words = app.panel.query_one("#words", Static)
-        for figure in FIGURES:
+        for figure in FIGURE_HELP:
             lines = Content(str(explained(figure))).wrap(words.size.width)
             assert len(lines) <= words.size.height, figure
 

@@ -11,7 +11,7 @@ from support.reports import markdown_tables, printed
 from support.result_documents import TUNE_DOCUMENTS, Document, setting, tune_document, tune_report
 
 from blendin_local.methods import METHODS
-from blendin_local.presentation.formatting import EXPLAINED
+from blendin_local.presentation.formatting import TERM_HELP
 from blendin_local.presentation.setting_label import setting_flags, setting_label
 from blendin_local.tune.report_page import tune_page
 from blendin_local.tune.report_tables import all_settings, interesting
@@ -94,7 +94,7 @@ def test_every_setting_has_its_intervals_and_its_floor() -> None:
     assert (nudge["held-out 95%"], nudge["at the floor"]) == ("0.823 to 0.883", "1.23%")
     assert (nudge["interventions"], nudge["interventions 95%"]) == ("100.0%", "90.0% to 110.0%")
     assert nudge["tokens/s 95%"] == "22.6 to 23.9"
-    assert EXPLAINED["at the floor"] in Page(tune_page(tune_report(tune_document()))).text
+    assert TERM_HELP["at the floor"] in Page(tune_page(tune_report(tune_document()))).text
     # The guide alone asks nobody, and has no positions of the base.
     assert [shown["guide"][name] for name in ("interventions", "interventions 95%", "at the floor")] == [
         "–"

@@ -14,11 +14,11 @@ from blendin_local.files import local_path
 from blendin_local.models.download import hub, pypi, web
 from blendin_local.models.download.store import (
     Pulled,
-    checked,
+    check_file,
     entry_folder,
     find_pulled,
-    locked,
-    remember,
+    lock_entry,
+    write_record,
 )
 from blendin_local.models.download.transfer import Progress, no_progress
 
@@ -39,13 +39,13 @@ def pull(entry: ModelEntry, *, progress: Progress = no_progress, force: bool = F
     kind = _kind(entry)
     try:
         if kind == "path":
-            return remember(entry, [_local_file(entry, progress)])
-        with locked(entry, progress):
+            return write_record(entry, [_local_file(entry, progress)])
+        with lock_entry(entry, progress):
             # Another process may have pulled it while this one waited.
             if not force and ((path := find_pulled(entry)) or (path := _adopt(entry, progress))):
                 return path
             fetch = {"pypi": pypi.fetch, "hf": hub.fetch, "url": web.fetch}[kind]
-            return remember(entry, fetch(entry, entry_folder(entry), progress, force))
+            return write_record(entry, fetch(entry, entry_folder(entry), progress, force))
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         where = error.filename or entry_folder(entry)
@@ -73,7 +73,7 @@ def _local_file(entry: ModelEntry, progress: Progress) -> Pulled:
         path = entry.origin.parent / path
     if not path.is_file():
         raise CatalogueError(f"The file of {entry.name}, {path}, does not exist.")
-    return checked(path, entry, progress)
+    return check_file(path, entry, progress)
 
 
 def _adopt(entry: ModelEntry, progress: Progress) -> Path | None:
@@ -83,7 +83,7 @@ def _adopt(entry: ModelEntry, progress: Progress) -> Path | None:
     if not entry.file or not known or not path.is_file():
         return None
     try:
-        return remember(entry, [checked(path, entry, progress)])
+        return write_record(entry, [check_file(path, entry, progress)])
     except CatalogueError:
         # Another file: the download replaces it.
         return None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blendin_local.errors import CatalogueError
 from blendin_local.files import hub_cache_dir
-from blendin_local.models.download.store import Pulled, checked
+from blendin_local.models.download.store import Pulled, check_file
 from blendin_local.models.download.transfer import Progress, Remote, download
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> l
     pulled = []
     for name in files:
         if not force and (cached := hub.cached(name)):
-            pulled.append(checked(cached, entry, progress))
+            pulled.append(check_file(cached, entry, progress))
             continue
         remote = hub.locate(name, entry)
         target = folder / (entry.file if entry.file and len(files) == 1 else Path(name).name)

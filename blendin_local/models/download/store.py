@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Pulled",
-    "checked",
+    "check_file",
     "entry_folder",
     "find_pulled",
-    "locked",
+    "lock_entry",
     "pulled_files",
-    "remember",
     "remove",
+    "write_record",
 ]
 
 _RECORD = "pulled.json"
@@ -67,7 +67,7 @@ def pulled_files(entry: ModelEntry) -> list[Path]:
         return []
 
 
-def remember(entry: ModelEntry, files: Sequence[Pulled]) -> Path:
+def write_record(entry: ModelEntry, files: Sequence[Pulled]) -> Path:
     """Write the record of a pulled model; return the path of its first file."""
     noted = []
     for each in files:
@@ -80,7 +80,7 @@ def remember(entry: ModelEntry, files: Sequence[Pulled]) -> Path:
     return files[0].path.absolute()
 
 
-def checked(path: Path, entry: ModelEntry, progress: Progress) -> Pulled:
+def check_file(path: Path, entry: ModelEntry, progress: Progress) -> Pulled:
     """Check size and checksum of a file against its entry. Raises CatalogueError if they differ."""
     size = path.stat().st_size
     if entry.size not in (None, size):
@@ -102,7 +102,7 @@ def remove(entry: ModelEntry) -> list[Path]:
 
 
 @contextmanager
-def locked(entry: ModelEntry, progress: Progress) -> Iterator[None]:
+def lock_entry(entry: ModelEntry, progress: Progress) -> Iterator[None]:
     """Hold the model's inter-process lock for the block, after waiting for another pull to end."""
     from filelock import FileLock, Timeout
 

@@ -119,7 +119,9 @@ def _receive(remote: Remote, part: _Part, progress: Progress) -> None:
         if error.code == 416 and part.length:
             part.restart()
             raise _Refused("has another file now", temporary=True) from error
-        raise _Refused(_explained(error), temporary=error.code in (408, 429) or error.code >= 500) from error
+        raise _Refused(
+            _describe_http_error(error), temporary=error.code in (408, 429) or error.code >= 500
+        ) from error
     with response:
         start = _range_start(response) if response.status == 206 else 0
         if start != part.length:
@@ -156,7 +158,7 @@ class _Part:
             self.tag = note["tag"]
             # Without an identity, the partial file may belong to another version.
             known = bool(remote.identity or self.tag or remote.sha256)
-            if known and note["url"] == _plain(remote.url) and note["identity"] == remote.identity:
+            if known and note["url"] == _strip_query(remote.url) and note["identity"] == remote.identity:
                 self.length = self._path.stat().st_size
         except (OSError, ValueError, LookupError, TypeError):
             self.tag = ""
@@ -171,7 +173,7 @@ class _Part:
         if not self._remote.identity:
             strong = response.headers.get("ETag", "")
             self.tag = strong if strong.startswith('"') else response.headers.get("Last-Modified", "")
-        note = {"url": _plain(self._remote.url), "identity": self._remote.identity, "tag": self.tag}
+        note = {"url": _strip_query(self._remote.url), "identity": self._remote.identity, "tag": self.tag}
         write_text(self._note, json.dumps(note))
         self.close()
         self._stream = self._path.open("ab")
@@ -245,7 +247,7 @@ def _range_start(response: Any) -> int:
     return int(match[1]) if match else -1
 
 
-def _explained(error: urllib.error.HTTPError) -> str:
+def _describe_http_error(error: urllib.error.HTTPError) -> str:
     match error.code:
         case 401 | 403:
             return f"refuses the file to you ({error.code} {error.reason})"
@@ -261,6 +263,6 @@ def _reason(error: object) -> str:
     return str(error) or type(error).__name__
 
 
-def _plain(url: str) -> str:
+def _strip_query(url: str) -> str:
     """A URL without its query, which may hold a signature that changes over time."""
     return urlsplit(url)._replace(query="", fragment="").geturl()

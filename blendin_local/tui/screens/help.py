@@ -11,7 +11,7 @@ from textual.containers import Grid, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from blendin_local.presentation.explanation import FIGURES
+from blendin_local.presentation.explanation import FIGURE_HELP
 from blendin_local.tui.commands import SPECS
 
 KEYS: dict[str, dict[str, str]] = {
@@ -105,7 +105,7 @@ class HelpScreen(ModalScreen[None]):
             for title, entries in KEYS.items():
                 yield from _section(title, ((self._keys_of(ids), text) for ids, text in entries.items()))
             yield from _section("Commands", ((spec.usage.replace("|", " | "), spec.help) for spec in SPECS))
-            yield from _section("The figures", FIGURES.items())
+            yield from _section("The figures", FIGURE_HELP.items())
 
     def _keys_of(self, ids: str) -> str:
         if "." not in ids:

@@ -28,7 +28,7 @@ from blendin_local.models.available import (
     available_pair,
 )
 from blendin_local.models.catalogue import Catalogue, load_catalogue
-from blendin_local.models.compatibility import Overlap, find_overlap, room, same_vocabulary
+from blendin_local.models.compatibility import Overlap, check_memory, find_overlap, same_vocabulary
 from blendin_local.safe_text import sanitize
 from blendin_local.settings import ModelOptions
 from blendin_local.tui.bars import bar
@@ -263,7 +263,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
             self._download(pair)
         elif pair.headers:
             known = self._knowledge
-            if self._armed or room(pair.headers, known.options, known.loaded_headers).fits:
+            if self._armed or check_memory(pair.headers, known.options, known.loaded_headers).fits:
                 self._choose(pair)
             else:
                 self._arm()

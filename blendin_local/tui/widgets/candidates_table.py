@@ -12,7 +12,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from blendin_local.engine.steps import Candidate, Candidates, Source, Step
-from blendin_local.presentation.explanation import ended_by_guide
+from blendin_local.presentation.explanation import is_guide_stop
 from blendin_local.tui.bars import bar, sparkline
 from blendin_local.tui.rows import MUTED
 from blendin_local.tui.token_text import fit, spoken, visible
@@ -40,7 +40,7 @@ def columns_of(step: Step) -> list[Column]:
     if step.intervened or not (kept.base or kept.guide):
         lists["blend"] = kept.blend
     lists = {name: candidates for name, candidates in lists.items() if candidates}
-    chosen_from = "guide" if ended_by_guide(step) else _writer(lists)
+    chosen_from = "guide" if is_guide_stop(step) else _writer(lists)
     return [_column(name, found, step, name == chosen_from) for name, found in lists.items()]
 
 

@@ -12,7 +12,7 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.widget import Widget
 
-from blendin_local.presentation.explanation import FIGURES
+from blendin_local.presentation.explanation import FIGURE_HELP
 from blendin_local.tui.metrics import PanelFigures
 from blendin_local.tui.rows import PanelLayout, Row
 
@@ -21,7 +21,7 @@ _USUAL_WIDTH = 32
 
 def explained(figure: str) -> Content:
     """The name of a figure and its line of help."""
-    return Content.assemble((figure, "bold"), ": ", FIGURES[figure])
+    return Content.assemble((figure, "bold"), ": ", FIGURE_HELP[figure])
 
 
 class FigureSection(Widget):

@@ -20,7 +20,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from blendin_local.engine.steps import WEAK_BELOW, Candidate, Source, Step
-from blendin_local.presentation.explanation import SPEAKERS, formula
+from blendin_local.presentation.explanation import SPEAKERS, explain_alpha
 from blendin_local.settings import GenerationSettings
 from blendin_local.tui.number_keys import number_keys
 from blendin_local.tui.rows import MUTED, UNKNOWN, PanelLayout, number
@@ -162,7 +162,7 @@ The chosen token is marked with ✓. Probabilities are the models' own, before t
             temperature = self._settings.sampling.temperature
             drawn = f", temperature {temperature:g}" if temperature else ""
             yield Content.styled(f"probability {step.probability:.2f}{drawn}", MUTED)
-        for statement in formula(step, self._settings.blend):
+        for statement in explain_alpha(step, self._settings.blend):
             yield Content(_broken(statement, self._room))
         if measured:
             yield Content()

@@ -13,7 +13,7 @@ from textual.getters import query_one
 from textual.widgets import Static
 
 from blendin_local.presentation.colour_scale import Mode
-from blendin_local.presentation.explanation import in_words
+from blendin_local.presentation.explanation import describe_reply
 from blendin_local.tui.about import About
 from blendin_local.tui.metrics import PanelFigures
 from blendin_local.tui.rows import MUTED
@@ -135,7 +135,7 @@ class Panel(Vertical, can_focus=True):
         else:
             shown = self._shown
             method = shown.about.blend.method
-            words = in_words(shown.reply.summary, method, shown.hint_rate, shown.calibrated)
+            words = describe_reply(shown.reply.summary, method, shown.hint_rate, shown.calibrated)
             said = Content(words) if words else Content.styled(_NOTHING_YET, MUTED)
         if not said.is_same(self._said):
             self._said = said
