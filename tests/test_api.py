@@ -445,7 +445,7 @@ def test_compare_gives_the_document_of_the_command_line(folder: Path) -> None:
     assert len(result.report.answers) == 12 and "| arm |" in result.to_markdown()
     with pytest.raises(blendin.BlendinError, match="the key metod is unknown"):
         blendin.compare([{"pair": "demo", "metod": "nudge"}], task="custom", data="x")
-    with pytest.raises(blendin.BlendinError, match="go in pairs"):
+    with pytest.raises(blendin.BlendinError, match="give each task its file"):
         blendin.compare([base], task="custom")
 
 

@@ -1,1 +1,1 @@
-"""The package as a library (docs/python.md); `blendin_local` itself names what is public."""
+"""The public Python interface (docs/python.md); `blendin_local` exports its names."""

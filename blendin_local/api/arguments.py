@@ -1,4 +1,4 @@
-"""Turn the arguments of the library, which come in several shapes, into the types that the package uses."""
+"""Convert the arguments of the public functions to the types that the package uses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 Prompt = str | Sequence[Message | Mapping[str, Any]]
-"""A text, or the messages of a conversation that ends with one of the user's."""
+"""A text, or the messages of a conversation that ends with a user message."""
 
 Options = TypeVar("Options")
 
@@ -53,13 +53,13 @@ def find_pair(
 
 
 def replace_options(options: Options, changes: Mapping[str, Any]) -> Options:
-    """Options with some of their fields changed. Raises SettingError for an unknown name or a bad value."""
+    """Replace fields of a settings object. Raises SettingError for an unknown name or a bad value."""
     _check_names(changes, [field.name for field in fields(options)])  # type: ignore[arg-type]
     return replace(options, **changes)  # type: ignore[type-var]
 
 
 def apply_changes(settings: GenerationSettings, changes: Mapping[str, Any]) -> GenerationSettings:
-    """Override settings by their names, as `override_settings`. Raises SettingError."""
+    """Override settings by name, as `override_settings` does. Raises SettingError."""
     _check_names(changes, _NAMES)
     if "stop" in changes:
         changes = {**changes, "stop": tuple(as_list(changes["stop"]))}
@@ -75,7 +75,7 @@ def _check_names(changes: Mapping[str, Any], known: Sequence[str]) -> None:
 
 
 def as_list(value: Any) -> list[Any]:
-    """One value or several, as a list; None is none."""
+    """Return one or several values as a list; an empty one for None."""
     if value is None:
         return []
     return list(value) if isinstance(value, Iterable) and not isinstance(value, (str, Path)) else [value]
@@ -87,7 +87,7 @@ def check_number(name: str, value: Any, low: int, high: int = (1 << 63) - 1) -> 
 
 
 def messages_from(prompt: Prompt) -> list[Message]:
-    """The messages of a prompt. Raises PromptError."""
+    """Parse a prompt into messages. Raises PromptError."""
     if isinstance(prompt, str):
         return list(prompt_of(prompt, "prompt"))
     if not isinstance(prompt, Iterable):
@@ -103,7 +103,7 @@ def messages_from(prompt: Prompt) -> list[Message]:
 
 
 def example_of(row: Mapping[str, Any], number: int) -> Example:
-    """A reference answer. Raises PromptError."""
+    """Parse a reference answer. number: its position, the id of one without. Raises PromptError."""
     if not isinstance(row, Mapping):
         raise PromptError(f"Reference answer {number} must be an object, not {type(row).__name__}.")
     response = text_of(row.get("response"), "`response`")

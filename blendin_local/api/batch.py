@@ -1,4 +1,4 @@
-"""Results of many rows, as an iterator."""
+"""Iterate over the results of a batch."""
 
 from __future__ import annotations
 
@@ -18,25 +18,28 @@ __all__ = ["BatchResults"]
 
 
 class BatchResults:
-    """Results of rows; iterate them once. Ctrl-C raises KeyboardInterrupt; the pair can be used on."""
+    """The results of a batch; iterate over them once.
+
+    Ctrl-C raises KeyboardInterrupt and leaves the pair usable.
+    """
 
     def __init__(self, models: LoadedModels, request: BatchRequest, progress: ShowProgress) -> None:
         self._models = models
         self._request = request
         self._progress = progress
         self._batch: Batch | None = None
-        self._coming = self._results()
+        self._iterator = self._results()
 
     def __iter__(self) -> Iterator[RowResult]:
-        return self._coming
+        return self._iterator
 
     def close(self) -> None:
-        """Stop: rows under way are left, and an output can be gone on with."""
-        self._coming.close()
+        """Stop and drop unfinished rows; a later run with the same output resumes."""
+        self._iterator.close()
 
     @property
     def report(self) -> JobReport | None:
-        """The figures so far; None before the first result."""
+        """The report of the rows so far; None before the first result."""
         return self._batch.report() if self._batch else None
 
     def _results(self) -> Generator[RowResult]:

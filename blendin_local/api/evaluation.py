@@ -1,4 +1,4 @@
-"""`tune` and `compare` as functions."""
+"""The public functions `tune` and `compare`."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def tune(
     progress: ShowProgress = None,
     **options: Any,
 ) -> TuneResult:
-    """Measure a pair on reference answers, and price every method and threshold (docs/tune.md).
+    """Score every method and threshold of a pair on reference answers (docs/tune.md).
 
     examples: objects with `prompt` or `messages` and `response`, a file of them, or with `task` the file of
-    its questions; None takes the answers that come with the package. The other arguments are those of the
-    command line. What was measured is kept: called again, it goes on.
+    its questions; None uses the package's own answers. The other arguments are those of the command line.
+    The pass is saved: the same call resumes a stopped one.
 
     Raises EvaluationError, CatalogueError, ModelError, PromptError, SettingError, or KeyboardInterrupt at
     Ctrl-C.
@@ -86,14 +86,14 @@ def compare(
 
     arms: each the name of a pair, a model, or an object with the keys of a plan's [[arms]], such as
     {"pair": "demo", "method": ["nudge", "blendin"]}. data: the file of each task's questions. settings:
-    fields of `RunSettings`, such as limit or seed. Every answer is kept: called again, it goes on.
+    fields of `RunSettings`, such as limit or seed. Answers are saved: the same call resumes.
 
     Raises EvaluationError, CatalogueError, ModelError, SettingError, or KeyboardInterrupt at Ctrl-C.
     """
     catalogue = load_catalogue()
     tasks, files = as_list(task), [str(path) for path in as_list(data)]
     if len(tasks) != len(files):
-        raise SettingError(f"task and data go in pairs, and there are {len(tasks)} and {len(files)}.")
+        raise SettingError(f"There are {len(tasks)} task and {len(files)} data: give each task its file.")
     chosen = replace_options(RunSettings(text=None if text is None else Path(text)), settings)
     check_run({name: value for name, value in settings.items() if value is not None})
     request = CompareRequest(

@@ -1,4 +1,4 @@
-"""A loaded pair, and all that it does."""
+"""Load a pair, and generate with it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def load(
     progress: ShowProgress = None,
     **options: Any,
 ) -> LoadedPair:
-    """Load a pair: by its name in the catalogue ("demo" unless given), or by two models.
+    """Load a pair by its name in the catalogue, by default "demo", or by two models.
 
     base, guide: names, .gguf files or hf:OWNER/REPO:FILE. base_format, guide_format: auto, chat,
     question-answer, user-assistant, raw, or a Jinja file. options: fields of `ModelOptions`, such as n_ctx.
@@ -59,11 +59,11 @@ def load(
 
 
 class LoadedPair:
-    """Two loaded models, as a context manager that frees them. Use it from one thread at a time.
+    """Two loaded models; a context manager that frees them. Use it from one thread at a time.
 
-    settings: what is recommended for the pair; the methods change it by keyword arguments, each named like
-    a field of `BlendSettings`, `SamplingSettings` or `GenerationSettings`. `alpha` alone means the method
-    fixed, and a `temperature` of 0 greedy decoding without penalties, as on the command line.
+    settings: the pair's recommended settings. Keyword arguments of the methods override them by the field
+    names of `BlendSettings`, `SamplingSettings` and `GenerationSettings`. As on the command line, `alpha`
+    alone selects the method fixed, and temperature 0 means greedy decoding without penalties.
     """
 
     def __init__(self, models: LoadedModels, formats: Formats, progress: ShowProgress = False) -> None:
@@ -86,7 +86,7 @@ class LoadedPair:
         self.close()
 
     def close(self) -> None:
-        """Free both models; what is being written ends first. Safe to call twice."""
+        """Cancel unfinished replies and free both models. Safe to call twice."""
         self._end_batch()
         self.models.close()
 
@@ -104,10 +104,10 @@ class LoadedPair:
         settings: GenerationSettings | None = None,
         **changes: Any,
     ) -> Reply:
-        """Begin a reply, which is written while it is iterated.
+        """Begin a reply; iterating over it decodes its steps.
 
-        raw: both models continue the text as it stands. candidates: how many of the most probable outcomes
-        each step reports. settings: in place of the pair's. changes: single settings by name.
+        raw: no prompt format, both models continue the text. candidates: number of top candidates that each
+        step records. settings: used instead of the pair's. changes: single settings by name.
 
         Raises PromptError for messages that cannot be used or do not fit a context, SettingError for a
         setting that is unknown or outside its range.
@@ -123,7 +123,7 @@ class LoadedPair:
         return Reply(self.models, reply, chosen)
 
     def chat(self, *, system: str = "", settings: GenerationSettings | None = None, **changes: Any) -> Chat:
-        """Begin a conversation that remembers. settings, changes: as for `reply`, for all of its replies."""
+        """Begin a conversation. settings, changes: as for `reply`, for all of its replies."""
         return Chat(self.reply, system, apply_changes(settings or self.settings, changes))
 
     def generate(
@@ -143,14 +143,14 @@ class LoadedPair:
         settings: GenerationSettings | None = None,
         **changes: Any,
     ) -> BatchResults:
-        """Answer many rows, several at once; iterate the results, which come as they are finished.
+        """Answer many rows, several at once; iterate over the results in the order in which they finish.
 
         rows: texts, objects as in docs/batch.md, or the path of a file of them. output: a file for the
-        results; what it holds already is given first and not asked again. parallel: rows written at once. The
-        models are loaded once more, with a context for each of these rows, until all rows are answered or
-        the next call ends what is unfinished. Other arguments are those of the command line.
+        results; those that it contains already are yielded first. parallel: number of rows decoded at once.
+        The models are loaded a second time, with a context for each of these rows, until all rows are
+        answered or the next call of `generate`. The other arguments are those of the command line.
 
-        Raises BatchError where the input or the output cannot be used, SettingError, ModelError.
+        Raises BatchError if the input or the output cannot be used, SettingError, ModelError.
         """
         if isinstance(rows, str):
             raise BatchError("The rows are one text: give a list of texts, or a Path for a file of rows.")

@@ -1,4 +1,4 @@
-"""Progress of long work for a caller of the library."""
+"""Report the progress of long work to a caller of the library."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from blendin_local.progress import Progress, Watcher
 __all__ = ["ShowProgress", "open_watcher"]
 
 ShowProgress = Callable[[Progress], None] | Literal[False] | None
-"""Called with the progress of long work; None: a bar on stderr where that is a terminal; False: nothing."""
+"""A callback for progress; None: a bar on stderr if that is a terminal; False: no progress."""
 
 _LOG = logging.getLogger("blendin_local")
 
 
 class _LogWatcher(Watcher):
-    """Sends messages to the log of the package, and progress to a callback if there is one."""
+    """Sends messages to the logger `blendin_local`, and progress to a callback, if there is one."""
 
     def __init__(self, show: Callable[[Progress], None] | None) -> None:
         self._show = show
@@ -42,7 +42,7 @@ class _LogWatcher(Watcher):
 
 @contextmanager
 def open_watcher(show: ShowProgress) -> Iterator[Watcher]:
-    """A watcher that shows progress as the caller of the library asked for it."""
+    """Provide the watcher for a `progress` argument."""
     if show is None and is_terminal(sys.stderr):
         with Display() as display:
             yield display

@@ -1,4 +1,4 @@
-"""Replies that are written while they are iterated, one at a time, and conversations made of them."""
+"""Replies that are decoded while they are iterated over, and conversations of such replies."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ __all__ = ["Chat", "LoadedModels", "Reply"]
 
 
 class LoadedModels:
-    """Two loaded models that one reply uses at a time.
+    """Two loaded models, used by one reply at a time.
 
-    options: how they were opened.
+    options: the model options that they were loaded with.
     """
 
     def __init__(self, files: PairFiles, options: ModelOptions, pair: Pair) -> None:
         self.files = files
         self.options = options
         self._pair: Pair | None = pair
-        self._writing: Reply | None = None
+        self._current: Reply | None = None
 
     @property
     def pair(self) -> Pair:
-        """Raises ModelError once the models are closed."""
+        """The pair. Raises ModelError if the models are closed."""
         self.check_open()
         assert self._pair is not None
         return self._pair
 
     def check_open(self) -> None:
-        """Raise ModelError once the models are closed."""
+        """Raise ModelError if the models are closed."""
         if self._pair is None:
             name = self.files.entry.name or f"{self.files.base.label} + {self.files.guide.label}"
             raise ModelError(f"The pair {name} was closed: load it again with blendin_local.load().")
@@ -51,8 +51,8 @@ class LoadedModels:
         return self._pair is None
 
     def use(self, reply: Reply | None) -> None:
-        """Let a reply decode, or none. The reply that did so before is cancelled, if it is unfinished."""
-        before, self._writing = self._writing, reply
+        """Make `reply` the one that decodes, and end the previous one if it is unfinished."""
+        before, self._current = self._current, reply
         if before is not None and before is not reply:
             before.end()
 
@@ -65,9 +65,9 @@ class LoadedModels:
 
 
 class Reply:
-    """A reply under way: iterate it for its steps. An unfinished one is cancelled when the next one begins.
+    """A reply; iterate over it to decode its steps. The next reply of the pair cancels an unfinished one.
 
-    steps: those written so far. settings: all that decided it beside models and prompt.
+    steps: the steps so far. settings: the settings in effect.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class Reply:
         self._models = models
         self._pair = models.pair
         self._reply = reply
-        self._coming = iter(reply)
-        self._over = False
-        self._when_over: Callable[[Reply], None] = lambda reply: None
+        self._steps_iterator = iter(reply)
+        self._ended = False
+        self._on_end: Callable[[Reply], None] = lambda reply: None
 
     def __iter__(self) -> Iterator[Step]:
-        """Write on. Raises KeyboardInterrupt at Ctrl-C, after which the pair can be used on; ModelError."""
+        """Yield the remaining steps. Raises ModelError, or at Ctrl-C KeyboardInterrupt; the pair stays usable."""
         while True:
             with interrupting(self.cancel) as pressed:
                 step = self._next()
@@ -98,38 +98,38 @@ class Reply:
             yield step
 
     def follow(self) -> Iterator[Step]:
-        """Write on, for a caller that handles Ctrl-C itself by calling `cancel`."""
+        """Yield the remaining steps, for a caller that handles Ctrl-C itself by calling `cancel`."""
         while (step := self._next()) is not None:
             yield step
 
     def finish(self) -> Self:
-        """Write the rest, and return the reply."""
+        """Decode the remaining steps and return the reply."""
         for _ in self:
             pass
         return self
 
     def cancel(self) -> None:
-        """End the reply after what is written. May be called from any thread."""
+        """Stop decoding: the reply ends after the current step. Callable from any thread."""
         self._reply.cancel()
 
     @property
     def text(self) -> str:
-        """The text written so far."""
+        """The text so far."""
         return self._reply.text
 
     @property
     def summary(self) -> Summary:
-        """The figures so far: rates, means, seconds."""
+        """The figures of the steps so far: rates, means, timings."""
         return self._reply.summary
 
     @property
     def finish_reason(self) -> FinishReason | None:
-        """Why the reply is over; None while it is being written."""
+        """Why the reply ended; None while it is unfinished."""
         return self._reply.finish_reason
 
     @property
     def dropped_messages(self) -> int:
-        """How many of the oldest messages were left out to fit the contexts."""
+        """Number of oldest messages that were dropped to fit the contexts."""
         return self._reply.dropped_messages
 
     def to_dict(self, *, steps: bool = False) -> dict[str, Any]:
@@ -144,11 +144,11 @@ class Reply:
         )
 
     def _next(self) -> Step | None:
-        if self._over:
+        if self._ended:
             return None
         self._models.check_open()
         self._models.use(self)
-        step = next(self._coming, None)
+        step = next(self._steps_iterator, None)
         if step is not None:
             self.steps.append(step)
         else:
@@ -156,22 +156,22 @@ class Reply:
         return step
 
     def end(self) -> None:
-        """Cancel what is unfinished, and let go of the models."""
-        if not self._over:
-            self._over = True
+        """Cancel the reply, if it is unfinished, and release the models."""
+        if not self._ended:
+            self._ended = True
             self.cancel()
-            self.steps += self._coming
-            self._when_over(self)
+            self.steps += self._steps_iterator
+            self._on_end(self)
 
-    def when_over(self, tell: Callable[[Reply], None]) -> None:
-        """Have `tell` called with this reply once it is over."""
-        self._when_over = tell
+    def on_end(self, callback: Callable[[Reply], None]) -> None:
+        """Set the function to call with this reply when it ends."""
+        self._on_end = callback
 
 
 class Chat:
-    """A conversation that remembers. messages: those so far, the system prompt included; may be changed.
+    """A conversation with its history. messages: all so far with the system prompt; may be changed.
 
-    Each reply takes a seed of its own: the first one that of the settings, each after it one more.
+    The first reply uses the seed of the settings, each later one adds 1.
     """
 
     def __init__(self, reply: Callable[..., Reply], system: str, settings: GenerationSettings) -> None:
@@ -181,7 +181,7 @@ class Chat:
         self._latest: Reply | None = None
 
     def send(self, text: str, *, candidates: int = 0, **changes: Any) -> Reply:
-        """Begin the reply to a message. Both are remembered once the reply is over, if anything was said.
+        """Begin the reply to a message. Both join `messages` when the reply ends, unless it is blank.
 
         changes: settings of this reply alone. Raises what `LoadedPair.reply` raises.
         """
@@ -192,11 +192,11 @@ class Chat:
         reply = self._reply(asked, candidates=candidates, settings=settings)
         self.settings = replace(self.settings, seed=(self.settings.seed + 1) % (1 << 63))
 
-        def remember(reply: Reply) -> None:
-            # Chat templates want user and assistant in turn: a message that got no answer makes way.
+        def append(reply: Reply) -> None:
+            # Chat templates require alternating roles, so a message with an empty reply is dropped.
             if reply.text.strip():
                 self.messages = [*asked, Message("assistant", reply.text)]
 
-        reply.when_over(remember)
+        reply.on_end(append)
         self._latest = reply
         return reply

@@ -1,4 +1,4 @@
-"""The command line. Each command is a module of its own; heavy imports wait until a command runs."""
+"""The command line: one module for each command, imported when the command runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COMMANDS = ("generate", "chat", "tune", "compare", "models", "bench", "config",
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module when the command is named, and turns our errors into one sentence."""
+    """Imports a command's module when the command is called; prints a `BlendinError` as one sentence."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -40,7 +40,7 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
         except OSError as error:
-            # A reader that has gone away is no error of ours: click ends quietly.
+            # A closed pipe is not an error: click exits quietly.
             if error.errno == errno.EPIPE or os.environ.get("BLENDIN_TRACEBACK"):
                 raise
             raise Failure(f"The system refused to read or write: {error.strerror or error}.") from error
@@ -55,11 +55,11 @@ class Failure(click.ClickException):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="blendin")
 def main() -> None:
-    """Blend two quantized GGUF models token by token, and see which one to trust.
+    """Blend two quantized GGUF models token by token.
 
-    A base model writes; a guide model is consulted where the base is unsure. Start with
+    The base model generates the text; the guide model is consulted where the base is unsure. Start with
     `blendin models pull` (the demo pair, 350 MB) and `blendin chat`.
     """
     if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
-        # A reply may hold characters that a terminal's or a pipe's own encoding lacks.
+        # A reply may contain characters that the encoding of stdout lacks.
         sys.stdout.reconfigure(errors="replace")

@@ -1,4 +1,4 @@
-"""How far a job is, on stderr: three lines that stay in place in a terminal, else a line now and then."""
+"""Show the progress of a job on stderr: up to three live lines in a terminal, else a line every 15 s."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["BatchProgress"]
 _UPDATES_PER_S = 4
 _WIDEST_BAR, _LEAST_BAR = 40, 6
 _ECHO = 2
-"""Cells for the ^C that a terminal echoes: where it wrapped, one line less would be erased."""
+"""Cells left free for the ^C that a terminal echoes: a wrapped line would not be erased completely."""
 
 
 class BatchProgress(Display):
-    """Shows a job's figures, and before them what it loads; use it as a context manager.
+    """Shows the loading of the models, then the figures of the job; a context manager.
 
     total: rows of the input, if known. quiet, in_lines: as for `Display`.
     """
@@ -54,7 +54,7 @@ class BatchProgress(Display):
             self._print_line(self._stats, 0)
 
     def update(self, stats: JobStats, active: int = 0) -> None:
-        """Show the figures of the job; active: rows that are being answered. May be called at every step."""
+        """Show the figures of the job; may be called at every step. active: rows in progress."""
         first, self._stats, self._active = self._stats is None, stats, active
         if first and self._live:
             self.hide_bar()
@@ -76,7 +76,7 @@ class BatchProgress(Display):
     # Lines in place
 
     def _display(self) -> Text:
-        """Called from the thread that draws: it only reads, and nothing that it reads is taken apart."""
+        """Render the lines. Rich calls it from its own thread, so it only reads immutable values."""
         stats, width = self._stats, self.console.width - _ECHO
         if stats is None:
             return Text("")
@@ -98,17 +98,17 @@ class BatchProgress(Display):
         return [done, *left] if left else [done, f"{duration(stats.seconds)} so far"]
 
     def _row_count(self, stats: JobStats) -> tuple[str, list[str]]:
-        """How many rows are dealt with, and how long the rest will take, if that is known."""
+        """Return the number of finished rows as text and, if it is known, the remaining time."""
         if self._total is None:
             return f"{stats.rows:,} {'row' if stats.rows == 1 else 'rows'}", []
         share = min(stats.rows / self._total, 1.0) if self._total else 1.0
         eta = stats.eta_s(self._total)
         left = [] if eta is None or stats.rows >= self._total else [f"{duration(eta)} left"]
-        # Rounded down: 100% is the end.
+        # Rounded down, so that 100% means finished.
         return f"{stats.rows:,} of {self._total:,} rows ({int(share * 100)}%)", left
 
     def _figures(self, stats: JobStats, active: int) -> Iterable[tuple[str, str]]:
-        """Texts and their styles, in the order in which they may claim room."""
+        """Yield (text, style) of each figure, the most important first."""
         if pace := stats.pace:
             yield f"{pace.tokens_per_s:.1f} tokens/s", ""
         if stats.failed:
@@ -116,7 +116,7 @@ class BatchProgress(Display):
         if (rate := stats.intervention_rate) is not None:
             yield f"intervention rate {rate:.0%}", ""
         if active:
-            yield f"{active} being written", ""
+            yield f"{active} in progress", ""
         if stats.kept:
             yield f"{stats.kept:,} kept from before", ""
 
@@ -127,7 +127,7 @@ class BatchProgress(Display):
 
 
 def _take_fitting(texts: Iterable[str], width: int, between: str) -> list[str]:
-    """Those of the texts that fit into a line; the first one always stands."""
+    """Return the texts that fit into a line of `width` cells, always including the first."""
     kept: list[str] = []
     for text in texts:
         if not kept or cell_len(between.join([*kept, text])) <= width:
@@ -136,7 +136,7 @@ def _take_fitting(texts: Iterable[str], width: int, between: str) -> list[str]:
 
 
 def _last_row_line(stats: JobStats, width: int) -> Text:
-    """The row that ended last, on one line."""
+    """Return one line about the row that finished last."""
     last = stats.last
     assert last is not None
     said = last.text if last.error is None else last.error

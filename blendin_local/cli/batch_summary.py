@@ -28,7 +28,7 @@ from blendin_local.presentation.formatting import line
 __all__ = ["print_summary", "summary_parts"]
 
 _PIPED_WIDTH = 100
-"""Columns where nobody sees them."""
+"""Width where stderr is not a terminal."""
 _MAX_ROWS = 10
 _HEIGHT = 3
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -43,14 +43,14 @@ def print_summary(report: JobReport) -> None:
     console = Console(stderr=True, highlight=False, markup=False, emoji=False, width=width)
     with console.capture() as captured:
         for part in summary_parts(report):
-            # Lines of a log are not broken; a table keeps to its width.
+            # Lines of a log are not wrapped; a table is laid out to the width.
             console.print(part, soft_wrap=piped and isinstance(part, Text))
     for each in captured.get().splitlines():
         click.echo(each.rstrip(), err=True)
 
 
 def summary_parts(report: JobReport) -> list[RenderableType]:
-    """Lines and tables for a terminal of any width, in their order."""
+    """Return the lines and tables of the summary in order."""
     parts: list[RenderableType] = [Text(f"{counted(report)}. {headline(report)}.", "bold")]
     if report.answered:
         parts.append(Text(" · ".join(f"{name} {value}" for name, value in how_sure(report))))
@@ -69,7 +69,7 @@ def _count_line(title: str, counts: Mapping[str, int], style: str = "") -> Text:
     return Text(f"{title}: {', '.join(f'{line(name)} {n:,}' for name, n in counts.items())}", style)
 
 
-# How sure the answers are
+# Distribution of the reliability
 
 
 def _distribution(report: JobReport) -> Iterator[RenderableType]:
@@ -82,10 +82,10 @@ def _distribution(report: JobReport) -> Iterator[RenderableType]:
 
 
 def histogram(bins: Bins) -> Text:
-    """Bins as columns of blocks over their scale; those of weak answers are yellow."""
+    """Draw the bins as a bar chart above its scale; bins below `WEAK_BELOW` are yellow."""
     counts, edges = bins.counts, bins.edges
     most, steps = max(counts) or 1, len(_BLOCKS) - 1
-    # What is there at all is seen.
+    # Rounded up, so that a bin with any rows is visible.
     heights = [math.ceil(count / most * _HEIGHT * steps) for count in counts]
     text = Text(no_wrap=True, overflow="crop")
     for row in reversed(range(_HEIGHT)):
@@ -101,7 +101,7 @@ def histogram(bins: Bins) -> Text:
     return text.append(scale, "dim")
 
 
-# Rows for a person
+# Rows to check by hand
 
 
 def _worth_a_look(report: JobReport) -> Iterator[RenderableType]:

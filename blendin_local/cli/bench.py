@@ -1,4 +1,4 @@
-"""`blendin bench`: speed of a pair, and the engine's overhead over bare llama.cpp."""
+"""`blendin bench`: measure the speed of a pair and the engine's overhead over bare llama.cpp calls."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @option_group(
     "Measurement",
     click.option("--methods", default="base,guide,nudge,blendin,ensemble", show_default=True,
-                 help="Methods to measure, separated by commas; all: every one."),
-    click.option("--gamma", type=float, help="Threshold.  [default: the pair's]"),
+                 help="Comma-separated methods to measure, or all."),
+    click.option("--gamma", type=float, help="Confidence threshold.  [default: the pair's]"),
     click.option("--tokens", type=click.IntRange(1), default=256, show_default=True,
                  help="Tokens per reply."),
     click.option("--rounds", type=click.IntRange(1), default=3, show_default=True,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 def bench(methods: str, gamma: float | None, tokens: int, rounds: int, as_json: bool, **values: Any) -> None:
     """Measure tokens/s, time to first token and overhead for each method.
 
-    Overhead is the engine's time over the time of the very same decodes as bare llama.cpp calls, in the
-    same run. Decoding is greedy.
+    Overhead is the engine's time divided by the time of the same decodes as bare llama.cpp calls, measured
+    in the same run. Decoding is greedy.
     """
     listed = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",")]
     names = [name for name in dict.fromkeys(listed) if name]

@@ -1,4 +1,4 @@
-"""`blendin chat`: a conversation with a pair, in a terminal or line by line through a pipe."""
+"""`blendin chat`: chat with a pair in a terminal, or line by line through a pipe."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=GroupedCommand)
-@pair_options("as preferred")
+@pair_options("chat.pair of the preferences")
 @option_group(
     "Conversation",
-    click.option("--resume", is_flag=True, help="Continue the latest conversation."),
-    click.option("--keep/--no-keep", default=None, help="Keep the conversation in the database."),
+    click.option("--resume", is_flag=True, help="Continue the most recent conversation."),
+    click.option("--keep/--no-keep", default=None, help="Save the conversation in the database."),
 )
 @format_options
 @method_options
@@ -49,16 +49,16 @@ if TYPE_CHECKING:
 @option_group(
     SAMPLING,
     click.option(
-        "--seed", type=int, help="Seed of the first reply, one more for each after it.  [default: random]"
+        "--seed", type=int, help="Seed of the first reply; each later reply adds 1.  [default: random]"
     ),
 )
 @sampling_options
 @model_options
 def chat(**values: Any) -> None:
-    """Chat with a pair, and watch which model is trusted at every word.
+    """Chat with a pair, and see which model each token comes from.
 
-    Conversations are kept, and found again with Ctrl+O. Where stdin, stdout or stderr is no terminal, every
-    line of stdin is a message, its reply goes to stdout, and nothing is kept.
+    Conversations are saved; Ctrl+O opens them again. If stdin, stdout or stderr is not a terminal, each line
+    of stdin is a message, replies go to stdout, and nothing is saved.
     """
     from blendin_local.preferences.preferences import load_preferences
 
@@ -96,7 +96,7 @@ def chat(**values: Any) -> None:
     descriptions = {name: entry.description for name, entry in catalogue.pairs.items()}
     app = ChatApp(session, Names(descriptions, tuple(catalogue.models)))
     if isinstance(sys.__stderr__, io.TextIOWrapper):
-        # The screen is drawn there: what its encoding lacks must take one cell, as it would have.
+        # Textual draws on stderr: a replacement character keeps the width of what the encoding lacks.
         sys.__stderr__.reconfigure(errors="replace")
     app.run(mouse=preferences.chat.mouse)
     if problem := session.journal.problem:
@@ -105,7 +105,7 @@ def chat(**values: Any) -> None:
 
 
 def _override_setup(setup: Setup, values: Mapping[str, Any]) -> Setup:
-    """How a kept conversation asks for its replies, changed by what was typed."""
+    """Return the setup of a resumed conversation, overridden by typed options."""
     seed = setup.settings.seed if values["seed"] is None else values["seed"]
     settings = override_typed(setup.settings, values, seed)
     return replace(
@@ -114,7 +114,7 @@ def _override_setup(setup: Setup, values: Mapping[str, Any]) -> Setup:
 
 
 def check(values: Mapping[str, Any]) -> None:
-    """Raise the BlendinError that a chat with these values of its options would end with at its start."""
+    """Raise the BlendinError that starting a chat with these option values would raise."""
     from blendin_local.preferences.preferences import load_preferences
 
     preferences = load_preferences()
@@ -131,20 +131,20 @@ def _keep_wanted(values: Mapping[str, Any], preferences: Preferences) -> bool:
 
 
 def _seed(values: Mapping[str, Any], preferences: Preferences) -> int | None:
-    """The seed of the first reply; None draws one."""
+    """Return the seed of the first reply; None for a random one."""
     return preferences.seed if values["seed"] is None else values["seed"]
 
 
 def _prepare(
     values: Mapping[str, Any], preferences: Preferences, resumed: SavedConversation | None
 ) -> tuple[Preparer, Prepared]:
-    """What prepares pairs as the options say, and the pair to open with."""
+    """Return the preparer of pairs under these options, and the pair that the chat opens with."""
     from blendin_local.tui.loading import Preparer
 
     context = click.get_current_context()
 
     def settings_for(entry: PairEntry) -> GenerationSettings:
-        # The pairs that are chosen later are prepared in threads, where click has no context.
+        # Pairs chosen later are prepared in other threads, where click has no context.
         with context.scope(cleanup=False):
             return generation_settings_of(values, entry, _seed(values, preferences) or 0, preferences)
 
@@ -164,7 +164,7 @@ def _prepare(
 
 
 def _latest_conversation(store: Store | None) -> SavedConversation:
-    """The conversation that was written to last. Raises HistoryError where there is none."""
+    """Return the most recently changed conversation. Raises HistoryError if there is none."""
     from blendin_local.errors import HistoryError
 
     listed = store.list(limit=1) if store else []
@@ -176,7 +176,7 @@ def _latest_conversation(store: Store | None) -> SavedConversation:
 
 
 def _open_store() -> Store:
-    """The database of conversations. Raises HistoryError."""
+    """Open the database of conversations. Raises HistoryError."""
     from blendin_local.errors import HistoryError
     from blendin_local.files import data_dir
     from blendin_local.history.store import Store
@@ -184,4 +184,4 @@ def _open_store() -> Store:
     try:
         return Store(data_dir() / "conversations.db")
     except HistoryError as error:
-        raise HistoryError(f"{error} (--no-keep chats without keeping anything.)") from error
+        raise HistoryError(f"{error} (With --no-keep, the chat runs without the database.)") from error

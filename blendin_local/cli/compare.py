@@ -1,4 +1,4 @@
-"""`blendin compare`: pairs, methods and single models side by side on tasks."""
+"""`blendin compare`: compare pairs, methods and single models on tasks or on a text."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ _OUTPUTS = {
 @text_options
 @model_options
 def compare(**values: Any) -> None:
-    """Compare pairs, methods and single models on tasks, with honest statistics.
+    """Compare pairs, methods and single models on tasks, with confidence intervals and paired tests.
 
-    The base alone and the guide alone of every pair stand in the table. Decoding is greedy unless
-    --temperature says otherwise. Every answer is kept: a comparison that is stopped or extended goes on
-    where it was, and a changed setting never meets an old answer. Arms, tasks and settings can also come
-    from a PLAN (docs/compare.md); what is typed wins over it.
+    The table includes the base alone and the guide alone of every pair. Decoding is greedy unless
+    --temperature is given. Every answer is saved: a stopped or extended comparison resumes, and saved
+    answers are reused only under identical settings. A PLAN file can define arms, tasks and settings
+    (docs/compare.md); options override it.
     """
     _check_outputs(values)
 
@@ -76,7 +76,7 @@ def compare(**values: Any) -> None:
                 result = _run_request(values, answers, display)
         except KeyboardInterrupt:
             again = "the same command without --fresh" if values["fresh"] else "the same command"
-            click.echo(f"Stopped: what was finished is kept, and {again} goes on from there.", err=True)
+            click.echo(f"Stopped. Finished answers are saved: {again} resumes.", err=True)
             sys.exit(INTERRUPTED)
     for warning in _context_warnings(result):
         click.secho(warning, err=True, fg="yellow")
@@ -85,7 +85,7 @@ def compare(**values: Any) -> None:
 
 
 def _run_request(values: Mapping[str, Any], answers: Answers, display: Display) -> CompareResult:
-    """Check what was typed and planned, and run it; no output may be a file that is read."""
+    """Check the options and the plan, then run. Raises EvaluationError if an output is also an input."""
     from blendin_local.compare.request import prepare
     from blendin_local.models.catalogue import load_catalogue
     from blendin_local.preferences.preferences import load_preferences
@@ -101,7 +101,7 @@ def _run_request(values: Mapping[str, Any], answers: Answers, display: Display) 
 
 
 def _make_request(values: Mapping[str, Any], preferences: Preferences) -> CompareRequest:
-    """Put together what was typed and planned."""
+    """Return the request of the plan, overridden and extended by typed options."""
     from blendin_local.cli.compare_specs import arm_specs, run_settings, task_specs
     from blendin_local.compare.plan import Plan, read_plan
     from blendin_local.compare.request import CompareRequest
@@ -116,15 +116,13 @@ def _make_request(values: Mapping[str, Any], preferences: Preferences) -> Compar
     return CompareRequest(arms, tasks, settings, options, preferences.chat.hint_rate)
 
 
-# What comes out
+# Output
 
 
 def _check_outputs(values: Mapping[str, Any]) -> None:
-    """Raise EvaluationError for what could not be written at the end of a run of hours."""
+    """Raise EvaluationError for outputs that cannot be written, before a run of hours."""
     if values["as_json"] and values["read"]:
-        raise EvaluationError(
-            "--read prints answers to be read, and --json data: use --answers FILE with it."
-        )
+        raise EvaluationError("--read and --json exclude each other: use --answers FILE with --json.")
     for name, flag in _OUTPUTS.items():
         if values[name] is not None:
             check_writable(flag, Path(values[name]))
@@ -135,7 +133,7 @@ def _check_outputs(values: Mapping[str, Any]) -> None:
 
 
 def _output_paths(values: Mapping[str, Any], *, several: bool) -> dict[str, Path]:
-    """What will be written, by flag; several: answers to tasks as well as figures on a text."""
+    """Return the output files by option. several: whether both tasks and a text are compared."""
     outputs = {flag: Path(values[name]) for name, flag in _OUTPUTS.items() if values[name] is not None}
     if several and "--csv" in outputs:
         outputs["--csv, for the text,"] = _fidelity_csv_path(outputs["--csv"])
@@ -144,12 +142,12 @@ def _output_paths(values: Mapping[str, Any], *, several: bool) -> dict[str, Path
 
 
 def _fidelity_csv_path(table: Path) -> Path:
-    """Where figures on a text go, which would not fit into the table of tasks."""
+    """Return the path of the CSV of figures on a text, beside the CSV of the tasks."""
     return table.with_name(f"{table.stem}.fidelity.csv")
 
 
 def _write(result: CompareResult, values: Mapping[str, Any]) -> None:
-    """The files that were asked for."""
+    """Write the requested files."""
     from blendin_local.presentation.plain_data import to_json, to_plain
 
     def csv() -> str:
@@ -176,7 +174,7 @@ def _write(result: CompareResult, values: Mapping[str, Any]) -> None:
 
 
 def _context_warnings(result: CompareResult) -> Iterator[str]:
-    """What a context too short has cost, which no table shows."""
+    """Yield warnings about prompts that did not fit the context, which no table shows."""
     from blendin_local.compare.writing import TOO_LONG
 
     if lost := sum(cell.finish_reasons.get(TOO_LONG, 0) for cell in result.report.cells):
@@ -186,7 +184,7 @@ def _context_warnings(result: CompareResult) -> Iterator[str]:
 
 
 def _print(result: CompareResult, values: Mapping[str, Any]) -> None:
-    """The tables on stdout, or the document; then answers to be read."""
+    """Print the tables or the JSON document on stdout, then the answers that --read asks for."""
     if values["as_json"]:
         from blendin_local.presentation.plain_data import to_json
 

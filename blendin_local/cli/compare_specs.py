@@ -1,4 +1,4 @@
-"""What the flags of `blendin compare` ask for: arms, tasks, settings of the run."""
+"""Build the arms, tasks and run settings that the options of `blendin compare` describe."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ __all__ = ["arm_specs", "run_settings", "task_specs"]
 
 
 def arm_specs(values: Mapping[str, Any], formats: Formats, usual: str = "") -> list[ArmSpec]:
-    """Arms by --pair, --base and --guide, --model, each with every combination of the settings given.
+    """Return the arms of --pair, --base with --guide, and --model.
 
-    usual: the pair to take where none of these is named.
+    Each carries the given settings; `compare` expands them to every combination. usual: the pair to use if
+    no model or pair is given. Raises EvaluationError or SettingError for contradicting or empty options.
     """
     if bool(values["base"]) != bool(values["guide"]):
         given, other = ("base", "guide") if values["base"] else ("guide", "base")
@@ -46,7 +47,7 @@ def arm_specs(values: Mapping[str, Any], formats: Formats, usual: str = "") -> l
     if usual and not pairs and not values["models"]:
         pairs = [ArmSpec(pair=usual, blend=blend, paper=values["paper"], **common)]
     if blend and not pairs:
-        raise EvaluationError("Methods and their settings belong to a pair: name one with --pair.")
+        raise EvaluationError("Methods and their settings need a pair: add --pair NAME.")
     return [*pairs, *(ArmSpec(model=name, **common) for name in values["models"])]
 
 
@@ -89,24 +90,26 @@ def _given_values(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def task_specs(names: Sequence[str], files: Sequence[str], datasets: bool) -> list[TaskSpec]:
-    """--task and --data in pairs: the first file is the first task's, and so on; several files of one task
-    are several tables. With --datasets, tasks without a file come from the hub.
+    """Pair each --task with its --data by position; one task may have several files.
+
+    With --datasets, tasks without a file come from the hub. Raises EvaluationError if the numbers differ.
     """
     if files and not names:
-        raise EvaluationError(f"--data {files[0]} needs --task: say what kind of questions it holds.")
+        raise EvaluationError(f"--data {files[0]} needs --task: name the task of its questions.")
     if len(names) == 1 and files:
         return [TaskSpec(names[0], file) for file in files]
     if len(files) > len(names) or (len(files) < len(names) and not datasets):
         raise EvaluationError(
-            f"--task and --data go in pairs, and there are {len(names)} and {len(files)}: give each task its "
-            "file, or --datasets for those of the Hugging Face hub."
+            f"There are {len(names)} --task and {len(files)} --data: give each task its file, or add "
+            "--datasets to load the missing ones from the Hugging Face hub."
         )
     return [TaskSpec(name, file) for name, file in zip(names, [*files, *[HUB] * len(names)], strict=False)]
 
 
 def run_settings(planned: Mapping[str, Any], values: Mapping[str, Any]) -> RunSettings:
-    """What the plan says of the run, changed by what was typed. Raises EvaluationError where settings of a
-    text come without one.
+    """Return the plan's run settings, overridden by typed options.
+
+    Raises EvaluationError for settings of a text where no text is given.
     """
     context = click.get_current_context()
     typed = {
@@ -121,7 +124,5 @@ def run_settings(planned: Mapping[str, Any], values: Mapping[str, Any]) -> RunSe
         for name in ("reference", "chunks", "text_ctx"):
             if getattr(settings, name) != getattr(RunSettings(), name):
                 flag = f"--{name.replace('_', '-')}"
-                raise EvaluationError(
-                    f"{flag} belongs to a text, and there is none: give one with --text FILE."
-                )
+                raise EvaluationError(f"{flag} needs a text: add --text FILE.")
     return settings

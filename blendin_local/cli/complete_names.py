@@ -1,4 +1,4 @@
-"""What a shell offers where a name is expected: pairs, models, keys of the preferences, their values."""
+"""Shell completion of the names of pairs and models, and of the keys and values of the preferences."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]
 
 
 def _completer(offer: Callable[[click.Context, str], Iterable[tuple[str, str]]]) -> Completer:
-    """Names and what they are, kept to those that begin with what was typed; none where anything fails."""
+    """Make a click completer from a function that yields (name, description); it returns [] on any error."""
 
     @wraps(offer)
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         try:
             return [
-                # One line each: a shell reads them by lines.
+                # The shell script reads one line for each item.
                 CompletionItem(name, help=" ".join(sanitize(about).split()))
                 for name, about in offer(ctx, incomplete)
                 if name.startswith(incomplete)
             ]
         except Exception:
-            # A traceback in the middle of a command line helps nobody; the command itself says what is wrong.
+            # A traceback would garble the command line; running the command reports the error.
             return []
 
     return complete
@@ -34,30 +34,30 @@ def _completer(offer: Callable[[click.Context, str], Iterable[tuple[str, str]]])
 
 @_completer
 def complete_pair(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
-    """Names of pairs."""
+    """Complete the name of a pair."""
     return _pairs()
 
 
 @_completer
 def complete_model_name(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
-    """Names of models."""
+    """Complete the name of a model."""
     return _models()
 
 
 @_completer
 def complete_name(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
-    """Names of pairs and of models."""
+    """Complete the name of a pair or a model."""
     return [*_pairs(), *_models()]
 
 
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of models, or files where no name fits."""
+    """Complete the name of a model, or a file path if no name matches."""
     return complete_model_name(ctx, param, incomplete) or [CompletionItem(incomplete, type="file")]
 
 
 @_completer
 def complete_key(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
-    """Keys of the preferences."""
+    """Complete a key of the preferences."""
     from blendin_local.preferences.preferences import KEYS
 
     return [(name, key.about) for name, key in KEYS.items()]
@@ -65,7 +65,7 @@ def complete_key(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str
 
 @_completer
 def complete_value(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
-    """Values of the key that was typed before."""
+    """Complete a value of the key already typed."""
     from blendin_local.preferences.preferences import key_named
 
     key = key_named(ctx.params["key"])

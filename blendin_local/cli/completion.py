@@ -1,4 +1,4 @@
-"""`blendin completion`: the script that lets a shell complete commands, options and names."""
+"""`blendin completion`: print the shell completion script."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", required=False, type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str | None) -> None:
-    """Print the script that lets SHELL complete commands, options and names.
+    """Print the completion script for SHELL, by default the shell in $SHELL.
 
-    Without SHELL, the one that $SHELL names. To install it:
+    To install it:
 
     \b
       bash   blendin completion bash >> ~/.bashrc
       zsh    blendin completion zsh >> ~/.zshrc
       fish   blendin completion fish > ~/.config/fish/completions/blendin.fish
 
-    Then open a new terminal. For bash it must be 4.4 or newer; for zsh, `compinit` must run before it.
+    Then open a new terminal. Bash must be 4.4 or newer; in zsh, `compinit` must run before the script.
     """
     from click.shell_completion import get_completion_class
 

@@ -23,10 +23,10 @@ UNSET = 1
 @_json
 @click.pass_context
 def config(ctx: click.Context, as_json: bool) -> None:
-    """Show and change your preferences: the pair, the view, the keys, sampling, ...
+    """Show and change the preferences.
 
-    Without a command it lists every key with its value, its default, and the origin of the value: default,
-    file, or an environment variable. docs/config.md explains the keys.
+    Without a command, list every key with its value, its default, and the origin of the value: default,
+    file, or an environment variable. docs/config.md describes the keys.
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_keys, as_json=as_json)
@@ -66,14 +66,14 @@ def list_keys(as_json: bool) -> None:
         add_row(table, name, each.origin, cell(key_named(name).default), cell(each.value))
     print_parts(table, "")
     click.echo(
-        f"-: as the pair recommends; of the seed, random. The file is {sanitize(str(preferences_file()))}."
+        f"-: the pair's recommendation; a random seed. The file is {sanitize(str(preferences_file()))}."
     )
 
 
 @config.command()
 @_key
 def get(key: str) -> None:
-    """Print the value of KEY; the exit status is 1 if it is not set and the pair decides."""
+    """Print the value of KEY. The exit status is 1 if it is not set."""
     from blendin_local.preferences.preferences import find_values, key_named
 
     declared = key_named(key)
@@ -82,7 +82,7 @@ def get(key: str) -> None:
         click.echo(f"{key} is not set.", err=True)
         sys.exit(UNSET)
     text = declared.show(value.value)
-    # Raw bytes are for pipes; in a terminal escape sequences would act.
+    # Pipes get the raw text; a terminal would interpret escape sequences.
     click.echo(sanitize(text) if is_terminal(sys.stdout) else text)
 
 
@@ -91,9 +91,9 @@ def get(key: str) -> None:
 @_key
 @click.argument("value", shell_complete=complete_value)
 def set_key(key: str, value: str) -> None:
-    """Set KEY to VALUE in the file; its comments are kept.
+    """Set KEY to VALUE in the file, keeping its comments.
 
-    The values of a list are separated by commas. A key of the chat is named by its binding:
+    Separate the values of a list by commas. To change a key binding of the chat, use its name:
     blendin config set keys.chat.stop escape,ctrl+g
     """
     from blendin_local.preferences.preferences import key_named
@@ -135,7 +135,7 @@ def edit() -> None:
 @config.command()
 @_json
 def path(as_json: bool) -> None:
-    """Show the folders and files of the program."""
+    """Show the paths of the program's files and folders."""
     from blendin_local.files import cache_dir, data_dir, models_dir
     from blendin_local.models.catalogue import user_catalogue_file
     from blendin_local.preferences.preferences import preferences_file
@@ -156,7 +156,7 @@ def path(as_json: bool) -> None:
 
 @config.command()
 def init() -> None:
-    """Write a file that explains every key and sets none."""
+    """Write a preferences file with every key commented out."""
     from blendin_local.preferences.writer import write_default
 
     click.echo(f"{write_default()} is written.", err=True)

@@ -1,4 +1,4 @@
-"""`blendin generate`: one blended reply on stdout, everything else on stderr; or a file of replies."""
+"""`blendin generate`: write one blended reply to stdout, or replies to a file of prompts."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ from blendin_local.errors import PromptError, SettingError
 @rows_options
 @model_options
 def generate(prompt: str | None, file: str | None, **values: Any) -> None:
-    """Write one blended reply to PROMPT (or to --file, or to standard input).
+    """Write one blended reply to PROMPT, to the text of --file, or to standard input.
 
-    The reply goes to stdout as it is written, coloured by the model that spoke where stdout is a terminal;
-    a summary goes to stderr. Ctrl-C ends the reply and keeps what was written.
+    The reply is streamed to stdout, in a terminal coloured by the model that each token comes from; a
+    summary goes to stderr. Ctrl-C stops the reply.
 
-    With --input and --output it answers every row of a file, many at once (docs/batch.md). Each answer is
-    in the output as soon as it is whole; started again, the same command goes on where it was.
+    With --input and --output, answer every row of a file, several at once (docs/batch.md). Each answer is
+    written as soon as it is complete; the same command resumes a stopped job.
     """
     if values["input"] is not None:
         from blendin_local.cli.generate_rows import generate_rows
@@ -106,7 +106,7 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
 
 
 def _check_output(values: Mapping[str, Any]) -> None:
-    """Raise SettingError for options that would have no effect on what is printed."""
+    """Raise SettingError for output options that contradict each other or have no effect."""
     if values["as_json"]:
         if values["view"] == "tokens":
             raise SettingError("--view tokens and --json exclude each other: use --json --steps.")

@@ -1,4 +1,4 @@
-"""The options of `blendin generate` alone, and which of them exclude each other."""
+"""Options that only `blendin generate` has, and the checks of their combinations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOCAL_RAY = "local"
 
 
 def _parallel(_context: click.Context, _param: click.Parameter, value: str | None) -> int | str | None:
-    """A number of rows, or "auto". Raises click.BadParameter."""
+    """Parse --parallel: a number of rows, or "auto". Raises click.BadParameter."""
     if value is None or value == AUTO:
         return value
     if not value.isdecimal() or not 1 <= int(value) <= MOST_PARALLEL:
@@ -38,55 +38,54 @@ def _parallel(_context: click.Context, _param: click.Parameter, value: str | Non
 
 prompt_options = option_group(
     "Prompt",
-    click.option("--file", "-f", "file", help="Read the prompt from this file; -: from standard input."),
+    click.option("--file", "-f", "file", help="Read the prompt from this file; -: standard input."),
     *FORMAT_OPTIONS,
 )
 """Options of the prompt and its format."""
 
 seed_option = option_group(
     SAMPLING,
-    click.option("--seed", type=int, help="Same seed, same reply.  [default: 0, or the preferred one]"),
+    click.option("--seed", type=int, help="Random seed.  [default: that of the preferences, or 0]"),
 )
 
 output_options = option_group(
     "Output",
     click.option("--view", type=click.Choice(["text", "tokens"]), default="text", show_default=True,
-                 help="tokens: a line for each step, with both confidences."),
+                 help="text, or one line per step with both models' confidences."),
     click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto",
-                 show_default=True, help="Colour the reply by the model that each token comes from."),
+                 show_default=True, help="Colour each token by the model that it comes from."),
     click.option("--json", "as_json", is_flag=True,
-                 help="Print one JSON object instead of the text; with --input: of the summary."),
-    click.option("--steps", "with_steps", is_flag=True, help="With --json or --input: list every step."),
+                 help="Print one JSON object instead of the text; with --input: the summary as JSON."),
+    click.option("--steps", "with_steps", is_flag=True, help="With --json or --input: include every step."),
     click.option("--candidates", type=click.IntRange(0, MOST_CANDIDATES), default=0, show_default=True,
-                 help="With --steps: list this many top candidates of base, guide and blend."),
-    click.option("--quiet", "-q", is_flag=True, help="No progress and no summary on stderr."),
+                 help="With --steps: include the top N candidates of base, guide and blend."),
+    click.option("--quiet", "-q", is_flag=True, help="Do not show progress and the summary on stderr."),
 )  # fmt: skip
-"""How a single reply is printed."""
+"""Output options of a single reply."""
 
 rows_options = option_group(
-    "Files of prompts",
+    "Batch generation",
     click.option("--input", "-i", help="Answer every row of this file: JSON lines, OpenAI batch requests, "
                  "CSV, TSV or lines of text, also .gz or .zst; -: standard input."),
-    click.option("--output", "-o", help="File for the answers, one JSON line each; -: standard output."),
+    click.option("--output", "-o", help="File for the answers, as JSON lines; -: standard output."),
     click.option("--input-format", type=click.Choice(["auto", "jsonl", "openai", "text", "csv"]),
-                 default="auto", show_default=True, help="How the input is read."),
+                 default="auto", show_default=True, help="Input format; auto: by the name and content."),
     click.option("--output-format", type=click.Choice(["auto", "jsonl", "openai"]), default="auto",
-                 show_default=True, help="openai: OpenAI batch output, as for OpenAI batch input."),
+                 show_default=True, help="Output format; auto: openai for OpenAI batch input, else jsonl."),
     click.option("--column", help="CSV column or JSON key of the prompts.  [default: prompt]"),
     click.option("--id-column", default="id", show_default=True, help="CSV column or JSON key of the ids."),
     click.option("--system-column", default="system", show_default=True,
                  help="CSV column or JSON key of the system prompts."),
     click.option("--limit", type=click.IntRange(min=1), help="Read only the first N rows."),
     click.option("--parallel", "-j", callback=_parallel, metavar="N|auto",
-                 help="Rows answered at once; 1: bit-identical repeats; auto: the fastest in a warm-up.  "
-                 "[default: 8, or as many as fit in memory]"),
+                 help="Rows decoded at once; 1: bit-identical results; auto: the fastest in a warm-up.  "
+                 "[default: 8, or as many as fit into memory]"),
     click.option("--retry-failed", is_flag=True, help="Retry the rows that failed in an earlier run."),
-    click.option("--overwrite", is_flag=True, help="Start over: replace the contents of the output."),
-    click.option("--report", help="Also write the summary as an HTML page."),
+    click.option("--overwrite", is_flag=True, help="Start over and replace the output."),
+    click.option("--report", help="Also write the summary as an HTML report."),
     click.option("--ray", is_flag=False, flag_value=LOCAL_RAY, metavar="[ADDRESS]",
-                 help="Answer with workers of a Ray cluster; without an address, on this machine."),
-    click.option("--workers", type=click.IntRange(1, 4096), help="Number of workers, with --ray.  "
-                 "[default: one for each node]"),
+                 help="Run on workers of a Ray cluster; without an address, on this machine."),
+    click.option("--workers", type=click.IntRange(1, 4096), help="Ray workers.  [default: one per node]"),
 )  # fmt: skip
 """--input and the options that need it."""
 
@@ -108,14 +107,14 @@ _NAMES: tuple[str, ...] = (
 
 
 def check_no_rows_options() -> None:
-    """Raise SettingError for an option that does nothing without --input."""
+    """Raise SettingError for an option that has no effect without --input."""
     for name in _NAMES:
         if _is_typed(name):
             raise SettingError(f"{_flag(name)} belongs to --input: name a file of prompts.")
 
 
 def check_rows_options(prompt: str | None, file: str | None, values: Mapping[str, Any]) -> None:
-    """Raise PromptError or SettingError for options that contradict each other or do nothing with --input."""
+    """Raise PromptError or SettingError for options that contradict --input or have no effect with it."""
     from blendin_local.batch.sink import is_standard_output
 
     if prompt is not None or file is not None:

@@ -1,4 +1,4 @@
-"""`blendin generate --input`: answers to all rows of a file, each written as soon as it is whole."""
+"""`blendin generate --input`: answer every row of a file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def generate_rows(values: Mapping[str, Any]) -> None:
         with terminating():
             batch = _run(request, quiet=values["quiet"])
     except KeyboardInterrupt:
-        # Nothing is under way yet, and the output is as it was.
+        # No row has begun; the output is unchanged.
         click.echo("Stopped.", err=True)
         sys.exit(INTERRUPTED)
     _show(batch, values)
@@ -63,7 +63,7 @@ def _make_request(values: Mapping[str, Any]) -> BatchRequest:
 
 
 def _check_files(request: BatchRequest, values: Mapping[str, Any]) -> None:
-    """Raise BlendinError for files that would turn out to be unusable after hours."""
+    """Raise BlendinError for unusable files, before a job of hours."""
     source, output = (None if values[name] == "-" else values[name] for name in ("input", "output"))
     check_distinct({"--output": output, "--report": values["report"]}, [source, *request.reads])
     request.check_output()
@@ -77,7 +77,7 @@ def _check_files(request: BatchRequest, values: Mapping[str, Any]) -> None:
 
 
 def _run(request: BatchRequest, *, quiet: bool) -> Batch:
-    """Run the job to its end, or until it is stopped. Raises KeyboardInterrupt while nothing is open yet."""
+    """Run the job until it ends or is stopped. Raises KeyboardInterrupt before the first row."""
     on_screen = is_standard_output(request.output) and is_terminal(sys.stdout)
     with ExitStack() as stack:
         with Display(quiet=quiet) as display:
@@ -91,7 +91,7 @@ def _run(request: BatchRequest, *, quiet: bool) -> Batch:
 
 
 def _show(batch: Batch, values: Mapping[str, Any]) -> None:
-    """Print the summary, unless the job was stopped at once."""
+    """Print and write the summary, unless the job was stopped."""
     if batch.stopped:
         return
     report = batch.report()
@@ -106,7 +106,7 @@ def _show(batch: Batch, values: Mapping[str, Any]) -> None:
 
 
 def _exit(batch: Batch) -> None:
-    """Leave with the exit code that tells what became of the job. Raises BlendinError."""
+    """Exit with 130 for a stopped job and 1 for failed rows. Raises BlendinError for a fault."""
     if batch.stopped:
         _exit_stopped(batch)
     if batch.fault:
@@ -118,6 +118,6 @@ def _exit(batch: Batch) -> None:
 
 
 def _exit_stopped(batch: Batch) -> NoReturn:
-    hint = f" Nothing is lost: run {batch.output.again} to go on from here."
+    hint = f" Finished answers are saved: run {batch.output.again} to resume."
     click.echo(f"Stopped.{hint if Path(batch.request.output).is_file() else ''}", err=True)
     sys.exit(INTERRUPTED)

@@ -1,4 +1,4 @@
-"""Help that lists options under headings, in the order in which a command declares them."""
+"""Help texts that list options under headings, in the order of their declaration."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Decorator = Callable[[Any], Any]
 
 
 def option_group(heading: str, *options: Decorator) -> Callable[[Command], Command]:
-    """Return one decorator for several click options, which help lists under this heading."""
+    """Return one decorator that adds several click options, listed in help under `heading`."""
 
     def decorate(command: Command) -> Command:
         for option in reversed(options):
             command = option(command)
-            # Where click collects the options of a command that is not made yet.
+            # click collects the options of a future command in this list.
             command.__click_params__[-1].heading = heading  # type: ignore[attr-defined]
         return command
 
@@ -29,14 +29,14 @@ def option_group(heading: str, *options: Decorator) -> Callable[[Command], Comma
 
 
 class GroupedCommand(click.Command):
-    """A command whose help has a section for each heading of `under`; other options come last."""
+    """A command whose help has a section for each `option_group`, then one for the other options."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             if (record := param.get_help_record(ctx)) and isinstance(param, click.Option):
                 sections.setdefault(getattr(param, "heading", _OTHER), []).append(record)
-        # --help itself, and options of no heading.
+        # --help, and options without a heading, come last.
         sections[_OTHER] = sections.pop(_OTHER, [])
         for heading, records in sections.items():
             with formatter.section(heading):

@@ -1,4 +1,4 @@
-"""`blendin models`: what models there are, bring them here, look into them, find them, delete them."""
+"""`blendin models`: list, download, inspect, find and delete models."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def models() -> None:
 @models.command("list")
 @_json
 def list_models(as_json: bool) -> None:
-    """Show the models and pairs that are known by name."""
+    """List the models and pairs of the catalogue."""
     from blendin_local.files import models_dir
     from blendin_local.models.catalogue import load_catalogue, user_catalogue_file
     from blendin_local.models.download.store import find_pulled
@@ -53,13 +53,13 @@ def list_models(as_json: bool) -> None:
     pairs = new_table("Pair", "Base + guide")
     for pair in catalogue.pairs.values():
         add_row(pairs, pair.name, f"{pair.base} + {pair.guide}\n{pair.description}".rstrip())
-    table = new_table("Model", "Here", "Licence and note")
+    table = new_table("Model", "Pulled", "Licence and note")
     for name, entry in catalogue.models.items():
         path = files[name]
         about = f"{entry.licence}\n{entry.note}".strip()
         add_row(table, name, size(path.stat().st_size) if path else "no", about)
     print_parts(pairs, "", table, "")
-    _echo(f"Files lie in {models_dir()}; your own entries in {user_catalogue_file()}.")
+    _echo(f"Models are stored in {models_dir()}; your own entries are in {user_catalogue_file()}.")
 
 
 def _model_json(entry: ModelEntry, path: Path | None) -> dict[str, Any]:
@@ -76,12 +76,12 @@ def _model_json(entry: ModelEntry, path: Path | None) -> dict[str, Any]:
 
 @models.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_name)
-@click.option("--force", is_flag=True, help="Get them again, even if they are here.")
+@click.option("--force", is_flag=True, help="Download again, even if present.")
 def pull(names: tuple[str, ...], force: bool) -> None:
-    """Bring models to this machine.
+    """Download models.
 
-    A NAME is that of a pair or a model, a source such as hf:OWNER/REPO:FILE.gguf, or a URL; without any
-    name, the demo pair is pulled. What is already here is left as it is.
+    NAME is a pair or a model of the catalogue, a source such as hf:OWNER/REPO:FILE.gguf, or a URL; without
+    a name, the demo pair is pulled. Models that are already present are skipped.
     """
     from blendin_local.models.catalogue import load_catalogue
     from blendin_local.models.download import pull as pull_model
@@ -95,12 +95,12 @@ def pull(names: tuple[str, ...], force: bool) -> None:
                 path = pull_model(entry, progress=download_progress(display), force=force)
             _echo(f"{entry.name}: {path}")
     except KeyboardInterrupt:
-        click.echo("Stopped. The same command goes on from here.", err=True)
+        click.echo("Stopped. The same command resumes the download.", err=True)
         raise
 
 
 def _entries(catalogue: Catalogue, name: str) -> list[ModelEntry]:
-    """What there is to pull for a name: one model, or both of a pair that are not files already."""
+    """Return the models to pull for a name: one model, or those of a pair that are not local files."""
     from blendin_local.files import local_path
 
     if name not in catalogue.pairs:
@@ -119,9 +119,9 @@ def _entries(catalogue: Catalogue, name: str) -> list[ModelEntry]:
 @click.argument("names", nargs=-1, required=True, metavar="MODEL [MODEL]", shell_complete=complete_name)
 @_json
 def inspect(names: tuple[str, ...], as_json: bool) -> None:
-    """Show what a model's file says; of two, also how they fit together.
+    """Show the metadata of a model; of two, also whether they are compatible.
 
-    A MODEL is a file or a name. The first of two is the base, the second the guide; the name of a pair
+    MODEL is a file or a name. Of two, the first is the base and the second the guide; the name of a pair
     stands for both.
     """
     from blendin_local.models.catalogue import load_catalogue
@@ -149,9 +149,9 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 @click.argument("folders", nargs=-1, metavar="[FOLDER]...", type=click.Path(path_type=Path))
 @_json
 def find(folders: tuple[Path, ...], as_json: bool) -> None:
-    """Find GGUF files that are already on this machine, and pairs among them.
+    """Find GGUF files on this machine, and suggest pairs of them.
 
-    Looks into this tool's own folder, the Hugging Face cache, Ollama's store, the folders of LM Studio and
+    Searches this tool's own folder, the Hugging Face cache, the model folders of Ollama, LM Studio and
     llama.cpp, and every FOLDER given.
     """
     from blendin_local.models.discovery import find as find_files
@@ -178,7 +178,7 @@ def find(folders: tuple[Path, ...], as_json: bool) -> None:
         click.echo(json.dumps(shown, indent=2))
         return
     if not found:
-        click.echo("No GGUF files found: name a folder to look into, or run `blendin models pull`.")
+        click.echo("No GGUF files found: name a folder to search, or run `blendin models pull`.")
         return
     table = new_table("Size", "Architecture", "Quantization", "Context", "Vocabulary", "Model and file")
     for each in found:
@@ -190,7 +190,7 @@ def find(folders: tuple[Path, ...], as_json: bool) -> None:
         if each.problem:
             _echo(f"Left out: {each.path} ({each.problem})")
     if pairs:
-        click.echo("\nPairs that may go well together (base + guide):")
+        click.echo("\nSuggested pairs (base + guide):")
     for suggestion in pairs:
         _echo(f"  {suggestion.base.name} + {suggestion.guide.name}: {'; '.join(suggestion.reasons)}")
 
@@ -218,11 +218,11 @@ def _suggestion_json(suggestion: PairSuggestion) -> dict[str, Any]:
 
 @models.command()
 @click.argument("name", shell_complete=complete_model)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def remove(name: str, yes: bool) -> None:
-    """Delete a model that was pulled.
+    """Delete a pulled model.
 
-    Only files in this tool's own folder are deleted; a file that lies elsewhere is only forgotten.
+    Deletes only files in this tool's own folder; of a file elsewhere, only the record is removed.
     """
     from blendin_local.models.catalogue import load_catalogue
     from blendin_local.models.download.store import entry_folder, pulled_files
@@ -243,7 +243,7 @@ def remove(name: str, yes: bool) -> None:
         click.echo(f"{name} is deleted.")
     for path in elsewhere:
         how = "`hf cache` deletes it there" if "models--" in str(path) else "delete it yourself"
-        _echo(f"{name} is forgotten; its file lies elsewhere and stays: {path} ({how}).")
+        _echo(f"The record of {name} is removed; its file is kept in another folder: {path} ({how}).")
 
 
 def _echo(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Options shared by several commands, and the settings that they make."""
+"""Options shared by several commands, and the settings built from their values."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from blendin_local.models.entries import PairEntry
     from blendin_local.preferences.preferences import Preferences
 
-_LONGEST_TEXT = 1 << 24  # bytes; a device such as /dev/zero never ends
+_LONGEST_TEXT = 1 << 24  # bytes; a device such as /dev/zero has no end
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def setting_option(spec: SettingSpec, *, show_default: bool = False) -> Callable[[Any], Any]:
-    """Return the click option of a setting. Without show_default, an option that is not typed is None."""
+    """Return the click option of a setting. Without show_default, its default value is None."""
     flag = f"{spec.option}/--no-{spec.option.removeprefix('--')}" if spec.kind is bool else spec.option
     kind = click.Choice(list(spec.choices)) if spec.choices else spec.kind
     help = " ".join(filter(None, [spec.description, _implied_method(spec)]))
@@ -58,14 +58,14 @@ def _implied_method(spec: SettingSpec) -> str:
 
 
 def pair_options(default: str = DEFAULT_PAIR) -> Callable[[Command], Command]:
-    """--pair, --base, --guide; default: the pair that help names as the default."""
+    """Return the options --pair, --base and --guide. default: the default that help shows."""
     return option_group(
         "Models",
         click.option(
             "--pair",
             "-p",
             shell_complete=complete_pair,
-            help=f"A pair of the catalogue (`blendin models list`).  [default: {default}]",
+            help=f"Name of a pair in the catalogue (`blendin models list`).  [default: {default}]",
         ),
         click.option(
             "--base",
@@ -84,26 +84,26 @@ model_options = option_group(
         if not spec.internal
     ),
 )
-"""How both models are opened."""
+"""Options of loading both models."""
 
 method_options = option_group(
-    "Blending (default: what the pair recommends)",
+    "Blending (default: the pair's recommendation)",
     *map(setting_option, settings_of(BlendSettings).values()),
     click.option(
         "--paper",
         is_flag=True,
-        help="The settings of the paper: greedy, no guide stop. Other options override it.",
+        help="Use the settings of the paper: greedy, no guide stop. Other options override it.",
     ),
 )
-"""How the two models are blended."""
+"""Blend settings."""
 
-SAMPLING = "Sampling (default: what the pair recommends; --temperature 0 alone drops its penalties)"
+SAMPLING = "Sampling (default: the pair's recommendation; --temperature 0 alone drops its penalties)"
 
 sampling_options = option_group(
     SAMPLING,
     *map(setting_option, settings_of(SamplingSettings).values()),
 )
-"""How a token is chosen."""
+"""Sampling settings."""
 
 _FORMATS = "auto, chat, question-answer, user-assistant, raw, or a Jinja file."
 
@@ -116,9 +116,9 @@ FORMAT_OPTIONS = (
         "--guide-format",
         default="auto",
         show_default=True,
-        help="Prompt format of the guide, the same names.",
+        help="Prompt format of the guide, in the same forms.",
     ),
-    click.option("--raw", is_flag=True, help="No chat format: both models continue the text."),
+    click.option("--raw", is_flag=True, help="No prompt format: both models continue the text."),
 )
 format_options = option_group("Prompt", *FORMAT_OPTIONS)
 """--system, --base-format, --guide-format, --raw."""
@@ -135,7 +135,7 @@ length_options = option_group(
     "Output",
     setting_option(settings_of(GenerationSettings)["max_tokens"], show_default=True),
     click.option("--stop", multiple=True, callback=require_text,
-                 help="End the reply before this text (repeatable)."),
+                 help="Stop the reply before this string (repeatable)."),
 )  # fmt: skip
 """--max-tokens, --stop."""
 
@@ -195,7 +195,7 @@ def formats_of(values: Mapping[str, Any], preferred: Formats) -> Formats:
 
 
 def _typed_values(cls: type, values: Mapping[str, Any], option: str = "{}") -> dict[str, Any]:
-    """The values that were typed; option: name of the click parameter of a field."""
+    """Return the values given on the command line. option: name of the click parameter of a field."""
     context = click.get_current_context()
     default = ParameterSource.DEFAULT
     return {

@@ -1,4 +1,4 @@
-"""Files that a command writes at its end: checked before it begins, written whole."""
+"""Output files of a command: checked before it runs, written atomically at its end."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["check_distinct", "check_writable", "write_output"]
 
 
 def check_distinct(outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path | None]) -> None:
-    """Raise EvaluationError where a file would be written over one that is read, or over another result.
+    """Raise EvaluationError for an output file that is also an input or another output.
 
-    outputs: by flag. Either may hold None, for what was not given.
+    outputs: files by option. Either argument may contain None for options that were not given.
     """
     taken = {Path(each).resolve(): "is read by this command" for each in inputs if each is not None}
     for flag, given in outputs.items():
@@ -23,21 +23,21 @@ def check_distinct(outputs: Mapping[str, str | Path | None], inputs: Iterable[st
         path = Path(given).resolve()
         if path in taken:
             raise EvaluationError(f"{flag} {given} {taken[path]}: name another file.")
-        taken[path] = f"is where {flag} goes already"
+        taken[path] = f"is also the file of {flag}"
 
 
 def check_writable(flag: str, path: Path) -> None:
-    """Raise EvaluationError for a file that could not be written after a run of hours."""
+    """Raise EvaluationError for a file that cannot be written."""
     if path.is_dir():
         raise EvaluationError(f"{flag} {path} is a folder: name a file in it.")
     if not path.parent.is_dir():
         raise EvaluationError(f"{flag} {path} cannot be written: there is no folder {path.parent}.")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise EvaluationError(f"{flag} {path} cannot be written, because you lack the permission.")
+        raise EvaluationError(f"{flag} {path} cannot be written: permission denied.")
 
 
 def write_output(path: Path, text: str) -> None:
-    """Write a text whole. Raises EvaluationError."""
+    """Write a text atomically. Raises EvaluationError."""
     from blendin_local.files import write_text
     from blendin_local.safe_text import encodable
 
@@ -46,5 +46,5 @@ def write_output(path: Path, text: str) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise EvaluationError(
-            f"{path} cannot be written ({reason}); nothing is lost: run the same command again."
+            f"{path} cannot be written ({reason}). The results are saved: run the same command again."
         ) from error

@@ -1,4 +1,4 @@
-"""The chat without a screen: a message on each line of stdin, its reply on stdout."""
+"""Chat without a full-screen interface: one message per line of stdin, replies on stdout."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ FAILED = 2
 
 
 def plain_chat(load: LoadBackend, setup: Setup, *, draw_seed: bool, warning: str = "") -> int:
-    """Answer every line of stdin; returns the exit status, 2 if a message could not be answered.
+    """Answer every line of stdin; return the exit status, 2 if a message could not be answered.
 
-    draw_seed: every reply takes a seed of its own; else the first takes that of the settings, and each
-    after it one more. Raises BlendinError where the models cannot be loaded.
+    draw_seed: draw a random seed for every reply; otherwise the first uses that of the settings, and each
+    later one adds 1. Raises BlendinError if the models cannot be loaded.
     """
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
@@ -66,11 +66,11 @@ class _PlainChat:
         return status
 
     def _answer(self, text: str) -> bool:
-        """Write the reply to one message; False if Ctrl-C ended it."""
+        """Write the reply to one message; return False if Ctrl-C stopped it."""
         asked = [*self._messages, Message("user", text)]
         reply = self._chat.write(ReplyRequest(tuple(asked), self._next_settings(), candidates=0))
         if dropped := reply.dropped_messages:
-            click.echo(f"(left out, because the context is full: {dropped} old messages)", err=True)
+            click.echo(f"(The context is full: {dropped} old messages were dropped.)", err=True)
         printer = ReplyPrinter("text", "auto")
         try:
             with interrupting(reply.cancel):
@@ -82,7 +82,7 @@ class _PlainChat:
         return reply.finish_reason != "cancelled"
 
     def _keep(self, asked: list[Message], reply: ReplyStream) -> None:
-        # Chat templates want user and assistant in turn: a message that got no answer makes way.
+        # Chat templates require alternating roles, so a message with an empty reply is dropped.
         if reply.text.strip():
             self._messages = [*asked, Message("assistant", reply.text)]
 
@@ -95,7 +95,7 @@ class _PlainChat:
 
 
 def _next_line() -> str | None:
-    """The next message; None at the end of the input."""
+    """Return the next message; None at the end of the input."""
     if sys.stdin is None:
         return None
     if is_terminal(sys.stdin):

@@ -1,4 +1,4 @@
-"""Replies in a terminal: coloured text or a line for each step, and the summary line."""
+"""Print a reply as coloured text or as one line per step, and its summary line."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _BAR = 8
 
 
 class ReplyPrinter:
-    """Prints the steps of one reply to stdout as they come."""
+    """Prints the steps of one reply to stdout while they are decoded."""
 
     def __init__(self, view: str, color: str) -> None:
         self._tokens = view == "tokens"
         terminal = is_terminal(sys.stdout)
         self._colour = color == "always" or (color == "auto" and terminal and not os.environ.get("NO_COLOR"))
-        # Raw bytes are for pipes; in a terminal a model's escape sequences would act.
+        # Pipes get the raw text; a terminal would interpret escape sequences of the model.
         self._sanitize = terminal
         if self._tokens:
             click.echo(f"{'step':>4}  {'says':24} {'spoke':6} {'base':14} {'guide':14} {'alpha':>5}")
@@ -34,7 +34,7 @@ class ReplyPrinter:
         click.echo(line, nl=False, color=self._colour)
 
     def end(self, text: str) -> None:
-        """After the last step."""
+        """Finish the output after the last step. text: the whole reply."""
         if self._tokens:
             click.echo()
             click.echo(sanitize(text) if self._sanitize else text)
@@ -61,12 +61,12 @@ def _bar(confidence: float | None) -> str:
 
 
 def _fit_cells(text: str, width: int) -> str:
-    """Text cut or padded to a number of terminal cells."""
+    """Return the text truncated or padded to `width` terminal cells."""
     return set_cell_size(text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…", width)
 
 
 def summary_line(reply: Reply, calibrated: bool) -> str:
-    """One line: how much, how fast, how often the guide was asked, how far to trust it."""
+    """Return one line: token count, speed, intervention rates, reliability, finish reason."""
     summary = reply.summary
     parts = [
         f"{summary.tokens} tokens",

@@ -1,4 +1,4 @@
-"""Tables on stdout."""
+"""Print tables on stdout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def new_table(*titles: str, wrapped: bool = False) -> Table:
-    """A table whose last column gives way where the terminal is narrow; every one if `wrapped`."""
+    """Return a table whose last column wraps in a narrow terminal; all columns do if `wrapped`."""
     from rich import box
     from rich.table import Table
 
@@ -24,15 +24,15 @@ def new_table(*titles: str, wrapped: bool = False) -> Table:
 
 
 def add_row(table: Table, *cells: str) -> None:
-    """Add a row of plain text."""
+    """Add a row of sanitized text."""
     table.add_row(*map(sanitize, cells))
 
 
 def print_parts(*parts: Any) -> None:
-    """Print tables and lines; nothing in them is markup."""
+    """Print tables and lines without interpreting markup."""
     from rich.console import Console
 
-    # Piped into a file or a program, a table is as wide as it needs to be.
+    # Outside a terminal, tables are not limited in width.
     width = None if is_terminal(sys.stdout) else 10_000
     console = Console(highlight=False, markup=False, emoji=False, width=width)
     for part in parts:

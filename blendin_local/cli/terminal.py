@@ -1,4 +1,4 @@
-"""What the three standard streams are connected to; each may be closed, and is then None."""
+"""Properties of the three standard streams; a closed stream is None."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["is_terminal", "screen_available", "standard_input"]
 
 
 def standard_input() -> BinaryIO:
-    """stdin as bytes, or an empty stream where it is closed."""
+    """Return stdin as a byte stream, or an empty stream if it is closed."""
     return io.BytesIO() if sys.stdin is None else sys.stdin.buffer
 
 
 def screen_available() -> bool:
-    """Whether a full-screen interface can be shown: in a terminal, or by a driver that Textual is given."""
+    """Whether a full-screen interface can be shown: in a terminal, or by the driver in $TEXTUAL_DRIVER."""
     if os.environ.get("TEXTUAL_DRIVER"):
         return True
     return os.environ.get("TERM") != "dumb" and all(map(is_terminal, (sys.stdin, sys.stdout, sys.stderr)))

@@ -1,4 +1,4 @@
-"""`blendin tune`: one pass over reference answers, and what every setting of a pair is worth."""
+"""`blendin tune`: score every method and threshold of a pair on reference answers."""
 
 from __future__ import annotations
 
@@ -45,38 +45,37 @@ _FILE = click.Path(dir_okay=False)
     click.option("--task", "-T", metavar="NAME", help="Use the worked answers of a task, such as gsm8k "
                  "(docs/tasks.md); --data is its file."),
     click.option("--data", "-d", metavar="FILE", help="JSON lines with `prompt` or `messages`, and "
-                 "`response`.  [default: 80 answers that come with the package]"),
+                 "`response`.  [default: the package's 80 answers]"),
     click.option("--shots", type=click.IntRange(0), default=0, show_default=True,
                  help="With --task: worked examples before each question, from the same file."),
     click.option("--max-tokens", "-n", type=click.IntRange(1), default=BUDGET, show_default=True,
-                 help="Score this many tokens of whole answers; a larger number adds to an earlier run."),
+                 help="Number of tokens to score; a larger number extends an earlier run."),
     click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-                 help="Seed of the order of the answers and of the held-out half."),
+                 help="Random seed of the order of the answers and of the held-out half."),
 )  # fmt: skip
 @option_group(
     "Output",
-    click.option("--save", is_flag=True, help="Write setting, prior and calibration into your catalogue: "
-                 "chat and generate then use them for the pair."),
-    click.option("--name", metavar="NAME", help="With --save: the name to save the pair under.  "
-                 "[default: its own]"),
+    click.option("--save", is_flag=True, help="Save setting, prior and calibration in your catalogue, where "
+                 "chat and generate find them."),
+    click.option("--name", metavar="NAME", help="With --save: name of the saved pair.  [default: its own]"),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables."),
-    click.option("--report", type=_FILE, metavar="FILE", help="Write an HTML page with plots that works "
-                 "offline (needs the extra 'report')."),
+    click.option("--report", type=_FILE, metavar="FILE", help="Write a self-contained HTML report with plots "
+                 "(needs the extra 'report')."),
     click.option("--markdown", type=_FILE, metavar="FILE", help="Also write the tables as Markdown."),
-    click.option("--record", type=_FILE, metavar="FILE", help="Also write all measured positions (npz)."),
+    click.option("--record", type=_FILE, metavar="FILE", help="Also write the measured positions (.npz)."),
     click.option("--from", "from_record", type=_FILE, metavar="FILE",
-                 help="Analyse a file of --record: takes a moment and no model."),
-    click.option("--fresh", is_flag=True, help="Measure again what an earlier run measured."),
-    click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
+                 help="Analyse a file written by --record, without loading models."),
+    click.option("--fresh", is_flag=True, help="Ignore the results of an earlier run."),
+    click.option("--quiet", "-q", is_flag=True, help="Do not show progress on stderr."),
 )  # fmt: skip
 @format_options
 @model_options
 def tune(**values: Any) -> None:
-    """Measure once what a pair says of reference answers, then price every method and threshold.
+    """Score every method and threshold of a pair on reference answers, in one pass.
 
-    Both models read the answers without writing anything. From that one pass follow bits per byte and
-    expected speed of every setting, the best one, the pair's prior, calibrated reliabilities, and a verdict:
-    blend, or use one model alone. What was measured is kept: stopped, the same command goes on.
+    Both models are evaluated on the answers by teacher forcing. The report gives bits per byte and expected
+    speed of every setting, the recommended setting, the pair prior, the calibration, and whether to blend
+    or to use one model alone. The pass is saved: the same command resumes a stopped one.
     """
     _check(values)
 
@@ -98,8 +97,7 @@ def tune(**values: Any) -> None:
             except PassStopped as stopped:
                 display.hide_bar()
                 command = "the same command without --fresh" if values["fresh"] else "the same command"
-                said = f"Stopped after {stopped.positions} positions: they are kept, and {command} goes on"
-                click.echo(f"{said} from there.", err=True)
+                click.echo(f"Stopped after {stopped.positions} positions: {command} resumes.", err=True)
                 sys.exit(INTERRUPTED)
 
     result = tuned.analyse(seed=values["seed"], hint_level=preferences.chat.hint_rate)
@@ -146,15 +144,15 @@ def _run_pass(
 
 
 def _check(values: Mapping[str, Any]) -> None:
-    """Everything that can be refused before files are read and models loaded."""
+    """Raise EvaluationError for bad option combinations, before files are read and models loaded."""
     if values["from_record"]:
         _check_analysis_only()
     if values["task"] and not values["data"]:
         raise EvaluationError(f"--task {values['task']} needs the file of its questions: add --data FILE.")
     if values["shots"] and not values["task"]:
-        raise EvaluationError("--shots belongs to --task, whose file has the worked examples: give both.")
+        raise EvaluationError("--shots needs --task: give both.")
     if values["name"] and not values["save"]:
-        raise EvaluationError("--name belongs to --save: give both.")
+        raise EvaluationError("--name needs --save: give both.")
     for name, flag in _OUTPUTS.items():
         if values[name]:
             check_writable(flag, Path(values[name]))
@@ -167,16 +165,16 @@ def _check(values: Mapping[str, Any]) -> None:
 
 
 def _check_analysis_only() -> None:
-    """Refuse options that decide what is measured: a record was measured already."""
+    """Raise EvaluationError for options of the measurement, which --from skips."""
     context = click.get_current_context()
     for param in context.command.params:
         typed = context.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
         if typed and param.name not in _OF_ANALYSIS:
             flag = max(param.opts, key=len)
-            raise EvaluationError(f"{flag} has no effect with --from: a record is what was measured.")
+            raise EvaluationError(f"{flag} has no effect with --from, which measures nothing: leave it out.")
 
 
-# What comes out
+# Output
 
 
 def _write(result: TuneResult, values: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`blendin web`: the chat in a browser on this machine."""
+"""`blendin web`: serve the chat to a browser on this machine."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from blendin_local.errors import BlendinError
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.option("--port", type=click.IntRange(1, 65_535), default=8000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65_535), default=8000, show_default=True,
+              help="Port of the server, on localhost only.")  # fmt: skip
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[CHAT OPTION]...")
 @click.pass_context
 def web(ctx: click.Context, port: int, options: tuple[str, ...]) -> None:
     """Serve the chat to a browser on this machine.
 
-    Takes the options of `blendin chat`. Every tab is a chat of its own, which loads the models again and
-    ends with the tab. There is no password: whoever can open a connection from this machine can chat.
+    Takes the options of `blendin chat`. Each tab is a separate chat process with its own copy of the
+    models, which ends when the tab is closed. There is no password: every user of this machine can connect.
     """
     from blendin_local.cli.chat import chat, check
 
-    # What is wrong is said here, not in an empty tab.
+    # Report errors here, not in an empty tab.
     with chat.make_context(ctx.info_name, list(options), parent=ctx.parent) as context:
         check(context.params)
     try:

@@ -47,7 +47,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("here")]
 
 _PATIENCE_S = 300.0
 """A safety net, and no measure: machines that run tests are busy."""
-HINT = "Stopped. Nothing is lost: run the same command again to go on from here.\n"
+HINT = "Stopped. Finished answers are saved: run the same command again to resume.\n"
 
 
 @pytest.fixture(scope="module")
@@ -434,14 +434,14 @@ def test_a_terminal_shows_how_far_it_is(pair: list[str], here: Path) -> None:
         shown = terminal.text
         assert HINT.strip() in shown
         # The lines in place are gone, what was said stays.
-        assert "being written" not in shown and "━" not in shown
+        assert "in progress" not in shown and "━" not in shown
         assert terminal.as_it_was
     with Terminal(*command.arguments, size=(90, 60)) as terminal:
         assert terminal.end() == 1
         shown = terminal.text
         assert f"21 rows: 20 answered, 1 failed; {kept} of them kept from before." in shown
         assert "Worth a look" in shown and "Answers: out.jsonl" in shown
-        assert "━" not in shown and "being written" not in shown
+        assert "━" not in shown and "in progress" not in shown
         assert terminal.as_it_was
         # Each line on its own, below each other: nothing was drawn over.
         assert [line for line in shown.splitlines() if line.startswith("21 rows")]

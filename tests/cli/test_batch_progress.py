@@ -54,10 +54,10 @@ def test_a_line_at_the_beginning_every_15_seconds_and_at_the_end(clock: Clock, e
             tally.add(failure(place) if place == 4 else answer(place, steps=20))
             progress.update(tally, 2)
     assert errors() == [
-        "0 of 10 rows (0%), 2 being written",
-        "3 of 10 rows (30%), 35 s left, 4.0 tokens/s, intervention rate 10%, 2 being written",
-        "6 of 10 rows (60%), 20 s left, 3.3 tokens/s, 1 failed, intervention rate 10%, 2 being written",
-        "9 of 10 rows (90%), 5 s left, 3.6 tokens/s, 1 failed, intervention rate 10%, 2 being written",
+        "0 of 10 rows (0%), 2 in progress",
+        "3 of 10 rows (30%), 35 s left, 4.0 tokens/s, intervention rate 10%, 2 in progress",
+        "6 of 10 rows (60%), 20 s left, 3.3 tokens/s, 1 failed, intervention rate 10%, 2 in progress",
+        "9 of 10 rows (90%), 5 s left, 3.6 tokens/s, 1 failed, intervention rate 10%, 2 in progress",
         "10 of 10 rows (100%), 3.6 tokens/s, 1 failed, intervention rate 10%",
     ]
 
@@ -170,7 +170,7 @@ def test_where_there_is_little_room_what_matters_most_is_kept() -> None:
         "17.8 tokens/s",
         "4 failed",
         "intervention rate 10%",
-        "8 being written",
+        "8 in progress",
         "12 kept from before",
     ]
     assert wide[2] == "row-30  The tide is drawn by the moon."

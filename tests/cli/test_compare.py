@@ -206,10 +206,10 @@ def test_no_result_is_written_over_what_is_read_or_another_result(
         with pytest.raises(EvaluationError, match="is read by this command: name another file"):
             run(plan, "--csv", str(tmp_path / name))
     twice = ["--markdown", str(tmp_path / "t.x"), "--answers", str(tmp_path / "." / "t.x")]
-    with pytest.raises(EvaluationError, match=r"--answers .* is where --markdown goes already"):
+    with pytest.raises(EvaluationError, match=r"--answers .* is also the file of --markdown"):
         run(plan, *twice)
     beside = ["--csv", str(tmp_path / "t.csv"), "--markdown", str(tmp_path / "t.fidelity.csv")]
-    with pytest.raises(EvaluationError, match=r"--csv, for the text, .* is where --markdown goes already"):
+    with pytest.raises(EvaluationError, match=r"--csv, for the text, .* is also the file of --markdown"):
         run(plan, *beside)
 
 
@@ -303,7 +303,7 @@ def test_a_system_prompt_in_place_of_the_tasks(folder: Path, pair: list[str]) ->
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--task", "custom"], "--task and --data go in pairs, and there are 1 and 0"),
+        (["--task", "custom"], "There are 1 --task and 0 --data: give each task its file"),
         (["--data", "x.jsonl"], "--data x.jsonl needs --task"),
         (["--task", "gsm9k", "--data", "x"], "There is no task 'gsm9k'"),
         (["--task", "gsm8k", "--data", "none.jsonl"], "none.jsonl"),
@@ -317,11 +317,11 @@ def test_a_system_prompt_in_place_of_the_tasks(folder: Path, pair: list[str]) ->
         (["MADE", "--shots", "5"], "5 worked examples cannot be taken"),
         (["MADE", "--judge", "http://localhost:1"], "--judge has nothing to do"),
         (["MADE", "--csv", "none/t.csv"], "there is no folder none"),
-        (["MADE", "--json", "--read"], "--read prints answers to be read"),
+        (["MADE", "--json", "--read"], "--read and --json exclude each other"),
         (["--text", "none.txt"], "The text none.txt cannot be read"),
-        (["MADE", "--reference", "x"], "--reference belongs to a text, and there is none"),
-        (["MADE", "--chunks", "2"], "--chunks belongs to a text"),
-        (["MADE", "--text-ctx", "64"], "--text-ctx belongs to a text"),
+        (["MADE", "--reference", "x"], "--reference needs a text: add --text FILE"),
+        (["MADE", "--chunks", "2"], "--chunks needs a text"),
+        (["MADE", "--text-ctx", "64"], "--text-ctx needs a text"),
         (["MADE", "--model", ""], "--model is empty"),
         (["MADE", "--pair", ""], "--pair is empty"),
         (["plan.toml"], "The plan plan.toml cannot be read"),
@@ -344,7 +344,7 @@ def test_which_file_belongs_to_which_task() -> None:
     assert task_specs(["a", "b"], ["1"], True) == [TaskSpec("a", "1"), TaskSpec("b", "hub:")]
     assert task_specs(["a"], [], True) == [TaskSpec("a", "hub:")]
     assert task_specs([], [], False) == []
-    with pytest.raises(EvaluationError, match="there are 2 and 3"):
+    with pytest.raises(EvaluationError, match="There are 2 --task and 3 --data"):
         task_specs(["a", "b"], ["1", "2", "3"], True)
 
 
@@ -360,7 +360,7 @@ def test_every_key_of_a_plan_is_documented() -> None:
 def test_half_a_pair_and_settings_without_a_pair(folder: Path, made: list[str]) -> None:
     with pytest.raises(BlendinError, match="--base needs --guide; a model alone is --model"):
         run("--base", str(folder / "base.gguf"), *made)
-    with pytest.raises(BlendinError, match="Methods and their settings belong to a pair"):
+    with pytest.raises(BlendinError, match="Methods and their settings need a pair"):
         run("--model", str(folder / "base.gguf"), "--methods", "nudge", *made)
 
 
@@ -404,10 +404,10 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
         result = run(*pair, *made)
     signal.signal(signal.SIGINT, before)
     assert result.exit_code == 130 and result.stdout == ""
-    assert "the same command goes on from there" in result.stderr
+    assert "the same command resumes" in result.stderr
     with monkeypatch.context() as patch:
         patch.setattr(request, "compare", interrupted)
-        assert "the same command without --fresh goes on" in run(*pair, *made, "--fresh").stderr
+        assert "the same command without --fresh resumes" in run(*pair, *made, "--fresh").stderr
     again: list[str] = []
     monkeypatch.setattr(
         running.Answers, "save_answer", lambda self, key, answer: again.append(key) or keep(self, key, answer)

@@ -121,7 +121,7 @@ def test_answers_are_those_of_an_ordinary_run_whatever_befalls(pair: list[str], 
         os.killpg(process.pid, signal.SIGINT)
         code, said = ended(process)
     assert code == 130, said
-    assert said.endswith("Stopped. Nothing is lost: run the same command again to go on from here.\n")
+    assert said.endswith("Stopped. Finished answers are saved: run the same command again to resume.\n")
     assert "was lost" not in said
     kept = results_in(out)
     assert 3 < len(kept) < 60

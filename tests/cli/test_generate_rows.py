@@ -686,7 +686,7 @@ def test_ctrl_c_ends_with_whole_lines_and_a_hint(
     finally:
         signal.signal(signal.SIGINT, before)
     assert result.stderr.endswith(
-        "Stopped. Nothing is lost: run the same command again to go on from here.\n"
+        "Stopped. Finished answers are saved: run the same command again to resume.\n"
     )
     assert 3 <= len(results_in(Path("out.jsonl"))) <= 5
     if presses == 1:
@@ -727,7 +727,7 @@ def test_ctrl_c_in_the_warm_up_ends_at_once(command: Command, monkeypatch: pytes
             result = command("--parallel", "auto", exit=130)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert "Nothing is lost" in result.stderr and Path("out.jsonl").read_bytes() == b""
+    assert "Finished answers are saved" in result.stderr and Path("out.jsonl").read_bytes() == b""
 
 
 # Preferences
@@ -786,7 +786,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "a folder for an output": (["-i", "in.jsonl", "-o", "."], ". is a folder"),
     "no such folder": (["-i", "in.jsonl", "-o", "no/out"], "There is no folder"),
     "in and out": (["-i", "in.jsonl", "-o", "./in.jsonl", "--overwrite"], "is read by this command"),
-    "out and report": (["-i", "in.jsonl", "-o", "out", "--report", "out"], "is where --output goes already"),
+    "out and report": (["-i", "in.jsonl", "-o", "out", "--report", "out"], "is also the file of --output"),
     "no folder for the report": (["-i", "in.jsonl", "-o", "out", "--report", "no/r.html"], "no folder no"),
     "gamma": (["-i", "in.jsonl", "-o", "out", "--gamma", "1.5"], "gamma"),
     "length": (["-i", "in.jsonl", "-o", "out", "-n", "0"], "--max-tokens must be between"),

@@ -134,7 +134,7 @@ def test_pull_that_is_broken_off_says_that_it_can_go_on(
     monkeypatch.setattr(sources, "pull", stop)
     result = run("pull", "tiny")
     assert result.exit_code == 130
-    assert result.stderr == "Stopped. The same command goes on from here.\n"
+    assert result.stderr == "Stopped. The same command resumes the download.\n"
 
 
 def test_pull_refusals(known_model: str, server: FakeServer, pair_of_files: tuple[Path, Path]) -> None:
@@ -161,7 +161,7 @@ def test_remove_only_forgets_a_file_that_lies_elsewhere(
     user_catalogue_file().write_text(f'[models.mine]\nsources = ["{pair_of_files[0]}"]\n')
     run("pull", "mine")
     result = run("remove", "mine", "--yes")
-    assert f"stays: {pair_of_files[0]} (delete it yourself)" in result.stdout
+    assert f"is kept in another folder: {pair_of_files[0]} (delete it yourself)" in result.stdout
     assert pair_of_files[0].exists()
     assert not (models_dir() / "mine").exists()
 

@@ -369,7 +369,7 @@ def test_no_result_is_written_over_what_is_read_or_over_another(asked: list[str]
     assert "is read by this command" in refusal(*asked, "--record", data)
     assert Path(data).read_bytes() == before
     same = str(tmp_path / "same")
-    assert "is where --markdown goes already" in refusal(*asked, "--markdown", same, "--report", same)
+    assert "is also the file of --markdown" in refusal(*asked, "--markdown", same, "--report", same)
 
 
 def test_what_decides_the_pass_is_refused_beside_a_record(asked: list[str], tmp_path: Path) -> None:
@@ -418,7 +418,7 @@ def test_the_built_in_answers(models: list[str], read: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--name", "x"], "--name belongs to --save: give both."),
+        (["--name", "x"], "--name needs --save: give both."),
         (["--save"], "These two models have no name as a pair yet: add --name NAME to --save."),
         (["--save", "--name", "a b"], "--name may hold only letters, digits and . _ -, not 'a b'."),
         (["--data", "none.jsonl"], "There is no file none.jsonl."),
@@ -521,7 +521,7 @@ def test_ctrl_c_keeps_what_was_scored(
     assert (result.exit_code, result.stdout) == (130, "")
     assert "Traceback" not in result.stderr
     if presses == 1:
-        assert "positions: they are kept, and the same command goes on from there." in result.stderr
+        assert "positions: the same command resumes." in result.stderr
     done = len(read) - (presses == 1)
     assert done == 3
     assert steady(tuned(*asked)) == steady(expected)
@@ -542,7 +542,7 @@ def test_ctrl_c_while_the_speed_is_measured(
         patch.setattr(passes, "measure_costs", press)
         result = run(*asked)
     assert (result.exit_code, result.stdout) == (130, ""), result.output
-    assert "positions: they are kept, and the same command goes on from there." in result.stderr
+    assert "positions: the same command resumes." in result.stderr
     tuned(*asked)
     assert len(read) == 8
 
