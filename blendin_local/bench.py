@@ -1,9 +1,9 @@
 """Measure how fast a pair generates, and the overhead of the engine over bare llama.cpp calls.
 
 Each method writes greedy replies to fixed prompts until the wanted number of tokens, with every decode
-recorded. Then the same decodes run again as bare calls, in the same process, right after. Both are repeated
-in turn, and the median over the rounds counts for every step and every decode: a moment in which other
-programs used the processor affects one round only.
+recorded. Right after, the same decodes run again as bare calls in the same process. Both are repeated in
+turn, and each step and decode counts with its median over the rounds, so that a short disturbance by other
+programs affects one round only.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ RoundProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class BenchRequest:
-    """What to measure: so many tokens with each of these methods, each `rounds` times."""
+    """What to measure: `tokens` tokens with each method, `rounds` times."""
 
     files: PairFiles
     options: ModelOptions
@@ -85,7 +85,7 @@ class MemoryFigures:
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """The figures of all methods, by name, and what they were measured with."""
+    """Figures of all methods by name, and the conditions of the measurement."""
 
     methods: Mapping[str, MethodFigures]
     memory: MemoryFigures
@@ -131,7 +131,7 @@ def bench_method(
 ) -> MethodFigures:
     """Measure one method on `tokens` tokens, each `rounds` times. Both models must be `GgufModel`s.
 
-    Raises SettingError where so many tokens do not fit into both contexts.
+    Raises SettingError if the tokens do not fit into both contexts.
     """
     models: list[GgufModel] = [pair.base, pair.guide]  # type: ignore[list-item]
     room = min(model.n_ctx for model in models)
@@ -175,14 +175,14 @@ def bench_method(
 
 
 def _medians(rounds: list[list[float]]) -> list[float]:
-    """The median of every step over the rounds that reached it: rounding may end a round sooner."""
+    """Return the median of every step over the rounds that reached it; rounding may shorten a round."""
     return [median(time for time in place if time is not None) for place in zip_longest(*rounds)]
 
 
 def _record_reply(
     files: PairFiles, pair: Pair, models: list[GgufModel], settings: GenerationSettings, prompt: str
 ) -> tuple[Reply, list[Decode], list[float]]:
-    """One reply from empty contexts, the decodes it took, and the seconds of each step."""
+    """Generate a reply from empty contexts; return it, its decodes, and the seconds of each step."""
     _clear_contexts(models)
     log: list[Decode] = []
     recorded = replace(pair, base=Recorder(models[0], log), guide=Recorder(models[1], log))
@@ -199,7 +199,7 @@ def _clear_contexts(models: list[GgufModel]) -> None:
 
 
 def memory_figures(files: PairFiles, options: ModelOptions) -> MemoryFigures:
-    """The peak memory of this process, and the part of it beyond model files and KV caches."""
+    """Measure the peak memory of this process, and its part beyond model files and KV caches."""
     estimates = [memory_estimate.estimate(header, options) for header in (files.base, files.guide)]
     peak = high_water_mark() or 0
     file_bytes = sum(estimate.file for estimate in estimates)

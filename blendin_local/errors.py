@@ -1,4 +1,4 @@
-"""All exceptions that this package raises on purpose.
+"""The exceptions of this package.
 
 BlendinError                    root; its message is one sentence for the user, the command line exits with 2
 ├── SettingError                a setting outside its range, or two that contradict each other

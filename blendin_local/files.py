@@ -31,17 +31,17 @@ _NAME = "blendin-local"
 
 
 def config_dir() -> Path:
-    """Folder of the user's own files: preferences, the catalogue of pairs. It may not exist yet."""
+    """Folder of the preferences and the user's catalogue. It may not exist yet."""
     return _folder("BLENDIN_CONFIG_DIR", user_config_dir(_NAME, appauthor=False))
 
 
 def cache_dir() -> Path:
-    """Folder of what can be downloaded or computed again: models, vocabulary maps. It may not exist yet."""
+    """Folder of models, vocabulary maps and other data that can be restored. It may not exist yet."""
     return _folder("BLENDIN_CACHE_DIR", user_cache_dir(_NAME, appauthor=False))
 
 
 def data_dir() -> Path:
-    """Folder of what cannot be restored: the conversations. It may not exist yet."""
+    """Folder of the conversations. It may not exist yet."""
     return _folder("BLENDIN_DATA_DIR", user_data_dir(_NAME, appauthor=False))
 
 

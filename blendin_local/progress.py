@@ -1,4 +1,4 @@
-"""How long work tells how far it is, whoever shows it."""
+"""Progress callbacks of long work, independent of their display."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["Progress", "Watcher"]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a piece of work is.
+    """Progress of a piece of work.
 
-    work: its name, such as "loading base: gemma.gguf". done, total: counted in `unit`s; total is None where
-    it is unknown. left_s: estimated seconds to the end; None leaves the estimate to the display.
+    work: its name, such as "loading base: gemma.gguf". done, total: counts in `unit`; total is None if
+    unknown. left_s: estimated seconds to the end; None leaves the estimate to the display.
     """
 
     work: str
@@ -26,16 +26,16 @@ class Watcher:
     """Receives the progress and the messages of long work; this one discards them."""
 
     def progress(self, progress: Progress) -> None:
-        """Take in how far the work is. Called often, always from the thread that does the work."""
+        """Receive progress. Called often, always from the thread that does the work."""
 
     def note(self, text: str, kind: str | None = None) -> None:
-        """Take in a sentence for the user. kind: what many such sentences have in common."""
+        """Receive a sentence for the user. kind: groups similar sentences, which a display may limit."""
 
     def warn(self, text: str) -> None:
-        """Take in a sentence on something that may spoil the work, such as too little memory."""
+        """Receive a warning, such as too little memory."""
 
     def hint(self, text: str) -> None:
-        """Take in a sentence that only a person at a terminal wants."""
+        """Receive a sentence that is shown only in a terminal."""
 
     def log(self, text: str) -> None:
-        """Take in a milestone, which a log shows in place of a progress bar."""
+        """Receive a milestone, which a log shows instead of a progress bar."""

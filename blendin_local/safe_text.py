@@ -1,6 +1,6 @@
-"""Sanitize text for display, so that it cannot move the cursor, colour the screen or be invisible.
+"""Replace control and invisible characters of text for display.
 
-Only for display: models read, and files keep, the original text.
+Only for display: models and files get the original text.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ _SHOWN = _Shown()
 
 
 def sanitize(text: str) -> str:
-    """Text safe to print on a terminal; line breaks stay, control characters become visible symbols."""
+    """Return text that is safe to print: control characters become visible symbols, line breaks stay."""
     if text.isascii() and text.isprintable():
         return text
     return text.translate(_SHOWN)
 
 
 def encodable(text: str) -> str:
-    """Text that can be encoded as UTF-8: lone surrogates become question marks."""
+    """Return text that can be encoded as UTF-8: lone surrogates become question marks."""
     return text.encode("utf-8", "replace").decode()

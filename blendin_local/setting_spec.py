@@ -28,9 +28,9 @@ _KINDS = {
 _NUMBERS: dict[type, type] = {int: Integral, float: Real}
 """NumPy's numbers are accepted too."""
 _UNBOUNDED = 1 << 16
-"""A limit from here on says nothing to a reader."""
+"""Upper limits from here on are not shown to users."""
 _LARGEST = 1 << 63
-"""TOML and SQLite hold no larger whole numbers; a foreign file may have thousands of digits."""
+"""TOML and SQLite store no larger integers; a foreign file may have thousands of digits."""
 
 
 def _always_used(settings: Any) -> str:
@@ -72,7 +72,7 @@ class SettingSpec:
 
     @property
     def description(self) -> str:
-        """The help, with the methods that use the setting where it is not for all."""
+        """The help text, with the methods that use the setting unless all do."""
         methods = self.methods
         if not methods:
             return self.help
@@ -86,12 +86,12 @@ class SettingSpec:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The methods whose rule takes this setting; none for settings of every method."""
+        """The methods whose rule has this parameter; empty for settings of all methods."""
         return tuple(name for name, method in METHODS.items() if self.name in method.parameters)
 
     @property
     def limits(self) -> str:
-        """The allowed values: "a, b" or "0 to 32"; "" where the type says it all."""
+        """The allowed values: "a, b" or "0 to 32"; "" for no limits beyond the type."""
         if self.choices:
             return ", ".join(self.choices)
         if self.low is None or self.high is None or self.high >= _UNBOUNDED:
@@ -100,14 +100,14 @@ class SettingSpec:
 
     @property
     def expected(self) -> str:
-        """What a value must be, as the end of "it must be ..."."""
+        """The valid values, to complete "it must be ..."."""
         if not self.choices:
             return _KINDS[self.kind]
         listed = ", ".join(self.choices)
         return f"a list of different names out of {listed}" if self.kind is tuple else f"one of {listed}"
 
     def idle_reason(self, settings: Any) -> str:
-        """Return why the setting has no effect under these `GenerationSettings`; "" where it has one."""
+        """Return why the setting has no effect under these `GenerationSettings`; "" if it has one."""
         if (methods := self.methods) and settings.blend.method not in methods:
             return f"only for {', '.join(methods)}"
         return self.idle(settings)
@@ -116,7 +116,7 @@ class SettingSpec:
         """Raise SettingError unless the value has the right type and lies in the range."""
         if not self._has_kind(value):
             raise SettingError(f"{self.name} must be {self.expected}, not {_format_value(value)}.")
-        # Written so that NaN fails too.
+        # In this form NaN fails too.
         if self.low is not None and self.high is not None and not self.low <= value <= self.high:
             raise SettingError(
                 f"{self.name} must be between {self.low} and {self.high}, not {_format_value(value)}."
@@ -149,8 +149,8 @@ class SettingSpec:
 
 
 def _format_value(value: Any) -> str:
-    """The beginning of a value, as it would be typed."""
-    # Python refuses to write out a number of thousands of digits.
+    """Format the beginning of a value for an error message."""
+    # Python refuses to format a number of thousands of digits.
     if isinstance(value, int) and value.bit_length() > 128:
         return "a number far beyond"
     return reprlib.repr(list(value) if isinstance(value, tuple) else value)
@@ -176,7 +176,7 @@ def settings_of(cls: type) -> Mapping[str, SettingSpec]:
 
 
 class Checked:
-    """Base of settings classes: every declared field is checked. Raises SettingError."""
+    """Base of settings classes that checks every declared field. Raises SettingError."""
 
     __slots__ = ()
 
@@ -185,5 +185,5 @@ class Checked:
             value = getattr(self, name)
             spec.check(value)
             if spec.kind in _NUMBERS and type(value) not in _NUMBERS:
-                # NumPy's numbers cannot be written as JSON.
+                # JSON cannot serialize NumPy's numbers.
                 object.__setattr__(self, name, spec.kind(value))

@@ -56,41 +56,41 @@ _PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty", "dr
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions(Checked):
-    """How one GGUF file is opened. Raises SettingError for a value outside its range."""
+    """How to load a GGUF file. Raises SettingError for a value outside its range."""
 
     n_ctx: int = setting(
-        4096, "Context length in tokens; 0: what the model was trained for.", low=0, high=1 << 24
+        4096, "Context length in tokens; 0: the model's training context.", low=0, high=1 << 24
     )
     n_seq: int = setting(
-        1, "Sequences that the context holds side by side.", low=1, high=MOST_PARALLEL, internal=True
+        1, "Number of parallel sequences in the context.", low=1, high=MOST_PARALLEL, internal=True
     )
-    n_batch: int = setting(512, "Most tokens in one decode call.", low=1, high=1 << 16, flag="--batch-size")
+    n_batch: int = setting(512, "Maximum tokens per decode call.", low=1, high=1 << 16, flag="--batch-size")
     n_threads: int = setting(
         0, "CPU threads; 0: the number of physical cores.", low=0, high=1024, flag="--threads"
     )
     n_gpu_layers: int = setting(
-        -1, "Layers offloaded to the GPU; -1: all, where there is one.", low=-1, high=1 << 16,
+        -1, "Layers to offload to the GPU; -1: all.", low=-1, high=1 << 16,
         flag="--gpu-layers",
     )  # fmt: skip
     kv_type: str = setting(
-        "f16", "Number format of the KV cache; quantized ones need flash attention.",
+        "f16", "Data type of the KV cache; quantized types need flash attention.",
         choices=dict.fromkeys(KV_TYPES, ""),
     )  # fmt: skip
     flash_attention: str = setting("auto", "Flash attention.", choices=dict.fromkeys(FLASH_ATTENTION, ""))
     swa_full: bool = setting(
-        True, "Keep the whole KV cache of sliding-window layers, so that rewinding never recomputes."
+        True, "Use a full-size KV cache for sliding-window layers, so that rewinding never recomputes."
     )
-    mmap: bool = setting(True, "Map the model file into memory instead of reading it.")
-    mlock: bool = setting(False, "Lock the models in memory, so that they are never swapped out.")
+    mmap: bool = setting(True, "Memory-map the model file instead of reading it.")
+    mlock: bool = setting(False, "Lock the models in RAM, so that they are never swapped out.")
     n_outputs: int = setting(
-        0, "Most positions of one decode call that return logits; 0: one for each sequence.",
+        0, "Maximum positions per decode call that return logits; 0: one for each sequence.",
         low=0, high=1 << 16, internal=True,
     )  # fmt: skip
     shared_cache: bool = setting(
         False, "All sequences share one KV cache, so that one can start as a copy of another.", internal=True
     )
     n_contexts: int = setting(
-        1, "Full contexts that a shared KV cache has room for, over all sequences.",
+        1, "Size of a shared KV cache, in full contexts.",
         low=1, high=MOST_PARALLEL, internal=True,
     )  # fmt: skip
 
@@ -102,14 +102,12 @@ class BlendSettings(Checked):
     Raises SettingError for a value outside its range.
     """
 
-    method: str = setting(
-        "blendin", "How to blend the two models (docs/method.md).", choices=METHODS, letter="-m"
-    )
+    method: str = setting("blendin", "Blending method (docs/method.md).", choices=METHODS, letter="-m")
     gamma: float = setting(
         0.4, "Consult the guide where the base's confidence is below this; 0: never.",
         low=0, high=1, symbol="γ", letter="-g", idle=_UNCERTAIN,
     )  # fmt: skip
-    alpha: float = setting(0.5, "The guide's constant share.", low=0, high=1, symbol="α", selects="fixed")
+    alpha: float = setting(0.5, "Constant weight of the guide.", low=0, high=1, symbol="α", selects="fixed")
     prior: float = setting(
         0.0, "Pair prior: above 0 shifts the paper's weight to the guide, below 0 to the base.",
         low=-50, high=50, symbol="b",
@@ -119,14 +117,14 @@ class BlendSettings(Checked):
         low=1, high=1 << 20, symbol="k",
     )  # fmt: skip
     tau: float = setting(
-        0.3, "Below this confidence of the base the guide's share is 0.7.", low=0, high=1, symbol="τ"
+        0.3, "Base confidence below which the guide's weight is 0.7.", low=0, high=1, symbol="τ"
     )
     unit: Literal["token", "word"] = setting(
-        "token", "How far an intervention reaches; word: the guide finishes the word it began.",
+        "token", "Extent of an intervention; word: the guide finishes the word it began.",
         choices=dict.fromkeys(("token", "word"), ""), idle=_UNCERTAIN,
     )  # fmt: skip
     max_intervention_rate: float = setting(
-        1.0, "Cap on interventions per step, once more than 20 steps are out; 1: no cap.",
+        1.0, "Maximum interventions per step, after the first 20 steps; 1: no limit.",
         low=0, high=1, idle=_unless_trigger("uncertain", "always"),
     )  # fmt: skip
     capability_gap: float = setting(
@@ -146,43 +144,41 @@ class BlendSettings(Checked):
 
 @dataclass(frozen=True, slots=True)
 class SamplingSettings(Checked):
-    """How a token is chosen from the (blended) distribution (docs/method.md, "Choosing").
+    """How to sample a token from the (blended) distribution (docs/method.md, "Choosing").
 
     The filters apply in the order min-p, top-k, top-p, after the temperature. Raises SettingError for a value
     outside its range.
     """
 
-    temperature: float = setting(
-        0.0, "Randomness of the choice; 0: always the most probable token.", low=0, high=100, letter="-t"
-    )
+    temperature: float = setting(0.0, "Sampling temperature; 0: greedy.", low=0, high=100, letter="-t")
     min_p: float = setting(
         0.0, "Keep tokens with at least this share of the top token's probability; 0: off.",
         low=0, high=1, idle=_DRAWN,
     )  # fmt: skip
     top_k: int = setting(0, "Keep the k most probable tokens; 0: all.", low=0, high=1 << 24, idle=_DRAWN)
     top_p: float = setting(
-        1.0, "Keep the most probable tokens that sum to this; 1: all.", low=0, high=1, idle=_DRAWN
+        1.0, "Keep the most probable tokens that sum to this probability; 1: all.", low=0, high=1, idle=_DRAWN
     )
     repetition_penalty: float = setting(
-        1.0, "Make tokens that were already written less probable; 1: off.", low=1, high=100
+        1.0, "Penalty on tokens that occurred already; 1: off.", low=1, high=100
     )
     presence_penalty: float = setting(
-        0.0, "The same by a fixed amount for each token that was written; 0: off.", low=0, high=100
+        0.0, "Fixed penalty on each token that occurred already; 0: off.", low=0, high=100
     )
     frequency_penalty: float = setting(
-        0.0, "The same by an amount for each time it was written; 0: off.", low=0, high=100
+        0.0, "Penalty on each token, times the number of its occurrences; 0: off.", low=0, high=100
     )
     dry_multiplier: float = setting(
-        0.0, "Strength of the penalty on repeated sequences (DRY); 0: off.", low=0, high=100
+        0.0, "DRY: strength of the penalty on repeated sequences; 0: off.", low=0, high=100
     )
     dry_base: float = setting(
-        1.75, "Growth of that penalty with the length of the sequence.", low=1, high=10, idle=_DRY
+        1.75, "DRY: growth of the penalty with the length of the sequence.", low=1, high=10, idle=_DRY
     )
     dry_allowed_length: int = setting(
-        2, "Repeated sequences shorter than this are not penalized.", low=1, high=1 << 16, idle=_DRY
+        2, "DRY: shorter repeated sequences are not penalized.", low=1, high=1 << 16, idle=_DRY
     )
     penalty_window: int = setting(
-        512, "How many of the latest tokens the penalties look at.", low=0, high=1 << 24,
+        512, "Number of latest tokens that the penalties consider.", low=0, high=1 << 24,
         idle=_unless_on("unused: no penalties", *_PENALTIES),
     )  # fmt: skip
 
@@ -190,24 +186,24 @@ class SamplingSettings(Checked):
 RECOMMENDED_SAMPLING = SamplingSettings(
     temperature=0.7, min_p=0.05, top_k=40, top_p=0.95, repetition_penalty=1.05, dry_multiplier=0.8
 )
-"""For pairs that the catalogue recommends nothing else for. Small models loop under greedy decoding; these
-settings were measured on the demo pair (docs/measure_sampling.py)."""
+"""Sampling of pairs without a recommendation in the catalogue, measured on the demo pair
+(docs/measure_sampling.py): small models loop under greedy decoding."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationSettings(Checked):
-    """Everything that decides one response, beside the two models and the prompt.
+    """All settings of one reply.
 
     Raises SettingError for a value outside its range.
     """
 
     blend: BlendSettings = field(default_factory=BlendSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
-    max_tokens: int = setting(512, "Longest reply, in tokens.", low=1, high=1 << 24, letter="-n")
+    max_tokens: int = setting(512, "Maximum reply length in tokens.", low=1, high=1 << 24, letter="-n")
     seed: int = setting(
         0, "Random seed; the same seed gives the same reply.", low=0, high=(1 << 63) - 1, idle=_DRAWN
     )
-    stop: tuple[str, ...] = setting((), "End the reply before any of these texts.")
+    stop: tuple[str, ...] = setting((), "Stop the reply before any of these strings.")
 
 
 @dataclass(frozen=True, slots=True)

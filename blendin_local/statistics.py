@@ -45,22 +45,22 @@ LEVEL = 0.95
 """Share of the distribution that every interval covers."""
 
 RESAMPLES = 1000
-"""Bootstrap resamples: the ends of a 95 % interval then stand on 25 values each."""
+"""Bootstrap resamples, which leave 25 values beyond each end of a 95 % interval."""
 
 FEW = 8
-"""Fewer equal values than this have no interval: their spread is unknown."""
+"""Fewer equal values than this have no interval: their variance is unknown."""
 
 _SMALL = 20
-"""Below so many pairs a difference has Student's interval: a bootstrap of so few is too narrow."""
+"""Below so many pairs a difference gets Student's interval: a bootstrap interval would be too narrow."""
 
 _EXACT = 14
-"""Up to so many differences the sign-flip test is exact, over all 2^n signs; above, it draws random ones."""
+"""Up to so many differences the sign-flip test enumerates all 2^n signs; above, it draws random ones."""
 
 _BLOCK = 1 << 21
 
 
 def wilson(successes: float, n: int, level: float = LEVEL) -> Interval:
-    """Wilson score interval of a share (E. B. Wilson, 1927); (0, 1) where nothing was counted.
+    """Wilson score interval of a proportion (E. B. Wilson, 1927); (0, 1) for n = 0.
 
     Raises ValueError unless 0 <= successes <= n.
     """
@@ -75,15 +75,15 @@ def wilson(successes: float, n: int, level: float = LEVEL) -> Interval:
 
 
 def resample_counts(n: int, resamples: int = RESAMPLES, *, seed: int = 0) -> Floats:
-    """float64[resamples, n]: how often each of n examples was drawn, n draws with replacement in a row.
+    """Draw bootstrap resamples; return float64[resamples, n], how often each example was drawn.
 
-    With it the sums over any number of resamples and settings are one matrix product.
+    Sums over all resamples and settings are then one matrix product.
     """
     random = np.random.default_rng(seed)
     counts = np.empty((resamples, n))
     if n == 0:
         return counts
-    # In blocks: the draws themselves take as much room as the counts.
+    # In blocks, because the draws take as much memory as the counts.
     rows = max(1, _BLOCK // n)
     for start in range(0, resamples, rows):
         block = counts[start : start + rows]
@@ -94,7 +94,7 @@ def resample_counts(n: int, resamples: int = RESAMPLES, *, seed: int = 0) -> Flo
 
 
 def resampled_ratios(numerators: npt.ArrayLike, denominators: npt.ArrayLike, counts: Floats) -> Floats:
-    """float64[..., r]: sum of numerators over sum of denominators in each resample, NaN over nothing.
+    """Return float64[..., r]: sum of numerators / sum of denominators per resample, NaN for 0 / 0.
 
     numerators: [..., n] or [n]. denominators: [n] or like numerators. counts: float64[r, n].
     """
@@ -105,9 +105,9 @@ def resampled_ratios(numerators: npt.ArrayLike, denominators: npt.ArrayLike, cou
 
 
 def intervals(values: npt.ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:
-    """Percentile intervals, (low[...], high[...]), of the last axis of bootstrapped values [..., r].
+    """Percentile intervals (low[...], high[...]) over the last axis of bootstrapped values [..., r].
 
-    Resamples without a value (NaN) are left out; NaN where none is left.
+    NaN values are ignored; the interval is NaN if all are.
     """
     drawn = np.asarray(values, np.float64)
     tails = ((1 - level) / 2, (1 + level) / 2)
@@ -126,13 +126,13 @@ def intervals(values: npt.ArrayLike, level: float = LEVEL) -> tuple[Floats, Floa
 def expanded_intervals(
     found: npt.ArrayLike, drawn: npt.ArrayLike, n: int, level: float = LEVEL
 ) -> tuple[Floats, Floats]:
-    """Percentile intervals of drawn[..., r], widened for few examples about the estimate found[...].
+    """Percentile intervals of drawn[..., r], expanded about the estimate found[...] for small samples.
 
-    A bootstrap of n examples knows their own spread, which is too small by sqrt((n - 1) / n), and nothing of
-    how uncertain that spread is. Both ends are moved away from what was found by what Student's t with n - 1
-    degrees of freedom asks for (T. Hesterberg, 2015, expands the percentiles to the same end): 19 times at
-    n = 2, by a fifth at 10, by a fiftieth at 100. NaN for fewer than two examples, and where fewer than `FEW`
-    are all the same.
+    A bootstrap of n examples underestimates the standard error by sqrt((n - 1) / n) and ignores its
+    uncertainty. Both ends are therefore moved away from the estimate by the ratio of Student's t with n - 1
+    degrees of freedom to the normal quantile (T. Hesterberg, 2015, expands the percentiles instead): 19 times
+    at n = 2, by a fifth at 10, by a fiftieth at 100. NaN for fewer than two examples, and for fewer than
+    `FEW` equal ones.
     """
     middle = np.asarray(found, np.float64)
     low, high = intervals(drawn, level)
@@ -161,10 +161,10 @@ def bootstrap_interval(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Interval | None:
-    """Bootstrap interval of sum(numerators) / sum(denominators) over examples, widened for few of them.
+    """Expanded bootstrap interval of sum(numerators) / sum(denominators) over examples.
 
-    Without denominators: of the mean. It may reach beyond what a scale allows. None for fewer than two
-    examples, for fewer than `FEW` that are all the same, or where the denominators sum to 0.
+    Without denominators: of the mean. It may exceed the range of the scale. None for fewer than two
+    examples, for fewer than `FEW` equal ones, or if the denominators sum to 0.
     """
     above = np.asarray(numerators, np.float64)
     below = np.ones_like(above) if denominators is None else np.asarray(denominators, np.float64)
@@ -196,9 +196,9 @@ def paired_bootstrap(
 ) -> Difference:
     """mean(first) - mean(second) over the same examples, with its interval and the p of `sign_flip_test`.
 
-    The interval is Student's for fewer than 20 examples, else bootstrapped; None where fewer than 20 differ
-    all by the same. Nothing is known for no examples, and of one only the difference. Raises ValueError
-    where the two are not equally many.
+    The interval is Student's for fewer than 20 examples, else bootstrapped; None if fewer than 20 differences
+    are all equal. One example has only a difference, none has nothing. Raises ValueError for arguments of
+    different lengths.
     """
     if np.shape(first) != np.shape(second):
         raise ValueError(f"paired values must be equally many, not {len(first)} and {len(second)}")
@@ -224,9 +224,9 @@ def _interval_of_mean(values: Floats, resamples: int, level: float, seed: int) -
 
 
 def _resampled_means(values: Floats, resamples: int, seed: int) -> Floats:
-    """float64[resamples]: means of as many values, drawn with replacement."""
+    """Return float64[resamples]: bootstrapped means of the values."""
     n, random = len(values), np.random.default_rng(seed)
-    # Few distinct ones (right or wrong, say) are drawn by how often each comes.
+    # Few distinct values, such as right and wrong, are drawn as multinomial counts.
     distinct, times = np.unique(values, return_counts=True)
     if len(distinct) * 8 <= n:
         return np.asarray(random.multinomial(n, times / n, resamples) @ distinct / n)
@@ -236,17 +236,17 @@ def _resampled_means(values: Floats, resamples: int, seed: int) -> Floats:
 
 
 def sign_flip_test(differences: npt.ArrayLike, *, resamples: int = 10_000, seed: int = 0) -> float:
-    """Two-sided p of paired differences: the share of choices of their signs whose sum is as far from 0.
+    """Two-sided p value of the sign-flip permutation test for paired differences (R. A. Fisher, 1935).
 
-    R. A. Fisher's permutation test (1935), exact for up to 14 differences that are not 0, else over random
-    signs and those found. At least 2^(1-n) for n of them, 1 for none. Packed random bits make it about ten
-    times as fast as `scipy.stats.permutation_test`.
+    Exact for up to `_EXACT` nonzero differences, else over random signs and the observed ones. At least
+    2^(1-n) for n nonzero differences, 1 for none. Packed random bits make it about ten times as fast as
+    `scipy.stats.permutation_test`.
     """
     found = np.asarray(differences, np.float64)
     sizes = np.abs(found[found != 0])
     if not len(sizes):
         return 1.0
-    # Sums of fractions that should be equal differ in their last digits.
+    # Allow for rounding errors in equal sums.
     far = abs(float(found.sum())) - 1e-12 * float(sizes.sum())
     if len(sizes) <= _EXACT:
         sums = np.zeros(1)
@@ -265,9 +265,9 @@ def sign_flip_test(differences: npt.ArrayLike, *, resamples: int = 10_000, seed:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided p value of McNemar's test: items that only one of two arms got right.
+    """Exact two-sided p value of McNemar's test; 1 for no discordant items.
 
-    1 where they never differ.
+    only_first, only_second: number of items that only one of two arms got right.
     """
     from scipy.stats import binomtest
 
@@ -276,7 +276,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction (S. Holm, 1979), in the order given; tests without a p do not count."""
+    """Correct p values by Holm's step-down method (S. Holm, 1979), in the given order; None is skipped."""
     known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     highest = 0.0
@@ -296,10 +296,9 @@ class Correlation:
 
 
 def pearson(x: Sequence[float], y: Sequence[float]) -> Correlation:
-    """Pearson's correlation. Undefined for fewer than three pairs, and where one side is constant.
+    """Pearson's correlation. Undefined for fewer than three pairs, and if one side is constant.
 
-    Two pairs always lie on a line, so their r says nothing. Raises ValueError where x and y are not
-    equally many.
+    Raises ValueError if x and y differ in length.
     """
     if len(x) != len(y):
         raise ValueError(f"x and y must be equally many, not {len(x)} and {len(y)}")
@@ -313,7 +312,7 @@ def pearson(x: Sequence[float], y: Sequence[float]) -> Correlation:
 
 
 def _is_constant(values: Sequence[float]) -> bool:
-    """Equal but for rounding: of such values a correlation would be noise."""
+    """Whether the values are equal up to rounding; their correlation would be noise."""
     found = np.asarray(values, np.float64)
     return bool(np.ptp(found) <= 1e-12 * np.abs(found).max())
 
@@ -321,7 +320,7 @@ def _is_constant(values: Sequence[float]) -> bool:
 def cohens_d(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Cohen's d: mean(first) - mean(second), in pooled standard deviations.
 
-    None where a group is empty, where both have a single value, or where nothing varies.
+    None for an empty group, for two single values, and if all values are equal.
     """
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     freedom = len(a) + len(b) - 2

@@ -46,7 +46,7 @@ from blendin_local.engine.steps import Source, Step
 from blendin_local.errors import SettingError
 from blendin_local.models.catalogue import Catalogue, _read
 from blendin_local.preferences.preferences import key_named
-from blendin_local.presentation.explanation import formula
+from blendin_local.presentation.explanation import explain_alpha
 from blendin_local.presentation.plot import colour_of
 from blendin_local.presentation.setting_label import setting_flags, setting_label
 from blendin_local.settings import BlendSettings, GenerationSettings
@@ -102,7 +102,7 @@ print(json.dumps({
     "row": own_settings(GenerationSettings(), {"method": "made", "boost": 1}, "id").blend.boost,
     "catalogue": _read(catalogue)[1]["p"].blend.boost,
     "preference": key_named("generation.boost").parse("0.5"),
-    "explanation": formula(step, blend),
+    "explanation": explain_alpha(step, blend),
     "label": setting_label(blend),
     "flags": setting_flags(blend),
     "colour": colour_of("made"),

@@ -86,7 +86,7 @@ class Reply:
         self._on_end: Callable[[Reply], None] = lambda reply: None
 
     def __iter__(self) -> Iterator[Step]:
-        """Yield the remaining steps. Raises ModelError, or at Ctrl-C KeyboardInterrupt; the pair stays usable."""
+        """Yield the remaining steps. Raises ModelError, and KeyboardInterrupt at Ctrl-C."""
         while True:
             with interrupting(self.cancel) as pressed:
                 step = self._next()

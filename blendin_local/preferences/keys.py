@@ -1,4 +1,4 @@
-"""One key of the preferences file: its declaration, and how TOML or a typed text becomes its value."""
+"""A key of the preferences file: its declaration, and parsing of its values from TOML and from text."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from blendin_local.setting_spec import SettingSpec
 
 __all__ = ["KEYMAP", "Key"]
 
-# Textual names its keys by one word each; a comma stands between them.
 KEYMAP = "keys"
+"""Section of key bindings; a value is a comma-separated list of Textual's key names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
     """One key of the file.
 
-    default: None where something else decides; unset: what decides then.
+    default: None if the value comes from elsewhere when the key is unset. unset: description of that source.
     """
 
     section: str
@@ -62,7 +62,7 @@ class Key:
         return checked
 
     def parse(self, text: str) -> Any:
-        """Return the checked value of a typed text; a list of names has commas, a list of any texts is JSON.
+        """Parse and check a typed text; lists of names are separated by commas, lists of texts are JSON.
 
         Raises SettingError.
         """
@@ -99,7 +99,7 @@ class Key:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether TOML can hold the value: halves of surrogate pairs, which stand for broken bytes, it cannot."""
+    """Whether TOML can store the value; it cannot store lone surrogates."""
     try:
         "".join(value if isinstance(value, (str, tuple)) else "").encode("utf-8")
     except UnicodeEncodeError:

@@ -47,11 +47,11 @@ __all__ = [
 ]
 
 SECTIONS = {
-    "chat": "How the chat opens and looks, and what it keeps.",
-    "generation": "How replies are written. What is unset is as the pair recommends.",
-    "models": "How model files are opened, and how prompts are written for them.",
-    "compare": "Replies side by side.",
-    KEYMAP: "Keys of the chat: the name of a binding, and its keys, separated by commas.",
+    "chat": "Start, appearance and storage of the chat.",
+    "generation": "Settings of replies. Unset ones are as the pair recommends.",
+    "models": "Loading of model files, and prompt formats.",
+    "compare": "Side-by-side replies of the chat.",
+    KEYMAP: "Key bindings of the chat: the name of a binding, and its keys, separated by commas.",
 }
 _BINDING = re.compile(r"[\w-]+(?:\.[\w-]+)*", re.ASCII)
 _FORMATS = "auto, chat, question-answer, user-assistant, raw, or a Jinja file."
@@ -64,28 +64,28 @@ _PANEL = ("auto", "shown", "hidden")
 class ChatPreferences:
     """Section [chat]."""
 
-    pair: str = setting(DEFAULT_PAIR, "Pair that a chat opens with.", variable="BLENDIN_PAIR")
+    pair: str = setting(DEFAULT_PAIR, "Pair that the chat loads at the start.", variable="BLENDIN_PAIR")
     system: str = setting("", "System prompt of new conversations.")
     view: Literal["markdown", "tokens"] = setting(
-        "markdown", "How finished replies are shown.", choices=dict.fromkeys(_VIEWS, "")
+        "markdown", "View of finished replies.", choices=dict.fromkeys(_VIEWS, "")
     )
     colours: Literal["source", "alpha", "confidence", "divergence"] = setting(
-        "source", "What the colours of tokens show.", choices=dict.fromkeys(_COLOURS, "")
+        "source", "Quantity shown by the colours of tokens.", choices=dict.fromkeys(_COLOURS, "")
     )
-    candidates: int = setting(8, "Alternatives kept of base, guide and blend at every step.", low=0, high=32)
+    candidates: int = setting(8, "Top candidates of base, guide and blend kept at each step.", low=0, high=32)
     hint_rate: float = setting(
         HINT_RATE, "Intervention rate above which the panel gives a hint.", low=0, high=1
     )
     panel: Literal["auto", "shown", "hidden"] = setting(
-        "auto", "The panel; auto: where it fits.", choices=dict.fromkeys(_PANEL, "")
+        "auto", "Visibility of the panel; auto: if it fits.", choices=dict.fromkeys(_PANEL, "")
     )
-    theme: str = setting("textual-dark", "Theme, as the command palette names it.")
+    theme: str = setting("textual-dark", "Name of the theme, as in the command palette.")
     looks_per_second: int = setting(10, "Screen updates per second during a reply.", low=5, high=60)
-    keep: bool = setting(True, "Keep conversations in the database.")
+    keep: bool = setting(True, "Save conversations in the database.")
     keep_deleted_days: int = setting(
-        30, "Days after which a deleted conversation is removed for good.", low=0, high=36_500
+        30, "Days until a deleted conversation is removed permanently.", low=0, high=36_500
     )
-    mouse: bool = setting(True, "Use the mouse; false leaves it to the terminal.")
+    mouse: bool = setting(True, "Use the mouse; false: leave it to the terminal.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class ComparePreferences:
     """Section [compare]."""
 
     methods: tuple[str, ...] = setting(
-        ("base", "guide", "nudge", "blendin"), "Methods, from left to right.", choices=METHODS
+        ("base", "guide", "nudge", "blendin"), "Methods of the columns, from left to right.", choices=METHODS
     )
 
 
@@ -102,8 +102,8 @@ class Preferences:
     """All preferences of the user.
 
     generation: the fields of `BlendSettings`, `SamplingSettings` and `GenerationSettings` that are set.
-    formats: how prompts are written for both models.
-    keys: Textual's keymap: id of a binding, and its keys separated by commas.
+    formats: prompt formats of both models.
+    keys: Textual's keymap: binding ids and their comma-separated keys.
     """
 
     chat: ChatPreferences = field(default_factory=ChatPreferences)
@@ -130,7 +130,7 @@ class Preferences:
 
 
 def _keys(section: str, cls: type, *, unset: str = "") -> Iterator[Key]:
-    """The keys of a class's settings. unset: what decides where a key is not set, if not its default."""
+    """Yield the keys of a settings class. unset: source of the value of unset keys, if not the default."""
     for spec in settings_of(cls).values():
         if not spec.internal:
             yield Key(section, spec, None if unset else spec.default, unset)
@@ -141,7 +141,7 @@ def _all_keys() -> Iterator[Key]:
     for cls in (BlendSettings, SamplingSettings):
         yield from _keys("generation", cls, unset="the pair's")
     for key in _keys("generation", GenerationSettings):
-        # A chat draws the seed of its first reply where none is set.
+        # Without a seed, a chat draws a random one for its first reply.
         drawn = key.name == "seed"
         yield replace(key, default=None, unset="random; 0 in `generate`") if drawn else key
     yield from _keys("models", ModelOptions)
@@ -152,7 +152,7 @@ def _all_keys() -> Iterator[Key]:
 
 
 KEYS: Mapping[str, Key] = {str(key): key for key in _all_keys()}
-"""Every key by its full name ("chat.pair"), except those of [keys], which the chat defines."""
+"""All keys by full name ("chat.pair"), except those of [keys], which the chat defines."""
 
 
 def key_named(name: str) -> Key:
@@ -192,7 +192,7 @@ def find_values(path: Path | None = None) -> dict[str, Value]:
 
 
 def load_preferences(path: Path | None = None) -> Preferences:
-    """Read the file, by default the one in the configuration folder; a missing file means the defaults.
+    """Read the file, by default the one in the configuration folder; without it, return the defaults.
 
     Raises SettingError for a file that cannot be read, an unknown key or a wrong value.
     """

@@ -1,4 +1,4 @@
-"""Writes preferences into the user's file, and leaves its comments and everything else as they were."""
+"""Write preferences to the user's file, keeping its comments and all other keys."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["as_toml", "default_text", "remove_preference", "write_default", "wri
 
 
 def write_preference(name: str, value: Any, path: Path | None = None) -> Path:
-    """Set a key, by its full name ("chat.view"), to a checked value; returns the file.
+    """Set a key, by its full name ("chat.view"); return the file.
 
-    Raises SettingError for an unknown key or a wrong value, and where the file cannot be read or written;
-    the file is as it was then.
+    Raises SettingError, with the file unchanged, for an unknown key, a wrong value, and a file that cannot
+    be read or written.
     """
     key = key_named(name)
     value = key.check(value)
@@ -31,7 +31,7 @@ def write_preference(name: str, value: Any, path: Path | None = None) -> Path:
 
 
 def remove_preference(name: str, path: Path | None = None) -> bool:
-    """Take a key out of the file, even one that is unknown; returns whether it was there.
+    """Remove a key, even an unknown one, from the file; return whether the file had it.
 
     Raises SettingError for a key that is neither known nor in the file, and as `write_preference` does.
     """
@@ -50,7 +50,7 @@ def remove_preference(name: str, path: Path | None = None) -> bool:
 
 
 def write_default(path: Path | None = None) -> Path:
-    """Write the commented default file; returns it. Raises SettingError where there is one already."""
+    """Write the commented default file; return it. Raises SettingError if it exists already."""
     file = _file(path)
     if file.exists():
         raise SettingError(f"{file} exists already: `blendin config edit` changes it.")
@@ -59,20 +59,20 @@ def write_default(path: Path | None = None) -> Path:
 
 
 def default_text() -> str:
-    """A file that says everything and sets nothing: every key stands there, behind a # of its own."""
+    """Return the text of a file with every key described and commented out."""
     return "\n".join(_default_lines())
 
 
 def as_toml(value: Any) -> str:
-    """A value as it stands in the file."""
+    """Format a value as TOML."""
     import tomlkit
 
     return str(tomlkit.item(list(value) if isinstance(value, tuple) else value).as_string())
 
 
 def _default_lines() -> Iterator[str]:
-    yield "# What you prefer: `blendin config` shows what holds, docs/config.md explains."
-    yield "# Take the # from the line of a key to set it."
+    yield "# Preferences: `blendin config` lists the values in effect, docs/config.md describes the keys."
+    yield "# Remove the # before a key to set it."
     for section, about in SECTIONS.items():
         yield from ("", "", f"# {about}", f"[{section}]")
         for key in KEYS.values():
@@ -84,12 +84,12 @@ def _default_lines() -> Iterator[str]:
 
 
 def _file(path: Path | None) -> Path:
-    # A link stays a link: the file that it leads to is the one that changes.
+    # Write to the target of a symbolic link, which stays a link.
     return (path or preferences_file()).resolve()
 
 
 def _edit(path: Path | None, change: Callable[[Any], None]) -> Path:
-    """Apply a change to the file's document. Raises SettingError where the document has another form."""
+    """Apply a change to the file's document. Raises SettingError if its form does not allow the edit."""
     file = _file(path)
     try:
         new = edit_toml(_text(file), change)
@@ -100,7 +100,7 @@ def _edit(path: Path | None, change: Callable[[Any], None]) -> Path:
 
 
 def _text(file: Path) -> str:
-    """The file's text, line ends and all; "" where there is none. Raises SettingError if it is not TOML."""
+    """Return the file's text with its line ends, "" if missing. Raises SettingError if it is not TOML."""
     try:
         text = file.read_bytes().decode("utf-8") if file.exists() else ""
         tomllib.loads(text)

@@ -1,1 +1,1 @@
-"""Shared building blocks of everything that is shown: tables, plots, pages, colours and explanations."""
+"""Tables, plots, HTML pages, colours and explanations, shared by all front ends."""

@@ -1,4 +1,4 @@
-"""The colour modes of a reply's text: by which quantity, and in which of four bands a token is."""
+"""The colour modes of a reply's text: each maps a quantity of a step to one of four bands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIMITS: dict[Mode, tuple[float, float, float]] = {
     "confidence": (0.7, WEAK_BELOW, 0.2),
     "divergence": (0.1, 0.3, 0.5),
 }
-"""Where one band ends and the next begins, from harmless to remarkable; the mode `source` has no bands."""
+"""Boundaries between the bands, from inconspicuous to conspicuous; the mode `source` has none."""
 
 MEANINGS: dict[Mode, tuple[str, str, str, str]] = {
     "alpha": ("the base alone", "more base than guide", "more guide than base", "nearly the guide alone"),
@@ -24,21 +24,21 @@ MEANINGS: dict[Mode, tuple[str, str, str, str]] = {
 }
 
 BAND_COLOURS = {
-    # Dark and light; all at least 4.5 : 1 against the background of every theme of Textual's.
+    # For dark and light themes; contrast of at least 4.5 : 1 against every background of Textual's themes.
     "band-1": ("#ffe08a", "#5f5200"),
     "band-2": ("#ffb86b", "#7d3200"),
     "band-3": ("#ff9e9e", "#960018"),
 }
-"""Theme variables. Band 0 looks like plain text."""
+"""Colours by theme variable. Band 0 has the colour of plain text."""
 
 
 def band(mode: Mode, step: Step) -> int:
-    """0 (harmless, or not measured) to 3 (remarkable); 0 in the mode `source`."""
+    """Return the band of a step, 0 (inconspicuous, or not measured) to 3; 0 in the mode `source`."""
     match mode:
         case "alpha":
             value: float | None = step.alpha if step.intervened else 0.0
         case "confidence":
-            # A guide that writes alone has the only confidence there is.
+            # The method `guide` has no confidence of the base.
             value = step.c_g if step.c_b is None else step.c_b
         case "divergence":
             value = step.divergence
@@ -52,7 +52,7 @@ def band(mode: Mode, step: Step) -> int:
 
 
 def ranges(mode: Mode) -> tuple[str, str, str, str]:
-    """The bands of a mode as their values, in the order of `band`."""
+    """Return the value ranges of the bands of a mode, in the order of `band`."""
     first, second, third = (f"{limit:g}" for limit in LIMITS[mode])
     if mode == "confidence":
         return f"≥ {first}", f"{second}–{first}", f"{third}–{second}", f"< {third}"
@@ -61,5 +61,5 @@ def ranges(mode: Mode) -> tuple[str, str, str, str]:
 
 
 def quantity(mode: Mode) -> str:
-    """What the colours show, by the name that it is shown under."""
+    """Return the display name of the quantity that the colours of a mode show."""
     return {"alpha": "α", "confidence": "base confidence"}.get(mode, mode)

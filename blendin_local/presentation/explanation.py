@@ -1,7 +1,7 @@
-"""Explanations in plain words: why a step's α is what it is, and what the figures of a reply mean.
+"""Explain how the α of a step was computed, and what the figures of a reply mean.
 
-The input is recorded steps and summaries. α is computed again by the rules of `blendin_local.methods`, and
-its derivation is the method's formula with the step's numbers.
+The input is recorded steps and summaries. α is recomputed by the rules of `blendin_local.methods` and shown
+as the method's formula with the numbers of the step.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from blendin_local.setting_spec import settings_of
 from blendin_local.settings import BlendSettings
 
 FEW_STEPS = 8
-"""Figures of fewer steps mean nothing yet."""
+"""A reply needs this many steps for its figures to be described."""
 
 _MANY_WEAK = 0.25
-"""Share of weak steps from which a reply is to be read with care."""
+"""Share of weak steps from which a warning is shown."""
 _FEW = 0.1
-"""A rate up to here is low."""
+"""Highest rate that counts as low."""
 _PASSAGE_GAP = 2
-"""Most steps between two weak ones of one passage."""
+"""Most steps between two weak steps of one passage."""
 _SAME_ALPHA = 0.005
-"""Kept and recomputed α differ by rounding alone up to here."""
+"""Largest difference between stored and recomputed α that rounding explains."""
 _OTHER_SETTINGS = "this step was written under other settings"
-"""As of steps that one reply takes over from another."""
+"""Such as a step that a branched reply shares with another reply."""
 
 SPEAKERS = {
     Source.BASE: "the base's choice",
@@ -41,53 +41,53 @@ SPEAKERS = {
 }
 
 FIGURE_HELP = {
-    "confidence": "The probability that a model gives to its own favourite next token. Where the base's, "
-    "c_b, is under γ, the guide is asked.",
+    "confidence": "The probability that a model gives to its top token. Where the base's, c_b, is below γ, "
+    "the guide is asked.",
     "reliability": "How often a model of this pair was right at such a confidence. Only calibrated pairs "
-    "have it; for others the plain confidence stands in, and is called that.",
-    "agreement": "The base's own probability of the guide's favourite. Near 0 the two want different things.",
+    "have it; others show the confidence instead.",
+    "agreement": "The base's probability of the guide's top token. Near 0 the two models disagree.",
     "alpha": "α, the guide's share in the mixture: 0 is the base alone, 1 the guide alone.",
-    "intervention rate": "Share of steps at which the base was unsure and the guide was blended in. If much "
-    "was changed too, try another base or a lower γ.",
-    "changed-token rate": "Share of steps at which the mixture's favourite was not the base's: what the "
-    "guide really altered.",
-    "guide-word rate": "Share of words that began with the guide's favourite token. High: the guide, not the "
-    "base, says what you read.",
-    "who spoke": "Whose favourite the token was: the base's, the guide's, both, or only the mixture's. Much "
-    "of the mixture alone: the two disagree, so read twice.",
-    "divergence": "How far apart the two distributions were, from 0 (alike) to 1 bit (nothing shared). High "
-    "all through: the two suit each other badly.",
-    "mean and lowest reliability": "Of whichever model spoke. A low lowest points at one bad passage, a low "
-    "mean at the whole reply.",
-    "weak passages": f"Steps at which whoever spoke was under {WEAK_BELOW}. Check facts there, or branch to "
-    "another token.",
-    "tokens/s": "Tokens after the first per second. The more often the guide is asked, the fewer: lower γ.",
-    "time to first token": "How long both models read the conversation before they wrote. What they hold "
-    "already is not read again.",
-    "context fill": "Tokens of the conversation that each model holds. When one is full, the oldest messages "
-    "are left out, and the reply says so.",
-    "memory": "What the program takes now. Close to what the machine has: take a shorter context or smaller "
-    "quantizations.",
-    "hint level": "The intervention rate from which it is remarked on, 20% unless set. To be read beside "
-    "changed tokens and guide words; no verdict.",
+    "intervention rate": "Share of steps at which the base was unsure and the guide was blended in. If the "
+    "changed-token rate is high too, try another base or a lower γ.",
+    "changed-token rate": "Share of steps at which the mixture's top token was not the base's: what the "
+    "guide really changed.",
+    "guide-word rate": "Share of words that began with the guide's top token. High: the guide, not the base, "
+    "writes the reply.",
+    "who spoke": "Whose top token was chosen: the base's, the guide's, both, or only the mixture's. "
+    "Many of the mixture alone: the two models disagree, so check the reply.",
+    "divergence": "Distance of the two distributions, from 0 (equal) to 1 bit (disjoint). High throughout: "
+    "the two models suit each other badly.",
+    "mean and lowest reliability": "Of the model whose token was chosen. A low minimum points at one bad "
+    "passage, a low mean at the whole reply.",
+    "weak passages": f"Steps with a reliability below {WEAK_BELOW}. Check facts there, or branch to another "
+    "token.",
+    "tokens/s": "Tokens per second, after the first. Asking the guide costs time: lower γ for speed.",
+    "time to first token": "Time until both models had read the conversation and the first token was "
+    "chosen. Cached messages are not read again.",
+    "context fill": "Tokens of the conversation in each model's context. When one is full, the oldest "
+    "messages are dropped, and the reply says so.",
+    "memory": "Memory that the program uses now. If it nears that of the machine, use a shorter context or "
+    "smaller quantizations.",
+    "hint level": "The intervention rate above which a hint is shown, by default 20%. Compare it with the "
+    "changed-token and guide-word rates.",
 }
-"""What each figure means, and what to do about it, in a line."""
+"""Explanation of each figure and, where one helps, the remedy."""
 
 
 # One step
 
 
 def is_guide_stop(step: Step) -> bool:
-    """Whether guide stop ended the reply: asked about stopping only, the guide said yes."""
+    """Whether guide stop ended the reply: the guide was consulted about stopping only, and chose to."""
     stops = step.source is Source.STOP and not step.intervened
     return stops and step.stop_mass is not None and math.isclose(step.probability, step.stop_mass)
 
 
 def explain_alpha(step: Step, blend: BlendSettings) -> list[str]:
-    """Why alpha is what it is at a step, with the step's numbers; one statement a line.
+    """Explain how alpha was computed at a step, with the step's numbers, one statement per line.
 
-    blend: the settings that the step was written with. Only a step at which alpha was weighed, and every
-    step of the methods `base` and `guide`, has lines with "α =", and the last of them ends with alpha.
+    blend: the settings of the step. Lines with "α =" occur only at steps where alpha was computed and at
+    those of the methods `base` and `guide`; the last such line ends with alpha.
     """
     return list(_statements(step, blend))
 
@@ -117,7 +117,7 @@ def _statements(step: Step, blend: BlendSettings) -> Iterator[str]:
 
 
 def _trigger(step: Step, blend: BlendSettings) -> Iterator[str]:
-    """Why the guide was asked, or why it was not."""
+    """Yield why the guide was consulted, or why it was not."""
     if METHODS[blend.method].trigger == "always":
         unsure, because = True, f"{blend.method} asks the guide at every step"
     elif step.c_b is None:
@@ -144,7 +144,7 @@ def _trigger(step: Step, blend: BlendSettings) -> Iterator[str]:
 
 
 def _obstacle(step: Step, blend: BlendSettings) -> str:
-    """What kept an unsure base from asking the guide."""
+    """Return why the guide was not consulted although the base was unsure."""
     if not step.consulted and 0x80 <= (step.data or b"\0")[0] < 0xC0:
         return "half a character was written: the guide cannot be asked there"
     if blend.max_intervention_rate < 1 and step.index > CAP_AFTER_STEPS:
@@ -153,7 +153,7 @@ def _obstacle(step: Step, blend: BlendSettings) -> str:
 
 
 def _question(step: Step, blend: BlendSettings) -> str:
-    """What a guide that was not blended in was asked."""
+    """Return why the guide was consulted without being blended in."""
     mass = step.stop_mass or 0.0
     compared = _compare_values("stop mass", mass, "", GUIDE_STOP_ABOVE, ">")
     if is_guide_stop(step):
@@ -164,7 +164,7 @@ def _question(step: Step, blend: BlendSettings) -> str:
 
 
 def _weight(step: Step, blend: BlendSettings) -> Iterator[str]:
-    """How the method's rule gives alpha."""
+    """Yield the method's formula with its numbers and the resulting alpha."""
     if step.c_b is None or step.c_g is None or step.agreement is None or step.guide_rank is None:
         yield f"its numbers were not kept: α = {_number(step.alpha)}"
         return
@@ -188,14 +188,14 @@ def _uses(formula: str, symbols: Iterable[str]) -> bool:
 
 
 def _substitute(formula: str, values: Mapping[str, float]) -> str:
-    """The formula with numbers in place of its symbols; compared ones get more decimals, to be told apart."""
+    """Replace the symbols of a formula by numbers; comparisons get more decimals to tell values apart."""
     shown = _precise if any(sign in formula for sign in "<>≤≥") else _number
     text = _SYMBOL.sub(lambda found: shown(values[found[0]]) if found[0] in values else found[0], formula)
     return text.replace("+ −", "− ")
 
 
 def _mismatch(step: Step, alpha: float) -> Iterator[str]:
-    """What to say where these settings would have given another alpha than the step has."""
+    """Yield the reason if alpha under these settings differs from the step's."""
     if abs(alpha - step.alpha) > _SAME_ALPHA:
         silent = step.intervened and step.alpha == 0
         why = "all that the guide could say was a control token" if silent else _OTHER_SETTINGS
@@ -203,14 +203,14 @@ def _mismatch(step: Step, alpha: float) -> Iterator[str]:
 
 
 def _compare_values(left: str, a: float, right: str, b: float, sign: str = "<") -> str:
-    """Two named values and how they stand, with as many decimals as it takes to tell them apart."""
+    """Format the comparison of two named values, with enough decimals to tell them apart."""
     decimals = next((n for n in range(2, 7) if a == b or f"{a:.{n}f}" != f"{b:.{n}f}"), 6)
     relation = ("<" if a < b else "≥") if sign == "<" else (">" if a > b else "≤")
     return f"{left} {a:.{decimals}f} {relation} {f'{right} {b:.{decimals}f}'.strip()}"
 
 
 def _number(value: float) -> str:
-    """Two decimals; smaller values get two digits, down to the fourth decimal; whole numbers as they are."""
+    """Format with two decimals, or two significant digits below 0.1 (at most four decimals)."""
     if isinstance(value, int):
         return f"{value}"
     size = abs(value)
@@ -219,7 +219,7 @@ def _number(value: float) -> str:
 
 
 def _precise(value: float) -> str:
-    """Two to six decimals, as many as the value has."""
+    """Format with two to six decimals, as many as the value has."""
     if isinstance(value, int):
         return f"{value}"
     whole, _, decimals = f"{value:.6f}".replace("-", "−").partition(".")
@@ -234,9 +234,9 @@ def _signed(value: float) -> str:
 
 
 def describe_reply(summary: Summary, method: str, hint_rate: float, calibrated: bool) -> str:
-    """One line on what the figures of a reply mean; empty where it is too short to say anything.
+    """Describe the figures of a reply in one line; "" for fewer than `FEW_STEPS` steps.
 
-    hint_rate: the intervention rate from which it is remarked on, beside the two other rates.
+    hint_rate: intervention rate above which the line mentions it.
     """
     if summary.steps < FEW_STEPS or summary.mean("reliability") is None:
         return ""
@@ -270,16 +270,17 @@ def _percent(share: float) -> str:
 
 
 def weak_passages(steps: Sequence[Step]) -> list[range]:
-    """Places of the weak passages, in order: from a weak step to a weak step, at most two others between.
+    """Return the index ranges of the weak passages, in order.
 
-    A passage says something: one whose only weak step is the stop is none.
+    A passage starts and ends with a weak step and has at most `_PASSAGE_GAP` other steps between two weak
+    ones. One whose only weak step is the stop does not count.
     """
     passages: list[range] = []
-    for place, step in enumerate(steps):
+    for index, step in enumerate(steps):
         if not step.weak:
             continue
-        if passages and place - passages[-1].stop <= _PASSAGE_GAP:
-            passages[-1] = range(passages[-1].start, place + 1)
+        if passages and index - passages[-1].stop <= _PASSAGE_GAP:
+            passages[-1] = range(passages[-1].start, index + 1)
         else:
-            passages.append(range(place, place + 1))
+            passages.append(range(index, index + 1))
     return [passage for passage in passages if any(steps[i].weak and steps[i].data for i in passage)]

@@ -1,7 +1,4 @@
-"""Format the numbers and names of results for readers, and explain what each figure means.
-
-No figure is computed here. None is written as a dash.
-"""
+"""Format the numbers and names of reports, and explain their terms. None is formatted as a dash."""
 
 from __future__ import annotations
 
@@ -28,78 +25,77 @@ NOTHING = "–"
 _MINUS = "−"
 
 TERM_HELP = {
-    "bits per byte": "How badly a model foresaw the reference answers: −log2 of the probability that it gave "
-    "to them, over their bytes. Lower is better, and models of different vocabularies can be compared by it.",
-    "95% interval": "Drawn from the same examples over and over (bootstrap), and widened for few of them: "
-    "were others taken, the figure would lie in here about 19 times of 20. Where two intervals overlap much, "
-    "the order may be chance.",
-    "held-out": "Measured on the half of the examples that had no part in fitting or choosing. One check "
-    "does use it: a blend that it shows to be worse than a single model, beyond chance, is not recommended. "
-    "The held-out figure of the single model in its place then flatters it a little.",
-    "at the floor": "Share of positions at which the setting holds the reference's token all but impossible. "
-    "Such a position is counted with 40 bits, where infinitely many would be due: of two settings with like "
-    "bits the one with fewer is better. Of the guide alone it is not known.",
-    "gain": "Relative: how many fewer bits per byte than the better single model need, on held-out examples.",
+    "bits per byte": "Cross-entropy of the reference answers: −log2 of their probability, divided by their "
+    "bytes. Lower is better; comparable across models with different vocabularies.",
+    "95% interval": "Bootstrap interval over the examples, widened for small samples. With other examples, "
+    "the figure would lie in it about 19 times of 20. Where two intervals overlap much, the order may be "
+    "chance.",
+    "held-out": "Measured on the half of the examples that was not used for fitting or choosing. One check "
+    "does use it: a blend that is significantly worse there than a single model is not recommended. The "
+    "held-out figure of that single model is then slightly too good.",
+    "at the floor": "Share of positions where the reference's token has nearly zero probability. Such a "
+    "position counts 40 bits instead of infinitely many: of two settings with similar bits, the one with "
+    "fewer such positions is better. Unknown for the guide alone.",
+    "gain": "Relative reduction of bits per byte against the better single model, on held-out examples.",
     "intervention rate": FIGURE_HELP["intervention rate"],
     "changed-token rate": FIGURE_HELP["changed-token rate"],
     "guide-word rate": FIGURE_HELP["guide-word rate"],
     "mean α": FIGURE_HELP["alpha"],
-    "tokens/s": "Tokens of the writing model per second; in `tune` it is expected from decode costs measured "
-    "in the same run. Tokens of different models differ in length, bytes/s can be compared.",
-    "bytes/s": "UTF-8 bytes of text per second: speed that does not depend on a model's tokens.",
-    "Pareto front": "Settings that no other one beats in both quality and speed.",
-    "pair prior": "b, the one number that shifts the paper's weight for this pair in the method tuned. 0 is "
-    "the paper's rule; the lower, the less the guide is trusted.",
-    "reliability diagram": "Of the positions where a model was so sure, how many did it get right? On the "
-    "diagonal, confidence can be read as the chance of being right; below it the model claims too much.",
+    "tokens/s": "Generated tokens per second; `tune` estimates it from decode costs measured in the same "
+    "run. Tokens of different models differ in length; bytes/s are comparable.",
+    "bytes/s": "UTF-8 bytes of text per second, which does not depend on the vocabulary.",
+    "Pareto front": "Settings that no other setting beats in both quality and speed.",
+    "pair prior": "b, the shift of the paper's weight for this pair in the method tuned. 0 is the paper's "
+    "rule; below 0 the guide gets less weight.",
+    "reliability diagram": "Accuracy at each level of confidence. On the diagonal, confidence equals the "
+    "probability of being right; below it the model is overconfident.",
     "reliability of an answer": f"{FIGURE_HELP['reliability']} Each step counts that of the model whose "
-    "token was chosen. A model that repeats itself is sure of that: a loop has a high one.",
-    "ECE": "Expected calibration error: the mean distance between confidence and how often it was right. "
-    "0 is perfect.",
-    "fitted": "After the calibration curve, measured on examples that the curve was not fitted on. The curve "
-    "is what chat shows as reliability.",
-    "where the base is unsure": "Positions with a base confidence under γ: only there is the guide asked. It "
-    "helps where it is right and the base is not.",
-    "rank of the guide's token": "How many tokens the base holds more probable than the guide's favourite. "
-    "Low: the two want similar things.",
-    "top-90% mass": "The guide's favourite is among the base's likeliest tokens that make up 90% of its "
+    "token was chosen. Repetition is predictable, so loops have a high reliability.",
+    "ECE": "Expected calibration error: mean difference between confidence and accuracy. 0 is perfect.",
+    "fitted": "With the calibration curve, on examples that it was not fitted on. Chat shows the calibrated "
+    "confidence as reliability.",
+    "where the base is unsure": "Positions with a base confidence below γ, where the guide is asked. "
+    "It helps where it is right and the base is wrong.",
+    "rank of the guide's token": "Number of tokens to which the base gives more probability than to the "
+    "guide's top token. Low: the two models agree.",
+    "top-90% mass": "The guide's top token is among the base's most probable tokens that sum to 90% of its "
     "probability.",
     "divergence": FIGURE_HELP["divergence"],
-    "hint": "The paper warns of pairs that are asked at more than about 20% of the steps. Its own data "
-    "support that only weakly: the measured gain decides, this stands beside it.",
-    "vs base, vs guide": "The difference to the pair's base or guide alone (vs reference: to the first model "
-    "named) on the same questions. Starred where a paired test calls it clear.",
-    "p": "How likely so large a difference would be if there were none, corrected for the number of tests in "
-    "the table (Holm). Under 0.05 it is called clear.",
-    "loops": "Share of runs of four words that had come before in the same reply. High: it goes in circles.",
-    "by options": "The same questions answered by the option that the model holds most probable, not by what "
-    "it wrote; per byte: with the options' lengths taken out.",
-    "chance": "What guessing would score.",
-    "finish reasons": "Why replies ended: by themselves, at a stop string, or cut off at the limit (length). "
-    "Many cut off: raise --max-tokens, or their scores mean little.",
-    "KLD": "Kullback-Leibler divergence from the reference at each token, in nats: how different the whole "
-    "distribution is. 0 is the same; the mean and the highest percents say most.",
-    "Δp": "How much probability of the true next token was gained or lost against the reference. A mean "
-    "below 0 is lost confidence; RMS is its typical size.",
-    "same top": "Share of tokens at which both hold the same token most probable.",
-    "PPL": "Perplexity: e to the mean −ln of the probability of the true token. Only within one vocabulary; "
-    "use bits per byte across vocabularies.",
+    "hint": "The paper warns of pairs with an intervention rate above about 20%. Its own data support "
+    "that only weakly: the measured gain decides, not this rate.",
+    "vs base, vs guide": "Difference to the pair's base or guide alone (vs reference: to the first model "
+    "named) on the same questions. A star marks a significant paired test.",
+    "p": "Probability of so large a difference if there were none, corrected for the number of tests in the "
+    "table (Holm). Below 0.05 the difference is called clear.",
+    "loops": "Share of 4-word sequences that occurred earlier in the reply. High: the reply repeats itself.",
+    "by options": "The same questions, answered by the most probable option instead of generated text; per "
+    "byte: normalized by the length of the options.",
+    "chance": "The score of random guessing.",
+    "finish reasons": "Why replies ended: by the model, at a stop string, or at the token limit (length). If "
+    "many hit the limit, raise --max-tokens, or the scores mean little.",
+    "KLD": "Kullback-Leibler divergence from the reference at each token, in nats. 0 means equal "
+    "distributions; the mean and the highest percentiles matter most.",
+    "Δp": "Change of the probability of the true next token against the reference. A mean below 0 means "
+    "lost quality; RMS is the typical size of the change.",
+    "same top": "Share of positions where both models have the same top token.",
+    "PPL": "Perplexity: exp of the mean −ln probability of the true token. Comparable only within one "
+    "vocabulary; use bits per byte across vocabularies.",
     "capability gap": "The guide's score alone minus the base's alone. With a large gap no blend beats the "
     "better model.",
-    "r": "Pearson's correlation, −1 to 1. With few points it says little, whatever its p.",
-    "Cohen's d": "The difference of the means in units of their spread: 0.2 is small, 0.8 large.",
-    "peak memory": "The most that the process held with these models loaded.",
+    "r": "Pearson's correlation, −1 to 1. With few points it means little, whatever its p.",
+    "Cohen's d": "Difference of the means in pooled standard deviations: 0.2 is small, 0.8 large.",
+    "peak memory": "Peak resident memory of the process with these models loaded.",
 }
-"""What each figure means, for readers who meet it for the first time."""
+"""Explanation of each term of the reports."""
 
 
 def line(text: object) -> str:
-    """Any text as one line that moves no cursor and hides nothing."""
+    """Return a text as one line without control characters."""
     return " ".join(sanitize(str(text)).split())
 
 
 def shorten(text: object, width: int) -> str:
-    """The text as one line of at most so many characters; what is left out is left out of its middle."""
+    """Shorten a text to one line of at most `width` characters, by an ellipsis in its middle."""
     shown = line(text)
     if len(shown) <= width:
         return shown
@@ -116,7 +112,7 @@ def signed_number(value: float | None, decimals: int = 3) -> str:
 
 
 def percent(value: float | None, decimals: int = 1) -> str:
-    """A fraction of 1 as percents."""
+    """Format a fraction as a percentage."""
     return NOTHING if value is None else f"{value:.{decimals}%}".replace("-", _MINUS)
 
 
@@ -125,7 +121,7 @@ def signed_percent(value: float | None, decimals: int = 1) -> str:
 
 
 def interval(bounds: Sequence[float | None] | None, decimals: int = 3, *, as_percent: bool = False) -> str:
-    """ "0.741 to 0.779", or a dash where there is none."""
+    """Format the bounds of an interval: "0.741 to 0.779"."""
     if not bounds or bounds[0] is None or bounds[1] is None:
         return NOTHING
     low, high = (percent(b, decimals) if as_percent else number(b, decimals) for b in bounds)
@@ -133,7 +129,7 @@ def interval(bounds: Sequence[float | None] | None, decimals: int = 3, *, as_per
 
 
 def duration(seconds: float) -> str:
-    """ "45 s", "3 min", "2 h 10 min"."""
+    """Format a duration: "45 s", "3 min", "2 h 10 min"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -155,6 +151,6 @@ def size(n_bytes: float | None) -> str:
 
 
 def version_facts(versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Names and values of the versions that a result was computed with."""
+    """Yield names and values of the software versions of a result."""
     for name, value in versions.items():
         yield line(name).replace("_", "-"), line(value)

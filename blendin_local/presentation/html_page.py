@@ -1,8 +1,7 @@
-"""One HTML page that needs nothing else: figures at a glance, plots, tables, and texts to read.
+"""Render a self-contained HTML page of key figures, plots, tables and foldable texts.
 
-The page holds Plotly whole and asks no network for anything. Whatever a model, a file or a data set is
-called, and whatever a model wrote, is text: in HTML it is escaped, in the embedded JSON no tag can end the
-script, and Plotly gets it without its own markup.
+The page embeds Plotly and makes no network requests. Names and generated text are escaped in HTML, in the
+embedded JSON, and for Plotly's own markup.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from blendin_local.safe_text import encodable
 __all__ = ["Card", "FoldedText", "Page", "Section", "check_available", "drop_missing"]
 
 Card = tuple[str, str, str]
-"""A figure at a glance: its name, its value, and a quiet note."""
+"""A key figure: name, value, and a note in small print."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoldedText:
-    """A text under a line that says what it is. note: a quiet line; alarm: whether something failed."""
+    """A foldable text. name, why: its heading; note: small print; alarm: whether to highlight a failure."""
 
     name: str
     why: str
@@ -36,7 +35,7 @@ class FoldedText:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """folded: tables are shown when asked for. texts: to be read, each folded."""
+    """A section of the page. folded: tables are folded. texts: foldable texts after the tables."""
 
     title: str
     lines: Sequence[str] = ()
@@ -48,7 +47,7 @@ class Section:
 
 @dataclass(slots=True)
 class Page:
-    """What the template gets; sections without content are left out."""
+    """The values of the template; sections without content are left out."""
 
     title: str
     subtitle: str
@@ -69,7 +68,7 @@ class Page:
     def render(self) -> str:
         numbered = []
         for section in self.sections:
-            # A table that names its rows and has no figures says nothing.
+            # A table with only its first column has no figures.
             tables = [table for table in section.tables if table.rows and len(table.columns) > 1]
             if not (section.lines or section.plots or tables or section.texts):
                 continue
@@ -87,4 +86,5 @@ class Page:
 
 
 def drop_missing(*tables: Table | None) -> list[Table]:
+    """Return the tables that are not None."""
     return [table for table in tables if table is not None]

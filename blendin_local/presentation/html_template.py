@@ -1,4 +1,4 @@
-"""What pages of HTML are made with: templates that escape all text, a policy that trusts known scripts."""
+"""Jinja templates of HTML pages, with autoescaping and hashes for a Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["page_template"]
 
 @cache
 def page_template(package: str) -> jinja2.Template:
-    """The template `page.html.jinja` of a package of blendin_local."""
+    """Load the template `page.html.jinja` of a subpackage."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("blendin_local", package),
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -24,5 +24,5 @@ def page_template(package: str) -> jinja2.Template:
 
 
 def _hash(source: str) -> str:
-    """What a Content-Security-Policy calls an inline script or style of that text."""
+    """Return the Content-Security-Policy hash of an inline script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"

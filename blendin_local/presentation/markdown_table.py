@@ -1,4 +1,4 @@
-"""Tables, lists and lines of a report as Markdown."""
+"""Render tables, lists and lines of a report as Markdown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def join_parts(parts: Iterable[str]) -> str:
 
 
 def markdown_line(text: object) -> str:
-    """Any text as one line that no Markdown acts on."""
+    """Return a text as one line with Markdown escaped."""
     return _SPECIAL.sub(r"\\\1", line(text))
 
 
@@ -27,7 +27,7 @@ def markdown_list(lines: Iterable[str]) -> str:
 
 
 def markdown_table(table: Table, *, titled: bool = True) -> str:
-    """A heading and a table; a mark stands behind the first cell of its row."""
+    """Render a table with its title as heading; a row's mark follows its first cell."""
     if not table.rows or len(table.columns) < 2:
         return ""
     lines = [

@@ -1,4 +1,4 @@
-"""Objects as plain data: dictionaries, lists, numbers and text, and the JSON of them."""
+"""Convert objects to dictionaries, lists, numbers and text, and to JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["to_json", "to_plain"]
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses and mappings as dictionaries, tuples as lists, at any depth; other values unchanged."""
+    """Convert dataclasses and mappings to dictionaries and tuples to lists, recursively."""
     if is_dataclass(value):
         return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -22,5 +22,5 @@ def to_plain(value: Any) -> Any:
 
 
 def to_json(document: Any) -> str:
-    """One line of JSON. Raises ValueError for NaN and infinity."""
+    """Return a line of JSON. Raises ValueError for NaN and infinity."""
     return json.dumps(document, ensure_ascii=False, allow_nan=False)

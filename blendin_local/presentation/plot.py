@@ -1,7 +1,7 @@
-"""Build the plots of reports: colours, traces, escaped text, and Plotly as the library.
+"""Build the Plotly figures of reports.
 
-Figures have no colours of text and paper: the page sets those of its theme. All text that Plotly draws goes
-through `shown`, because Plotly interprets a few HTML tags, links among them.
+Figures define no text and paper colours: the page sets those of its theme. All text that Plotly draws goes
+through `escape_text`, because Plotly interprets a few HTML tags, such as links.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 Trace = dict[str, Any]
-"""A trace as Plotly takes it."""
+"""A trace of Plotly's `data`."""
 
 ROLE_COLOURS = {
     "base": METHODS["base"].colour,
@@ -43,18 +43,18 @@ ROLE_COLOURS = {
     "chosen": METHODS["tuned"].colour,
 }
 _CYCLE = tuple(method.colour for method in METHODS.values())
-"""All of them at least 3 : 1 against both papers of the page (tests/tune/test_reports.py)."""
+"""Contrast of at least 3 : 1 against both page backgrounds (tests/tune/test_reports.py)."""
 
 LABEL = 26
-"""Most characters of a name beside an axis; the whole name is in the hover text."""
+"""Most characters of a name at an axis; the full name is in the hover text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A figure as the page draws it.
+    """A figure of the page.
 
     figure: `data` and `layout` of Plotly. height: pixels. explained: names in `formatting.TERM_HELP`. narrow:
-    two of them fit side by side. intervals: whether the reader may switch on the intervals of every line.
+    two of them fit side by side. intervals: whether the page has a switch for the intervals of every line.
     """
 
     title: str
@@ -67,17 +67,17 @@ class Plot:
 
 
 def check_available() -> None:
-    """Raises EvaluationError, one sentence, where Plotly is missing: to be asked before a long run."""
+    """Raise EvaluationError if Plotly is not installed; call it before a long run."""
     try:
         import plotly.graph_objects  # noqa: F401
     except ImportError as error:
         raise EvaluationError(
-            "Reports as pages need Plotly, which is not installed: pip install 'blendin-local[report]'."
+            "HTML reports need Plotly, which is not installed: pip install 'blendin-local[report]'."
         ) from error
 
 
 def plotly_script() -> str:
-    """Plotly's own JavaScript, which the page holds whole: it needs no network."""
+    """Return Plotly's JavaScript, to be embedded. Raises EvaluationError if it is unusable."""
     check_available()
     from plotly.offline import get_plotlyjs
 
@@ -96,7 +96,7 @@ def make_plot(
     height: int = 420,
     **more: Any,
 ) -> Plot:
-    """The plot, its traces and layout checked by Plotly. Raises EvaluationError where Plotly is missing."""
+    """Make a plot; Plotly validates its traces and layout. Raises EvaluationError if Plotly is missing."""
     check_available()
     import plotly.graph_objects as go
 
@@ -107,7 +107,7 @@ def make_plot(
         "height": height,
     }
     figure = go.Figure(data=[dict(trace) for trace in traces], layout=defaults | dict(layout))
-    # The template would bring colours of its own.
+    # Plotly's default template sets colours.
     figure.layout.template = None
     drawn = figure.to_plotly_json()
     drawn["layout"].pop("template", None)
@@ -123,30 +123,30 @@ def scatter(
     mode: str = "markers",
     **more: Any,
 ) -> Trace:
-    """A trace of points or lines; without texts to hover over it does not react to the pointer."""
+    """Return a trace of points or lines. hovers: hover texts; None disables hovering."""
     told = {"hoverinfo": "skip"} if hovers is None else {"hovertext": hovers, "hoverinfo": "text"}
     return {"type": "scatter", "mode": mode, "name": name, "x": x, "y": y, **told, **more}
 
 
 def front_line(points: Iterable[tuple[float, float]]) -> Trace:
-    """The dotted line that joins the points of a Pareto front, by rising x."""
+    """Return the dotted line through the points of a Pareto front, sorted by x."""
     x, y = zip(*found, strict=True) if (found := sorted(points)) else ((), ())
     line = {"color": ROLE_COLOURS["front"], "width": 1.5, "dash": "dot"}
     return scatter("Pareto front", list(x), list(y), mode="lines", line=line)
 
 
 def titled_axis(title: str) -> dict[str, Any]:
-    """An axis with a title and room for its labels."""
+    """Return the layout of an axis with a title."""
     return {"title": {"text": title}, "automargin": True}
 
 
 def escape_text(text: object, width: int | None = None) -> str:
-    """Any text as Plotly shows it letter by letter; at most `width` characters, if given."""
+    """Escape a text for Plotly. width: shorten it to so many characters, if given."""
     return html.escape(line(text) if width is None else shorten(text, width), quote=False)
 
 
 def hover(name: object, **facts: str) -> str:
-    """The box beside a point: a name, and figures under it."""
+    """Return the hover text of a point: its name, and one line for each figure."""
     lines = [
         f"<b>{escape_text(name)}</b>",
         *(f"{escape_text(key.replace('_', ' '))}: {escape_text(value)}" for key, value in facts.items()),
@@ -155,14 +155,14 @@ def hover(name: object, **facts: str) -> str:
 
 
 def colour_of(name: str, place: int = 0) -> str:
-    """Return the colour of a method, or for other names the one of their place."""
+    """Return the colour of a method; other names take the colour at `place` in a cycle."""
     return METHODS[name].colour if name in METHODS else _CYCLE[place % len(_CYCLE)]
 
 
 def error_bars(
     values: Sequence[float | None], bounds: Sequence[Any], *, visible: bool = True
 ) -> dict[str, Any]:
-    """Plotly's bars from values to the two ends of their intervals; none where either is missing."""
+    """Return Plotly's error bars for values and their intervals, zero where either is missing."""
     above, below = [], []
     for value, found in zip(values, bounds, strict=True):
         whole = value is not None and found and None not in (found[0], found[1])

@@ -1,4 +1,4 @@
-"""The display of long work on stderr: a bar in a terminal, else a line now and then."""
+"""Display progress on stderr: a bar in a terminal, else a line every 15 seconds."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from blendin_local.safe_text import sanitize
 __all__ = ["Display", "download_progress", "hash_progress"]
 
 _EVERY_S = 15.0
-"""Seconds between two lines about the same work, where there is no bar."""
+"""Seconds between two progress lines, where there is no bar."""
 _NOTES_OF_A_KIND = 5
-"""A file of ten thousand bad rows would hide everything else."""
+"""Most notes of one kind that are printed; a file may have thousands of bad rows."""
 _LARGE = 1 << 28
-"""Bytes; a smaller file is hashed before anybody could read a message about it."""
+"""Bytes; smaller files are hashed too fast for a message."""
 
 
 def hash_progress(watcher: Watcher) -> Callable[[Path, int, int], None]:
-    """A callback for `models.checksums.file_digest` that tells the watcher of large files."""
+    """Return a callback for `models.checksums.file_digest` that reports large files to the watcher."""
 
     def report(path: Path, done: int, size: int) -> None:
         if size >= _LARGE:
@@ -41,7 +41,7 @@ def hash_progress(watcher: Watcher) -> Callable[[Path, int, int], None]:
 
 
 def download_progress(watcher: Watcher) -> Callable[[int, int | None, str], None]:
-    """A callback for `models.download.pull` that tells the watcher of each stage."""
+    """Return a callback for `models.download.pull` that reports each stage to the watcher."""
     stage = ""
 
     def report(done: int, total: int | None, label: str) -> None:
@@ -56,10 +56,9 @@ def download_progress(watcher: Watcher) -> Callable[[int, int | None, str], None
 
 
 class Display(Watcher):
-    """Shows the work under way on one line; use it as a context manager, which erases that line.
+    """Shows progress on one line; a context manager that erases it at the end.
 
-    quiet: show nothing but warnings. in_lines: print lines in a terminal too, where the results of the work
-    are written to it.
+    quiet: show only warnings. in_lines: print lines even in a terminal, for work whose results go to it.
     """
 
     def __init__(self, *, quiet: bool = False, in_lines: bool = False) -> None:
@@ -78,10 +77,10 @@ class Display(Watcher):
         )
         self._bar: TaskID | None = None
         self._notes = Counter[str]()
-        # In lines: when progress was told last, and the last milestone.
+        # Line mode: time of the last progress line, and the last milestone.
         self._told_s = monotonic()
         self._logged = ""
-        # The work under way, when it began, and how much of it was done then.
+        # The current work, the time of its first report, and `done` then.
         self._work, self._began_s, self._first = "", 0.0, 0
 
     def __enter__(self) -> Self:
@@ -93,7 +92,7 @@ class Display(Watcher):
         self.hide_bar()
 
     def hide_bar(self) -> None:
-        """Erase the bar, until there is progress again."""
+        """Erase the bar until the next progress."""
         if self._bar is not None:
             self._bars.stop()
             self._bars.remove_task(self._bar)
@@ -116,7 +115,7 @@ class Display(Watcher):
             if self._notes[kind] > _NOTES_OF_A_KIND + 1:
                 return
             if self._notes[kind] > _NOTES_OF_A_KIND:
-                text = f"Further rows of this kind ({kind}) are counted only."
+                text = f"Further rows of this kind ({kind}) are only counted."
         self.write(text)
 
     def warn(self, text: str) -> None:
@@ -133,16 +132,16 @@ class Display(Watcher):
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time for another line of progress."""
+        """Whether the next progress line is due."""
         return monotonic() - self._told_s >= _EVERY_S
 
     def tell(self, text: str) -> None:
-        """Write a line of progress; the next one is due a while later."""
+        """Write a progress line and restart the interval."""
         self._told_s = monotonic()
         self.write(text)
 
     def write(self, text: str, style: str = "") -> None:
-        """Write a line that stays, above the bar."""
+        """Write a permanent line above the bar."""
         shown = " ".join(sanitize(text).split())
         if is_terminal(sys.stderr):
             self.console.print(Text(shown, style), soft_wrap=not self.in_place)
@@ -162,7 +161,7 @@ class Display(Watcher):
             self._bars.update(self._bar, description=description, **shown)  # type: ignore[arg-type]
 
     def _left(self, progress: Progress) -> str:
-        """How long the rest will take, by its own estimate or at the pace so far; "" where unknown."""
+        """Return the remaining time, by the work's own estimate or by the rate so far; "" if unknown."""
         now, done = monotonic(), progress.done
         if progress.work != self._work or done < self._first:
             self._work, self._began_s, self._first = progress.work, now, done

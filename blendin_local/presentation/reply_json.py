@@ -1,4 +1,4 @@
-"""Replies and steps as plain data, for JSON and for files."""
+"""Convert replies and steps to plain data for JSON."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def reply_as_dict(
     calibrated: bool,
     steps: Sequence[Step] | None = None,
 ) -> dict[str, Any]:
-    """The document of a finished reply; with `steps`, a record of each.
+    """Return the JSON document of a finished reply. steps: steps to include.
 
-    models: the headers of "base" and "guide". calibrated: whether reliabilities are.
+    models: the headers of "base" and "guide". calibrated: whether the pair is calibrated.
     """
     document: dict[str, Any] = {
         "text": reply.text,
@@ -48,7 +48,7 @@ def reply_as_dict(
 
 
 def figures_as_dict(prompt_tokens: Mapping[str, int], summary: Summary, calibrated: bool) -> dict[str, Any]:
-    """The figures of a finished reply: tokens of each model, reliability, seconds, speed."""
+    """Return the figures of a finished reply: token counts, summary, timings, speed."""
     written = {"base": summary.base_tokens, "guide": summary.guide_tokens}
     decoded = {"base": summary.base_decoded, "guide": summary.guide_decoded}
     return {
@@ -67,7 +67,7 @@ def figures_as_dict(prompt_tokens: Mapping[str, int], summary: Summary, calibrat
 
 
 def step_as_dict(step: Step) -> dict[str, Any]:
-    """A step with its bytes as text (half characters as U+FFFD) and without what was not asked for."""
+    """Return a step as plain data, its bytes decoded with U+FFFD for incomplete characters."""
     record = asdict(step)
     record["data"] = step.data.decode("utf-8", "replace")
     record["source"] = str(step.source)

@@ -1,4 +1,4 @@
-"""A method with its parameters in a few words, and as command-line options."""
+"""Format a method and its parameters as a short label and as command-line options."""
 
 from __future__ import annotations
 

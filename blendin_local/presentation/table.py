@@ -1,4 +1,4 @@
-"""A table of plain text cells, which Markdown, pages and terminals render."""
+"""A table of plain text cells, rendered as Markdown, HTML or terminal output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Column", "Table", "TableRow"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """right: numbers. rank: columns of the highest rank are the first to go where there is no room."""
+    """A column. right: right-aligned. rank: narrow output drops the columns of the highest rank first."""
 
     title: str
     right: bool = True
@@ -19,7 +19,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """mark: a word on what is special about it, such as "recommended"."""
+    """A row. mark: a label of the row, such as "recommended"."""
 
     cells: tuple[str, ...]
     mark: str = ""
@@ -27,7 +27,7 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """explained: names in `formatting.TERM_HELP` to explain under the table."""
+    """A table. explained: names in `formatting.TERM_HELP` to explain below it."""
 
     title: str
     columns: tuple[Column, ...]
@@ -36,7 +36,7 @@ class Table:
     explained: tuple[str, ...] = field(default=())
 
     def without_empty(self, nothing: str) -> Table:
-        """Without the columns, apart from the first, that have nothing in any row."""
+        """Drop the columns, except the first, whose cells are all "" or `nothing`."""
         kept = [
             place
             for place in range(len(self.columns))
@@ -45,11 +45,11 @@ class Table:
         return self.only(kept)
 
     def only(self, places: Sequence[int]) -> Table:
-        """These columns alone, in this order."""
+        """Return a table of the columns at these places, in this order."""
         rows = (replace(row, cells=tuple(row.cells[place] for place in places)) for row in self.rows)
         return replace(self, columns=tuple(self.columns[place] for place in places), rows=tuple(rows))
 
 
 def unmarked_rows(cells: Iterable[Sequence[str]]) -> tuple[TableRow, ...]:
-    """Rows without marks."""
+    """Make rows without marks."""
     return tuple(TableRow(tuple(each)) for each in cells)

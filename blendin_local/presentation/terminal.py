@@ -1,4 +1,4 @@
-"""What a stream is connected to."""
+"""Tell whether a stream is a terminal."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ __all__ = ["is_terminal"]
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a person sees, or types into, this stream; a closed one is None or says so."""
+    """Whether a stream is an open terminal; None counts as closed."""
     return stream is not None and not stream.closed and stream.isatty()

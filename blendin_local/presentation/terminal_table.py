@@ -1,4 +1,4 @@
-"""Tables and lines of a report for a terminal, cut to its width."""
+"""Render tables and lines of a report for a terminal of a given width."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def render_tables(
 
 
 def fit_columns(table: Table, width: int) -> Table:
-    """The table with as many of its columns as fit; the first column may be shortened for their sake."""
+    """Drop columns by rank until the table fits; the first column may be shortened to `_SHORTEST_NAME`."""
     places = list(range(len(table.columns)))
     while len(places) > 2 and _least_width(table, places) > width:
         droppable = [place for place in places[1:] if table.columns[place].rank > 0]
@@ -81,7 +81,7 @@ def _column_width(table: Table, place: int) -> int:
 
 
 def _lead(table: Table, row: TableRow) -> str:
-    """What stands before the first cell: the row's mark, or room for it where other rows have one."""
+    """Return the prefix of the first cell: the row's mark, or spaces if only other rows have one."""
     marked = any(each.mark in _MARKS for each in table.rows)
     return f"{_MARKS.get(row.mark, ' ')} " if marked else ""
 
@@ -103,7 +103,7 @@ def _grid(table: Table, width: int, color: bool) -> Grid:
 
 
 def split_columns(table: Table, width: int) -> Iterator[Table]:
-    """A table of many models as several with as many of them as fit side by side."""
+    """Split a table with a column for each model into tables that fit the width."""
     first = _column_width(table, 0)
     group: list[int] = []
     for place in range(1, len(table.columns)):
