@@ -1,4 +1,4 @@
-"""Blending methods: what each one is called, when it consults the guide, and how much the guide weighs.
+"""Blending methods: the name, the trigger and the weighting rule of each.
 
 A method is one rule function and one entry of `METHODS`; help, documentation, the settings screen,
 comparisons, plots and explanations read that entry. "The paper" is Gan, Li, Luo, "To Intervene or Not"
@@ -76,18 +76,18 @@ def alpha_fixed(evidence: Evidence, *, alpha: float) -> Real:
 
 
 def alpha_compete(evidence: Evidence, *, compete_k: int) -> Real:
-    """The whole weight if the guide's top token is among the base's top k and the guide is surer."""
+    """Alpha 1 if the guide's top token is among the base's top k and the guide is more confident, else 0."""
     wins = (np.asarray(evidence.guide_rank) < compete_k) & np.greater(evidence.c_g, evidence.c_b)
     return wins.astype(np.float64)
 
 
 def alpha_moderate(evidence: Evidence) -> Real:
-    """Clip the doubt to stay between 0.1 and 0.9; the reference calls this "noextreme"."""
+    """The doubt scaled and clipped to 0.1..0.9; "noextreme" in the reference."""
     return np.clip(0.1 + 0.7 * _doubt(evidence), 0.1, 0.9)
 
 
 def alpha_doubt(evidence: Evidence) -> Real:
-    """Take the doubt itself; the reference calls this "biased"."""
+    """The doubt itself; "biased" in the reference."""
     return np.clip(_doubt(evidence), 0.0, 1.0)
 
 

@@ -1,1 +1,1 @@
-"""Reading rows: streams that may be compressed, lines, JSON, CSV, and messages in them."""
+"""Read rows of input files: compressed streams, lines, JSON, CSV, and messages."""

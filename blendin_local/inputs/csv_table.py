@@ -12,7 +12,7 @@ from blendin_local.errors import InputError
 __all__ = ["Cells", "CsvTable", "format_names"]
 
 _LONGEST_FIELD = 8 << 20
-"""Longest field in characters: the most that a quote which is never closed can swallow."""
+"""Longest field in characters, which bounds the text after an unclosed quote."""
 _UNDECODED = re.compile("[\udc80-\udcff]")
 _MOST_NAMES = 12
 _LONGEST_NAME = 40
@@ -28,7 +28,7 @@ def format_names(names: Sequence[str]) -> str:
 
 
 class CsvTable:
-    """CSV out of numbered lines. Iterate once: (number of a record's first line, its cells).
+    """Records of numbered lines of CSV. Iterate once: (number of a record's first line, its cells).
 
     names: the columns; empty if there are no lines. Records of blank fields are skipped.
     """
@@ -43,7 +43,7 @@ class CsvTable:
     ) -> None:
         """Read the header. name: the file in error messages.
 
-        columns: names for a table that may lack a header, which is known by holding the first of them.
+        columns: names for a table that may lack a header; a header contains the first of them.
         Raises InputError where the header cannot be read.
         """
         # The limit is global to the process, and its default is shorter than a long prompt.
@@ -100,7 +100,7 @@ class CsvTable:
 
 
 class _Lines:
-    """Decoded lines for `csv.reader`, which takes several for a record with newlines in quotes."""
+    """Decoded lines for `csv.reader`, which reads several for a record with quoted newlines."""
 
     def __init__(self, numbered: Iterator[tuple[int, bytes | None]]) -> None:
         self._numbered = numbered

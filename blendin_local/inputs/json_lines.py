@@ -14,7 +14,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 def decode_line(line: bytes | None) -> str:
-    """A line of `lines_of` as text. Raises InputError for one that is too long or not UTF-8."""
+    """Decode a line of `lines_of`. Raises InputError for one that is too long or not UTF-8."""
     if line is None:
         raise InputError(f"The line is longer than {LONGEST_LINE >> 20} MiB: shorten it.")
     try:
@@ -26,7 +26,7 @@ def decode_line(line: bytes | None) -> str:
 
 
 def parse_line(line: bytes | None) -> Any:
-    """The value of a line of JSON. Raises InputError, one sentence without the line's place."""
+    """Parse a line of JSON. Raises InputError, whose sentence does not name the line."""
     text = decode_line(line)
     try:
         return json.loads(text)
@@ -40,13 +40,13 @@ def parse_line(line: bytes | None) -> Any:
 
 
 def fault_of(error: Exception) -> str:
-    """What is wrong with JSON, in a few words."""
+    """Describe an error of the JSON parser in a few words."""
     if isinstance(error, json.JSONDecodeError):
         return error.msg[:1].lower() + error.msg[1:]
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def prefix_place(place: str, error: Exception) -> str:
-    """The sentence of a row's error after the place where the row stands, such as "in.csv, line 3"."""
+    """Prefix the sentence of a row's error with its place, such as "in.csv, line 3"."""
     sentence = str(error)
     return f"{place}: {sentence[:1].lower()}{sentence[1:]}"

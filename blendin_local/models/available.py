@@ -1,6 +1,6 @@
-"""List the pairs and models that can be chosen on this machine: of the catalogue, suggested, and all files.
+"""List the pairs and models to choose from: those of the catalogue, suggested pairs, and local files.
 
-Reading a model's header takes about 40 ms, so `Search` works in its own thread.
+Reading the header of a model takes about 40 ms, so `Search` runs in its own thread.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Search:
         self._catalogue = catalogue
         self._loaded = loaded
         self._stopped = threading.Event()
-        # A daemon, so that walking a slow disk does not keep the process alive.
+        # A daemon, so that a search on a slow disk does not keep the process alive.
         self.thread = threading.Thread(target=self._run, name="search", daemon=True)
         self.thread.start()
 

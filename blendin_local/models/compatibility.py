@@ -1,4 +1,4 @@
-"""Check by their headers whether two models fit together, and into memory."""
+"""Check from their headers whether two models are compatible and fit into memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class MemoryCheck:
-    """Memory need of a pair and whether it is available, a sentence each."""
+    """The memory that a pair needs, and whether it is available; a sentence each."""
 
     needs: str
     verdict: str
@@ -63,7 +63,7 @@ def _texts(vocabulary: Vocabulary) -> list[bytes]:
 
 
 def cautions(base: GgufHeader, guide: GgufHeader) -> Iterator[str]:
-    """Yield a sentence for each reason against these models in these roles."""
+    """Yield a sentence for each reason against using the models in these roles."""
     if guide.chat_template is None:
         yield "The guide has no chat template: it may not be tuned to follow instructions."
     if guide.n_params > base.n_params:
@@ -76,7 +76,7 @@ def check_memory(
     loaded: Sequence[GgufHeader] = (),
     free: int | None = None,
 ) -> MemoryCheck:
-    """Whether a pair fits beside the loaded one, in its place, or not at all.
+    """Check whether a pair fits beside the loaded one, in its place, or not at all.
 
     free: free memory in bytes, measured if None.
     """
@@ -89,5 +89,5 @@ def check_memory(
     held = [memory_estimate.estimate(header, options) for header in loaded]
     freed = sum(each.kv_cache + each.buffers for each in held)
     if held and not memory_estimate.warning(*new, free=available + freed):
-        return MemoryCheck(needs, "It does not fit beside the loaded pair, which makes way first.", True)
+        return MemoryCheck(needs, "It does not fit beside the loaded pair, which is unloaded first.", True)
     return MemoryCheck(needs, warning, False)

@@ -1,4 +1,4 @@
-"""Tell the family of a model: "gemma" for Gemma 2 and 3, "qwen", "smollm"."""
+"""Determine the family of a model, such as "gemma" for Gemma 2 and 3."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _SHARED_ARCHITECTURES = ("", "llama")
 
 
 def family_of(header: GgufHeader, name: str = "") -> str:
-    """The letters that the architecture begins with.
+    """Return the family: the leading letters of the architecture, unless families share the architecture.
 
-    Where many families share the architecture: a known family in `name` or in the header's name, else the
-    first word of the header's name that is not a maker's.
+    Then it is a known family in `name` or in the header's name, else the first word of the header's name
+    that is not a maker's.
     """
     if header.architecture not in _SHARED_ARCHITECTURES:
         letters = re.match(r"[A-Za-z]+", header.architecture)

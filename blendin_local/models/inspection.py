@@ -1,4 +1,4 @@
-"""The content of `blendin models inspect`: one model, or a base and a guide and how they fit together."""
+"""The report of `blendin models inspect` on one model, or on a base and a guide and their compatibility."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Inspection:
     free: int
 
     def rows(self) -> Iterator[tuple[str, ...]]:
-        """Rows of a table: a title, and a text for each model."""
+        """Yield the rows of the table: a title, and a text for each model."""
         for title, value in _ROWS:
             yield (title, *(value(header) for header in self.headers))
 
     def sentences(self) -> Iterator[str]:
-        """Sentences beneath the table."""
+        """Yield the sentences below the table."""
         for header in self.headers:
             if header.unusable:
                 yield f"{header.path.name} is {header.unusable}: it cannot be blended."
@@ -103,7 +103,7 @@ _ROWS = (
         "Vocabulary",
         lambda header: f"{header.n_vocab:,} tokens ({header.tokenizer_model} {header.tokenizer_pre})",
     ),
-    ("Vocabulary's mark", lambda header: header.fingerprint[:16]),
+    ("Vocabulary hash", lambda header: header.fingerprint[:16]),
     ("Chat template", _chat_row),
 )
 
@@ -113,7 +113,7 @@ def _parts(header: GgufHeader) -> str:
 
 
 def header_json(header: GgufHeader) -> dict[str, Any]:
-    """A header as plain data, for `--json`."""
+    """Convert a header to plain data for `--json`."""
     return {
         "path": str(header.path),
         "size": header.size_bytes,

@@ -36,18 +36,18 @@ class PairFiles:
     guide: GgufHeader
 
     def memory_estimate(self, options: ModelOptions) -> str:
-        """One sentence on the memory that the pair takes, and on what is free."""
+        """Return a sentence on the memory that the pair needs and that is free."""
         return memory_estimate.describe(*self._estimates(options))
 
     def memory_warning(self, options: ModelOptions, free: int | None = None) -> str:
-        """One sentence where the pair will not fit into the free memory, else nothing.
+        """Return a warning if the pair does not fit into free memory, else "".
 
         free: bytes, measured if None.
         """
         return memory_estimate.warning(*self._estimates(options), free=free)
 
     def prompt_formats(self, formats: Formats) -> dict[Role, PromptFormat]:
-        """How each model sees messages. Raises PromptError for a format that does not fit a model."""
+        """Return the prompt format of each model. Raises PromptError for one that does not fit a model."""
         return {
             "base": choose_format(formats.base, self.base.chat_template),
             "guide": choose_format(formats.guide, self.guide.chat_template),
@@ -60,10 +60,10 @@ class PairFiles:
 def name_pair(
     catalogue: Catalogue, pair: str | None = None, base: str | None = None, guide: str | None = None
 ) -> PairEntry:
-    """The pair that a user named: by its name, by two models, or by a name with one model exchanged.
+    """Return the entry of a pair given by name, by two models, or by a name with one model replaced.
 
-    Two models that the catalogue knows as a pair bring its settings with them. Raises CatalogueError for
-    an unknown name.
+    Two models that form a pair of the catalogue get its settings. Raises CatalogueError for an unknown
+    name.
     """
     if base and guide and not pair:
         known = (entry for entry in catalogue.pairs.values() if (entry.base, entry.guide) == (base, guide))
@@ -71,12 +71,12 @@ def name_pair(
     entry = catalogue.pair(pair or DEFAULT_PAIR)
     if not base and not guide:
         return entry
-    # Settings and calibration were measured on the pair as it was.
+    # The settings and calibration were measured on the original pair.
     return PairEntry(name="", base=base or entry.base, guide=guide or entry.guide)
 
 
 def locate_pair(catalogue: Catalogue, entry: PairEntry) -> PairFiles:
-    """Find and check both files. Raises CatalogueError or ModelError where one is missing or unusable."""
+    """Find and check both files. Raises CatalogueError or ModelError if one is missing or unusable."""
     paths: list[Path] = [catalogue.resolve_model(entry.base), catalogue.resolve_model(entry.guide)]
     base, guide = map(read_header, paths)
     base.check_usable()
@@ -87,7 +87,7 @@ def locate_pair(catalogue: Catalogue, entry: PairEntry) -> PairFiles:
 def load_pair(files: PairFiles, options: ModelOptions, *, progress: LoadProgress | None = None) -> Pair:
     """Load both models and map their vocabularies.
 
-    Raises ModelError with llama.cpp's reason, or `LoadCancelled` where `progress` asked to stop; nothing
+    Raises ModelError with llama.cpp's reason, or `LoadCancelled` if `progress` returned False; nothing
     stays loaded then.
     """
 
@@ -122,7 +122,7 @@ Loaded = TypeVar("Loaded", bound=_Closable)
 
 
 def open_pair(files: PairFiles, options: ModelOptions, watcher: Watcher) -> Pair:
-    """Load a pair, and tell the watcher how far that is and what memory it needs.
+    """Load a pair, reporting progress and memory to the watcher.
 
     Raises ModelError, or KeyboardInterrupt at Ctrl-C; nothing stays loaded then.
     """
@@ -142,10 +142,10 @@ def open_pair(files: PairFiles, options: ModelOptions, watcher: Watcher) -> Pair
 def interruptible_load(
     load: Callable[[LoadProgress], Loaded], progress: Callable[[str, float], None] = lambda role, share: None
 ) -> Loaded:
-    """Load by calling `load`, so that Ctrl-C stops it and raises KeyboardInterrupt.
+    """Call `load` so that Ctrl-C stops it and raises KeyboardInterrupt.
 
-    No exception can leave the callback that llama.cpp calls while it loads. So Ctrl-C, and what `progress`
-    raises, stop the load from there and are raised here; nothing stays loaded then.
+    An exception cannot pass through llama.cpp's progress callback. Ctrl-C and exceptions of `progress`
+    therefore stop the load first and are raised afterwards; nothing stays loaded then.
     """
     stopped = threading.Event()
     raised: list[BaseException] = []
@@ -181,9 +181,9 @@ def start_conversation(
     system: str = "",
     candidates: int = 0,
 ) -> Conversation:
-    """A new conversation with a loaded pair. Raises PromptError for a format that does not fit a model.
+    """Begin a conversation with a loaded pair. Raises PromptError for a format that does not fit a model.
 
-    Without settings, those that the catalogue recommends for the pair.
+    settings: by default the catalogue's recommendation for the pair.
     """
     recommended = GenerationSettings(blend=files.entry.blend, sampling=files.entry.sampling)
     conversation = Conversation(

@@ -98,7 +98,7 @@ def free_memory() -> int:
 
 
 def describe(*estimates: MemoryEstimate, free: int | None = None) -> str:
-    """One sentence on the memory of models together and on free memory, measured if `free` is None."""
+    """Return a sentence on the memory of models together and on free memory, measured if `free` is None."""
     parts = {
         "files": sum(each.file for each in estimates),
         "KV caches": sum(each.kv_cache for each in estimates),
@@ -110,7 +110,7 @@ def describe(*estimates: MemoryEstimate, free: int | None = None) -> str:
 
 
 def warning(*estimates: MemoryEstimate, free: int | None = None) -> str:
-    """One sentence if the models together exceed free memory, else ""."""
+    """Return a warning if the models together exceed free memory, else ""."""
     available = free_memory() if free is None else free
     total = sum(each.total for each in estimates)
     if total <= available:
@@ -120,8 +120,8 @@ def warning(*estimates: MemoryEstimate, free: int | None = None) -> str:
         "a shorter context or a smaller KV cache type" if kv_cache > total - available else "smaller models"
     )
     return (
-        f"Memory will not suffice: about {_gigabytes(total)} are needed and {_gigabytes(available)} are "
-        f"free, so close other programs or choose {remedy}."
+        f"Not enough memory: about {_gigabytes(total)} are needed and {_gigabytes(available)} are free, "
+        f"so close other programs or choose {remedy}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Measure the peak resident memory of this process, where the system can tell.
+"""Measure the peak resident memory of this process, if the system reports it.
 
 The peak (VmHWM on Linux) covers the whole process: the interpreter and its libraries, some hundred megabytes,
 the pages of the model files that were read, KV caches and buffers. Memory of a GPU is not in it, so callers
@@ -16,10 +16,10 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """The peak since the last `reset`; None where an earlier peak hides it.
+    """Measures the peak since the last `reset`.
 
-    Linux lets a process reset its high-water mark. Elsewhere, or where that is forbidden, the mark only
-    rises: a peak is known only if it is above all earlier ones.
+    Linux lets a process reset its high-water mark. Elsewhere, or where that is forbidden, the mark never
+    falls, so a peak is known only if it exceeds all earlier ones.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class PeakMemory:
         self._before = 0 if self._begun_anew else high_water_mark() or 0
 
     def read(self) -> int | None:
-        """Bytes."""
+        """Return the peak in bytes; None if an earlier peak hides it."""
         now = high_water_mark()
         return now if now is not None and now > self._before else None
 
@@ -47,7 +47,7 @@ def _reset_mark() -> bool:
 
 
 def high_water_mark() -> int | None:
-    """The peak resident memory of this process in bytes, since its start or the last reset."""
+    """Return the peak resident memory of this process in bytes, since its start or the last reset."""
     try:
         for line in _STATUS.read_text("ascii", "replace").splitlines():
             if line.startswith("VmHWM:"):

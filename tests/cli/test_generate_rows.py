@@ -417,7 +417,7 @@ def test_memory_decides_how_many_rows_at_once(command: Command, monkeypatch: pyt
     result = command("--json")
     assert json.loads(result.stdout)["parallel"] == 3
     assert "3 rows are written at once: memory has no room for more." in result.stderr
-    assert "Memory will not suffice" not in result.stderr
+    assert "Not enough memory" not in result.stderr
     # What is asked for is done, with a word of warning.
     result = command("--json", "--parallel", "7", o="seven.jsonl")
     assert json.loads(result.stdout)["parallel"] == 7
@@ -433,7 +433,7 @@ def test_memory_for_nothing_is_told_once(command: Command, monkeypatch: pytest.M
     write_rows(Path("in.jsonl"), prompts(3))
     result = command()
     assert "1 row is written at once: memory has no room for more." in result.stderr
-    assert result.stderr.count("Memory will not suffice") == 1
+    assert result.stderr.count("Not enough memory") == 1
     assert len(results_in(Path("out.jsonl"))) == 3
 
 

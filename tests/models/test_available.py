@@ -197,8 +197,8 @@ def test_room_beside_the_loaded_pair_in_its_place_or_nowhere(headers: tuple[Gguf
 
     assert verdict(needed) == ("It fits beside the loaded pair.", True)
     assert verdict(needed, loaded=False) == ("It fits.", True)
-    assert verdict(needed - 1) == ("It does not fit beside the loaded pair, which makes way first.", True)
+    assert verdict(needed - 1) == ("It does not fit beside the loaded pair, which is unloaded first.", True)
     assert verdict(needed - freed)[1]
-    assert verdict(needed - freed - 1)[0].startswith("Memory will not suffice")
+    assert verdict(needed - freed - 1)[0].startswith("Not enough memory")
     assert not verdict(needed - freed - 1)[1]
     assert not verdict(needed - 1, loaded=False)[1]

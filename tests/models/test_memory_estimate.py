@@ -102,9 +102,7 @@ def test_total_and_sentences() -> None:
     )
     assert describe(one).endswith("are free.")
     assert warning(one, other, free=520_000_000) == ""
-    assert warning(one, other, free=519_999_999).startswith(
-        "Memory will not suffice: about 0.5 GB are needed"
-    )
+    assert warning(one, other, free=519_999_999).startswith("Not enough memory: about 0.5 GB are needed")
     assert "shorter context" in warning(one, other, free=450_000_000)
     assert "smaller models" in warning(one, other, free=100_000_000)
 

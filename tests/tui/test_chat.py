@@ -166,10 +166,10 @@ async def test_the_view_follows_the_reply_only_near_its_end() -> None:
 async def test_the_load_is_shown_and_a_message_waits_for_it() -> None:
     chat = FakeChat(FakeReply(steps_of("here I am")))
     load = FakeLoad(chat, held=True)
-    app = app_with(load, about=About("a", "b", memory="Needs 1 GB.", warning="Memory will not suffice."))
+    app = app_with(load, about=About("a", "b", memory="Needs 1 GB.", warning="Not enough memory."))
     async with app.run_test() as pilot:
         await wait_until(pilot, lambda: "50%" in visible(app))
-        for part in ("Loading the base", "Needs 1 GB.", "Memory will not suffice."):
+        for part in ("Loading the base", "Needs 1 GB.", "Not enough memory."):
             assert part in visible(app)
         await say(pilot, app, "Taken back")
         assert texts(app) == ["Taken back", ""]

@@ -128,7 +128,7 @@ def test_a_pair_that_does_not_fit_says_so(files: Files, monkeypatch: pytest.Monk
     monkeypatch.setattr(memory_estimate, "free_memory", lambda: 1)
     prepared = files.preparer()("mine")
     assert not prepared.fits
-    assert prepared.about.warning.startswith("Memory will not suffice")
+    assert prepared.about.warning.startswith("Not enough memory")
 
 
 def test_it_loads(files: Files) -> None:

@@ -271,7 +271,7 @@ async def test_memory_decides_what_enter_does(catalogue: Catalogue, monkeypatch:
     monkeypatch.setattr(memory_estimate, "free_memory", lambda: 1)
     async with opened(catalogue, setup(catalogue)) as it:
         await it.press("down")
-        assert "Memory will not suffice" in it.about
+        assert "Not enough memory" in it.about
         await it.press("enter")
         assert it.says == "Enter once more loads it all the same."
         # Whoever moves away has thought better of it.

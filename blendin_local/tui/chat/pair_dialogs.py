@@ -110,7 +110,7 @@ class PairDialogs:
             return
         about = prepared.about
         if about.warning and session.backend is not None:
-            about = replace(about, warning="The loaded pair makes way first.")
+            about = replace(about, warning="The loaded pair is unloaded first.")
         self.loading_bar.about(about)
         # The system prompt is the user's, not the pair's.
         self.replies.load(
