@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Programs that tests start find compiled what others have compiled.
+unexport PYTHONDONTWRITEBYTECODE
 # The parts of llama.cpp for images and sound take minutes to compile and are not used.
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 

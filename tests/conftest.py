@@ -40,6 +40,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not item.get_closest_marker("nightly")]
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Shorten the names of cases: those of 65 MB were sent from process to process."""
+    return ascii(val[:40]) if isinstance(val, str | bytes) and len(val) > 40 else None
+
+
 def pytest_collection_finish() -> None:
     """What was imported stays: to look through it for garbage again and again takes a quarter of the time."""
     gc.collect()

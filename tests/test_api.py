@@ -487,6 +487,7 @@ def test_the_readme_has_the_same_beginning() -> None:
     assert example[0] in "\n".join(snippets())
 
 
+@pytest.mark.nightly
 @pytest.mark.real
 def test_the_guide_runs_with_the_demo_pair(
     here: Path, demo_files: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -154,6 +154,7 @@ def test_a_killed_worker_loses_no_row(nodes: Any, job: Job) -> None:
     assert job.notes and all("was lost" in note for note in job.notes)
 
 
+@pytest.mark.nightly
 def test_nodes_go_and_come(nodes: Any, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_pool, "_NODE_SCAN_INTERVAL_S", 0.1)
     rows = job.rows(40)

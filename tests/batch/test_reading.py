@@ -786,7 +786,7 @@ def test_standard_input_of_a_program(extension: str) -> None:
 @pytest.mark.parametrize(
     ("name", "few", "many"),
     some_of(
-        [("in.jsonl.zst", 20_000, 60_000), ("in.csv", 3_000, 30_000)],
+        [("in.jsonl.zst", 5_000, 15_000), ("in.csv", 2_000, 8_000)],
         [("in.jsonl.zst", 20_000, 200_000), ("in.csv", 20_000, 200_000)],
     ),
 )

@@ -462,7 +462,7 @@ finally:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of one process")
-@pytest.mark.parametrize("n_many", some_of([2_000], [10_000]))
+@pytest.mark.parametrize("n_many", some_of([1_000], [10_000]))
 def test_memory_does_not_grow_with_the_number_of_rows(pair: list[str], here: Path, n_many: int) -> None:
     def peak_kib(n_rows: int, *options: str, bad: bool = False) -> int:
         rows = prompts(n_rows)

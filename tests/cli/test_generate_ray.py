@@ -100,11 +100,15 @@ def workers_of(process: Process) -> list[psutil.Process]:
     return found
 
 
-def test_answers_are_those_of_an_ordinary_run_whatever_befalls(pair: list[str], here: Path) -> None:
+@pytest.fixture
+def expected(pair: list[str], here: Path) -> dict[str, str]:
+    """Return the answers of a run without Ray."""
     assert end(pair, "ordinary.jsonl")[0] == 0
-    expected = texts_in(here / "ordinary.jsonl")
+    return texts_in(here / "ordinary.jsonl")
 
-    # A worker is killed on the way.
+
+@pytest.mark.nightly
+def test_a_killed_worker_changes_no_answer(pair: list[str], here: Path, expected: dict[str, str]) -> None:
     with started(pair, "killed.jsonl", *RAY) as process:
         wait_until(lambda: lines(here / "killed.jsonl") > 3 and workers_of(process), process)
         workers_of(process)[0].kill()
@@ -113,7 +117,9 @@ def test_answers_are_those_of_an_ordinary_run_whatever_befalls(pair: list[str], 
     assert "was lost, with" in said
     assert texts_in(here / "killed.jsonl") == expected
 
-    # Ctrl-C, which a terminal gives to all processes of the job; and the same command again.
+
+def test_ctrl_c_and_the_same_command_again(pair: list[str], here: Path, expected: dict[str, str]) -> None:
+    """A terminal gives Ctrl-C to all processes of the job."""
     out = here / "stopped.jsonl"
     with started(pair, out.name, *RAY) as process:
         wait_until(lambda: lines(out) > 3, process)

@@ -367,6 +367,7 @@ def test_random_models_against_a_plain_computation(kind: Kind, tmp_path: Path) -
     assert found.same_top == pytest.approx(plain["same_top"], abs=2 / plain["positions"])
 
 
+@pytest.mark.nightly
 @pytest.mark.real
 def test_two_quantizations_of_a_real_model(demo_files: PairFiles) -> None:
     """Q8_0 made of the Q4_1 file says what that says, nearly; Q2_K does not, and is worse by any measure."""

@@ -252,12 +252,14 @@ def test_a_window_is_closed_while_the_models_load(
 @pytest.mark.parametrize(
     ("told", "status"),
     [
-        (lambda terminal: terminal.signal(signal.SIGTERM), 128 + signal.SIGTERM),
-        (lambda terminal: terminal.signal(signal.SIGHUP), 128 + signal.SIGHUP),
-        (Terminal.hang_up, 128 + signal.SIGHUP),
+        pytest.param(lambda terminal: terminal.signal(signal.SIGTERM), 128 + signal.SIGTERM, id="SIGTERM"),
+        pytest.param(
+            lambda terminal: terminal.signal(signal.SIGHUP), 128 + signal.SIGHUP,
+            id="SIGHUP", marks=pytest.mark.nightly,
+        ),
+        pytest.param(Terminal.hang_up, 128 + signal.SIGHUP, id="closed window", marks=pytest.mark.nightly),
     ],
-    ids=["SIGTERM", "SIGHUP", "closed window"],
-)
+)  # fmt: skip
 def test_what_was_said_is_kept_when_the_system_ends_the_chat(
     opens: Opens, store: Store, told: Callable[[Terminal], None], status: int
 ) -> None:
