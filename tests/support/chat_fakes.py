@@ -301,7 +301,7 @@ FOOTER = Footer.compose
 
 @pytest.fixture(autouse=True)
 def prompt_pilot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Import this where apps are driven: keys then wait until they are handled, not until time has passed.
+    """Drive apps by keys that wait until they are handled, not until time has passed.
 
     Textual's own way watches the processor, which a look at the models twenty times a second keeps busy.
     """

@@ -17,7 +17,6 @@ from support.chat_fakes import (
     chatting,
     feet,
     press,
-    prompt_pilot,  # noqa: F401
     ready,
     say,
     screen_of,

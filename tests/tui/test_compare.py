@@ -12,7 +12,6 @@ from support.chat_fakes import (
     ask,
     chatting,
     press,
-    prompt_pilot,  # noqa: F401
     ready,
     replies,
     rush,

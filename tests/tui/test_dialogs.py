@@ -14,7 +14,6 @@ from support.chat_fakes import (
     chatting,
     feet,
     press,
-    prompt_pilot,  # noqa: F401
     ready,
     replies,
     say,

@@ -9,7 +9,6 @@ from support.chat_fakes import (
     ask,
     feet,
     press,
-    prompt_pilot,  # noqa: F401
     ready,
     screen_of,
     texts,

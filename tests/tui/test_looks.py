@@ -8,7 +8,6 @@ from support.chat_fakes import (
     FakeReply,
     ask,
     chatting,
-    prompt_pilot,  # noqa: F401
     say,
     screen_of,
     step,

@@ -20,7 +20,6 @@ from support.chat_fakes import (
     has_ended,
     pairs_of,
     press,
-    prompt_pilot,  # noqa: F401
     ready,
     replies,
     say,

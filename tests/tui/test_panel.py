@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from support.chat_fakes import wait_until
 from support.panel_fakes import figures_of
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -298,8 +299,8 @@ async def test_the_status_line_drops_what_there_is_no_room_for() -> None:
         app.status.show_progress(shown(), (2, 3))
         assert said(app) == "● Writing · context 93%!"
         await pilot.resize_terminal(110, 30)
-        await pilot.pause()
-        assert said(app) == "● Writing · 16 tokens · 40/s · confidence 0.66 · context 93%!"
+        everything = "● Writing · 16 tokens · 40/s · confidence 0.66 · context 93%!"
+        await wait_until(pilot, lambda: said(app) == everything)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -16,7 +16,6 @@ from support.chat_fakes import (
     chatting,
     deaf,
     has_ended,
-    prompt_pilot,  # noqa: F401
     replies,
     say,
     steps_of,

@@ -21,7 +21,6 @@ from support.chat_fakes import (
     ask,
     no_pairs,
     press,
-    prompt_pilot,  # noqa: F401
     ready,
     say,
     screen_of,
@@ -92,7 +91,7 @@ AsEver = Callable[..., bool]
 
 
 @pytest.fixture(autouse=True)
-def fixed(prompt_pilot: None, monkeypatch: pytest.MonkeyPatch, compose: Any = Footer.compose) -> None:  # noqa: F811
+def fixed(prompt_pilot: None, monkeypatch: pytest.MonkeyPatch, compose: Any = Footer.compose) -> None:
     """The machine's own figures and the cursor stand still, and the footer is in the picture."""
     monkeypatch.setattr(Input, "_toggle_cursor", lambda field: None)
     monkeypatch.setattr(TextArea, "_toggle_cursor_blink_visible", lambda field: None)
