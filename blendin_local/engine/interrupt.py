@@ -41,7 +41,7 @@ def terminating() -> Iterator[None]:
 def interrupting(cancel: Callable[[], None]) -> Iterator[threading.Event]:
     """Call `cancel` on the first Ctrl-C in the block, and raise KeyboardInterrupt on the second.
 
-    Yields an event that is set by the first one. Outside the main thread, which alone gets signals, nothing
+    Yields an event that is set by the first one. `cancel` may be called twice. Outside the main thread, which alone gets signals, nothing
     changes. Python runs its signal handlers only between bytecodes, and a long prompt is one call into
     llama.cpp; the wake-up descriptor is written by the C handler at once, so a thread can hear it meanwhile.
     """
@@ -59,6 +59,7 @@ def interrupting(cancel: Callable[[], None]) -> Iterator[threading.Event]:
     def first(_signal: int, _frame: object) -> None:
         signal.signal(signal.SIGINT, previous)
         pressed.set()
+        cancel()  # the thread may be late: the code that was interrupted would begin something new
 
     listener = threading.Thread(target=listen, name="interrupt", daemon=True)
     previous = signal.signal(signal.SIGINT, first)

@@ -103,12 +103,12 @@ _MANY = """
 import psutil
 from blendin_local.batch.id_index import IdIndex
 ledger, sizes = IdIndex(), []
-for number in range(200_000):
+for number in range(80_000):
     assert not ledger.seen(f"row-{number}")
     assert ledger.answer(f"row-{number}", f"{number:016x}")
-    if number in (20_000, 199_999):
+    if number in (20_000, 79_999):
         sizes.append(psutil.Process().memory_info().rss)
-assert ledger.done("row-100000") == f"{100000:016x}"
+assert ledger.done("row-50000") == f"{50000:016x}"
 print(sizes[1] - sizes[0])
 """
 
