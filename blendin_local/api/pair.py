@@ -25,10 +25,11 @@ from blendin_local.batch.request import AUTO, BatchRequest, Parallel
 from blendin_local.engine.conversation import begin_reply
 from blendin_local.errors import BatchError
 from blendin_local.inputs.messages import with_system
-from blendin_local.models.loading import open_pair
+from blendin_local.models.loading import PairFiles, open_pair
+from blendin_local.progress import Watcher
 from blendin_local.settings import MOST_CANDIDATES, MOST_PARALLEL, Formats, GenerationSettings, ModelOptions
 
-__all__ = ["LoadedPair", "load"]
+__all__ = ["LoadedPair", "load", "load_files"]
 
 
 def load(
@@ -52,10 +53,20 @@ def load(
     opened = replace_options(ModelOptions(), options)
     formats = Formats(base_format, guide_format)
     files = find_pair(pair, base, guide)
-    files.prompt_formats(formats)
     with open_watcher(progress) as watcher:
-        models = open_pair(files, opened, watcher)
-    return LoadedPair(LoadedModels(files, opened, models), formats, progress)
+        return load_files(files, opened, formats, watcher, progress)
+
+
+def load_files(
+    files: PairFiles,
+    options: ModelOptions,
+    formats: Formats,
+    watcher: Watcher,
+    progress: ShowProgress = False,
+) -> LoadedPair:
+    """Load a located pair, reporting to the watcher. progress: of its later work. Raises as `load` does."""
+    files.prompt_formats(formats)
+    return LoadedPair(LoadedModels(files, options, open_pair(files, options, watcher)), formats, progress)
 
 
 class LoadedPair:

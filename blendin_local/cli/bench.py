@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blendin_local.cli.grouped_help import GroupedCommand, option_group
-from blendin_local.cli.options import model_options, model_options_of, name_flags, pair_options
-from blendin_local.errors import SettingError
-from blendin_local.methods import METHODS
+from blendin_local.cli.options import model_options, model_options_of, name_flags, pair_options, parse_methods
 
 if TYPE_CHECKING:
     from blendin_local.bench import BenchResult
@@ -35,12 +33,7 @@ def bench(methods: str, gamma: float | None, tokens: int, rounds: int, as_json: 
     Overhead is the engine's time divided by the time of the same decodes as bare llama.cpp calls, measured
     in the same run. Decoding is greedy.
     """
-    listed = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",")]
-    names = [name for name in dict.fromkeys(listed) if name]
-    if unknown := [name for name in names if name not in METHODS]:
-        raise SettingError(f"Unknown method {unknown[0]!r}: use {', '.join(METHODS)}, or all.")
-    if not names:
-        raise SettingError("No method is named: use --methods base,blendin, or all.")
+    names = parse_methods(methods)
 
     from dataclasses import replace
 

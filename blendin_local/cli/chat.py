@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from blendin_local.models.entries import PairEntry
     from blendin_local.preferences.preferences import Preferences
     from blendin_local.settings import GenerationSettings
-    from blendin_local.tui.loading import Prepared, Preparer
+    from blendin_local.tui.loading import Preparer
 
 
 @click.command(cls=GroupedCommand)
@@ -66,15 +66,14 @@ def chat(**values: Any) -> None:
     keep = _keep_wanted(values, preferences)
     store = _open_store() if keep and screen_available() else None
     resumed = _latest_conversation(store) if values["resume"] else None
-    preparer, prepared = _prepare(values, preferences, resumed)
+    preparer, names = _prepare(values, preferences, resumed)
     if resumed:
         resumed = replace(resumed, setup=_override_setup(resumed.setup, values))
     seed = _seed(values, preferences)
     if not screen_available():
         from blendin_local.cli.plain_chat import plain_chat
 
-        warning = prepared.about.warning
-        sys.exit(plain_chat(prepared.load, prepared.setup, draw_seed=seed is None, warning=warning))
+        sys.exit(plain_chat(preparer, names, draw_seed=seed is None))
 
     from blendin_local.files import data_dir
     from blendin_local.models.catalogue import load_catalogue
@@ -84,7 +83,7 @@ def chat(**values: Any) -> None:
 
     catalogue = load_catalogue()
     session = ChatSession(
-        prepared,
+        preparer(*names),
         preparer,
         preferences=preferences,
         store=store,
@@ -120,7 +119,9 @@ def check(values: Mapping[str, Any]) -> None:
     preferences = load_preferences()
     store = _open_store() if _keep_wanted(values, preferences) else None
     try:
-        _prepare(values, preferences, _latest_conversation(store) if values["resume"] else None)
+        resumed = _latest_conversation(store) if values["resume"] else None
+        preparer, names = _prepare(values, preferences, resumed)
+        preparer(*names)
     finally:
         if store:
             store.close()
@@ -137,8 +138,8 @@ def _seed(values: Mapping[str, Any], preferences: Preferences) -> int | None:
 
 def _prepare(
     values: Mapping[str, Any], preferences: Preferences, resumed: SavedConversation | None
-) -> tuple[Preparer, Prepared]:
-    """Return the preparer of pairs under these options, and the pair that the chat opens with."""
+) -> tuple[Preparer, list[str]]:
+    """Return the preparer of pairs under these options, and pair, base and guide of the first one."""
     from blendin_local.tui.loading import Preparer
 
     context = click.get_current_context()
@@ -160,7 +161,7 @@ def _prepare(
         named = [setup.pair, "", ""] if setup.pair else ["", setup.base, setup.guide]
     if not named[0] and not all(named[1:]):
         named[0] = preferences.chat.pair
-    return preparer, preparer(*named)
+    return preparer, named
 
 
 def _latest_conversation(store: Store | None) -> SavedConversation:

@@ -10,10 +10,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from blendin_local.cli.options import given_values, parse_methods, split_names
 from blendin_local.compare.arms import ArmSpec
 from blendin_local.compare.settings import RunSettings, TaskSpec
 from blendin_local.errors import EvaluationError, SettingError
-from blendin_local.methods import METHODS
 from blendin_local.setting_spec import SettingSpec, settings_of
 from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
 from blendin_local.tasks.datasets_source import HUB
@@ -34,7 +34,7 @@ def arm_specs(values: Mapping[str, Any], formats: Formats, usual: str = "") -> l
     if empty := [flag for name, flag in flags.items() if "" in values[name]]:
         raise EvaluationError(f"{empty[0]} is empty: name one, or leave it out.")
     blend = _blend_values(values)
-    sampling = {name: (value,) for name, value in _given_values(SamplingSettings, values).items()}
+    sampling = {name: (value,) for name, value in given_values(SamplingSettings, values).items()}
     common: dict[str, Any] = {
         "sampling": sampling,
         "stop": tuple(values["stop"]),
@@ -54,39 +54,22 @@ def arm_specs(values: Mapping[str, Any], formats: Formats, usual: str = "") -> l
 def _blend_values(values: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     found: dict[str, tuple[Any, ...]] = {}
     if values["methods"] is not None:
-        found["method"] = _method_names(values["methods"])
+        found["method"] = parse_methods(values["methods"])
     specs = settings_of(BlendSettings)
-    for name, value in _given_values(BlendSettings, values).items():
+    for name, value in given_values(BlendSettings, values).items():
         found[name] = _numbers(specs[name], value) if specs[name].kind in (int, float) else (value,)
     return found
 
 
-def _method_names(text: str) -> tuple[str, ...]:
-    names = list(METHODS) if text == "all" else _split_names(text)
-    if unknown := [name for name in names if name not in METHODS]:
-        raise SettingError(f"Unknown method {unknown[0]!r}: use {', '.join(METHODS)}, or all.")
-    if not names:
-        raise SettingError("No method is named: use --methods nudge,blendin, or all.")
-    return tuple(names)
-
-
 def _numbers(spec: SettingSpec, text: str) -> tuple[Any, ...]:
     try:
-        numbers = tuple(dict.fromkeys(spec.kind(part) for part in _split_names(text)))
+        numbers = tuple(dict.fromkeys(spec.kind(part) for part in split_names(text)))
     except ValueError:
         numbers = ()
     if not numbers:
         kind = "whole numbers" if spec.kind is int else "numbers"
         raise SettingError(f"{spec.option} must be {kind} separated by commas, not {text!r}.")
     return numbers
-
-
-def _split_names(text: str) -> list[str]:
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
-def _given_values(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: values[name] for name in setting_names(cls) if values.get(name) is not None}
 
 
 def task_specs(names: Sequence[str], files: Sequence[str], datasets: bool) -> list[TaskSpec]:

@@ -63,13 +63,12 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
     _check_output(values)
     text = _prompt_text(prompt, file)
 
-    from blendin_local.api.pair import LoadedPair
-    from blendin_local.api.reply import LoadedModels
+    from blendin_local.api.pair import load_files
     from blendin_local.cli.show import ReplyPrinter, summary_line
     from blendin_local.engine.interrupt import interrupting
     from blendin_local.engine.prompts import Message
     from blendin_local.models.catalogue import load_catalogue
-    from blendin_local.models.loading import locate_pair, name_pair, open_pair
+    from blendin_local.models.loading import locate_pair, name_pair
     from blendin_local.preferences.preferences import load_preferences
     from blendin_local.presentation.plain_data import to_json
     from blendin_local.presentation.progress_display import Display
@@ -82,8 +81,8 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
     formats = formats_of(values, preferences.formats)
     files = locate_pair(catalogue, entry)
     with Display(quiet=values["quiet"]) as display:
-        models = LoadedModels(files, options, open_pair(files, options, display))
-    with LoadedPair(models, formats) as pair:
+        pair = load_files(files, options, formats, display)
+    with pair:
         reply = pair.reply(
             [Message("user", text)],
             settings=settings,
@@ -98,7 +97,7 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
         if printer:
             printer.end(reply.text)
             if not values["quiet"]:
-                click.secho(summary_line(reply, models.pair.calibrated), err=True, dim=True)
+                click.secho(summary_line(reply, pair.models.pair.calibrated), err=True, dim=True)
         else:
             click.echo(to_json(reply.to_dict(steps=values["with_steps"])))
     if reply.finish_reason == "cancelled":

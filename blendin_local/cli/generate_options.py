@@ -25,6 +25,7 @@ __all__ = [
 
 AUTO = "auto"
 LOCAL_RAY = "local"
+_ROWS = "Batch generation"
 
 
 def _parallel(_context: click.Context, _param: click.Parameter, value: str | None) -> int | str | None:
@@ -64,7 +65,7 @@ output_options = option_group(
 """Output options of a single reply."""
 
 rows_options = option_group(
-    "Batch generation",
+    _ROWS,
     click.option("--input", "-i", help="Answer every row of this file: JSON lines, OpenAI batch requests, "
                  "CSV, TSV or lines of text, also .gz or .zst; -: standard input."),
     click.option("--output", "-o", help="File for the answers, as JSON lines; -: standard output."),
@@ -89,28 +90,12 @@ rows_options = option_group(
 )  # fmt: skip
 """--input and the options that need it."""
 
-_NAMES: tuple[str, ...] = (
-    "output",
-    "input_format",
-    "output_format",
-    "column",
-    "id_column",
-    "system_column",
-    "limit",
-    "parallel",
-    "retry_failed",
-    "overwrite",
-    "report",
-    "ray",
-    "workers",
-)
-
 
 def check_no_rows_options() -> None:
     """Raise SettingError for an option that has no effect without --input."""
-    for name in _NAMES:
-        if _is_typed(name):
-            raise SettingError(f"{_flag(name)} belongs to --input: name a file of prompts.")
+    for param in click.get_current_context().command.params:
+        if getattr(param, "heading", "") == _ROWS and _is_typed(param.name or ""):
+            raise SettingError(f"{param.opts[0]} belongs to --input: name a file of prompts.")
 
 
 def check_rows_options(prompt: str | None, file: str | None, values: Mapping[str, Any]) -> None:

@@ -225,7 +225,7 @@ def remove(name: str, yes: bool) -> None:
     Deletes only files in this tool's own folder; of a file elsewhere, only the record is removed.
     """
     from blendin_local.models.catalogue import load_catalogue
-    from blendin_local.models.download.store import entry_folder, pulled_files
+    from blendin_local.models.download.store import entry_folder, files_elsewhere
     from blendin_local.models.download.store import remove as remove_files
     from blendin_local.presentation.formatting import size
 
@@ -235,7 +235,7 @@ def remove(name: str, yes: bool) -> None:
     if not files:
         raise CatalogueError(f"{name} has not been pulled, so there is nothing to delete.")
     held = sum(path.stat().st_size for path in files)
-    elsewhere = [path for path in pulled_files(entry) if not path.is_relative_to(folder)]
+    elsewhere = files_elsewhere(entry)
     if not elsewhere and not yes:
         click.confirm(f"Delete {folder} ({size(held)})?", abort=True)
     remove_files(entry)

@@ -15,6 +15,7 @@ from blendin_local.cli.complete_names import complete_model, complete_pair
 from blendin_local.cli.grouped_help import option_group
 from blendin_local.cli.terminal import standard_input
 from blendin_local.errors import PromptError, SettingError
+from blendin_local.methods import METHODS
 from blendin_local.setting_spec import SettingSpec, settings_of
 from blendin_local.settings import (
     DEFAULT_PAIR,
@@ -176,7 +177,7 @@ def override_typed(preferred: GenerationSettings, values: Mapping[str, Any], see
         blend, sampling = paper_settings(method=blend.method, gamma=blend.gamma, prior=blend.prior)
     if values.get("raw"):
         blend = replace(blend, guide_stop=False)
-    typed = {**_given_values(BlendSettings, values), **_given_values(SamplingSettings, values)}
+    typed = {**given_values(BlendSettings, values), **given_values(SamplingSettings, values)}
     typed |= _typed_values(GenerationSettings, {"max_tokens": values["max_tokens"]})
     if values.get("stop"):
         typed["stop"] = tuple(values["stop"])
@@ -200,13 +201,29 @@ def _typed_values(cls: type, values: Mapping[str, Any], option: str = "{}") -> d
     default = ParameterSource.DEFAULT
     return {
         name: value
-        for name, value in _given_values(cls, values).items()
+        for name, value in given_values(cls, values).items()
         if context.get_parameter_source(option.format(name)) is not default
     }
 
 
-def _given_values(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+def given_values(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a class's settings that are not None."""
     return {name: values[name] for name in setting_names(cls) if values.get(name) is not None}
+
+
+def parse_methods(text: str) -> tuple[str, ...]:
+    """Parse --methods: comma-separated methods, or "all". Raises SettingError."""
+    names = tuple(METHODS) if text == "all" else split_names(text)
+    if unknown := [name for name in names if name not in METHODS]:
+        raise SettingError(f"Unknown method {unknown[0]!r}: use {', '.join(METHODS)}, or all.")
+    if not names:
+        raise SettingError("No method is named: use --methods nudge,blendin, or all.")
+    return names
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Split at commas, without blank and repeated parts."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 def read_text(path: str) -> str:

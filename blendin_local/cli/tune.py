@@ -80,6 +80,7 @@ def tune(**values: Any) -> None:
     _check(values)
 
     from blendin_local.models.catalogue import load_catalogue
+    from blendin_local.models.loading import name_pair
     from blendin_local.preferences.preferences import load_preferences
     from blendin_local.presentation.progress_display import Display
     from blendin_local.tune.run import PassStopped, load_pass, save_pass, saved_name
@@ -90,7 +91,7 @@ def tune(**values: Any) -> None:
             tuned = load_pass(Path(values["from_record"]), catalogue)
             name = saved_name(tuned.entry, values["name"]) if values["save"] else ""
         else:
-            entry = _entry(catalogue, values)
+            entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
             name = saved_name(entry, values["name"]) if values["save"] else ""
             try:
                 tuned = _run_pass(catalogue, entry, preferences, values, display)
@@ -109,12 +110,6 @@ def tune(**values: Any) -> None:
         file = result.save(name)
         if not values["quiet"]:
             click.secho(f"Saved as the pair {name} in {file}: chat and generate use it.", err=True, dim=True)
-
-
-def _entry(catalogue: Catalogue, values: Mapping[str, Any]) -> PairEntry:
-    from blendin_local.models.loading import name_pair
-
-    return name_pair(catalogue, values["pair"], values["base"], values["guide"])
 
 
 def _run_pass(

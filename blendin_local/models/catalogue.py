@@ -231,17 +231,9 @@ class _Reader:
         if key not in table and default:
             return default["default"]
         value = table.get(key)
-        if kind is float and type(value) is int:
-            return float(value)
         if type(value) is not kind:
-            name = {
-                str: "a text",
-                list: "a list",
-                dict: "a table",
-                int: "a whole number",
-                bool: "true or false",
-            }
-            raise self.wrong(where, f"{key} must be {name.get(kind, 'a number')}")
+            name = {str: "a text", list: "a list", dict: "a table", int: "a whole number"}[kind]
+            raise self.wrong(where, f"{key} must be {name}")
         return value
 
     def known(self, table: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:

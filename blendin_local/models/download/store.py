@@ -25,6 +25,7 @@ __all__ = [
     "Pulled",
     "check_file",
     "entry_folder",
+    "files_elsewhere",
     "find_pulled",
     "lock_entry",
     "pulled_files",
@@ -92,13 +93,16 @@ def check_file(path: Path, entry: ModelEntry, progress: Progress) -> Pulled:
 
 
 def remove(entry: ModelEntry) -> list[Path]:
-    """Delete a model's folder; return its files elsewhere, which stay."""
-    elsewhere = [
-        path for path in pulled_files(entry) if not path.is_relative_to(entry_folder(entry).absolute())
-    ]
+    """Delete a model's folder; return its files in other folders, which are kept."""
+    elsewhere = files_elsewhere(entry)
     if entry_folder(entry).is_dir():
         shutil.rmtree(entry_folder(entry))
     return elsewhere
+
+
+def files_elsewhere(entry: ModelEntry) -> list[Path]:
+    """Return the files of a pulled model that are outside its folder."""
+    return [path for path in pulled_files(entry) if not path.is_relative_to(entry_folder(entry))]
 
 
 @contextmanager
