@@ -167,19 +167,12 @@ class LoadedPair:
             raise BatchError("The rows are one text: give a list of texts, or a Path for a file of rows.")
         if not isinstance(rows, (Path, Iterable)):
             raise BatchError(f"The rows must be a list or a Path, not {type(rows).__name__}.")
-        check_number("candidates", candidates, 0, MOST_CANDIDATES)
-        if limit is not None:
-            check_number("limit", limit, 1)
-        if parallel is not None and parallel != AUTO:
-            check_number("parallel", parallel, 1, MOST_PARALLEL)
-        source: InputOptions | MemoryRows
+        _check_batch_numbers(candidates, limit, parallel)
         self.models.check_open()
-        if isinstance(rows, Path):
-            source = InputOptions(str(rows), column=column)
-        else:
-            source = MemoryRows(rows, column)
         request = BatchRequest(
-            source=source,
+            source=InputOptions(str(rows), column=column)
+            if isinstance(rows, Path)
+            else MemoryRows(rows, column),
             output=os.devnull if output is None else str(output),
             files=self.models.files,
             settings=apply_changes(settings or self.settings, changes),
@@ -198,3 +191,17 @@ class LoadedPair:
         results = BatchResults(self.models, request, self._progress if progress is None else progress)
         self._batch = results
         return results
+
+
+def _check_batch_numbers(candidates: int, limit: int | None, parallel: Parallel) -> None:
+    check_number("candidates", candidates, 0, MOST_CANDIDATES)
+    if limit is not None:
+        check_number("limit", limit, 1)
+    if parallel is not None and parallel != AUTO:
+        check_number("parallel", parallel, 1, MOST_PARALLEL)
+
+
+def _batch_source(
+    rows: Iterable[str | dict[str, Any]] | Path, column: str | None
+) -> InputOptions | MemoryRows:
+    return InputOptions(str(rows), column=column) if isinstance(rows, Path) else MemoryRows(rows, column)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,18 +19,19 @@ from blendin_local.cli.generate_options import (
 )
 from blendin_local.cli.grouped_help import GroupedCommand
 from blendin_local.cli.options import (
-    formats_of,
-    generation_settings_of,
     length_options,
     method_options,
     model_options,
-    model_options_of,
     pair_options,
+    read_generation_arguments,
     read_text,
     sampling_options,
 )
 from blendin_local.cli.terminal import is_terminal
 from blendin_local.errors import PromptError, SettingError
+
+if TYPE_CHECKING:
+    from blendin_local.api.reply import Reply
 
 
 @click.command(cls=GroupedCommand)
@@ -64,22 +65,10 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
     text = _prompt_text(prompt, file)
 
     from blendin_local.api.pair import load_files
-    from blendin_local.cli.show import ReplyPrinter, summary_line
-    from blendin_local.engine.interrupt import interrupting
     from blendin_local.engine.prompts import Message
-    from blendin_local.models.catalogue import load_catalogue
-    from blendin_local.models.loading import locate_pair, name_pair
-    from blendin_local.preferences.preferences import load_preferences
-    from blendin_local.presentation.plain_data import to_json
     from blendin_local.presentation.progress_display import Display
 
-    catalogue, preferences = load_catalogue(), load_preferences()
-    entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
-    seed = (preferences.seed or 0) if values["seed"] is None else values["seed"]
-    settings = generation_settings_of(values, entry, seed, preferences)
-    options = model_options_of(values, preferences.models)
-    formats = formats_of(values, preferences.formats)
-    files = locate_pair(catalogue, entry)
+    files, settings, options, formats = read_generation_arguments(values)
     with Display(quiet=values["quiet"]) as display:
         pair = load_files(files, options, formats, display)
     with pair:
@@ -89,19 +78,28 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
             system=values["system"] or "",
             candidates=values["candidates"],
         )
-        printer = None if values["as_json"] else ReplyPrinter(values["view"], values["color"])
-        with interrupting(reply.cancel):
-            for step in reply.follow():
-                if printer:
-                    printer.show(step)
-        if printer:
-            printer.end(reply.text)
-            if not values["quiet"]:
-                click.secho(summary_line(reply, pair.models.pair.calibrated), err=True, dim=True)
-        else:
-            click.echo(to_json(reply.to_dict(steps=values["with_steps"])))
+        _print_reply(reply, values, calibrated=pair.models.pair.calibrated)
     if reply.finish_reason == "cancelled":
         sys.exit(INTERRUPTED)
+
+
+def _print_reply(reply: Reply, values: Mapping[str, Any], *, calibrated: bool) -> None:
+    """Decode the reply while printing it, or print its JSON document."""
+    from blendin_local.cli.show import ReplyPrinter, summary_line
+    from blendin_local.engine.interrupt import interrupting
+    from blendin_local.presentation.plain_data import to_json
+
+    printer = None if values["as_json"] else ReplyPrinter(values["view"], values["color"])
+    with interrupting(reply.cancel):
+        for step in reply.follow():
+            if printer:
+                printer.show(step)
+    if not printer:
+        click.echo(to_json(reply.to_dict(steps=values["with_steps"])))
+        return
+    printer.end(reply.text)
+    if not values["quiet"]:
+        click.secho(summary_line(reply, calibrated), err=True, dim=True)
 
 
 def _check_output(values: Mapping[str, Any]) -> None:

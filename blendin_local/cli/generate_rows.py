@@ -17,13 +17,10 @@ from blendin_local.batch.sink import is_standard_output
 from blendin_local.cli import INTERRUPTED
 from blendin_local.cli.batch_progress import BatchProgress
 from blendin_local.cli.batch_summary import print_summary
-from blendin_local.cli.options import formats_of, generation_settings_of, model_options_of
+from blendin_local.cli.options import read_generation_arguments
 from blendin_local.cli.outputs import check_distinct, check_writable, write_output
 from blendin_local.cli.terminal import is_terminal
 from blendin_local.engine.interrupt import interrupting, terminating
-from blendin_local.models.catalogue import load_catalogue
-from blendin_local.models.loading import locate_pair, name_pair
-from blendin_local.preferences.preferences import load_preferences
 from blendin_local.presentation.plain_data import to_json
 from blendin_local.presentation.progress_display import Display
 
@@ -46,17 +43,11 @@ def generate_rows(values: Mapping[str, Any]) -> None:
 
 
 def _make_request(values: Mapping[str, Any]) -> BatchRequest:
-    catalogue, preferences = load_catalogue(), load_preferences()
-    entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
-    seed = (preferences.seed or 0) if values["seed"] is None else values["seed"]
     columns = values["column"], values["id_column"], values["system_column"]
     same = ("output", "with_steps", "candidates", "output_format", "limit", "parallel", "retry_failed")
     return BatchRequest(
         source=InputOptions(values["input"], values["input_format"], *columns),
-        settings=generation_settings_of(values, entry, seed, preferences),
-        options=model_options_of(values, preferences.models),
-        formats=formats_of(values, preferences.formats),
-        files=locate_pair(catalogue, entry),
+        **read_generation_arguments(values)._asdict(),
         system=values["system"] or "",
         **{name: values[name] for name in (*same, "overwrite", "ray", "workers")},
     )

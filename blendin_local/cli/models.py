@@ -154,15 +154,14 @@ def find(folders: tuple[Path, ...], as_json: bool) -> None:
     Searches this tool's own folder, the Hugging Face cache, the model folders of Ollama, LM Studio and
     llama.cpp, and every FOLDER given.
     """
-    from blendin_local.models.discovery import find as find_files
-    from blendin_local.models.discovery import suggest_pairs
+    from blendin_local.models.discovery import scan, suggest_pairs
     from blendin_local.presentation.formatting import size
     from blendin_local.presentation.progress_display import Display
     from blendin_local.progress import Progress
 
     with Display() as display:
-        found = find_files(
-            folders, progress=lambda path: display.progress(Progress(f"reading {path.name}", 0))
+        found = list(
+            scan(folders, progress=lambda path: display.progress(Progress(f"reading {path.name}", 0)))
         )
     pairs = suggest_pairs(found)
     if as_json:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -31,6 +31,7 @@ from blendin_local.settings import (
 
 if TYPE_CHECKING:
     from blendin_local.models.entries import PairEntry
+    from blendin_local.models.loading import PairFiles
     from blendin_local.preferences.preferences import Preferences
 
 _LONGEST_TEXT = 1 << 24  # bytes; a device such as /dev/zero has no end
@@ -42,7 +43,7 @@ def setting_option(spec: SettingSpec, *, show_default: bool = False) -> Callable
     """Return the click option of a setting. Without show_default, its default value is None."""
     flag = f"{spec.option}/--no-{spec.option.removeprefix('--')}" if spec.kind is bool else spec.option
     kind = click.Choice(list(spec.choices)) if spec.choices else spec.kind
-    help = " ".join(filter(None, [spec.description, _implied_method(spec)]))
+    implied = f" Implies --method {spec.selects}." if spec.selects else ""
     return click.option(
         flag,
         *filter(None, [spec.letter]),
@@ -50,12 +51,8 @@ def setting_option(spec: SettingSpec, *, show_default: bool = False) -> Callable
         type=kind,
         default=spec.default if show_default else None,
         show_default=show_default,
-        help=help,
+        help=spec.description + implied,
     )
-
-
-def _implied_method(spec: SettingSpec) -> str:
-    return f"Implies --method {spec.selects}." if spec.selects else ""
 
 
 def pair_options(default: str = DEFAULT_PAIR) -> Callable[[Command], Command]:
@@ -183,6 +180,30 @@ def override_typed(preferred: GenerationSettings, values: Mapping[str, Any], see
         typed["stop"] = tuple(values["stop"])
     with name_flags():
         return override_settings(replace(preferred, blend=blend, sampling=sampling, seed=seed), typed)
+
+
+class GenerationArguments(NamedTuple):
+    """The located pair and the settings that the options of `generate` describe."""
+
+    files: PairFiles
+    settings: GenerationSettings
+    options: ModelOptions
+    formats: Formats
+
+
+def read_generation_arguments(values: Mapping[str, Any]) -> GenerationArguments:
+    """Locate the pair, and apply preferences and typed options. Raises BlendinError."""
+    from blendin_local.models.catalogue import load_catalogue
+    from blendin_local.models.loading import locate_pair, name_pair
+    from blendin_local.preferences.preferences import load_preferences
+
+    catalogue, preferences = load_catalogue(), load_preferences()
+    entry = name_pair(catalogue, values["pair"], values["base"], values["guide"])
+    seed = (preferences.seed or 0) if values["seed"] is None else values["seed"]
+    settings = generation_settings_of(values, entry, seed, preferences)
+    options = model_options_of(values, preferences.models)
+    formats = formats_of(values, preferences.formats)
+    return GenerationArguments(locate_pair(catalogue, entry), settings, options, formats)
 
 
 def formats_of(values: Mapping[str, Any], preferred: Formats) -> Formats:

@@ -17,7 +17,7 @@ from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.models.compatibility import same_vocabulary
 from blendin_local.models.families import family_of
 
-__all__ = ["LocalModel", "PairSuggestion", "find", "suggest_pairs"]
+__all__ = ["LocalModel", "PairSuggestion", "scan", "suggest_pairs"]
 
 _LATER_PART = re.compile(r".+-(?!00001)\d{5}-of-\d{5}\.gguf")
 _INSTRUCT = re.compile(r"(?i)(?:^|[^a-z])(instruct|chat|it|sft|dpo|rlhf|assistant|hermes|tulu)(?:[^a-z]|$)")
@@ -64,13 +64,6 @@ class PairSuggestion:
     guide: LocalModel
     reasons: tuple[str, ...]
     same_vocabulary: bool
-
-
-def find(
-    folders: Iterable[str | os.PathLike[str]] = (), *, progress: Callable[[Path], None] | None = None
-) -> list[LocalModel]:
-    """All models of `scan` as a list."""
-    return list(scan(folders, progress=progress))
 
 
 def scan(

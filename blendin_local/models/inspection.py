@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Inspection:
     def as_json(self) -> dict[str, Any]:
         shown: dict[str, Any] = {
             "models": [
-                {**header_json(header), "memory": _memory_json(memory)}
+                {**header_json(header), "memory": asdict(memory) | {"total": memory.total}}
                 for header, memory in zip(self.headers, self.memory, strict=True)
             ],
             "free_memory": self.free,
@@ -132,13 +132,4 @@ def header_json(header: GgufHeader) -> dict[str, Any]:
         "chat_template": header.chat_template,
         "can_be_blended": header.has_decoder,
         "unusable": header.unusable or None,
-    }
-
-
-def _memory_json(memory: MemoryEstimate) -> dict[str, int]:
-    return {
-        "file": memory.file,
-        "kv_cache": memory.kv_cache,
-        "buffers": memory.buffers,
-        "total": memory.total,
     }

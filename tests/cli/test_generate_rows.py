@@ -235,7 +235,7 @@ def test_a_failure_is_told_and_the_rest_goes_on(command: Command) -> None:
     write_rows(Path("in.jsonl"), [*prompts(2), *rows, {"id": "long", "prompt": "the " * 400}])
     stderr = command(exit=1).stderr
     assert "bad 0 (line 3): " in stderr and "bad 8 (" not in stderr
-    assert "Further rows of this kind (bad row) are counted only." in stderr
+    assert "Further rows of this kind (bad row) are only counted." in stderr
     assert "long (line 12): " in stderr
     errors = {id: r["error"]["kind"] for id, r in results_in(Path("out.jsonl")).items() if r["error"]}
     assert errors == {f"bad {n}": "bad row" for n in range(9)} | {"long": "too long"}

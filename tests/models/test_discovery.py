@@ -13,7 +13,7 @@ from support import tiny_gguf
 from blendin_local.errors import ModelError
 from blendin_local.files import models_dir
 from blendin_local.llamacpp.header import GgufHeader, read_header
-from blendin_local.models.discovery import LocalModel, find, suggest_pairs
+from blendin_local.models.discovery import LocalModel, scan, suggest_pairs
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def test_every_place_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ollama(home / ".ollama/models", "registry.ollama.ai/library/llama3.2/1b", model=source)
     tiny(tmp_path / "mine" / "below" / "own.gguf")
 
-    found = find([tmp_path / "mine"])
+    found = list(scan([tmp_path / "mine"]))
     assert [(each.place, each.name) for each in found] == [
         ("blendin", "pulled"),
         ("Hugging Face cache", "hub"),
@@ -77,14 +77,14 @@ def test_places_follow_the_programs_variables(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("LLAMA_CACHE", str(tmp_path / "cpp"))
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
-    assert [each.name for each in find()] == ["h", "c", "hf.co/me/tiny-GGUF:Q4_K_M"]
+    assert [each.name for each in list(scan())] == ["h", "c", "hf.co/me/tiny-GGUF:Q4_K_M"]
 
 
 def test_names_that_ollama_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path))
     one, two = tiny(tmp_path / "x" / "1.gguf"), tiny(tmp_path / "x" / "22.gguf", seed=2)
     ollama(tmp_path, "registry.ollama.ai/someone/model/latest", model=one, projector=two, params=one)
-    model, projector = find()
+    model, projector = list(scan())
     assert (model.name, model.problem) == ("someone/model:latest", "")
     assert "projector" in projector.problem
 
@@ -97,14 +97,14 @@ def test_broken_manifests_are_passed_over(tmp_path: Path, monkeypatch: pytest.Mo
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
     missing = {"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:1"}
     (tmp_path / "manifests" / "r" / "l" / "m" / "gone").write_text(json.dumps({"layers": [missing]}))
-    assert find() == []
+    assert list(scan()) == []
 
 
 def test_one_file_is_listed_once_however_many_names_it_has(tmp_path: Path) -> None:
     file = tiny(tmp_path / "a" / "one.gguf")
     (tmp_path / "a" / "two.gguf").symlink_to(file)
     (tmp_path / "a" / "dangling.gguf").symlink_to(tmp_path / "none")
-    assert [each.name for each in find([tmp_path / "a", str(tmp_path / "a")])] == ["one"]
+    assert [each.name for each in list(scan([tmp_path / "a", str(tmp_path / "a")]))] == ["one"]
 
 
 def test_what_cannot_be_blended_says_why(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_what_cannot_be_blended_says_why(tmp_path: Path) -> None:
     tiny_gguf.wrong_magic(good, tmp_path / "wrong.gguf")
     (tmp_path / ".hidden.gguf").write_bytes(b"")
     (tmp_path / "other.txt").write_text("no model")
-    found = {each.name: each.problem for each in find([tmp_path])}
+    found = {each.name: each.problem for each in list(scan([tmp_path]))}
     assert found.pop("z") == ""
     assert found.pop("bert") == "an embedding model"
     assert found.pop("mmproj-model-f16") == "a projector for images or sound"
@@ -129,19 +129,19 @@ def test_what_cannot_be_blended_says_why(tmp_path: Path) -> None:
 def test_later_parts_of_split_models_are_left_out(tmp_path: Path) -> None:
     for number in (1, 2):
         tiny(tmp_path / f"big-0000{number}-of-00002.gguf")
-    assert [each.name for each in find([tmp_path])] == ["big-00001-of-00002"]
+    assert [each.name for each in list(scan([tmp_path]))] == ["big-00001-of-00002"]
 
 
 def test_folder_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"The folder .*none does not exist"):
-        find([tmp_path / "none"])
+        list(scan([tmp_path / "none"]))
 
 
 def test_progress_names_each_file(tmp_path: Path) -> None:
     tiny(tmp_path / "a.gguf")
     tiny(tmp_path / "b.gguf")
     seen: list[Path] = []
-    find([tmp_path], progress=seen.append)
+    list(scan([tmp_path], progress=seen.append))
     assert [path.name for path in seen] == ["a.gguf", "b.gguf"]
 
 
