@@ -96,7 +96,7 @@ def test_notes_are_lines_and_of_one_kind_the_first_five(clock: Clock, errors: Er
     assert said[:5] == [f"row {place}: too long ␛[31m" for place in range(5)]
     assert (
         said[5:]
-        == ["Further rows of this kind (too long) are counted only.", "row 7: no prompt"] + ["stopping"] * 7
+        == ["Further rows of this kind (too long) are only counted.", "row 7: no prompt"] + ["stopping"] * 7
     )
 
 
