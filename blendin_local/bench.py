@@ -143,18 +143,12 @@ def bench_method(
     while steps < tokens:
         prompt = PROMPTS[len(first_s) % len(PROMPTS)]
         settings = GenerationSettings(blend, max_tokens=tokens - steps)
-        step_times, decode_times = [], []
-        for number in range(rounds):
-            reply, log, times = _record_reply(files, pair, models, settings, prompt)
-            step_times.append(times)
-            _clear_contexts(models)
-            decode_times.append(replay(log))
-            if progress:
-                progress(number, steps + len(times))
-        typical = _medians(step_times)
+        reply, typical, decode_s = _measure_reply(
+            files, pair, models, settings, prompt, rounds, steps, progress
+        )
         first_s.append(typical[0])
         later_s += sum(typical[1:])
-        bare_s += sum(_medians(decode_times))
+        bare_s += decode_s
         steps += len(typical)
         interventions += reply.summary.interventions
         if reply.summary.guide_decoded:
@@ -172,6 +166,31 @@ def bench_method(
         engine_s=engine_s,
         bare_s=bare_s,
     )
+
+
+def _measure_reply(
+    files: PairFiles,
+    pair: Pair,
+    models: list[GgufModel],
+    settings: GenerationSettings,
+    prompt: str,
+    rounds: int,
+    done: int,
+    progress: RoundProgress | None,
+) -> tuple[Reply, list[float], float]:
+    """Generate a reply in every round; return it, the median seconds of its steps, those of bare decodes.
+
+    done: tokens of earlier replies, for progress.
+    """
+    step_times, decode_times = [], []
+    for number in range(rounds):
+        reply, log, times = _record_reply(files, pair, models, settings, prompt)
+        step_times.append(times)
+        _clear_contexts(models)
+        decode_times.append(replay(log))
+        if progress:
+            progress(number, done + len(times))
+    return reply, _medians(step_times), sum(_medians(decode_times))
 
 
 def _medians(rounds: list[list[float]]) -> list[float]:

@@ -171,7 +171,7 @@ def _latest_conversation(store: Store | None) -> SavedConversation:
     listed = store.list(limit=1) if store else []
     if not store or not listed:
         raise HistoryError(
-            "There is no conversation to resume: none was kept, --no-keep was given, or this is no terminal."
+            "No conversation to resume: none was saved, --no-keep was given, or there is no terminal."
         )
     return store.open(listed[0].id)
 

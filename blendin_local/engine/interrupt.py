@@ -41,9 +41,10 @@ def terminating() -> Iterator[None]:
 def interrupting(cancel: Callable[[], None]) -> Iterator[threading.Event]:
     """Call `cancel` on the first Ctrl-C in the block, and raise KeyboardInterrupt on the second.
 
-    Yields an event that is set by the first one. `cancel` may be called twice. Outside the main thread, which alone gets signals, nothing
-    changes. Python runs its signal handlers only between bytecodes, and a long prompt is one call into
-    llama.cpp; the wake-up descriptor is written by the C handler at once, so a thread can hear it meanwhile.
+    Yields an event that is set by the first one. `cancel` may be called twice. Outside the main thread, which
+    alone gets signals, nothing changes. Python runs its signal handlers only between bytecodes, and a long
+    prompt is one call into llama.cpp; the wake-up descriptor is written by the C handler at once, so a thread
+    can hear it meanwhile.
     """
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -39,9 +39,9 @@ def text_of(value: Any, what: str) -> str:
     if not isinstance(value, str):
         raise PromptError(f"{what} must be text, not {kind_of(value)}.")
     if _SURROGATE.search(value):
-        raise PromptError(f"{what} holds half of a surrogate pair, which is no character: mend the text.")
+        raise PromptError(f"{what} contains a lone surrogate, which is not a character: remove it.")
     if "\0" in value:
-        raise PromptError(f"{what} holds a NUL character: remove it.")
+        raise PromptError(f"{what} contains a NUL character: remove it.")
     return value
 
 
@@ -123,4 +123,4 @@ def _message(value: Any, what: str) -> Message:
 def _part(part: Any, what: str) -> str:
     if isinstance(part, dict) and part.get("type") == "text":
         return text_of(part.get("text"), f"A part of {what[0].lower()}{what[1:]}")
-    raise PromptError(f"{what} has a part that is no text: only text can be answered.")
+    raise PromptError(f"{what} has a part that is not text: only text is supported.")

@@ -274,5 +274,5 @@ def _slug(source: str) -> str:
     name = re.sub(r"[^A-Za-z0-9._]+", "-", source.partition(":")[2]).strip("-.")[-100:].lstrip("-.")
     # Without a name, the model's folder would be the folder of all models.
     if not name:
-        raise CatalogueError(f"{source} names no model: write hf:OWNER/REPO:FILE.gguf, or a URL.")
+        raise CatalogueError(f"{source} does not name a model: write hf:OWNER/REPO:FILE.gguf, or a URL.")
     return name

@@ -88,7 +88,7 @@ def test_a_pipe_keeps_nothing_and_has_nothing_to_resume(pair: list[str], tmp_pat
     assert not (tmp_path / "data").exists()
     result = piped(pair, "--resume", stdin="hello\n")
     assert result.exit_code == 2
-    assert "no conversation to resume" in result.stderr
+    assert "No conversation to resume" in result.stderr
 
 
 def test_a_pipe_needs_no_textual(pair: list[str]) -> None:

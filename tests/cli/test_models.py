@@ -142,7 +142,7 @@ def test_pull_refusals(known_model: str, server: FakeServer, pair_of_files: tupl
     assert "is a file on this machine already" in refusal("pull", pair_of_files[0])
     assert "A model's name is missing" in refusal("pull", "")
     assert "write pypi:NAME==VERSION" in refusal("pull", "pypi:foo")
-    assert "must name the file that they make" in refusal("pull", "pypi:foo==1.0")
+    assert "must set `file`, the name of the joined file" in refusal("pull", "pypi:foo==1.0")
     server.files.clear()
     assert "has no such file (404)" in refusal("pull", "tiny")
 
@@ -150,7 +150,7 @@ def test_pull_refusals(known_model: str, server: FakeServer, pair_of_files: tupl
 @pytest.mark.parametrize("source", ["hf:", "hf:..", "url:", "https://", "pypi:-"])
 def test_half_a_source_does_not_stand_for_the_folder_of_all_models(known_model: str, source: str) -> None:
     run("pull", known_model)
-    assert "names no model" in refusal("remove", source, "--yes")
+    assert "does not name a model" in refusal("remove", source, "--yes")
     assert (models_dir() / known_model).exists()
 
 

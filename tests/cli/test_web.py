@@ -52,7 +52,7 @@ def test_what_is_wrong_is_said_before_anything_is_served(
         (["--nonsense"], "No such option"),
         (["--port", "0"], "--port"),
         (["--pair", "nope"], "no pair called nope"),
-        ([*pair, "--resume"], "no conversation to resume"),
+        ([*pair, "--resume"], "No conversation to resume"),
     ):
         result = CliRunner().invoke(main, ["web", *wrong])
         assert (result.exit_code, reason in result.stderr) == (2, True), result.stderr

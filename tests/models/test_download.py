@@ -74,9 +74,9 @@ def test_connection_that_keeps_breaking_leaves_what_came_for_the_next_pull(
 ) -> None:
     served.cuts = [MB] + [0] * 20
     entry = url_entry(server)
-    assert "broke off the connection" in refusal(entry)
+    assert "closed the connection" in refusal(entry)
     served.cuts = [0] * 20
-    assert "pull again to go on from 1.0 MB" in refusal(entry)
+    assert "pull again to resume at 1.0 MB" in refusal(entry)
     assert names(entry_folder(entry)) == {".model a.gguf.part", ".model a.gguf.part.json"}
     served.cuts = []
     server.requests.clear()
@@ -130,13 +130,13 @@ def test_half_that_is_longer_than_the_file_is_thrown_away(server: FakeServer, se
 
 def test_wrong_checksum_leaves_nothing(server: FakeServer, served: ServedFile) -> None:
     entry = url_entry(server, sha256="0" * 64)
-    assert f"its sha256 is {SHA256} instead of {'0' * 64}" in refusal(entry)
+    assert f"has the sha256 {SHA256} instead of {'0' * 64}" in refusal(entry)
     assert names(entry_folder(entry)) == set()
 
 
 def test_wrong_size_is_noticed_before_the_download(server: FakeServer, served: ServedFile) -> None:
     reports = Reports()
-    assert "has a file of 3,145,732 bytes and not of 17" in refusal(
+    assert "has a file of 3,145,732 bytes instead of 17" in refusal(
         url_entry(server, size=17), progress=reports
     )
     assert reports == []
@@ -144,7 +144,7 @@ def test_wrong_size_is_noticed_before_the_download(server: FakeServer, served: S
 
 @pytest.mark.parametrize(
     ("status", "what"),
-    [(404, "has no such file (404)"), (403, "refuses the file to you (403"), (500, "error (500")],
+    [(404, "has no such file (404)"), (403, "denies access to the file (403"), (500, "error (500")],
 )
 def test_refusals_of_a_server(server: FakeServer, served: ServedFile, status: int, what: str) -> None:
     if status == 404:
@@ -160,8 +160,8 @@ def test_refusals_of_a_server(server: FakeServer, served: ServedFile, status: in
 def test_server_that_is_not_there(server: FakeServer) -> None:
     gone = ModelEntry("web", ("http://127.0.0.1:9/model.gguf",))
     assert "127.0.0.1:9 cannot be reached (Connection refused)" in refusal(gone)
-    assert "no URL that begins with https://" in refusal(ModelEntry("web", ("url:ftp://a/b.gguf",)))
-    assert "no file name" in refusal(ModelEntry("web", (f"{server.url}/",)))
+    assert "is not an http or https URL" in refusal(ModelEntry("web", ("url:ftp://a/b.gguf",)))
+    assert "does not end in a file name" in refusal(ModelEntry("web", (f"{server.url}/",)))
 
 
 def test_token_is_shown_to_no_other_server(server: FakeServer) -> None:
@@ -180,7 +180,7 @@ def test_full_disk_is_told_before_the_download(
     server: FakeServer, served: ServedFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1_000_000))
-    assert "where 0.0 GB are left: make room" in refusal(url_entry(server))
+    assert "where 0.0 GB are free: free some space" in refusal(url_entry(server))
 
 
 def test_folder_that_cannot_be_written_is_one_sentence(server: FakeServer, served: ServedFile) -> None:

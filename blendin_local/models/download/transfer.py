@@ -92,10 +92,10 @@ def _receive_all(remote: Remote, part: _Part, progress: Progress) -> None:
         except urllib.error.URLError as error:
             reason, again = f"cannot be reached ({_reason(error.reason)})", part.length > first
         except _CONNECTION_ERRORS as error:
-            reason, again = f"broke off the connection ({_reason(error)})", True
+            reason, again = f"closed the connection ({_reason(error)})", True
         failures = 1 if part.length > before else failures + 1
         if not again or failures >= _MAX_ATTEMPTS:
-            kept = f"; pull again to go on from {part.length / 1e6:,.1f} MB" if part.length else ""
+            kept = f"; pull again to resume at {part.length / 1e6:,.1f} MB" if part.length else ""
             raise CatalogueError(f"{remote.what}: {urlsplit(remote.url).netloc} {reason}{kept}.")
         time.sleep(_RETRY_DELAY_S * failures)
 
@@ -118,7 +118,7 @@ def _receive(remote: Remote, part: _Part, progress: Progress) -> None:
         error.close()
         if error.code == 416 and part.length:
             part.restart()
-            raise _Refused("has another file now", temporary=True) from error
+            raise _Refused("has a different file now", temporary=True) from error
         raise _Refused(
             _describe_http_error(error), temporary=error.code in (408, 429) or error.code >= 500
         ) from error
@@ -127,11 +127,11 @@ def _receive(remote: Remote, part: _Part, progress: Progress) -> None:
         if start != part.length:
             part.restart()
             if start:
-                raise _Refused("sent another part of the file than was asked for", temporary=True)
+                raise _Refused("sent another part of the file than requested", temporary=True)
         rest = response.headers.get("Content-Length")
         total = part.length + int(rest) if rest else remote.size
         if remote.size is not None and total != remote.size:
-            raise _Refused(f"has a file of {total:,} bytes and not of {remote.size:,}", temporary=False)
+            raise _Refused(f"has a file of {total:,} bytes instead of {remote.size:,}", temporary=False)
         part.begin(response, total)
         progress(part.length, total, f"downloading {part.target.name}")
         while chunk := response.read(_CHUNK):
@@ -199,8 +199,8 @@ class _Part:
         if self._remote.sha256 not in ("", sha256):
             self._path.unlink()
             raise CatalogueError(
-                f"{self._remote.what} is not the file that it should be: its sha256 is {sha256} instead of "
-                f"{self._remote.sha256}, so it was deleted."
+                f"{self._remote.what} has the sha256 {sha256} instead of {self._remote.sha256}: it was "
+                "deleted."
             )
         self._path.replace(self.target)
         return sha256
@@ -222,8 +222,8 @@ def check_room(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise CatalogueError(
-            f"{what} needs {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are left: make room, "
-            "or set BLENDIN_CACHE_DIR to a folder on another disk."
+            f"{what} needs {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free: free some "
+            "space, or set BLENDIN_CACHE_DIR to a folder on another disk."
         )
 
 
@@ -250,7 +250,7 @@ def _range_start(response: Any) -> int:
 def _describe_http_error(error: urllib.error.HTTPError) -> str:
     match error.code:
         case 401 | 403:
-            return f"refuses the file to you ({error.code} {error.reason})"
+            return f"denies access to the file ({error.code} {error.reason})"
         case 404 | 410:
             return f"has no such file ({error.code})"
         case _:

@@ -19,10 +19,10 @@ def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> l
     url = entry.sources[0].removeprefix("url:")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise CatalogueError(f"The source of {entry.name} is no URL that begins with https:// ({url}).")
+        raise CatalogueError(f"The source of {entry.name} is not an http or https URL ({url}).")
     name = entry.file or Path(unquote(parts.path)).name
     if not name or name.startswith("."):
-        raise CatalogueError(f"The URL of {entry.name} ends in no file name: give one as `file`.")
+        raise CatalogueError(f"The URL of {entry.name} does not end in a file name: give one as `file`.")
     target = folder / name
     remote = Remote(url, what=entry.name, size=entry.size, sha256=entry.sha256)
     return [Pulled(target, download(remote, target, progress))]
