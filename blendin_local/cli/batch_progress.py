@@ -68,10 +68,10 @@ class BatchProgress(Display):
 
     def _print_line(self, stats: JobStats, active: int) -> None:
         done, left = self._row_count(stats)
-        said = ", ".join([done, *left, *(text for text, _ in self._figures(stats, active))])
-        if said != self._printed and not self.quiet:
-            self._printed = said
-            self.tell(said)
+        line = ", ".join([done, *left, *(text for text, _ in self._figures(stats, active))])
+        if line != self._printed and not self.quiet:
+            self._printed = line
+            self.tell(line)
 
     # Lines in place
 
@@ -139,11 +139,11 @@ def _last_row_line(stats: JobStats, width: int) -> Text:
     """Return one line about the row that finished last."""
     last = stats.last
     assert last is not None
-    said = last.text if last.error is None else last.error
+    text = last.text if last.error is None else last.error
     name = Text(" ".join(sanitize(last.id).split()))
     name.truncate(max(width // 3, 8), overflow="ellipsis")
     line = Text.assemble(
-        name, "  ", (" ".join(sanitize(said).split()), "dim" if last.error is None else "red")
+        name, "  ", (" ".join(sanitize(text).split()), "dim" if last.error is None else "red")
     )
     line.truncate(width, overflow="ellipsis")
     return line

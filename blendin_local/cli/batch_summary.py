@@ -73,10 +73,10 @@ def _count_line(title: str, counts: Mapping[str, int], style: str = "") -> Text:
 
 
 def _distribution(report: JobReport) -> Iterator[RenderableType]:
-    if not (said := spread_line(report.reliability)):
+    if not (text := spread_line(report.reliability)):
         return
     yield Text()
-    yield Text(f"Mean {reliability_name(report)} of an answer: {said}")
+    yield Text(f"Mean {reliability_name(report)} of an answer: {text}")
     yield Padding(histogram(report.reliability.histogram), (0, 0, 0, _INDENT), expand=False)
     yield Text()
 
@@ -117,8 +117,8 @@ def _worth_a_look(report: JobReport) -> Iterator[RenderableType]:
     grid.add_column(overflow="fold")
     for row in found[:_MAX_ROWS]:
         lines = [Text("; ".join(map(line, row.why)), "red" if row.error else "yellow")]
-        if said := line(row.message or row.text):
-            lines.append(Text(said, "dim", no_wrap=True, overflow="ellipsis"))
+        if text := line(row.message or row.text):
+            lines.append(Text(text, "dim", no_wrap=True, overflow="ellipsis"))
         grid.add_row(Text(line(row.id)), Group(*lines))
     yield Padding(grid, (0, 0, 0, _INDENT), expand=False)
     if len(found) > _MAX_ROWS:

@@ -27,7 +27,7 @@ class ReplyPrinter:
         # Pipes get the raw text; a terminal would interpret escape sequences of the model.
         self._sanitize = terminal
         if self._tokens:
-            click.echo(f"{'step':>4}  {'says':24} {'spoke':6} {'base':14} {'guide':14} {'alpha':>5}")
+            click.echo(f"{'step':>4}  {'token':24} {'source':6} {'base':14} {'guide':14} {'alpha':>5}")
 
     def show(self, step: Step) -> None:
         line = self._step_line(step) + "\n" if self._tokens else self._style(step.text, step)
@@ -46,10 +46,10 @@ class ReplyPrinter:
         return click.style(shown, fg=COLOURS.get(step.source)) if self._colour and shown else shown
 
     def _step_line(self, step: Step) -> str:
-        says = "(stop)" if step.source is Source.STOP else repr(step.data.decode("utf-8", "replace"))
-        says = _fit_cells((says[1:-1] if says[0] in "'\"" else says).replace(" ", "·"), 24)
+        shown = "(stop)" if step.source is Source.STOP else repr(step.data.decode("utf-8", "replace"))
+        shown = _fit_cells((shown[1:-1] if shown[0] in "'\"" else shown).replace(" ", "·"), 24)
         alpha = f"{step.alpha:5.2f}" if step.intervened else "     "
-        line = f"{step.index + 1:4}  {says} {step.source:6} {_bar(step.c_b)} {_bar(step.c_g)} {alpha}"
+        line = f"{step.index + 1:4}  {shown} {step.source:6} {_bar(step.c_b)} {_bar(step.c_g)} {alpha}"
         return click.style(line, fg=COLOURS.get(step.source)) if self._colour else line
 
 

@@ -58,7 +58,7 @@ class Page:
     cards: Sequence[Card] = ()
     setting: str = ""
     flags: str = ""
-    said: Sequence[str] = ()
+    sentences: Sequence[str] = ()
     hint: str = ""
     last: Sequence[Table] = ()
     answers: Mapping[str, Any] | None = None

@@ -124,8 +124,8 @@ def scatter(
     **more: Any,
 ) -> Trace:
     """Return a trace of points or lines. hovers: hover texts; None disables hovering."""
-    told = {"hoverinfo": "skip"} if hovers is None else {"hovertext": hovers, "hoverinfo": "text"}
-    return {"type": "scatter", "mode": mode, "name": name, "x": x, "y": y, **told, **more}
+    hovering = {"hoverinfo": "skip"} if hovers is None else {"hovertext": hovers, "hoverinfo": "text"}
+    return {"type": "scatter", "mode": mode, "name": name, "x": x, "y": y, **hovering, **more}
 
 
 def front_line(points: Iterable[tuple[float, float]]) -> Trace:

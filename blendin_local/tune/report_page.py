@@ -27,7 +27,7 @@ def tune_page(result: TuneReport) -> str:
         cards_title="The recommended setting",
         setting=setting_label(recommendation.setting),
         flags=setting_flags(recommendation.setting),
-        said=[line(recommendation.reason)],
+        sentences=[line(recommendation.reason)],
         cards=list(_tune_cards(result)),
         hint=f"Hint: {line(result.hint.note)}" if result.hint.note else "",
         sections=_tune_sections(result, plots),
