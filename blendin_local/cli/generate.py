@@ -108,9 +108,9 @@ def _check_output(values: Mapping[str, Any]) -> None:
         if values["view"] == "tokens":
             raise SettingError("--view tokens and --json exclude each other: use --json --steps.")
     elif values["with_steps"]:
-        raise SettingError("--steps belongs to --json: give both, or --view tokens for a line for each step.")
+        raise SettingError("--steps needs --json: give both, or --view tokens for one line per step.")
     if values["candidates"] and not values["with_steps"]:
-        raise SettingError("--candidates belongs to --steps: give --json, --steps and --candidates together.")
+        raise SettingError("--candidates needs --steps: give --json, --steps and --candidates together.")
 
 
 def _prompt_text(prompt: str | None, file: str | None) -> str:

@@ -95,7 +95,7 @@ def check_no_rows_options() -> None:
     """Raise SettingError for an option that has no effect without --input."""
     for param in click.get_current_context().command.params:
         if getattr(param, "heading", "") == _ROWS and _is_typed(param.name or ""):
-            raise SettingError(f"{param.opts[0]} belongs to --input: name a file of prompts.")
+            raise SettingError(f"{param.opts[0]} needs --input: name a file of prompts.")
 
 
 def check_rows_options(prompt: str | None, file: str | None, values: Mapping[str, Any]) -> None:
@@ -113,7 +113,7 @@ def check_rows_options(prompt: str | None, file: str | None, values: Mapping[str
     if values["report"] == "-":
         raise SettingError("--report goes to a file: name one, such as report.html.")
     if values["candidates"] and not values["with_steps"]:
-        raise SettingError("--candidates belongs to --steps: give both.")
+        raise SettingError("--candidates needs --steps: give both.")
     if values["as_json"] and is_standard_output(values["output"]):
         raise SettingError(
             "--json and --output - both write to standard output: name a file for the answers."
@@ -121,7 +121,7 @@ def check_rows_options(prompt: str | None, file: str | None, values: Mapping[str
     if values["overwrite"] and values["retry_failed"]:
         raise SettingError("--overwrite drops all answers, failed ones too: leave out --retry-failed.")
     if values["workers"] and values["ray"] is None:
-        raise SettingError("--workers belongs to --ray: give both, or --parallel for more rows at once.")
+        raise SettingError("--workers needs --ray: give both, or use --parallel for more rows at once.")
     if values["ray"] is not None and values["parallel"] == AUTO:
         raise SettingError("--parallel auto measures this machine, not Ray's workers: give a number.")
 

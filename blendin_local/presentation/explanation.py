@@ -127,7 +127,7 @@ def _trigger(step: Step, blend: BlendSettings) -> Iterator[str]:
         gamma, name = threshold(blend), "γ"
         if blend.capability_gap:
             name = "γ'"
-            raised = f"{_number(blend.gamma)}·(1 {_signed(blend.capability_gap)}/2)"
+            raised = f"{_number(blend.gamma)}·(1 {_signed_number(blend.capability_gap)}/2)"
             limit = GAP_THRESHOLD_LIMIT
             yield f"γ' = min(γ·(1 + gap/2), {limit}) = min({raised}, {limit}) = {_number(gamma)}"
         unsure = step.c_b < gamma
@@ -226,7 +226,7 @@ def _precise(value: float) -> str:
     return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
-def _signed(value: float) -> str:
+def _signed_number(value: float) -> str:
     return f"{'−' if value < 0 else '+'} {abs(value):.2f}"
 
 

@@ -774,11 +774,11 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "a prompt file as well": (["-i", "in.jsonl", "-o", "out", "-f", "x"], "--input and --file exclude"),
     "a view": (["-i", "in.jsonl", "-o", "out", "--view", "tokens"], "--view is for a single reply"),
     "colours": (["-i", "in.jsonl", "-o", "out", "--color", "never"], "--color is for a single reply"),
-    "candidates": (["-i", "in.jsonl", "-o", "out", "--candidates", "2"], "--candidates belongs to --steps"),
+    "candidates": (["-i", "in.jsonl", "-o", "out", "--candidates", "2"], "--candidates needs --steps"),
     "two on stdout": (["-i", "in.jsonl", "-o", "-", "--json"], "--json and --output -"),
     "two on a device": (["-i", "in.jsonl", "-o", "/dev/stdout", "--json"], "--json and --output -"),
     "anew and again": (["-i", "in.jsonl", "-o", "out", "--overwrite", "--retry-failed"], "--retry-failed"),
-    "workers alone": (["-i", "in.jsonl", "-o", "out", "--workers", "2"], "--workers belongs to --ray"),
+    "workers alone": (["-i", "in.jsonl", "-o", "out", "--workers", "2"], "--workers needs --ray"),
     "auto for others": (["-i", "in.jsonl", "-o", "out", "-j", "auto", "--ray"], "--parallel auto measures"),
     "a report to stdout": (["-i", "in.jsonl", "-o", "out", "--report", "-"], "--report goes to a file"),
     "no such input": (["-i", "nowhere.jsonl", "-o", "out"], "There is no file nowhere.jsonl"),
@@ -850,7 +850,7 @@ def test_what_belongs_to_rows_is_refused_without_them(
     # `--ray` takes a word that follows for an address.
     result = run(*pair, "--json", *options, "--", "hello")
     assert result.exit_code == 2
-    one_sentence(result.stderr, "belongs to --input: name a file of prompts")
+    one_sentence(result.stderr, "needs --input: name a file of prompts")
 
 
 @pytest.mark.parametrize("wrong", ["0", "257", "-1", "many", "1.5", ""])

@@ -59,7 +59,7 @@ def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> l
     files = [source.file] if _is_plain(source.file) else hub.matching_files()
     pulled = []
     for name in files:
-        if not force and (cached := hub.cached(name)):
+        if not force and (cached := hub.find_cached(name)):
             pulled.append(check_file(cached, entry, progress))
             continue
         remote = hub.locate(name, entry)
@@ -102,7 +102,7 @@ class _Hub:
             )
         raise CatalogueError(self._no_such_file(pattern, ggufs))
 
-    def cached(self, name: str) -> Path | None:
+    def find_cached(self, name: str) -> Path | None:
         """The file in huggingface_hub's cache."""
         try:
             path = self._package.try_to_load_from_cache(

@@ -62,7 +62,7 @@ def pulled_files(entry: ModelEntry) -> list[Path]:
         note = json.loads((entry_folder(entry) / _RECORD).read_text("utf-8"))
         files = note["files"]
         right = note["sources"] == list(entry.sources) and entry.sha256 in ("", files[0]["sha256"])
-        return [Path(each["path"]) for each in files] if right and all(map(_unchanged, files)) else []
+        return [Path(each["path"]) for each in files] if right and all(map(_is_unchanged, files)) else []
     except (OSError, ValueError, LookupError, TypeError):
         # Without a readable record a model counts as not pulled; pulling writes a new one.
         return []
@@ -123,6 +123,6 @@ def lock_entry(entry: ModelEntry, progress: Progress) -> Iterator[None]:
         lock.release()
 
 
-def _unchanged(noted: dict[str, Any]) -> bool:
+def _is_unchanged(noted: dict[str, Any]) -> bool:
     status = Path(noted["path"]).stat()
     return bool(status.st_size == noted["size"] and status.st_mtime_ns == noted["mtime_ns"])
