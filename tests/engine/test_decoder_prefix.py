@@ -178,9 +178,9 @@ def test_a_prefix_with_a_stop_string_is_over() -> None:
 
 
 def ends_of(response: Response, pair: Pair) -> set[int]:
-    return {pair.vocabulary_map.stop} & {response.request.forced_outcome} | set(
-        response.writer.vocabulary.end_tokens.tolist()
-    )
+    """Return the outcomes that end a response; where the guide writes, the base's are tokens like others."""
+    ends = set(response.writer.vocabulary.end_tokens.tolist())
+    return ends | {pair.vocabulary_map.stop} if response.writer is pair.base else ends
 
 
 def listed(step: Step) -> Iterator[tuple[str, Candidate]]:
