@@ -25,7 +25,6 @@ from blendin_local.errors import SettingError
 from blendin_local.llamacpp.bare_decode import Decode, Recorder, replay
 from blendin_local.llamacpp.library import version
 from blendin_local.llamacpp.model import GgufModel
-from blendin_local.models import memory_estimate
 from blendin_local.models.loading import PairFiles, open_pair, start_conversation
 from blendin_local.models.peak_memory import high_water_mark
 from blendin_local.progress import Progress, Watcher
@@ -219,7 +218,7 @@ def _clear_contexts(models: list[GgufModel]) -> None:
 
 def memory_figures(files: PairFiles, options: ModelOptions) -> MemoryFigures:
     """Measure the peak memory of this process, and its part beyond model files and KV caches."""
-    estimates = [memory_estimate.estimate(header, options) for header in (files.base, files.guide)]
+    estimates = files.estimates(options)
     peak = high_water_mark() or 0
     file_bytes = sum(estimate.file for estimate in estimates)
     kv_caches = sum(estimate.kv_cache for estimate in estimates)

@@ -6,8 +6,11 @@ are derived from the declarations, which `settings_of` lists.
 
 from __future__ import annotations
 
+import json
+import re
 import reprlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from numbers import Integral, Real
@@ -43,6 +46,7 @@ class SettingSpec:
 
     kind: bool, int, float, str, or tuple for a list of texts. help: one sentence.
     low, high: range of a number, both ends included. choices: allowed texts, each with its meaning as str().
+    pattern: regular expression of a text, which `form` describes.
     symbol: in formulas and labels. flag: command-line option, derived from the name unless given; letter: its
     short form. selects: the method that this setting selects when it is given without one.
     idle: computes from `GenerationSettings` why the setting has no effect, in a few words, or "".
@@ -56,6 +60,8 @@ class SettingSpec:
     low: float | None = None
     high: float | None = None
     choices: Mapping[str, object] = field(default_factory=dict)
+    pattern: str = ""
+    form: str = ""
     symbol: str = ""
     flag: str = ""
     letter: str = ""
@@ -102,7 +108,7 @@ class SettingSpec:
     def expected(self) -> str:
         """The valid values, to complete "it must be ..."."""
         if not self.choices:
-            return _KINDS[self.kind]
+            return self.form or _KINDS[self.kind]
         listed = ", ".join(self.choices)
         return f"a list of different names out of {listed}" if self.kind is tuple else f"one of {listed}"
 
@@ -131,14 +137,37 @@ class SettingSpec:
         self.check(value)
         return value
 
+    def convert(self, text: str) -> Any:
+        """Return a typed text as this setting's type, not checked; the text itself if it has another form.
+
+        Lists of names are separated by commas, lists of texts are JSON.
+        """
+        value: Any = text
+        if self.kind is tuple and not self.choices:
+            with suppress(ValueError, RecursionError):
+                value = json.loads(text)
+        elif self.kind is tuple:
+            value = tuple(part.strip() for part in text.split(","))
+        elif self.kind is bool:
+            value = {"true": True, "false": False}.get(text.strip().lower(), text)
+        elif self.kind in _NUMBERS:
+            with suppress(ValueError):
+                value = self.kind(text)
+        return value
+
     def _has_kind(self, value: Any) -> bool:
         if self.kind is tuple:
             return isinstance(value, tuple) and self._has_items(value)
         if type(value) is self.kind:
-            return not self.choices or value in self.choices
+            return self._is_allowed(value)
         if self.kind in _NUMBERS:
             return isinstance(value, _NUMBERS[self.kind]) and not isinstance(value, bool)
-        return isinstance(value, self.kind) and (not self.choices or value in self.choices)
+        return isinstance(value, self.kind) and self._is_allowed(value)
+
+    def _is_allowed(self, value: Any) -> bool:
+        if self.pattern and not re.fullmatch(self.pattern, value, re.ASCII):
+            return False
+        return not self.choices or value in self.choices
 
     def _has_items(self, value: tuple[Any, ...]) -> bool:
         if not all(isinstance(each, str) and each for each in value):

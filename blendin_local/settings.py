@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 from blendin_local.errors import SettingError
 from blendin_local.methods import METHODS
-from blendin_local.setting_spec import Checked, setting, settings_of
+from blendin_local.setting_spec import Checked, SettingSpec, setting, settings_of
 
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
 FLASH_ATTENTION = ("auto", "on", "off")
+
+_SHARE = r"\d{1,9}(\.\d{1,9})?"
 
 DEFAULT_PAIR = "demo"
 MOST_CANDIDATES = 1000
@@ -56,7 +58,12 @@ _PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty", "dr
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions(Checked):
-    """How to load a GGUF file. Raises SettingError for a value outside its range."""
+    """How to load the GGUF files of both models.
+
+    base_options, guide_options: options of one model, by name, that replace those of both. explicit: names of
+    the options of both models that the user gave, which a pair's recommendation does not replace.
+    Raises SettingError for an unknown name and a value outside its range.
+    """
 
     n_ctx: int = setting(
         4096, "Context length in tokens; 0: the model's training context.", low=0, high=1 << 24
@@ -72,6 +79,16 @@ class ModelOptions(Checked):
         -1, "Layers to offload to the GPU; -1: all.", low=-1, high=1 << 16,
         flag="--gpu-layers",
     )  # fmt: skip
+    main_gpu: int = setting(
+        -1, "Number of the device that holds all offloaded layers; -1: they are split.", low=-1, high=1 << 16
+    )
+    tensor_split: str = setting(
+        "", "Shares of the devices in the offloaded layers, such as 3,1; empty: by their free memory.",
+        pattern=rf"({_SHARE}(,{_SHARE}){{0,127}})?", form="numbers separated by commas, such as 3,1",
+    )  # fmt: skip
+    device: str = setting(
+        "", "Devices to offload to, by llama.cpp's names, such as CUDA0,CUDA1; none: no device; empty: all."
+    )
     kv_type: str = setting(
         "f16", "Data type of the KV cache; quantized types need flash attention.",
         choices=dict.fromkeys(KV_TYPES, ""),
@@ -93,6 +110,114 @@ class ModelOptions(Checked):
         1, "Size of a shared KV cache, in full contexts.",
         low=1, high=MOST_PARALLEL, internal=True,
     )  # fmt: skip
+    base_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    guide_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    explicit: frozenset[str] = field(default=frozenset(), compare=False)
+
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        for name in _ROLES.values():
+            try:
+                object.__setattr__(self, name, check_model_options(getattr(self, name)))
+            except SettingError as error:
+                raise SettingError(f"{name}: {error}") from error
+
+    def of(self, role: Literal["base", "guide"]) -> ModelOptions:
+        """Return the options of one model of a pair."""
+        own = dict(getattr(self, _ROLES[role]))
+        if "n_batch" in own and self.shared_cache:
+            # A round decodes one token of each sequence at once.
+            own["n_batch"] = max(own["n_batch"], self.n_seq)
+        return replace(self, base_options={}, guide_options={}, explicit=frozenset(), **own)
+
+    def recommended(self, base: Mapping[str, Any], guide: Mapping[str, Any]) -> ModelOptions:
+        """Add the options that a pair recommends for its models, where the user gave none."""
+
+        def merged(recommended: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: each for name, each in recommended.items() if name not in self.explicit} | {**own}
+
+        if not base and not guide:
+            return self
+        return replace(
+            self,
+            base_options=merged(base, self.base_options),
+            guide_options=merged(guide, self.guide_options),
+        )
+
+    def pinned(self, **changes: Any) -> ModelOptions:
+        """Change options of both models, whatever each has of its own."""
+
+        def others(own: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: value for name, value in own.items() if name not in changes}
+
+        return replace(
+            self,
+            base_options=others(self.base_options),
+            guide_options=others(self.guide_options),
+            explicit=self.explicit | changes.keys(),
+            **changes,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options as plain data for a record, without unset ones that older records lack."""
+        unset = ModelOptions()
+        return {
+            name: dict(value) if isinstance(value, Mapping) else value
+            for name in setting_names(ModelOptions)
+            if name != "explicit"
+            and ((value := getattr(self, name)) != getattr(unset, name) or name not in _LATER)
+        }
+
+
+_ROLES = {"base": "base_options", "guide": "guide_options"}
+_LATER = ("main_gpu", "tensor_split", "device", *_ROLES.values())
+"""Fields that records of earlier versions lack."""
+
+
+def model_option_specs() -> dict[str, SettingSpec]:
+    """Return the options that can be given for one model, by name."""
+    return {name: spec for name, spec in settings_of(ModelOptions).items() if not spec.internal}
+
+
+def check_model_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of one model, checked. Raises SettingError for an unknown name or a wrong value."""
+    if not isinstance(given, Mapping):
+        raise SettingError(f"options must be given by name, not as {type(given).__name__}.")
+    return {name: _model_option(name).read(value) for name, value in given.items()}
+
+
+def parse_model_options(texts: Iterable[str]) -> dict[str, Any]:
+    """Parse options of one model, each NAME=VALUE; the last of a name counts.
+
+    Raises SettingError for another form, an unknown name or a wrong value.
+    """
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        spec = _model_option(name.strip())
+        if not equals:
+            raise SettingError(f"{spec.name} has no value: write {spec.name}={_example(spec)}.")
+        found[spec.name] = spec.read(spec.convert(value.strip()))
+    return found
+
+
+def format_model_options(options: Mapping[str, Any]) -> str:
+    """Return options as the text NAME=VALUE NAME=VALUE that `parse_model_options` reads, split at spaces."""
+    return " ".join(
+        f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in options.items()
+    )
+
+
+def _model_option(name: str) -> SettingSpec:
+    specs = model_option_specs()
+    if name not in specs:
+        raise SettingError(f"there is no option {name!r}: there are {', '.join(specs)}.")
+    return specs[name]
+
+
+def _example(spec: SettingSpec) -> str:
+    return str(spec.default).lower() if spec.default != "" else "VALUE"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from blendin_local.setting_spec import SettingSpec
 from blendin_local.settings import (
     BlendSettings,
     GenerationSettings,
+    ModelOptions,
     SamplingSettings,
     override_settings,
     setting_names,
@@ -54,7 +55,10 @@ def find_pair(
 
 def replace_options(options: Options, changes: Mapping[str, Any]) -> Options:
     """Replace fields of a settings object. Raises SettingError for an unknown name or a bad value."""
-    _check_names(changes, [field.name for field in fields(options)])  # type: ignore[arg-type]
+    names = [field.name for field in fields(options) if field.name != "explicit"]  # type: ignore[arg-type]
+    _check_names(changes, names)
+    if isinstance(options, ModelOptions):
+        changes = {**changes, "explicit": options.explicit | changes.keys()}
     return replace(options, **changes)  # type: ignore[type-var]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -40,17 +40,21 @@ def load(
     base_format: str = "auto",
     guide_format: str = "auto",
     progress: ShowProgress = None,
+    base_options: Mapping[str, Any] | None = None,
+    guide_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> LoadedPair:
     """Load a pair by its name in the catalogue, by default "demo", or by two models.
 
     base, guide: names, .gguf files or hf:OWNER/REPO:FILE. base_format, guide_format: auto, chat,
-    question-answer, user-assistant, raw, or a Jinja file. options: fields of `ModelOptions`, such as n_ctx.
+    question-answer, user-assistant, raw, or a Jinja file. options: fields of `ModelOptions`, such as n_ctx,
+    for both models. base_options, guide_options: those of one model by name, such as {"n_gpu_layers": 20}.
 
     Raises CatalogueError for an unknown name, ModelError for a file that cannot be loaded, PromptError for a
     format that does not fit a model, SettingError, or KeyboardInterrupt at Ctrl-C; nothing stays loaded then.
     """
-    opened = replace_options(ModelOptions(), options)
+    own = {"base_options": base_options or {}, "guide_options": guide_options or {}}
+    opened = replace_options(ModelOptions(), options | own)
     formats = Formats(base_format, guide_format)
     files = find_pair(pair, base, guide)
     with open_watcher(progress) as watcher:

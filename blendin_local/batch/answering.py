@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from blendin_local.batch.job import Answering
 from blendin_local.batch.planning import (
@@ -70,7 +70,7 @@ def answer_on_ray(setup: AnswerSetup, parallel: int) -> Iterator[Answering]:
     worker = WorkerSetup(
         entry=request.files.entry,
         formats=dict(setup.formats),
-        options=request.options,
+        options=request.files.options(request.options),
         run=setup.run,
         parallel=parallel,
     )
@@ -120,7 +120,7 @@ def _fastest(setup: AnswerSetup, first: Sequence[Row | BadRow], most: int) -> in
     """Measure with the first rows how many at once are fastest."""
     request, watcher = setup.request, setup.watcher
     n_ctx = min(request.options.n_ctx or _TRIAL_CONTEXT, _TRIAL_CONTEXT)
-    options = options_for(replace(request.options, n_ctx=n_ctx), most)
+    options = options_for(request.files.options(request.options).pinned(n_ctx=n_ctx), most)
     requests = []
     with closing(open_pair(request.files, options, watcher)) as pair:
         for row in first[:most]:

@@ -38,14 +38,17 @@ def plan_workers(
     unused where others have one. Raises BatchError if no node has a CPU.
     """
     usable = [node for node in nodes if node.get("CPU", 0) >= 1]
-    with_gpu = [node for node in usable if node.get("GPU", 0)] if options.n_gpu_layers else []
+    both = options.of("base"), options.of("guide")
+    offloads = any(each.n_gpu_layers for each in both)
+    with_gpu = [node for node in usable if node.get("GPU", 0)] if offloads else []
     usable = with_gpu or usable
     if not usable:
         raise BatchError("No node of the Ray cluster has a CPU for a worker: add a node with `ray start`.")
     n_workers = workers or len(usable)
     per_node = -(-n_workers // len(usable))
     # A thread count set by the user is requested as it is, even where no node has so many CPUs.
-    cpus = options.n_threads or int(min(node["CPU"] for node in usable)) // per_node
+    n_threads = max(each.n_threads for each in both) if all(each.n_threads for each in both) else 0
+    cpus = n_threads or int(min(node["CPU"] for node in usable)) // per_node
     gpus = min((node["GPU"] for node in with_gpu), default=0.0) / per_node
     # Ray accepts whole numbers of GPUs, or a fraction of one.
     return n_workers, WorkerResources(per_node, max(1, cpus), gpus if gpus < 1 else float(int(gpus)))

@@ -46,9 +46,10 @@ class RunManifest:
     """Settings and models of a run as plain data that survives JSON unchanged.
 
     settings: blend, sampling, max_tokens, seed and stop as in `GenerationSettings`; system; options, the
-    `DECIDING_OPTIONS`; output, with format, steps (whether they are recorded) and candidates; versions of the
-    programs; date, only if a prompt format shows it. models: for "base" and "guide" name, sha256 of the file,
-    format (name and sha256 of the prompt format) and calibration (digest of its curve, or None).
+    `DECIDING_OPTIONS`; base_options and guide_options, those that one model has otherwise, if any; output,
+    with format, steps (whether they are recorded) and candidates; versions of the programs; date, only if a
+    prompt format shows it. models: for "base" and "guide" name, sha256 of the file, format (name and sha256
+    of the prompt format) and calibration (digest of its curve, or None).
     """
 
     settings: dict[str, Any]
@@ -124,10 +125,9 @@ def describe_run(
     curves = files.entry.calibration or {}
 
     forms = files.prompt_formats(formats)
-    opened = asdict(options)
     shared = asdict(settings) | {
         "system": system,
-        "options": {name: opened[name] for name in DECIDING_OPTIONS},
+        **_deciding_options(files.options(options)),
         "output": {"format": output_format, "steps": with_steps, "candidates": candidates},
         "versions": {"blendin_local": __version__, "llama_cpp_python": version},
     }
@@ -140,6 +140,21 @@ def describe_run(
     }
     # Through JSON, as in a line that was read: lists instead of tuples.
     return RunManifest(json.loads(json.dumps(shared)), models)
+
+
+def _deciding_options(options: ModelOptions) -> dict[str, dict[str, Any]]:
+    """Return the deciding options of both models, and by role those that one model has instead."""
+    both, base, guide = (
+        {name: getattr(each, name) for name in DECIDING_OPTIONS}
+        for each in (options, options.of("base"), options.of("guide"))
+    )
+    if base == guide:
+        return {"options": base}
+    own = {
+        f"{role}_options": {name: value for name, value in opened.items() if value != both[name]}
+        for role, opened in (("base", base), ("guide", guide))
+    }
+    return {"options": both} | {key: values for key, values in own.items() if values}
 
 
 def _model(
@@ -187,6 +202,8 @@ def _name_setting(path: Keys) -> str:
     match path:
         case ("versions", program):
             return f"the version of {sanitize(program)}"
+        case ("base_options" | "guide_options" as group, option):
+            return f"--{group.removesuffix('_options')}-set {sanitize(option)}"
         case ("output", "format"):
             return "the format of the output"
         case ("date",):
@@ -197,7 +214,7 @@ def _name_setting(path: Keys) -> str:
 def _shown(path: Keys, values: Mapping[Keys, Any]) -> str:
     value = values.get(path, _ABSENT)
     if value is _ABSENT:
-        return "not known"
+        return "not set" if path[0] in ("base_options", "guide_options") else "not known"
     if isinstance(value, bool):
         return "on" if value else "off"
     if value in ("", []):

@@ -79,6 +79,19 @@ def complete_value(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, s
     return [(f"{typed}{comma}{choice}", "") for choice in key.choices if choice not in typed.split(",")]
 
 
+@_completer
+def complete_model_option(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
+    """Complete NAME=VALUE of an option of one model: its name, then a value out of a fixed list."""
+    from blendin_local.settings import model_option_specs
+
+    specs = model_option_specs()
+    name, equals, _ = incomplete.partition("=")
+    if not equals:
+        return [(f"{name}=", spec.description) for name, spec in specs.items()]
+    values = ("true", "false") if specs[name].kind is bool else specs[name].choices
+    return [(f"{name}={value}", "") for value in values]
+
+
 def _pairs() -> list[tuple[str, str]]:
     from blendin_local.models.catalogue import load_catalogue
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 from click.core import ParameterSource
 
-from blendin_local.cli.complete_names import complete_model, complete_pair
+from blendin_local.cli.complete_names import complete_model, complete_model_option, complete_pair
 from blendin_local.cli.grouped_help import option_group
 from blendin_local.cli.terminal import standard_input
 from blendin_local.errors import PromptError, SettingError
@@ -24,8 +24,10 @@ from blendin_local.settings import (
     GenerationSettings,
     ModelOptions,
     SamplingSettings,
+    model_option_specs,
     override_settings,
     paper_settings,
+    parse_model_options,
     setting_names,
 )
 
@@ -50,7 +52,7 @@ def setting_option(spec: SettingSpec, *, show_default: bool = False) -> Callable
         spec.name,
         type=kind,
         default=spec.default if show_default else None,
-        show_default=show_default,
+        show_default=show_default and spec.default != "",
         help=spec.description + implied,
     )
 
@@ -74,15 +76,37 @@ def pair_options(default: str = DEFAULT_PAIR) -> Callable[[Command], Command]:
     )
 
 
+def _parse_own_options(
+    _context: click.Context, param: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, Any]:
+    """Parse --base-set or --guide-set. Raises SettingError, which names the option."""
+    try:
+        return parse_model_options(texts)
+    except SettingError as error:
+        raise SettingError(f"{param.opts[0]}: {error}") from error
+
+
+def _own_options(role: str) -> Callable[[Any], Any]:
+    """Return the repeatable option that sets an option of one model."""
+    return click.option(
+        f"--{role}-set",
+        f"{role}_options",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=_parse_own_options,
+        shell_complete=complete_model_option,
+        help=f"Set an option of the {role} alone, by its name in the preferences: n_ctx, n_gpu_layers, "
+        "kv_type ... (repeatable; docs/models.md).",
+    )
+
+
 model_options = option_group(
     "Model loading",
-    *(
-        setting_option(spec, show_default=True)
-        for spec in settings_of(ModelOptions).values()
-        if not spec.internal
-    ),
+    *(setting_option(spec, show_default=True) for spec in model_option_specs().values()),
+    _own_options("base"),
+    _own_options("guide"),
 )
-"""Options of loading both models."""
+"""Options of loading both models, and of loading one of them."""
 
 method_options = option_group(
     "Blending (default: the pair's recommendation)",
@@ -152,8 +176,11 @@ def name_flags() -> Iterator[None]:
 
 def model_options_of(values: Mapping[str, Any], preferred: ModelOptions | None = None) -> ModelOptions:
     """Return the preferred options, overridden by typed `model_options`. Raises SettingError."""
+    typed = _typed_values(ModelOptions, values)
     with name_flags():
-        return replace(preferred or ModelOptions(), **_typed_values(ModelOptions, values))
+        return replace(
+            preferred or ModelOptions(), **typed, explicit=frozenset(typed) & settings_of(ModelOptions).keys()
+        )
 
 
 def generation_settings_of(

@@ -26,6 +26,7 @@ from blendin_local.settings import (
     BlendSettings,
     Formats,
     GenerationSettings,
+    ModelOptions,
     SamplingSettings,
     select_method,
 )
@@ -64,12 +65,16 @@ class ArmSpec:
 
 @dataclass(frozen=True, slots=True)
 class ArmModel:
-    """One model of an arm: its name, its file, the file's SHA-256, and its prompt format."""
+    """One model of an arm: its name, its file, the file's SHA-256, its prompt format.
+
+    options: names and values of `ModelOptions` that replace those of the comparison.
+    """
 
     name: str
     header: GgufHeader
     sha256: str
     format: PromptFormat
+    options: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +115,23 @@ class Arm:
 
 
 def make_arms(
-    specs: Sequence[ArmSpec], catalogue: Catalogue, identify: Callable[[Path], str]
+    specs: Sequence[ArmSpec],
+    catalogue: Catalogue,
+    identify: Callable[[Path], str],
+    options: ModelOptions | None = None,
 ) -> tuple[Arm, ...]:
     """Find and check all files, and make the arms, each once, with distinct names.
 
-    identify: returns the SHA-256 of a model's bytes. A model with one prompt format and one sampling is one
-    arm, also where several pairs share it. Raises CatalogueError, ModelError, PromptError, SettingError or
-    EvaluationError, before any model is loaded.
+    identify: returns the SHA-256 of a model's bytes. options: those of one model are given to the models of
+    that role; a model that was requested itself is opened as a base. A model with one prompt format and one
+    sampling is one arm, also where several pairs share it.
+
+    Raises CatalogueError, ModelError, PromptError, SettingError or EvaluationError, before any model is
+    loaded.
     """
     arms: list[Arm] = []
     for spec in specs:
-        arms += _arms_of(spec, catalogue, identify)
+        arms += _arms_of(spec, catalogue, identify, options or ModelOptions())
     if not arms:
         raise EvaluationError("There is nothing to compare: name a pair with --pair, or models with --model.")
     unique: dict[Any, Arm] = {}
@@ -145,19 +156,24 @@ def find_model(
     return ArmModel(given if given in catalogue.models else "", header, identify(header.path), form)
 
 
-def _arms_of(spec: ArmSpec, catalogue: Catalogue, identify: Callable[[Path], str]) -> list[Arm]:
-    def model(given: str, format_name: str) -> ArmModel:
-        return find_model(catalogue, identify, given, format_name)
+def _arms_of(
+    spec: ArmSpec, catalogue: Catalogue, identify: Callable[[Path], str], options: ModelOptions
+) -> list[Arm]:
+    def model(given: str, format_name: str, own: Mapping[str, Any]) -> ArmModel:
+        found = find_model(catalogue, identify, given, format_name)
+        return replace(found, options=tuple(sorted(own.items())))
 
     if spec.model:
-        single = model(spec.model, spec.formats.base)
+        single = model(spec.model, spec.formats.base, options.base_options)
         settings = _combine_settings(spec, ALONE)
         return [
             replace(_single("base", single, each), kind="model", name=spec.name if len(settings) == 1 else "")
             for each in settings
         ]
     entry = name_pair(catalogue, spec.pair or None, spec.base or None, spec.guide or None)
-    base, guide = model(entry.base, spec.formats.base), model(entry.guide, spec.formats.guide)
+    options = options.recommended(entry.base_options, entry.guide_options)
+    base = model(entry.base, spec.formats.base, options.base_options)
+    guide = model(entry.guide, spec.formats.guide, options.guide_options)
     blends = [
         each for each in _combine_settings(spec, entry.blend) if METHODS[each.blend.method].trigger != "never"
     ]
@@ -232,7 +248,7 @@ def effective(blend: BlendSettings) -> tuple[tuple[str, Any], ...]:
 
 def _identity(arm: Arm) -> Any:
     """Return a key that is equal for two arms with the same answers."""
-    models = [(model.sha256, model.format) for model in arm.models]
+    models = [(model.sha256, model.format, model.options) for model in arm.models]
     settings = arm.settings
     if not arm.is_pair:
         return "alone", models[0], settings.sampling, settings.stop

@@ -6,7 +6,7 @@ Only replies that can be parsed are cached; other questions are asked again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from blendin_local.compare.answers import Answer, Answers, digest
@@ -122,5 +122,5 @@ def make_judge(
         pair = load((model,), options)
         return GgufJudge(pair, model.format), pair
 
-    identity = {"models": model_identities([model]), "options": asdict(options), "versions": versions()}
+    identity = {"models": model_identities([model]), "options": options.to_dict(), "versions": versions()}
     return CachedJudge(answers, identity, open, model.name or model.header.label)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -180,7 +180,7 @@ class _OptionReader:
                 "models": model_identities(self._models),
                 "messages": [[message.role, message.content] for message in item.messages],
                 "texts": list(item.options),
-                "options": asdict(reading_options(self._options)),
+                "options": reading_options(self._options).to_dict(),
                 "rows": ROWS,
             }
         )

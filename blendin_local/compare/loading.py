@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from blendin_local.compare.arms import ArmModel
@@ -14,7 +16,7 @@ from blendin_local.models.entries import PairEntry
 from blendin_local.models.loading import PairFiles, load_pair
 from blendin_local.settings import ModelOptions
 
-__all__ = ["load_models", "offloads"]
+__all__ = ["load_models", "offloads", "options_with"]
 
 
 class _Absent:
@@ -40,14 +42,15 @@ class _Absent:
 def load_models(
     models: tuple[ArmModel, ...], options: ModelOptions, progress: LoadProgress | None = None
 ) -> Pair:
-    """Load these models as a pair without calibration; a single model becomes its base.
+    """Load these models as a pair without calibration, each with its options; a single one becomes its base.
 
     Raises ModelError, or `LoadCancelled` if `progress` stopped the load; no model stays loaded then.
     """
+    options = options_with(models, options)
     if len(models) == 1:
         header = models[0].header
         alone = open_model(
-            header.path, options, progress=progress and (lambda share: progress("base", share))
+            header.path, options.of("base"), progress=progress and (lambda share: progress("base", share))
         )
         try:
             return pair_models(alone, _Absent(alone), cache=cache_dir() / "vocabulary-maps")
@@ -60,8 +63,15 @@ def load_models(
     return load_pair(PairFiles(entry, base.header, guide.header), options, progress=progress)
 
 
-def offloads(options: ModelOptions) -> bool:
+def options_with(models: tuple[ArmModel, ...], options: ModelOptions) -> ModelOptions:
+    """Return options for both models with those that each has of its own."""
+    own = [dict(model.options) for model in models]
+    return replace(options, base_options=own[0], guide_options=own[1] if len(own) > 1 else {})
+
+
+def offloads(options: ModelOptions, models: Iterable[ArmModel] = ()) -> bool:
     """Whether parts of the models may be in GPU memory, which the memory of the process leaves out."""
     from blendin_local.llamacpp.library import api
 
-    return options.n_gpu_layers != 0 and bool(api.llama_supports_gpu_offload())
+    layers = [dict(model.options).get("n_gpu_layers", options.n_gpu_layers) for model in models]
+    return any(layers or [options.n_gpu_layers]) and bool(api.llama_supports_gpu_offload())

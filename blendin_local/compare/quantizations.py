@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
 from statistics import median
 from typing import Any
@@ -88,7 +88,7 @@ def compare_quantizations(
     common = {
         "format": _FORMAT,
         "versions": versions(),
-        "options": asdict(options),
+        "options": options.to_dict(),
     }
     read = common | {
         "what": "fidelity",
@@ -105,7 +105,7 @@ def compare_quantizations(
             _SPEED,
             partial(_speed, model, load, options, tell_peak),
         )
-        names = [reference.sha256, model.sha256]
+        names = [_identity(reference), _identity(model)]
         # Both models, the reference alone, or a model of another vocabulary in the reference's chunks.
         if model is reference:
             content, measure = {"models": names[:1]}, reading.alone
@@ -216,6 +216,8 @@ class _TextPass:
             ).as_dict()
 
     def _open(self, models: tuple[ArmModel, ...], n_ctx: int) -> closing[Pair]:
+        # The context is one chunk, whatever a model has of its own.
+        models = tuple(replace(model, options=_reading_options(model)) for model in models)
         return closing(
             self._load(models, scoring_options(models[0].header.n_vocab, self._options, n_ctx=n_ctx))
         )
@@ -226,6 +228,16 @@ class _TextPass:
                 self._progress(model.name, done, total)
 
         return report
+
+
+def _reading_options(model: ArmModel) -> tuple[tuple[str, Any], ...]:
+    """Return a model's own options for measurements on a text."""
+    return tuple(each for each in model.options if each[0] != "n_ctx")
+
+
+def _identity(model: ArmModel) -> Any:
+    options = _reading_options(model)
+    return [model.sha256, dict(options)] if options else model.sha256
 
 
 def _speed(model: ArmModel, load: Load, options: ModelOptions, tell_peak: bool) -> dict[str, Any]:

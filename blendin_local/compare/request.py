@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from blendin_local.compare.answers import Answers
 from blendin_local.compare.arms import ArmModel, ArmSpec, find_model, make_arms
 from blendin_local.compare.judging import CachedJudge, make_judge
-from blendin_local.compare.loading import load_models, offloads
+from blendin_local.compare.loading import load_models, offloads, options_with
 from blendin_local.compare.result import CompareReport
 from blendin_local.compare.run import Comparison, compare, draw_tasks
 from blendin_local.compare.settings import RunSettings, TaskSpec
@@ -93,7 +93,9 @@ class PreparedComparison:
                 judge=self.judge.score if self.judge else None,
                 watcher=watcher,
                 interruptible=interrupting,
-                tell_peak=not offloads(self.comparison.options),
+                tell_peak=not offloads(
+                    self.comparison.options, (model for arm in self.comparison.arms for model in arm.models)
+                ),
             )
         return CompareResult(report)
 
@@ -105,7 +107,9 @@ def prepare(
 
     Raises a BlendinError for a wrong arm, task, text or judge.
     """
-    settings, options = request.settings, request.options
+    settings = request.settings
+    # What one model has of its own goes with the models of the arms.
+    options = replace(request.options, base_options={}, guide_options={})
     runs = draw_tasks(request.tasks, settings)
     for each in runs:
         if lost := left_out(each.task, each.source):
@@ -114,14 +118,18 @@ def prepare(
     identify = partial(file_digest, progress=hash_progress(watcher))
     load = _loader(watcher)
     judge = make_judge(settings, runs, answers, load, options, partial(find_model, catalogue, identify))
-    arms = make_arms(request.arms, catalogue, identify)
+    arms = make_arms(request.arms, catalogue, identify, request.options)
     comparison = Comparison.of(arms, runs, settings, options, text, request.hint_level)
     return PreparedComparison(comparison, judge, load)
 
 
 def _loader(watcher: Watcher) -> Callable[[tuple[ArmModel, ...], ModelOptions], Pair]:
     def load(models: tuple[ArmModel, ...], options: ModelOptions) -> Pair:
-        estimates = (memory_estimate.estimate(model.header, options) for model in models)
+        both = options_with(models, options)
+        each = (both.of("base"), both.of("guide"))
+        estimates = (
+            memory_estimate.estimate(model.header, own) for model, own in zip(models, each, strict=False)
+        )
         if warning := memory_estimate.warning(*estimates):
             watcher.warn(warning)
         name = " + ".join(model.name or model.header.label for model in models)

@@ -84,8 +84,12 @@ def settings_for(arm: Arm, run: TaskRun, item: Item, seed: int) -> GenerationSet
 
 
 def model_identities(models: Sequence[ArmModel]) -> list[dict[str, Any]]:
-    """The part of a key that identifies models: their digests and prompt formats."""
-    return [{"sha256": model.sha256, "format": asdict(model.format)} for model in models]
+    """The part of a key that identifies models: their digests, prompt formats, and options of their own."""
+    return [
+        {"sha256": model.sha256, "format": asdict(model.format)}
+        | ({"options": dict(model.options)} if model.options else {})
+        for model in models
+    ]
 
 
 def versions() -> dict[str, str]:
@@ -113,7 +117,7 @@ def answer_key(arm: Arm, item: Item, settings: GenerationSettings, options: Mode
             "max_tokens": settings.max_tokens,
             "stop": settings.stop,
             "seed": settings.seed if settings.sampling.temperature > 0 else None,
-            "options": asdict(options),
+            "options": options.to_dict(),
         }
     )
 

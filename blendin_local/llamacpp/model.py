@@ -15,6 +15,7 @@ from blendin_local.engine.language_model import Cancellation, Logits, Status
 from blendin_local.engine.vocabulary import Vocabulary
 from blendin_local.errors import ModelError
 from blendin_local.llamacpp.batch import Batch, chunks
+from blendin_local.llamacpp.devices import device_list
 from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.llamacpp.library import api, captured_log, forget_log, last_error, load_file
 from blendin_local.llamacpp.tokenizer import Tokenizer
@@ -300,6 +301,15 @@ class GgufModel:
 def _load(path: Path, options: ModelOptions, progress: LoadProgress | None) -> Any:
     params = api.llama_model_default_params()
     params.n_gpu_layers = options.n_gpu_layers
+    if options.main_gpu >= 0 and api.llama_supports_gpu_offload():
+        params.split_mode, params.main_gpu = api.LLAMA_SPLIT_MODE_NONE, options.main_gpu
+    # Variables, because llama.cpp reads both arrays while it loads.
+    if shares := [float(share) for share in options.tensor_split.split(",") if share]:
+        split = (ctypes.c_float * max(len(shares), api.llama_max_devices()))(*shares)
+        params.tensor_split = split
+    if options.device:
+        chosen = device_list(options.device)
+        params.devices = ctypes.cast(chosen, ctypes.c_void_p)
     # Weights repacked for Intel's AMX crash in the first decode where the system grants no AMX state
     # (seen on virtual machines); the other repackings are safe.
     params.use_extra_bufts = b"AMX_INT8 = 1" not in api.llama_print_system_info()

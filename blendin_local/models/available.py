@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from blendin_local.errors import BlendinError, CatalogueError, ModelError
 from blendin_local.files import local_path
@@ -42,7 +43,8 @@ class AvailablePair:
     """A pair to choose, by its name in the catalogue or by its two models.
 
     headers: of base and guide; None unless both files are present and usable. missing: models to be pulled
-    first. problem: one sentence on why the pair is unusable, or "".
+    first. problem: one sentence on why the pair is unusable, or "". base_options, guide_options: how the
+    catalogue recommends to load each model.
     """
 
     base: str
@@ -53,6 +55,8 @@ class AvailablePair:
     headers: tuple[GgufHeader, GgufHeader] | None = None
     missing: tuple[ModelEntry, ...] = ()
     problem: str = ""
+    base_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    guide_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -188,7 +192,15 @@ def _find_header(catalogue: Catalogue, given: str) -> GgufHeader | ModelEntry:
 def _catalogue_pairs(catalogue: Catalogue) -> Iterable[AvailablePair]:
     look = cache(lambda given: _find_header(catalogue, given))
     for entry in catalogue.pairs.values():
-        pair = AvailablePair(entry.base, entry.guide, entry.name, entry.name, entry.description)
+        pair = AvailablePair(
+            entry.base,
+            entry.guide,
+            entry.name,
+            entry.name,
+            entry.description,
+            base_options=entry.base_options,
+            guide_options=entry.guide_options,
+        )
         yield _complete_pair(pair, entry, look)
 
 

@@ -20,7 +20,14 @@ from blendin_local.models.download.store import find_pulled
 from blendin_local.models.entries import Curve, ModelEntry, PairEntry
 from blendin_local.safe_text import sanitize
 from blendin_local.setting_spec import settings_of
-from blendin_local.settings import RECOMMENDED_SAMPLING, BlendSettings, SamplingSettings, setting_names
+from blendin_local.settings import (
+    RECOMMENDED_SAMPLING,
+    BlendSettings,
+    SamplingSettings,
+    check_model_options,
+    model_option_specs,
+    setting_names,
+)
 
 __all__ = [
     "Catalogue",
@@ -185,6 +192,8 @@ class _Reader:
                 else RECOMMENDED_SAMPLING
             ),
             calibration=self.calibration(table, f"{where}.calibration") if "calibration" in table else None,
+            base_options=self.model_options(table, "base_options", where),
+            guide_options=self.model_options(table, "guide_options", where),
             origin=self.file,
         )
 
@@ -195,6 +204,15 @@ class _Reader:
         self.known(values, specs, where)
         try:
             return make(**{name: specs[name].read(value) for name, value in values.items()})
+        except SettingError as error:
+            raise self.wrong(where, str(error).rstrip(".")) from error
+
+    def model_options(self, table: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+        where = f"{where}.{key}"
+        values = self.value(table, key, dict, where, default={})
+        self.known(values, model_option_specs(), where)
+        try:
+            return check_model_options(values)
         except SettingError as error:
             raise self.wrong(where, str(error).rstrip(".")) from error
 

@@ -44,6 +44,9 @@ def _entry(pair: PairEntry) -> dict[str, Any]:
             model: {"confidences": list(curve[0]), "reliabilities": list(curve[1])}
             for model, curve in pair.calibration.items()
         }
+    for key, options in (("base_options", pair.base_options), ("guide_options", pair.guide_options)):
+        if options:
+            entry[key] = dict(options)
     return entry
 
 

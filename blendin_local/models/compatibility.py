@@ -10,6 +10,7 @@ import numpy as np
 from blendin_local.engine.vocabulary import TokenKind, Vocabulary
 from blendin_local.llamacpp.header import GgufHeader
 from blendin_local.models import memory_estimate
+from blendin_local.models.memory_estimate import MemoryEstimate
 from blendin_local.settings import ModelOptions
 
 __all__ = ["MemoryCheck", "Overlap", "cautions", "check_memory", "find_overlap", "same_vocabulary"]
@@ -78,16 +79,21 @@ def check_memory(
 ) -> MemoryCheck:
     """Check whether a pair fits beside the loaded one, in its place, or not at all.
 
-    free: free memory in bytes, measured if None.
+    pair, loaded: headers of base and guide. free: free memory in bytes, measured if None.
     """
     available = memory_estimate.free_memory() if free is None else free
-    new = [memory_estimate.estimate(header, options) for header in pair]
+    new = _estimates(pair, options)
     needs = memory_estimate.describe(*new, free=available)
     if not (warning := memory_estimate.warning(*new, free=available)):
         return MemoryCheck(needs, "It fits beside the loaded pair." if loaded else "It fits.", True)
     # The loaded files are memory-mapped, so the system counts them as free already.
-    held = [memory_estimate.estimate(header, options) for header in loaded]
+    held = _estimates(loaded, options)
     freed = sum(each.kv_cache + each.buffers for each in held)
     if held and not memory_estimate.warning(*new, free=available + freed):
         return MemoryCheck(needs, "It does not fit beside the loaded pair, which is unloaded first.", True)
     return MemoryCheck(needs, warning, False)
+
+
+def _estimates(pair: Sequence[GgufHeader], options: ModelOptions) -> list[MemoryEstimate]:
+    both = options.of("base"), options.of("guide")
+    return [memory_estimate.estimate(header, own) for header, own in zip(pair, both, strict=False)]

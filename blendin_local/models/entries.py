@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from blendin_local.settings import RECOMMENDED_SAMPLING, BlendSettings, SamplingSettings
 
@@ -38,7 +39,8 @@ class PairEntry:
     """A pair of models and its recommended settings.
 
     base, guide: a model's name, the path of a file, or an `hf:` source. calibration: curves of "base" and
-    "guide", or None for a pair that was not tuned.
+    "guide", or None for a pair that was not tuned. base_options, guide_options: how to load each model, as in
+    `ModelOptions`.
     """
 
     name: str
@@ -48,4 +50,6 @@ class PairEntry:
     blend: BlendSettings = field(default_factory=BlendSettings)
     sampling: SamplingSettings = RECOMMENDED_SAMPLING
     calibration: Mapping[str, Curve] | None = None
+    base_options: Mapping[str, Any] = field(default_factory=dict)
+    guide_options: Mapping[str, Any] = field(default_factory=dict)
     origin: Path | None = None

@@ -37,14 +37,14 @@ class PairFiles:
 
     def memory_estimate(self, options: ModelOptions) -> str:
         """Return a sentence on the memory that the pair needs and that is free."""
-        return memory_estimate.describe(*self._estimates(options))
+        return memory_estimate.describe(*self.estimates(options))
 
     def memory_warning(self, options: ModelOptions, free: int | None = None) -> str:
         """Return a warning if the pair does not fit into free memory, else "".
 
         free: bytes, measured if None.
         """
-        return memory_estimate.warning(*self._estimates(options), free=free)
+        return memory_estimate.warning(*self.estimates(options), free=free)
 
     def prompt_formats(self, formats: Formats) -> dict[Role, PromptFormat]:
         """Return the prompt format of each model. Raises PromptError for one that does not fit a model."""
@@ -53,8 +53,17 @@ class PairFiles:
             "guide": choose_format(formats.guide, self.guide.chat_template),
         }
 
-    def _estimates(self, options: ModelOptions) -> list[MemoryEstimate]:
-        return [memory_estimate.estimate(header, options) for header in (self.base, self.guide)]
+    def options(self, options: ModelOptions) -> ModelOptions:
+        """Add the options that the catalogue recommends for each model, where the user gave none."""
+        return options.recommended(self.entry.base_options, self.entry.guide_options)
+
+    def estimates(self, options: ModelOptions) -> list[MemoryEstimate]:
+        """Return the memory that each model needs."""
+        options = self.options(options)
+        return [
+            memory_estimate.estimate(self.base, options.of("base")),
+            memory_estimate.estimate(self.guide, options.of("guide")),
+        ]
 
 
 def name_pair(
@@ -71,8 +80,14 @@ def name_pair(
     entry = catalogue.pair(pair or DEFAULT_PAIR)
     if not base and not guide:
         return entry
-    # The settings and calibration were measured on the original pair.
-    return PairEntry(name="", base=base or entry.base, guide=guide or entry.guide)
+    # The settings and calibration were measured on the original pair; how to load a model is its own.
+    return PairEntry(
+        name="",
+        base=base or entry.base,
+        guide=guide or entry.guide,
+        base_options={} if base else entry.base_options,
+        guide_options={} if guide else entry.guide_options,
+    )
 
 
 def locate_pair(catalogue: Catalogue, entry: PairEntry) -> PairFiles:
@@ -85,14 +100,18 @@ def locate_pair(catalogue: Catalogue, entry: PairEntry) -> PairFiles:
 
 
 def load_pair(files: PairFiles, options: ModelOptions, *, progress: LoadProgress | None = None) -> Pair:
-    """Load both models and map their vocabularies.
+    """Load both models, each with its own options, and map their vocabularies.
 
     Raises ModelError with llama.cpp's reason, or `LoadCancelled` if `progress` returned False; nothing
     stays loaded then.
     """
 
-    def load(header: GgufHeader, role: str) -> GgufModel:
-        return open_model(header.path, options, progress=progress and (lambda share: progress(role, share)))
+    options = files.options(options)
+
+    def load(header: GgufHeader, role: Role) -> GgufModel:
+        return open_model(
+            header.path, options.of(role), progress=progress and (lambda share: progress(role, share))
+        )
 
     base = load(files.base, "base")
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import reprlib
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,18 +65,7 @@ class Key:
 
         Raises SettingError.
         """
-        value: Any = text
-        if self.kind is tuple and not self.choices:
-            with suppress(ValueError, RecursionError):
-                value = json.loads(text)
-        elif self.kind is tuple:
-            value = tuple(part.strip() for part in text.split(","))
-        elif self.kind is bool:
-            value = {"true": True, "false": False}.get(text.strip().lower(), text)
-        elif self.kind in (int, float):
-            with suppress(ValueError):
-                value = self.kind(text)
-        return self.check(value)
+        return self.check(self.spec.convert(text))
 
     def show(self, value: Any) -> str:
         """Return the text that `parse` reads as `value`; "" for None."""

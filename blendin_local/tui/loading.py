@@ -26,8 +26,12 @@ class Prepared:
     fits: bool = True
 
 
-Prepare = Callable[[str, str, str], Prepared]
-"""Prepares a pair by its name, or two models by theirs ("" for what is not given). Raises BlendinError."""
+Prepare = Callable[..., Prepared]
+"""Prepares a pair by its name, or two models by theirs ("" for what is not given).
+
+Takes the names of pair, base and guide, and by name `options` other than those of the chat's start, if any.
+Raises BlendinError.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +48,16 @@ class Preparer:
     system: str = ""
     catalogue: Callable[[], Catalogue] = load_catalogue
 
-    def __call__(self, pair: str = "", base: str = "", guide: str = "") -> Prepared:
+    def __call__(
+        self, pair: str = "", base: str = "", guide: str = "", *, options: ModelOptions | None = None
+    ) -> Prepared:
         catalogue = self.catalogue()
         entry = name_pair(catalogue, pair or None, base or None, guide or None)
         files = locate_pair(catalogue, entry)
         setup = Setup(entry.base, entry.guide, entry.name, self.system, self.settings(entry), self.formats)
-        load = pair_loader(files, self.options, setup)
-        about = about_pair(files, self.options, setup)
+        options = options or self.options
+        load = pair_loader(files, options, setup)
+        about = about_pair(files, options, setup)
         return Prepared(about, setup, load, fits=not about.warning)
 
 

@@ -12,7 +12,7 @@ from blendin_local.models import memory_estimate
 from blendin_local.models.available import AvailableModel, AvailablePair
 from blendin_local.models.compatibility import Overlap, cautions, check_memory, same_vocabulary
 from blendin_local.safe_text import sanitize
-from blendin_local.settings import ModelOptions
+from blendin_local.settings import ModelOptions, format_model_options
 from blendin_local.tui.widgets.pick_list import Row
 
 LOADED, MISSING, WRONG = "●", "↓", "✗"
@@ -23,6 +23,8 @@ _MUTED = "$foreground-muted"
 class Knowledge:
     """What pairs are judged by: the loaded pair with its name in the catalogue, and how models are opened.
 
+    changed: whether the options are other ones than those of the loaded pair.
+
     overlaps: by the fingerprints of base and guide; a sentence where they could not be compared.
     """
 
@@ -30,10 +32,15 @@ class Knowledge:
     loaded: AvailablePair | None
     loaded_name: str
     overlaps: dict[tuple[str, str], Overlap | str]
+    changed: bool = False
 
     @property
     def loaded_headers(self) -> tuple[GgufHeader, ...]:
         return (self.loaded and self.loaded.headers) or ()
+
+    def options_of(self, pair: AvailablePair) -> ModelOptions:
+        """How both models of the pair are opened."""
+        return self.options.recommended(pair.base_options, pair.guide_options)
 
     def is_loaded(self, pair: AvailablePair) -> bool:
         """Whether that pair is the loaded one; a pair of another name brings other settings."""
@@ -51,7 +58,9 @@ def pair_row(pair: AvailablePair, group: str, knowledge: Knowledge) -> Row[Avail
         mark, state = MISSING, "not on this machine"
     elif pair.headers:
         files = sum(header.size_bytes for header in pair.headers)
-        needs = sum(memory_estimate.estimate(header, knowledge.options).total for header in pair.headers)
+        options = knowledge.options_of(pair)
+        both = zip(pair.headers, (options.of("base"), options.of("guide")), strict=True)
+        needs = sum(memory_estimate.estimate(header, own).total for header, own in both)
         state = f"{_gb(files)} on disk, takes {_gb(needs)}"
         if knowledge.is_loaded(pair):
             mark, state = LOADED, f"loaded now · {state}"
@@ -103,10 +112,14 @@ def _judgement(pair: AvailablePair, knowledge: Knowledge) -> Iterator[Content]:
     if pair.headers is None:
         return
     yield Content(sanitize(_vocabulary(*pair.headers, knowledge)))
-    if not knowledge.is_loaded(pair):
-        there = check_memory(pair.headers, knowledge.options, knowledge.loaded_headers)
+    options = knowledge.options_of(pair)
+    if knowledge.changed or not knowledge.is_loaded(pair):
+        there = check_memory(pair.headers, options, knowledge.loaded_headers)
         yield Content(there.needs)
         yield Content.styled(there.verdict, "" if there.fits else "bold $text-warning")
+    for role, own in (("base", options.base_options), ("guide", options.guide_options)):
+        if own:
+            yield Content.assemble((f"{role:<7}", "bold"), (_line(format_model_options(own)), _MUTED))
     for caution in cautions(*pair.headers):
         yield Content.styled(caution, "$text-warning")
 

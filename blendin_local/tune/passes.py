@@ -65,15 +65,31 @@ def pass_key(
     """
     asked = [asdict(example) for example in examples]
     # The batch size changes the last digits of logits, which small quantized models magnify.
-    opened = [getattr(options, name) for name in _DECISIVE]
+    opened = _of_both(options, lambda each: [getattr(each, name) for name in _DECISIVE] + _placement(each))
     content = json.dumps([_FORMAT, __version__, versions, opened, [*models], [*formats], asked])
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 def speed_key(options: ModelOptions) -> str:
     """The options that change the decode times, as JSON."""
-    chosen = asdict(options)
-    return json.dumps({name: chosen[name] for name in ("n_threads", "n_gpu_layers", "kv_type")})
+
+    def chosen(each: ModelOptions) -> dict[str, Any]:
+        named = {name: getattr(each, name) for name in ("n_threads", "n_gpu_layers", "kv_type")}
+        return named | ({"placement": placement} if (placement := _placement(each)) else {})
+
+    return json.dumps(_of_both(options, chosen))
+
+
+def _of_both(options: ModelOptions, chosen: Callable[[ModelOptions], Any]) -> Any:
+    """Return what is chosen of the options; of each model where they differ."""
+    base, guide = chosen(options.of("base")), chosen(options.of("guide"))
+    return base if base == guide else {"base": base, "guide": guide}
+
+
+def _placement(options: ModelOptions) -> list[Any]:
+    """Return the options that place layers on devices; empty unless one is set."""
+    placement = [options.main_gpu, options.tensor_split, options.device]
+    return placement if placement != [-1, "", ""] else []
 
 
 @dataclass

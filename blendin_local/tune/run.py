@@ -190,7 +190,8 @@ def run_tune_pass(request: TuneRequest, watcher: Watcher) -> TunePass:
 
     Raises PassStopped at Ctrl-C, EvaluationError if no answer can be scored, ModelError, PromptError.
     """
-    files, options = request.files, request.options
+    files = request.files
+    options = files.options(request.options)
     entry = files.entry
     examples = shuffled(request.references.examples, request.seed)
     hashing = hash_progress(watcher)

@@ -20,6 +20,7 @@ from blendin_local.cli.generate import generate
 from blendin_local.errors import ModelError, PromptError
 from blendin_local.models.entries import PairEntry
 from blendin_local.models.loading import PairFiles
+from blendin_local.setting_spec import settings_of
 from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions, SamplingSettings
 
 CURVES = {"base": ((0.0, 1.0), (0.1, 0.9)), "guide": ((0.0, 1.0), (0.2, 0.8))}
@@ -57,6 +58,8 @@ def another(value: Any) -> Any:
             return "word"
         case "f16":
             return "q8_0"
+        case "":
+            return "1"
         case "auto":
             return "on"
         case int():
@@ -120,7 +123,7 @@ def test_differences_are_told_in_words(files: PairFiles) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(ModelOptions)])
+@pytest.mark.parametrize("name", settings_of(ModelOptions))
 def test_what_of_the_options_decides_an_answer_makes_another_run(files: PairFiles, name: str) -> None:
     before = run_of(files)
     after = run_of(files, options=replace(ModelOptions(), **{name: another(getattr(ModelOptions(), name))}))
@@ -130,6 +133,21 @@ def test_what_of_the_options_decides_an_answer_makes_another_run(files: PairFile
         assert difference.split()[0] == "--" + name.replace("_", "-") in FLAGS
     else:
         assert before == after
+
+
+def test_options_of_one_model_are_part_of_a_run_where_they_decide(files: PairFiles) -> None:
+    before = run_of(files)
+    assert run_of(files, options=ModelOptions(guide_options={"n_ctx": 8, "kv_type": "f16"})) == before
+    after = run_of(files, options=ModelOptions(guide_options={"kv_type": "q8_0"}))
+    assert after.settings["options"] == before.settings["options"]
+    assert after.differences(line_of(before)) == ["--guide-set kv_type is q8_0 and was not set"]
+    assert before.differences(line_of(after)) == ["--guide-set kv_type is not set and was q8_0"]
+    both = {"kv_type": "q8_0"}
+    assert run_of(files, options=ModelOptions(base_options=both, guide_options=both)) == run_of(
+        files, options=ModelOptions(kv_type="q8_0")
+    )
+    recommended = replace(files, entry=replace(files.entry, guide_options=both))
+    assert run_of(recommended) == after
 
 
 @pytest.mark.parametrize(

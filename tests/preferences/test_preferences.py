@@ -86,7 +86,15 @@ def test_every_setting_of_a_reply_has_a_key() -> None:
     own = set(setting_names(GenerationSettings)) - {"blend", "sampling"}
     settings = (*setting_names(BlendSettings), *setting_names(SamplingSettings), *own)
     assert {key.name for key in KEYS.values() if key.section == "generation"} == set(settings)
-    left_out = {"n_seq", "n_outputs", "shared_cache", "n_contexts"}
+    left_out = {
+        "n_seq",
+        "n_outputs",
+        "shared_cache",
+        "n_contexts",
+        "base_options",
+        "guide_options",
+        "explicit",
+    }
     assert {key.name for key in KEYS.values() if key.section == "models"} == (
         set(setting_names(ModelOptions)) - left_out | {f"{role}_format" for role in setting_names(Formats)}
     )

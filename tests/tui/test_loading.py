@@ -201,3 +201,13 @@ async def test_the_bar_shows_another_pair_and_how_to_give_it_up() -> None:
         assert bar.size.height == height + 1
         bar.about(About("new-base", "new-guide"))
         assert str(bar.render()) == "Loading the models  Esc gives it up"
+
+
+def test_options_of_one_model_reach_the_model(files: Files) -> None:
+    options = ModelOptions(n_ctx=256, n_threads=1, guide_options={"n_ctx": 64})
+    chat = files.preparer()("mine", options=options).load(lambda role, share: True)
+    try:
+        pair = chat._pair  # type: ignore[attr-defined]
+        assert (pair.base.n_ctx, pair.guide.n_ctx) == (256, 64)
+    finally:
+        chat.close()

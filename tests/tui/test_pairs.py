@@ -107,8 +107,8 @@ async def opened(
 ) -> AsyncIterator[Opened]:
     app, left, asked = Host(), list[Any](), list[Any]()
 
-    def prepare(*names: str) -> Any:
-        asked.append(names)
+    def prepare(*names: str, options: ModelOptions | None = None) -> Any:
+        asked.append((*names, options) if options else names)
         if refuse:
             raise PromptError(refuse)
 
@@ -178,6 +178,52 @@ async def test_enter_chooses_a_pair_that_can_be_loaded(catalogue: Catalogue) -> 
         await it.until(lambda: it.left)
         assert it.left == [PairChoice("same")]
         assert it.asked == [("same", "", "")]
+
+
+async def test_each_model_has_a_field_for_its_options(catalogue: Catalogue) -> None:
+    async with opened(catalogue, setup(catalogue)) as it:
+        fields = it.screen.query_one("#pairs-options")
+        assert not fields.display
+        await it.press("f4")
+        assert fields.display
+        await it.type("n_ctx=64 n_gpu_layers=1")
+        assert "base   n_ctx=64 n_gpu_layers=1" in it.about
+        # The loaded pair can be loaded again with other options.
+        assert it.says == "Enter loads it."
+        await it.press("tab")
+        await it.type("n_ctx=many")
+        assert it.says == "✗ guide: n_ctx must be a whole number, not 'many'."
+        await it.press("enter")
+        assert it.asked == []
+        await it.type("foo=1")
+        assert it.says.startswith("✗ guide: there is no option 'foo': there are n_ctx,")
+        await it.type("kv_type=f32")
+        await it.press("enter")
+        await it.until(lambda: it.left)
+        options = ModelOptions(
+            n_ctx=512, base_options={"n_ctx": 64, "n_gpu_layers": 1}, guide_options={"kv_type": "f32"}
+        )
+        assert it.left == [PairChoice("mine", options=options)]
+        assert it.asked == [("mine", "", "", options)]
+
+
+async def test_options_change_the_estimate_and_can_be_taken_back(catalogue: Catalogue) -> None:
+    async with opened(catalogue, setup(catalogue)) as it:
+        await it.press("down", "f4")
+        before = it.about
+        await it.type("kv_type=f32")
+        assert "kv_type=f32" in it.about
+        await it.type("")
+        assert it.about == before
+        await it.press("f4", "enter")
+        await it.until(lambda: it.left)
+        assert it.left == [PairChoice("same")]
+
+
+async def test_options_of_the_catalogue_are_shown(files: tuple[str, str]) -> None:
+    pair = PairEntry("mine", *files, guide_options={"n_ctx": 32})
+    async with opened(Catalogue({}, {"mine": pair})) as it:
+        assert "guide  n_ctx=32" in it.about
 
 
 async def test_what_prepare_refuses_is_said_and_the_list_stays(catalogue: Catalogue) -> None:

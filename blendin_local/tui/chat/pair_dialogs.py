@@ -79,7 +79,8 @@ class PairDialogs:
         if not self.replies.may_load():
             return
         loaded = self.session.prepared.setup if self.session.backend else None
-        screen = PairsScreen(loaded, self.session.prepare, self.session.options)
+        session = self.session
+        screen = PairsScreen(loaded, session.prepare, session.changed_options or session.options)
         choice = await self.host.app.push_screen_wait(screen)
         if choice is not None:
             await self.load(choice)
@@ -102,12 +103,14 @@ class PairDialogs:
         """Load another pair. setup: how replies are asked for with it; the pair's own without it."""
         session = self.session
         try:
-            prepared = await asyncio.to_thread(session.prepare, choice.pair, choice.base, choice.guide)
+            choice = replace(choice, options=choice.options or session.changed_options)
+            prepared = await asyncio.to_thread(choice.prepare, session.prepare)
         except BlendinError as error:
             self.add_error(str(error))
             return
         if not self.replies.may_load():
             return
+        session.changed_options = choice.options
         about = prepared.about
         if about.warning and session.backend is not None:
             about = replace(about, warning="The loaded pair is unloaded first.")

@@ -24,8 +24,9 @@ class ChatSession:
 
     prepared: the pair that is loaded, or being loaded for the first time. prepare: prepares others.
     preferences: the user's. store: where conversations are kept; None keeps none. history: a file for what
-    was typed. options: how models are opened, for estimates. seed: of the first reply; None draws one.
-    resume: the conversation to go on with. backend: the loaded models, None before.
+    was typed. options: how models are opened at the start, for estimates. changed_options: those that were
+    chosen since, or None. seed: of the first reply; None draws one. resume: the conversation to go on with.
+    backend: the loaded models, None before.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class ChatSession:
         self.preferences = preferences or Preferences()
         self.store = store
         self.options = options or ModelOptions()
+        self.changed_options: ModelOptions | None = None
         self.prompt_history = PromptHistory(history)
         self.worker = ModelWorker()
         self.backend: ChatBackend | None = None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -14,9 +14,9 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.getters import query_one
 from textual.screen import ModalScreen
-from textual.widgets import ContentSwitcher, Static
+from textual.widgets import ContentSwitcher, Input, Static
 
-from blendin_local.errors import BlendinError
+from blendin_local.errors import BlendinError, SettingError
 from blendin_local.history.tree import Setup
 from blendin_local.llamacpp.header import GgufHeader
 from blendin_local.models.available import (
@@ -30,9 +30,9 @@ from blendin_local.models.available import (
 from blendin_local.models.catalogue import Catalogue, load_catalogue
 from blendin_local.models.compatibility import Overlap, check_memory, find_overlap, same_vocabulary
 from blendin_local.safe_text import sanitize
-from blendin_local.settings import ModelOptions
+from blendin_local.settings import ModelOptions, format_model_options, parse_model_options
 from blendin_local.tui.bars import bar
-from blendin_local.tui.loading import Prepare
+from blendin_local.tui.loading import Prepare, Prepared
 from blendin_local.tui.pair_text import (
     LOADED,
     MISSING,
@@ -46,6 +46,7 @@ from blendin_local.tui.pair_text import (
 from blendin_local.tui.pulling import Pulling
 from blendin_local.tui.widgets.pick_list import PickList, Row
 
+_ROLES = ("base", "guide")
 _LOOKS_PER_SECOND = 10
 _REST_S = 0.3
 """How long the cursor rests on a row before files are read for it."""
@@ -57,19 +58,27 @@ _NO_MODELS = "None on this machine yet. Type the path of a .gguf file, or downlo
 
 @dataclass(frozen=True, slots=True)
 class PairChoice:
-    """What `Prepare` is called with: the name of a pair, or those of two models."""
+    """What `Prepare` is called with: the name of a pair, or those of two models; options if they are new."""
 
     pair: str = ""
     base: str = ""
     guide: str = ""
+    options: ModelOptions | None = None
+
+    def prepare(self, prepare: Prepare) -> Prepared:
+        """Prepare the pair. Raises BlendinError."""
+        if self.options is None:
+            return prepare(self.pair, self.base, self.guide)
+        return prepare(self.pair, self.base, self.guide, options=self.options)
 
 
 class PairsScreen(ModalScreen[PairChoice | None]):
-    """current: the loaded pair, None if there is none. options: how models are opened, for the estimates."""
+    """current: the loaded pair, None if there is none. options: how models are opened, also those loaded."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Close", priority=True, id="pairs.close"),
         Binding("f3", "turn", "Pairs or any two models", id="pairs.page"),
+        Binding("f4", "options", "Options of each model", id="pairs.options"),
     ]
 
     box = query_one("#pairs", Vertical)
@@ -91,13 +100,15 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         self._catalogue = catalogue
         self._search = Search(catalogue, self._names)
         self._stock = Inventory()
-        self._knowledge = Knowledge(options or ModelOptions(), None, current.pair if current else "", {})
+        self._options = options or ModelOptions()
+        self._knowledge = Knowledge(self._options, None, current.pair if current else "", {})
         self._typed: dict[str, AvailableModel] = {}
         self._pulling: Pulling | None = None
         self._key: object = None
         self._finding = ("", "")
         self._armed = False
         self._note = ""
+        self._wrong_option = ""
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -118,6 +129,15 @@ class PairsScreen(ModalScreen[PairChoice | None]):
             with VerticalScroll(id="pairs-facts", can_focus=False):
                 yield Static(id="pairs-files", markup=False)
                 yield Static(id="pairs-about", markup=False)
+            with Horizontal(id="pairs-options") as line:
+                line.display = bool(self._options.base_options or self._options.guide_options)
+                for role in _ROLES:
+                    yield Input(
+                        format_model_options(getattr(self._options, f"{role}_options")),
+                        placeholder=f"{role}: n_ctx=8192 n_gpu_layers=20",
+                        id=f"pairs-{role}-options",
+                        compact=True,
+                    )
             yield Static(id="pairs-says", markup=False)
 
     def on_mount(self) -> None:
@@ -151,7 +171,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
 
     def _show_rows(self) -> None:
         stock, known = self._stock, self._knowledge
-        self._knowledge = known = Knowledge(known.options, stock.loaded, known.loaded_name, known.overlaps)
+        self._knowledge = known = replace(known, loaded=stock.loaded)
         rows = [pair_row(pair, _CATALOGUE, known) for pair in stock.pairs]
         loaded = next((row.key for row in rows if known.is_loaded(row.value)), "")
         rows += [pair_row(pair, _FOUND, known) for pair in stock.suggestions]
@@ -199,6 +219,8 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         """A sentence, and how it looks."""
         if pair is None:
             return "", ""
+        if self._wrong_option:
+            return f"{WRONG} {self._wrong_option}", "bold $text-error"
         again = "Enter once more" if self._armed else "Enter"
         if wrong := self._note or pair.problem:
             return f"{WRONG} {wrong}", "bold $text-error"
@@ -210,7 +232,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
             )
         if pair.headers is None:
             return "", ""
-        if self._knowledge.is_loaded(pair):
+        if self._is_loaded(pair):
             return f"{LOADED} Loaded now.", ""
         if self._armed:
             return "Enter once more loads it all the same.", "bold $text-warning"
@@ -254,16 +276,21 @@ class PairsScreen(ModalScreen[PairChoice | None]):
 
     @on(PickList.Picked)
     def _picked(self, message: PickList.Picked) -> None:
-        pair = self._pair
         if message.pick_list is self.bases:
             self.guides.focus_field()
-        elif pair is None or pair.problem or self._knowledge.is_loaded(pair):
+        else:
+            self._pick_pair()
+
+    def _pick_pair(self) -> None:
+        pair = self._pair
+        if pair is None or pair.problem or self._wrong_option or self._is_loaded(pair):
             self.app.bell()
         elif pair.missing:
             self._download(pair)
         elif pair.headers:
             known = self._knowledge
-            if self._armed or check_memory(pair.headers, known.options, known.loaded_headers).fits:
+            memory = check_memory(pair.headers, known.options_of(pair), known.loaded_headers)
+            if self._armed or memory.fits:
                 self._choose(pair)
             else:
                 self._arm()
@@ -276,8 +303,10 @@ class PairsScreen(ModalScreen[PairChoice | None]):
     @work(exclusive=True, group="choose")
     async def _choose(self, pair: AvailablePair) -> None:
         choice = PairChoice(pair.name) if pair.name else PairChoice("", pair.base, pair.guide)
+        if self._knowledge.changed:
+            choice = replace(choice, options=self._knowledge.options)
         try:
-            await asyncio.to_thread(self._prepare, choice.pair, choice.base, choice.guide)
+            await asyncio.to_thread(choice.prepare, self._prepare)
         except BlendinError as error:
             self._note = str(error)
             self._explain()
@@ -307,7 +336,44 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         )  # fmt: skip
         self.query_one("#pairs-says", Static).update(line)
 
+    # Options of each model
+
+    @on(Input.Changed, "#pairs-options Input")
+    def _read_options(self) -> None:
+        """Take in what is typed for each model, or say what is wrong with it."""
+        self._wrong_option = ""
+        own: dict[str, Any] = {}
+        for role in _ROLES:
+            typed = self.query_one(f"#pairs-{role}-options", Input).value
+            try:
+                own[f"{role}_options"] = parse_model_options(typed.split())
+            except SettingError as error:
+                self._wrong_option = self._wrong_option or f"{role}: {error}"
+        if not self._wrong_option:
+            self._armed = False
+            options = replace(self._options, **own)
+            self._knowledge = replace(self._knowledge, options=options, changed=options != self._options)
+            self._show_rows()
+        self._explain()
+
+    @on(Input.Submitted, "#pairs-options Input")
+    def _options_submitted(self) -> None:
+        self._pick_pair()
+
+    def _is_loaded(self, pair: AvailablePair) -> bool:
+        """Whether the pair is loaded with these options."""
+        return not self._knowledge.changed and self._knowledge.is_loaded(pair)
+
     # Keys
+
+    def action_options(self) -> None:
+        """Show the fields of options and go there, or hide them."""
+        line = self.query_one("#pairs-options")
+        line.display = not line.display
+        if line.display:
+            self.query_one("#pairs-base-options").focus()
+        else:
+            self._focus_list()
 
     def action_leave(self) -> None:
         """What Escape does, the nearest first."""
@@ -316,13 +382,16 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         else:
             self.dismiss(None)
 
+    def _focus_list(self) -> None:
+        (self.by_pair if self.switcher.current == "pairs-list" else self.bases).focus_field()
+
     def action_turn(self) -> None:
         self._turn_to("pairs-models" if self.switcher.current == "pairs-list" else "pairs-list")
 
     def _turn_to(self, page: str) -> None:
         self.switcher.current = page
         by_pair = page == "pairs-list"
-        (self.by_pair if by_pair else self.bases).focus_field()
+        self._focus_list()
         chosen, other = "bold reverse", "$foreground-muted"
         self.query_one("#pairs-pages", Static).update(
             Content.assemble(
@@ -330,6 +399,8 @@ class PairsScreen(ModalScreen[PairChoice | None]):
                 (" Any two models ", other if by_pair else chosen),
             )
         )  # fmt: skip
-        keys = "Enter picks · F3 any two models · Esc closes"
-        self.box.border_subtitle = keys if by_pair else "Enter picks · Tab other list · F3 pairs · Esc closes"
+        keys = "Enter picks · F3 any two models · F4 options · Esc closes"
+        self.box.border_subtitle = (
+            keys if by_pair else "Enter picks · Tab other list · F3 pairs · F4 options · Esc closes"
+        )
         self._explain()
