@@ -51,7 +51,10 @@ def fitting(options: ModelOptions, wanted: int, files: PairFiles, pairs: int = 1
     pairs: number of pairs to be loaded, each for so many rows.
     """
     free = memory_estimate.free_memory() // pairs
-    fit = (n for n in range(wanted, 1, -1) if not files.memory_warning(options_for(options, n), free))
+    devices = [replace(each, free=each.free // pairs) for each in memory_estimate.offload_devices()]
+    fit = (
+        n for n in range(wanted, 1, -1) if not files.memory_warning(options_for(options, n), free, devices)
+    )
     return next(fit, 1)
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["GroupedCommand", "option_group"]
+__all__ = ["GroupedCommand", "LazyOptionsCommand", "option_group"]
 
 _OTHER = "Other"
 
@@ -41,3 +41,24 @@ class GroupedCommand(click.Command):
         for heading, records in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+
+class LazyOptionsCommand(GroupedCommand):
+    """A command that takes further options from `load_options` when it is parsed or its help is shown.
+
+    For options whose declaration imports much, in a group whose help lists many commands.
+    """
+
+    def load_options(self) -> Decorator:
+        """Return the decorator that adds the options."""
+        raise NotImplementedError
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        if not getattr(self, "_loaded", False):
+            self._loaded = True
+
+            def holder() -> None: ...
+
+            self.load_options()(holder)
+            self.params.extend(reversed(holder.__click_params__))  # type: ignore[attr-defined]
+        return super().get_params(ctx)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from blendin_local.cli.complete_names import complete_model, complete_name
+from blendin_local.cli.grouped_help import LazyOptionsCommand
 from blendin_local.cli.tables import add_row, new_table, print_parts
 from blendin_local.errors import CatalogueError
 from blendin_local.safe_text import sanitize
@@ -115,31 +117,43 @@ def _entries(catalogue: Catalogue, name: str) -> list[ModelEntry]:
     ]
 
 
-@models.command()
+class _WithModelOptions(LazyOptionsCommand):
+    """A command with the options of loading, whose declaration imports NumPy."""
+
+    def load_options(self) -> Callable[[Any], Any]:
+        from blendin_local.cli.options import model_options
+
+        return model_options
+
+
+@models.command(cls=_WithModelOptions)
 @click.argument("names", nargs=-1, required=True, metavar="MODEL [MODEL]", shell_complete=complete_name)
 @_json
-def inspect(names: tuple[str, ...], as_json: bool) -> None:
+def inspect(names: tuple[str, ...], as_json: bool, **values: Any) -> None:
     """Show the metadata of a model; of two, also whether they are compatible.
 
     MODEL is a file or a name. Of two, the first is the base and the second the guide; the name of a pair
-    stands for both.
+    stands for both. The memory is estimated for the options of model loading, in RAM and on each device.
     """
+    from blendin_local.cli.options import model_options_of
     from blendin_local.models.catalogue import load_catalogue
     from blendin_local.models.inspection import inspect_files
+    from blendin_local.preferences.preferences import load_preferences
 
-    catalogue = load_catalogue()
+    catalogue, options = load_catalogue(), model_options_of(values, load_preferences().models)
     if len(names) == 1 and names[0] in catalogue.pairs and not Path(names[0]).is_file():
         pair = catalogue.pair(names[0])
         names = (pair.base, pair.guide)
+        options = options.recommended(pair.base_options, pair.guide_options)
     if len(names) > 2:
         raise click.UsageError("Give one model, or two.")
-    inspection = inspect_files([catalogue.resolve_model(name) for name in names])
+    inspection = inspect_files([catalogue.resolve_model(name) for name in names], options)
     if as_json:
         click.echo(json.dumps(inspection.as_json(), indent=2))
         return
     table = new_table("", *(header.label for header in inspection.headers), wrapped=True)
-    for title, *values in inspection.rows():
-        add_row(table, title, *values)
+    for row in inspection.rows():
+        add_row(table, *row)
     print_parts(table, "")
     for sentence in inspection.sentences():
         _echo(sentence)

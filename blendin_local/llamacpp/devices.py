@@ -6,10 +6,16 @@ llama-cpp-python wraps none of these functions, so they are called in ggml's lib
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
+
+import llama_cpp
 
 from blendin_local.errors import ModelError
 from blendin_local.llamacpp.library import api
@@ -34,12 +40,13 @@ _FUNCTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device with memory of its own, or an integrated one. free, total: bytes of its memory."""
+    """A device that holds layers. free, total: bytes of its memory; shared: whether that is the RAM."""
 
     name: str
     description: str
     free: int
     total: int
+    shared: bool = False
 
 
 def devices() -> tuple[Device, ...]:
@@ -72,19 +79,26 @@ def device_list(names: str) -> Any:
     return (ctypes.c_void_p * (len(wanted) + 1))(*(known[name] for name in wanted), None)
 
 
+class _Functions:
+    """The C functions by name. Raises AttributeError where a library does not export one."""
+
+    def __init__(self, libraries: Sequence[ctypes.CDLL]) -> None:
+        for name, (arguments, result) in _FUNCTIONS.items():
+            owner = next((library for library in libraries if hasattr(library, name)), libraries[0])
+            function = getattr(owner, name)
+            function.argtypes, function.restype = arguments, result
+            setattr(self, name, function)
+
+
 @cache
 def _functions() -> Any:
-    """Return the library that exports the functions, or None if none does."""
-    try:
-        from llama_cpp._ggml import libggml
-    except (ImportError, OSError, AttributeError):
-        libggml = None
-    for library in (libggml, getattr(api, "_lib", None)):
-        if library is not None and all(hasattr(library, name) for name in _FUNCTIONS):
-            for name, (arguments, result) in _FUNCTIONS.items():
-                function = getattr(library, name)
-                function.argtypes, function.restype = arguments, result
-            return library
+    """Return the functions, or None where the libraries that llama.cpp has loaded do not export them."""
+    with suppress(AttributeError, OSError):
+        if sys.platform == "win32":
+            folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or Path(llama_cpp.__file__).parent / "lib")
+            return _Functions([ctypes.CDLL(str(folder / name)) for name in ("ggml.dll", "ggml-base.dll")])
+        # A library's handle also finds what the libraries that it depends on define.
+        return _Functions([ctypes.CDLL(api._lib._name, handle=api._lib._handle)])
     return None
 
 
@@ -103,4 +117,11 @@ def _describe(functions: Any, handle: int) -> Device:
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     functions.ggml_backend_dev_memory(handle, ctypes.byref(free), ctypes.byref(total))
     description = functions.ggml_backend_dev_description(handle) or b""
-    return Device(_name(functions, handle), description.decode("utf-8", "replace"), free.value, total.value)
+    return Device(
+        name=_name(functions, handle),
+        description=description.decode("utf-8", "replace"),
+        free=free.value,
+        total=total.value,
+        # Apple's GPUs call themselves separate devices.
+        shared=sys.platform == "darwin" or functions.ggml_backend_dev_type(handle) == _INTEGRATED,
+    )

@@ -51,10 +51,13 @@ _MAGICS = (
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
+    """One tensor. end: where it ends in the file, counted from the start of all tensors; size: its bytes."""
+
     type_name: str
     n_elements: int
     end: int
-    """Where it ends in the file, counted from the start of all tensors."""
+    name: str = ""
+    size: int = 0
 
 
 class GgufFile:
@@ -175,6 +178,8 @@ class GgufFile:
                     type_name=get.ggml_type_name(kind).decode(),
                     n_elements=size // get.ggml_type_size(kind) * get.ggml_blck_size(kind),
                     end=get.gguf_get_tensor_offset(self._context, i) + size,
+                    name=get.gguf_get_tensor_name(self._context, i).decode("utf-8", "replace"),
+                    size=size,
                 )
             )
         return tensors
@@ -256,6 +261,7 @@ class _Library:
             "gguf_get_arr_n": (size, (pointer, number)),
             "gguf_get_arr_data": (pointer, (pointer, number)),
             "gguf_get_n_tensors": (number, (pointer,)),
+            "gguf_get_tensor_name": (ctypes.c_char_p, (pointer, number)),
             "gguf_get_tensor_type": (ctypes.c_int, (pointer, number)),
             "gguf_get_tensor_size": (size, (pointer, number)),
             "gguf_get_tensor_offset": (size, (pointer, number)),

@@ -47,6 +47,7 @@ _UNUSABLE_FILES = {
 }
 # The limit of llama.cpp.
 _MOST_LAYERS = 512
+_LAYER = re.compile(r"blk\.(\d{1,4})\.", re.ASCII)
 _PART = re.compile(r"(.+-)(\d{5})(-of-\d{5}\.gguf)")
 
 
@@ -59,6 +60,8 @@ class GgufHeader:
     n_head_kv: for each layer with keys and values. key_length, value_length: size of one head.
     sliding_window: size of the attention window. windowed: for each layer, whether it has the window.
     recurrent_size: elements of the recurrent state of one sequence, over all layers.
+    layer_bytes: weights of each layer. output_bytes: weights of the output layer. shared_output: whether
+    these are the input embeddings, so that a device needs a copy of them.
     fingerprint: hash of the vocabulary, equal for quantizations of one model; "" without a vocabulary.
     unusable: the kind of a model without next-token probabilities ("an embedding model"), else "".
     damage: a fault that would crash llama.cpp ("two of its tokens have the same text"), else "".
@@ -89,6 +92,9 @@ class GgufHeader:
     fingerprint: str
     unusable: str
     damage: str = ""
+    layer_bytes: tuple[int, ...] = ()
+    output_bytes: int = 0
+    shared_output: bool = False
 
     @property
     def has_decoder(self) -> bool:
@@ -136,6 +142,7 @@ def _describe(file: GgufFile, size: int, tensors: list[Tensor], split_count: int
     if len(n_head_kv) == 1:
         n_head_kv *= n_layer
     texts = file.texts("tokenizer.ggml.tokens")
+    layer_bytes, output_bytes, shared_output = _weights_by_layer(tensors, n_layer)
     return GgufHeader(
         path=file.path,
         size_bytes=size,
@@ -163,7 +170,22 @@ def _describe(file: GgufFile, size: int, tensors: list[Tensor], split_count: int
         fingerprint=_fingerprint(file, texts),
         unusable=_unusable(file, arch, tensors),
         damage=find_damage(file, arch, texts),
+        layer_bytes=layer_bytes,
+        output_bytes=output_bytes,
+        shared_output=shared_output,
     )
+
+
+def _weights_by_layer(tensors: list[Tensor], n_layer: int) -> tuple[tuple[int, ...], int, bool]:
+    """Return the bytes of each layer, those of the output, and whether the output is the input's matrix."""
+    layers, output, sizes = [0] * n_layer, 0, {tensor.name: tensor.size for tensor in tensors}
+    for name, size in sizes.items():
+        if (match := _LAYER.match(name)) and int(match[1]) < n_layer:
+            layers[int(match[1])] += size
+        elif name.startswith("output"):
+            output += size
+    shared = "output.weight" not in sizes
+    return tuple(layers), output + (sizes.get("token_embd.weight", 0) if shared else 0), shared
 
 
 def _quantization(file: GgufFile, tensors: list[Tensor]) -> str:

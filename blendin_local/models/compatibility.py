@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from blendin_local.engine.vocabulary import TokenKind, Vocabulary
+from blendin_local.llamacpp.devices import Device
 from blendin_local.llamacpp.header import GgufHeader
 from blendin_local.models import memory_estimate
 from blendin_local.models.memory_estimate import MemoryEstimate
@@ -82,18 +83,26 @@ def check_memory(
     pair, loaded: headers of base and guide. free: free memory in bytes, measured if None.
     """
     available = memory_estimate.free_memory() if free is None else free
-    new = _estimates(pair, options)
-    needs = memory_estimate.describe(*new, free=available)
-    if not (warning := memory_estimate.warning(*new, free=available)):
+    devices = memory_estimate.offload_devices()
+    new = _estimates(pair, options, devices)
+    needs = memory_estimate.describe(*new, free=available, devices=devices)
+    if not (warning := memory_estimate.warning(*new, free=available, devices=devices)):
         return MemoryCheck(needs, "It fits beside the loaded pair." if loaded else "It fits.", True)
+    held = _estimates(loaded, options, devices)
     # The loaded files are memory-mapped, so the system counts them as free already.
-    held = _estimates(loaded, options)
-    freed = sum(each.kv_cache + each.buffers for each in held)
-    if held and not memory_estimate.warning(*new, free=available + freed):
+    freed = sum(each.ram.kv_cache + each.ram.buffers for each in held)
+    parts = [part for each in held for part in each.on_devices]
+    emptied = [
+        replace(device, free=device.free + sum(part.total for part in parts if part.device == device.name))
+        for device in devices
+    ]
+    if held and not memory_estimate.warning(*new, free=available + freed, devices=emptied):
         return MemoryCheck(needs, "It does not fit beside the loaded pair, which is unloaded first.", True)
     return MemoryCheck(needs, warning, False)
 
 
-def _estimates(pair: Sequence[GgufHeader], options: ModelOptions) -> list[MemoryEstimate]:
+def _estimates(
+    pair: Sequence[GgufHeader], options: ModelOptions, devices: Sequence[Device]
+) -> list[MemoryEstimate]:
     both = options.of("base"), options.of("guide")
-    return [memory_estimate.estimate(header, own) for header, own in zip(pair, both, strict=False)]
+    return [memory_estimate.estimate(header, own, devices) for header, own in zip(pair, both, strict=False)]

@@ -7,26 +7,45 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from blendin_local.llamacpp.devices import Device
 from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.models.compatibility import Overlap, cautions, find_overlap, same_vocabulary
-from blendin_local.models.memory_estimate import MemoryEstimate, describe, estimate, free_memory, warning
+from blendin_local.models.memory_estimate import (
+    MemoryEstimate,
+    MemoryPart,
+    describe,
+    estimate,
+    free_memory,
+    offload_devices,
+    warning,
+)
 from blendin_local.settings import ModelOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """Headers, memory estimates and, of a pair, the overlap of vocabularies. free: free memory in bytes."""
+    """Headers, memory estimates and, of a pair, the overlap of vocabularies.
+
+    options: how the models are opened. free: free RAM in bytes. devices: those to offload to.
+    """
 
     headers: Sequence[GgufHeader]
     memory: Sequence[MemoryEstimate]
     same_vocabulary: bool | None
     overlap: Overlap | None
     free: int
+    options: ModelOptions
+    devices: Sequence[Device]
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         """Yield the rows of the table: a title, and a text for each model."""
         for title, value in _ROWS:
             yield (title, *(value(header) for header in self.headers))
+        if any(each.on_devices for each in self.memory):
+            yield ("RAM", *(_memory_row(each.ram) for each in self.memory))
+            for device in self.devices:
+                parts = [_part_on(each, device) for each in self.memory]
+                yield (device.name, *(_memory_row(part) if part else "nothing" for part in parts))
 
     def sentences(self) -> Iterator[str]:
         """Yield the sentences below the table."""
@@ -42,18 +61,22 @@ class Inspection:
             )
         if len(self.headers) == 2 and not any(header.unusable for header in self.headers):
             yield from cautions(*self.headers)
-        yield f"{describe(*self.memory, free=self.free)} (At a context of {ModelOptions().n_ctx} tokens.)"
-        if too_much := warning(*self.memory, free=self.free):
+        needs = describe(*self.memory, free=self.free, devices=self.devices)
+        contexts = [each.n_ctx for each in _options_of(self.options, len(self.headers))]
+        lengths = " and ".join(str(length or "all") for length in dict.fromkeys(contexts))
+        yield f"{needs} (At a context of {lengths} tokens.)"
+        if too_much := warning(*self.memory, free=self.free, devices=self.devices):
             yield too_much
 
     def as_json(self) -> dict[str, Any]:
         shown: dict[str, Any] = {
             "models": [
-                {**header_json(header), "memory": asdict(memory) | {"total": memory.total}}
+                {**header_json(header), "memory": _memory_json(memory)}
                 for header, memory in zip(self.headers, self.memory, strict=True)
             ],
             "free_memory": self.free,
-            "fits": not warning(*self.memory, free=self.free),
+            "devices": [asdict(device) for device in self.devices],
+            "fits": not warning(*self.memory, free=self.free, devices=self.devices),
         }
         if len(self.headers) == 2:
             shown["pair"] = {
@@ -65,8 +88,8 @@ class Inspection:
         return shown
 
 
-def inspect_files(paths: Sequence[Path]) -> Inspection:
-    """Read the header of one file, or of a base and a guide. Raises ModelError."""
+def inspect_files(paths: Sequence[Path], options: ModelOptions | None = None) -> Inspection:
+    """Read the header of one file, or of a base and a guide. options: for the estimate. Raises ModelError."""
     headers = [read_header(path) for path in paths]
     same, overlap = None, None
     if len(headers) == 2:
@@ -74,8 +97,35 @@ def inspect_files(paths: Sequence[Path]) -> Inspection:
         same = same_vocabulary(base, guide)
         if base.has_decoder and guide.has_decoder and not same:
             overlap = find_overlap(base, guide)
-    memory = [estimate(header, ModelOptions()) for header in headers]
-    return Inspection(headers, memory, same, overlap, free_memory())
+    options, devices = options or ModelOptions(), offload_devices()
+    memory = [
+        estimate(header, own, devices)
+        for header, own in zip(headers, _options_of(options, len(headers)), strict=True)
+    ]
+    return Inspection(headers, memory, same, overlap, free_memory(), options, devices)
+
+
+def _options_of(options: ModelOptions, n_models: int) -> list[ModelOptions]:
+    return [options.of("base"), options.of("guide")][:n_models]
+
+
+def _part_on(memory: MemoryEstimate, device: Device) -> MemoryPart | None:
+    return next((part for part in memory.on_devices if part.device == device.name), None)
+
+
+def _memory_row(part: MemoryPart) -> str:
+    sizes = (("weights", part.file), ("KV cache", part.kv_cache), ("buffers", part.buffers))
+    return f"{part.total / 1e9:.2f} GB: " + ", ".join(f"{name} {size / 1e9:.2f}" for name, size in sizes)
+
+
+def _memory_json(memory: MemoryEstimate) -> dict[str, Any]:
+    """Convert an estimate to plain data: the totals, and what of them is in RAM and on each device."""
+    ram = {name: value for name, value in asdict(memory.ram).items() if name != "device"}
+    return asdict(memory) | {
+        "total": memory.total,
+        "ram": ram | {"total": memory.ram.total},
+        "on_devices": [asdict(part) | {"total": part.total} for part in memory.on_devices],
+    }
 
 
 def _chat_row(header: GgufHeader) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from blendin_local.engine.pair import LoadProgress, Pair, Role, pair_models
 from blendin_local.engine.prompts import PromptFormat, choose_format
 from blendin_local.engine.steps import Calibration
 from blendin_local.files import cache_dir
+from blendin_local.llamacpp.devices import Device
 from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.llamacpp.model import GgufModel, LoadCancelled, open_model
 from blendin_local.models import memory_estimate
@@ -39,12 +40,14 @@ class PairFiles:
         """Return a sentence on the memory that the pair needs and that is free."""
         return memory_estimate.describe(*self.estimates(options))
 
-    def memory_warning(self, options: ModelOptions, free: int | None = None) -> str:
+    def memory_warning(
+        self, options: ModelOptions, free: int | None = None, devices: Sequence[Device] | None = None
+    ) -> str:
         """Return a warning if the pair does not fit into free memory, else "".
 
-        free: bytes, measured if None.
+        free: bytes of RAM; devices: those to offload to. Both are measured if None.
         """
-        return memory_estimate.warning(*self.estimates(options), free=free)
+        return memory_estimate.warning(*self.estimates(options, devices), free=free, devices=devices)
 
     def prompt_formats(self, formats: Formats) -> dict[Role, PromptFormat]:
         """Return the prompt format of each model. Raises PromptError for one that does not fit a model."""
@@ -57,12 +60,14 @@ class PairFiles:
         """Add the options that the catalogue recommends for each model, where the user gave none."""
         return options.recommended(self.entry.base_options, self.entry.guide_options)
 
-    def estimates(self, options: ModelOptions) -> list[MemoryEstimate]:
+    def estimates(
+        self, options: ModelOptions, devices: Sequence[Device] | None = None
+    ) -> list[MemoryEstimate]:
         """Return the memory that each model needs."""
         options = self.options(options)
         return [
-            memory_estimate.estimate(self.base, options.of("base")),
-            memory_estimate.estimate(self.guide, options.of("guide")),
+            memory_estimate.estimate(self.base, options.of("base"), devices),
+            memory_estimate.estimate(self.guide, options.of("guide"), devices),
         ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,19 @@ import pytest
 from support import tiny_gguf
 from support.nightly import first_of
 
+from blendin_local.llamacpp.devices import Device
 from blendin_local.llamacpp.header import GgufHeader, read_header
-from blendin_local.models.memory_estimate import MemoryEstimate, describe, estimate, free_memory, warning
+from blendin_local.models import inspection, memory_estimate
+from blendin_local.models.compatibility import check_memory
+from blendin_local.models.inspection import inspect_files
+from blendin_local.models.memory_estimate import (
+    MemoryEstimate,
+    MemoryPart,
+    describe,
+    estimate,
+    free_memory,
+    warning,
+)
 from blendin_local.settings import KV_TYPES, ModelOptions
 
 # Four layers, three of them with a window of 512; two heads of 64 for keys and of 32 for values.
@@ -105,6 +117,123 @@ def test_total_and_sentences() -> None:
     assert warning(one, other, free=519_999_999).startswith("Not enough memory: about 0.5 GB are needed")
     assert "shorter context" in warning(one, other, free=450_000_000)
     assert "smaller models" in warning(one, other, free=100_000_000)
+
+
+# In RAM and on each device
+
+GB = 10**9
+TWO = (Device("CUDA0", "A card", 12 * GB, 16 * GB), Device("CUDA1", "A card", 4 * GB, 8 * GB))
+LAYERS = replace(
+    HEADER, size_bytes=1_000_000, layer_bytes=(100_000, 110_000, 120_000, 130_000), output_bytes=40_000
+)
+"""The rest of the file, 500 000 bytes, is the input's."""
+
+
+def on_devices(
+    header: GgufHeader = LAYERS, devices: Sequence[Device] = TWO, **options: object
+) -> dict[str, tuple[int, int]]:
+    """Weights and KV cache by device, "" for RAM."""
+    found = estimate(header, ModelOptions(n_ctx=256, **options), devices)  # type: ignore[arg-type]
+    parts = [found.ram, *found.on_devices]
+    assert found.total == sum(part.total for part in parts)
+    return {part.device: (part.file, part.kv_cache // (256 * CELL)) for part in parts}
+
+
+def test_without_a_device_or_a_layer_all_is_in_ram() -> None:
+    whole = {"": (1_000_000, 4)}
+    assert on_devices(devices=()) == whole
+    assert on_devices(n_gpu_layers=0) == on_devices(device="none") == whole
+    assert on_devices(main_gpu=2) == on_devices(device="ROCm0") == whole
+
+
+def test_the_last_layers_are_offloaded_and_the_output_first_of_all() -> None:
+    one = TWO[:1]
+    assert on_devices(devices=one, n_gpu_layers=1) == {"": (960_000, 4), "CUDA0": (40_000, 0)}
+    assert on_devices(devices=one, n_gpu_layers=3) == {"": (710_000, 2), "CUDA0": (290_000, 2)}
+    everything = {"": (500_000, 0), "CUDA0": (500_000, 4)}
+    assert on_devices(devices=one) == on_devices(devices=one, n_gpu_layers=99) == everything
+
+
+def test_layers_are_split_by_free_memory_by_shares_or_not_at_all() -> None:
+    # Of five places three quarters: places 0 to 3.
+    assert on_devices() == {"": (500_000, 0), "CUDA0": (460_000, 4), "CUDA1": (40_000, 0)}
+    assert on_devices(tensor_split="2,3") == {
+        "": (500_000, 0), "CUDA0": (210_000, 2), "CUDA1": (290_000, 2),
+    }  # fmt: skip
+    assert on_devices(tensor_split="0,1") == {"": (500_000, 0), "CUDA1": (500_000, 4)}
+    assert on_devices(tensor_split="1") == {"": (500_000, 0), "CUDA0": (500_000, 4)}
+    assert on_devices(tensor_split="0,0") == on_devices()
+    assert on_devices(main_gpu=1, tensor_split="1,1") == {"": (500_000, 0), "CUDA1": (500_000, 4)}
+    assert on_devices(device="CUDA1") == {"": (500_000, 0), "CUDA1": (500_000, 4)}
+
+
+def test_an_output_that_is_the_input_is_copied_to_the_device() -> None:
+    tied = replace(LAYERS, output_bytes=540_000, shared_output=True)
+    found = estimate(tied, ModelOptions(), TWO[:1])
+    assert (found.file, found.ram.file) == (1_540_000, 540_000)
+    assert estimate(tied, ModelOptions(n_gpu_layers=0), TWO[:1]).file == 1_000_000
+
+
+def test_a_device_that_holds_layers_has_a_buffer() -> None:
+    alone = estimate(LAYERS, ModelOptions(), ())
+    part = estimate(LAYERS, ModelOptions(n_gpu_layers=2), TWO[:1])
+    whole = estimate(LAYERS, ModelOptions(), TWO[:1])
+    assert part.ram.buffers == alone.buffers
+    assert 0 < whole.ram.buffers < alone.buffers
+    assert part.on_devices[0].buffers == whole.on_devices[0].buffers > 0
+
+
+def test_the_layers_of_a_file_are_measured(tmp_path: Path) -> None:
+    header = read_header(tiny_gguf.write_tiny(tmp_path / "a.gguf", n_layer=3))
+    assert len(header.layer_bytes) == 3 and len(set(header.layer_bytes)) == 1
+    inputs = header.size_bytes - sum(header.layer_bytes)
+    assert 0 < header.output_bytes < inputs or header.shared_output
+
+
+def test_each_place_has_its_sentence() -> None:
+    on_card = MemoryPart(300_000_000, 100_000_000, 100_000_000, "CUDA0")
+    both = [MemoryEstimate(400_000_000, 100_000_000, 200_000_000, (on_card,))] * 2
+    one = [Device("CUDA0", "A card", 2 * GB, 2 * GB)]
+    assert describe(*both, free=8 * GB, devices=one) == (
+        "Needs about 0.4 GB of RAM (files 0.20, KV caches 0.00, buffers 0.20); 8.0 GB are free; "
+        "about 1.0 GB on CUDA0, where 2.0 GB are free."
+    )
+    assert describe(*both, free=8 * GB, devices=[]).endswith("8.0 GB are free; about 1.0 GB on CUDA0.")
+    assert warning(*both, free=400_000_000, devices=one) == ""
+    assert warning(*both, free=300_000_000, devices=one).startswith("Not enough memory: about 0.4 GB")
+    small = [replace(one[0], free=900_000_000)]
+    assert warning(*both, free=8 * GB, devices=small) == (
+        "Not enough memory on CUDA0: about 1.0 GB are needed and 0.9 GB are free, so offload fewer layers "
+        "(--gpu-layers) or choose smaller models."
+    )
+    # What an integrated device holds is in RAM.
+    assert "1.4 GB are needed" in warning(*both, free=GB, devices=[replace(one[0], shared=True)])
+
+
+def test_a_loaded_pair_frees_its_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = estimate(LAYERS, ModelOptions(), TWO[:1]).on_devices[0].total
+    for free, verdict in ((needed, "beside"), (needed - 1, "unloaded first")):
+        devices = (replace(TWO[0], free=free),)
+        monkeypatch.setattr(memory_estimate, "offload_devices", lambda devices=devices: devices)
+        assert verdict in check_memory([LAYERS], ModelOptions(), [LAYERS], 8 * GB).verdict
+    assert "Not enough memory on CUDA0" in check_memory([LAYERS], ModelOptions(), (), 8 * GB).verdict
+
+
+def test_inspection_tells_the_places_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tiny_gguf.write_tiny(tmp_path / "a.gguf")
+    assert "RAM" not in dict(inspect_files([path]).rows())
+    monkeypatch.setattr(inspection, "offload_devices", lambda: TWO)
+    found = inspect_files([path, path], ModelOptions(n_ctx=64, base_options={"n_gpu_layers": 0}))
+    rows = {title: values for title, *values in found.rows()}
+    assert rows["RAM"][0].startswith("0.00 GB: weights")
+    assert rows["CUDA0"][0] == "nothing"
+    assert rows["CUDA0"][1].startswith("0.00 GB: weights")
+    assert "on CUDA0, where 12.0 GB are free" in [*found.sentences()][-1]
+    base, guide = (model["memory"] for model in found.as_json()["models"])
+    assert base["on_devices"] == [] and base["ram"]["total"] == base["total"]
+    assert {part["device"] for part in guide["on_devices"]} == {"CUDA0"}
+    assert guide["ram"]["total"] + sum(part["total"] for part in guide["on_devices"]) == guide["total"]
+    assert [device["name"] for device in found.as_json()["devices"]] == ["CUDA0", "CUDA1"]
 
 
 def test_free_memory_is_plausible() -> None:
