@@ -1,29 +1,23 @@
 """Render conversations with a model's prompt format and tokenize them safely.
 
 A prompt format is a Jinja template with its stop strings: of the GGUF file, one of the named plain formats,
-or a user's file. Templates run in a sandbox, and special tokens in a user's text are never parsed.
+or a user's file. Templates of files run in a process of their own, and special tokens in a message's text are never
+parsed.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from itertools import chain
 from pathlib import Path
-from typing import Literal, NoReturn
-
-import jinja2
-from jinja2 import nodes
-from jinja2.ext import Extension
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from typing import Literal
 
 from blendin_local.engine.language_model import LanguageModel
-from blendin_local.errors import PromptError
+from blendin_local.errors import PromptError, PromptTooLong
+from blendin_local.templates.process import render_apart
+from blendin_local.templates.rendering import Rendering, RenderRequest, TemplateFailed, render
 
 Role = Literal["system", "user", "assistant"]
 
@@ -124,28 +118,42 @@ def template_file(name: str) -> Path | None:
 def make_prompt(model: LanguageModel, prompt_format: PromptFormat, messages: Sequence[Message]) -> Prompt:
     """The prompt for the next assistant message.
 
-    Special tokens are parsed in template text but not in messages. Raises PromptError if the template fails.
+    Special tokens are parsed in what the template wrote, not in what the messages say. Raises PromptError if the
+    template fails or loses a message, PromptTooLong where the text is certain to overflow the context.
     """
     vocabulary = model.vocabulary
-    mark = _unused_character([prompt_format.template, *(message.content for message in messages)])
-    marked = [Message(m.role, _mark(m.content, mark, list(vocabulary.specials))) for m in messages]
-    rendered = _render(prompt_format, marked, _special_text(model, "bos"), _special_text(model, "eos"))
+    check_size(model, sum(len(message.content) for message in messages))
+    rendering = _render(prompt_format, messages, _special_text(model, "bos"), _special_text(model, "eos"))
+    text = rendering.text
+    check_size(model, len(text))
 
-    # Special names are intact only in template text: those in contents contain a mark.
     tokens: list[int] = []
-    ends_special = False
-    for piece, is_special in _split(rendered, vocabulary.specials):
-        if is_special:
-            tokens.append(vocabulary.specials[piece])
-        elif plain := piece.replace(mark, ""):
-            tokens += model.tokenize(plain.encode("utf-8", "replace"), continuation=False)
-        ends_special = is_special
+    end = 0
+    for start, stop, token in _special_places(rendering, vocabulary.specials):
+        tokens += _plain_tokens(model, text[end:start])
+        tokens.append(token)
+        end = stop
+    tokens += _plain_tokens(model, text[end:])
     if vocabulary.adds_bos and vocabulary.bos is not None and tokens[:1] != [vocabulary.bos]:
         tokens.insert(0, vocabulary.bos)
     if not tokens:
         raise PromptError("The prompt is empty: give the model something to answer.")
-    ends_open = not ends_special and bool(rendered) and not rendered.replace(mark, "")[-1:].isspace()
+    ends_open = end < len(text) and not text[-1].isspace()
     return Prompt(tokens, b" " if ends_open and not prompt_format.bare else b"")
+
+
+def check_size(model: LanguageModel, n_characters: int) -> None:
+    """Raise PromptTooLong where so much text overflows the context whatever its tokens are."""
+    # Each character is at least one byte, and most tokens are far shorter than the longest.
+    if n_characters > model.n_ctx and n_characters > model.n_ctx * model.vocabulary.longest_token:
+        raise PromptTooLong(
+            f"The prompt is too long: {n_characters:,} characters, which no {model.n_ctx:,} tokens of {model.name} "
+            "can hold. Shorten it, or load the models with a longer context."
+        )
+
+
+def _plain_tokens(model: LanguageModel, text: str) -> list[int]:
+    return model.tokenize(text.encode("utf-8", "replace"), continuation=False) if text else []
 
 
 def _special_text(model: LanguageModel, which: Literal["bos", "eos"]) -> str:
@@ -154,101 +162,26 @@ def _special_text(model: LanguageModel, which: Literal["bos", "eos"]) -> str:
     return next((text for text, found in vocabulary.specials.items() if found == token), "")
 
 
-def _unused_character(texts: Sequence[str]) -> str:
-    used = set().union(*texts)
-    private_use = chain(range(0xE000, 0xF900), range(0xF0000, 0x10FFFE))
-    return next(chr(code) for code in private_use if chr(code) not in used)
+def _special_places(rendering: Rendering, specials: Mapping[str, int]) -> Iterator[tuple[int, int, int]]:
+    """Yield (start, end, token) of the special tokens that the template wrote, longest names first as llama.cpp."""
+    written = "\0".join(rendering.text[start:end] for start, end in rendering.written)
+    names = sorted((name for name in specials if name and name in written), key=len, reverse=True)
+    if names:
+        pattern = re.compile("|".join(map(re.escape, names)))
+        for start, end in rendering.written:
+            for match in pattern.finditer(rendering.text, start, end):
+                yield match.start(), match.end(), specials[match[0]]
 
 
-def _mark(content: str, mark: str, names: Sequence[str]) -> str:
-    """Insert a mark at both ends of the content's words and inside every special name.
-
-    Not outside the surrounding white space, which some templates strip.
-    """
-    body = content.strip()
-    if not body:
-        return content
-    start = content.index(body)
-    inside = [name for name in names if name and name in body]
-    while any(name in body for name in inside):
-        body = re.sub("|".join(map(re.escape, inside)), lambda m: m[0][0] + mark + m[0][1:], body)
-        inside = [name for name in inside if len(name) > 1]
-    return f"{content[:start]}{mark}{body}{mark}{content[start + len(content.strip()) :]}"
-
-
-def _split(rendered: str, specials: dict[str, int]) -> list[tuple[str, bool]]:
-    """Split rendered text into (piece, is a special token), longest names first as in llama.cpp."""
-    names = sorted((name for name in specials if name and name in rendered), key=len, reverse=True)
-    if not names:
-        return [(rendered, False)] if rendered else []
-    pieces = re.split(f"({'|'.join(map(re.escape, names))})", rendered)
-    return [(piece, place % 2 == 1) for place, piece in enumerate(pieces) if piece]
-
-
-class _Generation(Extension):
-    """`{% generation %}`, which other tools use to mark replies for training; renders its body."""
-
-    tags = {"generation"}  # noqa: RUF012
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise jinja2.TemplateError(message)
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
+def _render(prompt_format: PromptFormat, messages: Sequence[Message], bos: str, eos: str) -> Rendering:
+    request = RenderRequest(
+        prompt_format.template,
+        [(message.role, message.content) for message in messages],
+        {"bos_token": bos, "eos_token": eos},
+        prompt_format.now.timestamp() if prompt_format.now else None,
     )
-    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
-    environment.globals["raise_exception"] = _raise_exception
-    return environment
-
-
-@lru_cache(maxsize=16)
-def _compiled(source: str) -> jinja2.Template:
-    # Compiling takes longer than tokenizing a prompt, and evaluations make thousands.
-    return _environment().from_string(source)
-
-
-def _render(prompt_format: PromptFormat, messages: Sequence[Message], bos: str, eos: str) -> str:
+    ours = PLAIN_FORMATS.get(prompt_format.name) is prompt_format
     try:
-        template = _compiled(prompt_format.template)
-    except Exception as error:  # not only Jinja's errors: Python compiles the code that Jinja generates
-        reason = _one_line(error)
-        raise PromptError(
-            f"The prompt template {prompt_format.name} is not valid Jinja: {reason}."
-        ) from error
-
-    now = prompt_format.now or datetime.now()
-
-    def strftime_now(form: str) -> str:
-        return now.strftime(form)
-
-    def render(conversation: Sequence[Message]) -> str:
-        return template.render(
-            messages=[{"role": message.role, "content": message.content} for message in conversation],
-            add_generation_prompt=True,
-            bos_token=bos,
-            eos_token=eos,
-            strftime_now=strftime_now,
-        )
-
-    try:
-        return render(messages)
-    except Exception as error:
-        # Some templates reject a system message; their models expect it in the first user message.
-        if len(messages) > 1 and messages[0].role == "system" and messages[1].role == "user":
-            merged = Message("user", f"{messages[0].content}\n\n{messages[1].content}")
-            try:
-                return render([merged, *messages[2:]])
-            except Exception:  # the first error is the one to report
-                pass
-        raise PromptError(f"The prompt template {prompt_format.name} failed: {_one_line(error)}.") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        return render(request) if ours else render_apart(request)
+    except TemplateFailed as error:
+        raise PromptError(f"The prompt template {prompt_format.name} {error}.") from error

@@ -71,6 +71,12 @@ class Vocabulary:
         return np.flatnonzero(self.kinds == TokenKind.END)
 
     @cached_property
+    def longest_token(self) -> int:
+        """Bytes of the longest token, special names included."""
+        texts = int(np.diff(self.offsets).max(initial=0))
+        return max([texts, *(len(name.encode("utf-8", "replace")) for name in self.specials)])
+
+    @cached_property
     def special_tokens(self) -> frozenset[int]:
         """Tokens that are not text: control and end-of-generation tokens."""
         return frozenset(np.flatnonzero(self.kinds >= TokenKind.CONTROL).tolist())

@@ -20,6 +20,7 @@ LAYERS = (
     "methods",
     "setting_spec",
     "settings",
+    "templates",
     "engine",
     "llamacpp",
     "preferences",
