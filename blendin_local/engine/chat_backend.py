@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from blendin_local.engine.conversation import Reply, begin_reply
+from blendin_local.engine.language_model import Cancellation
 from blendin_local.engine.pair import LoadProgress, Pair, Role
 from blendin_local.engine.prompts import Message, PromptFormat
 from blendin_local.engine.steps import FinishReason, Step, Summary
@@ -34,6 +35,7 @@ class ReplyRequest:
     prefix: tuple[Step, ...] = ()
     forced_outcome: int | None = None
     candidates: int = 8
+    cancellation: Cancellation = field(default_factory=Cancellation, compare=False)
 
 
 class ReplyStream(Protocol):
@@ -115,6 +117,7 @@ class PairBackend:
             prefix=request.prefix,
             forced_outcome=request.forced_outcome,
             candidates=request.candidates,
+            cancellation=request.cancellation,
         )
 
     def context_use(self) -> dict[str, ContextUse]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from blendin_local.engine.decoder import Request, Response, decode, respond
 from blendin_local.engine.language_model import Cancellation
@@ -23,10 +24,10 @@ RESERVED_SHARE = 4
 class Reply:
     """A reply being written: iterate it for its steps; `cancel` may be called from any thread."""
 
-    def __init__(self, response: Response, pair: Pair, dropped: int) -> None:
+    def __init__(self, response: Response, pair: Pair, dropped: int, cancellation: Cancellation) -> None:
         self._response = response
         self._pair = pair
-        self._cancellation = Cancellation()
+        self._cancellation = cancellation
         self.dropped_messages = dropped
         self.prefix = response.prefix
 
@@ -65,6 +66,7 @@ def begin_reply(
     prefix: tuple[Step, ...] = (),
     forced_outcome: int | None = None,
     candidates: int = 0,
+    cancellation: Cancellation | None = None,
 ) -> Reply:
     """Begin the reply to messages, dropping the oldest turns where they do not fit a context.
 
@@ -76,14 +78,16 @@ def begin_reply(
             them.
         forced_outcome: the outcome that follows the prefix (`Candidate.outcome`), or None to choose it.
         candidates: how many of the most probable outcomes each step reports; 0 reports none.
+        cancellation: stops the reply, also while its prompt is written.
 
     Raises PromptTooLong where the messages that must stay overflow a context, PromptError where a template
     fails.
     """
     written = b"".join(step.data for step in prefix)
-    dropped, prompts = _fitting_prompts(pair, formats, messages, settings, written)
+    cancellation = cancellation or Cancellation()
+    dropped, prompts = _fitting_prompts(pair, formats, messages, settings, written, cancellation)
     request = _request(prompts, formats, settings, candidates, prefix, forced_outcome)
-    return Reply(respond(pair, request), pair, dropped)
+    return Reply(respond(pair, request), pair, dropped, cancellation)
 
 
 def make_request(
@@ -157,6 +161,7 @@ def _fitting_prompts(
     messages: Sequence[Message],
     settings: GenerationSettings,
     written: bytes,
+    cancellation: Cancellation,
 ) -> tuple[int, dict[Role, Prompt]]:
     """How many messages are dropped for the rest to fit beside what is written already, and its prompts."""
     text = written.decode("utf-8", "ignore").encode()
@@ -165,18 +170,45 @@ def _fitting_prompts(
     }
     system = [message for message in messages if message.role == "system"]
     turns = [message for message in messages if message.role != "system"]
-    while True:
-        prompts = _prompts(pair, formats, settings.blend, [*system, *turns])
-        fits = all(
+    cuts = [0, *(i for i, message in enumerate(turns) if i and message.role == "user")]
+
+    @cache
+    def prompts_from(cut: int) -> dict[Role, Prompt]:
+        if cancellation.requested:
+            raise PromptError("The reply was stopped before its prompt was written.")
+        return _prompts(pair, formats, settings.blend, [*system, *turns[cuts[cut] :]], cancellation)
+
+    def fits(cut: int) -> bool:
+        try:
+            prompts = prompts_from(cut)
+        except PromptTooLong:
+            return False
+        return all(
             len(prompt.tokens) + taken[role] <= _prompt_room(pair.model(role).n_ctx, settings)
             for role, prompt in prompts.items()
         )
-        second = next((i for i, message in enumerate(turns) if i and message.role == "user"), None)
-        if fits or second is None:
-            break
-        turns = turns[second:]
+
+    cut = _first_that_fits(len(cuts), fits)
+    prompts = prompts_from(cut)
     _check_length(pair, prompts)
-    return len(messages) - len(system) - len(turns), prompts
+    return cuts[cut], prompts
+
+
+def _first_that_fits(n: int, fits: Callable[[int], bool]) -> int:
+    """Return the least of n cuts that fits, or the last one, where those after one that fits do too.
+
+    What is kept of a long conversation is a small part of it, so that the search begins at its end.
+    """
+    if n == 1 or fits(0):
+        return 0
+    fitting, step = n - 1, 1
+    while fitting - step > 0 and fits(fitting - step):
+        fitting, step = fitting - step, 2 * step
+    too_long = max(0, fitting - step)
+    while fitting - too_long > 1:
+        middle = (fitting + too_long) // 2
+        fitting, too_long = (middle, too_long) if fits(middle) else (fitting, middle)
+    return fitting
 
 
 def _prompt_room(n_ctx: int, settings: GenerationSettings) -> int:
@@ -211,9 +243,16 @@ def _decoded_roles(blend: BlendSettings) -> list[Role]:
 
 
 def _prompts(
-    pair: Pair, formats: Mapping[Role, PromptFormat], blend: BlendSettings, messages: Sequence[Message]
+    pair: Pair,
+    formats: Mapping[Role, PromptFormat],
+    blend: BlendSettings,
+    messages: Sequence[Message],
+    cancellation: Cancellation | None = None,
 ) -> dict[Role, Prompt]:
-    return {role: make_prompt(pair.model(role), formats[role], messages) for role in _decoded_roles(blend)}
+    return {
+        role: make_prompt(pair.model(role), formats[role], messages, cancellation)
+        for role in _decoded_roles(blend)
+    }
 
 
 def _check_length(pair: Pair, prompts: Mapping[Role, Prompt]) -> None:

@@ -1,8 +1,8 @@
 """Render conversations with a model's prompt format and tokenize them safely.
 
 A prompt format is a Jinja template with its stop strings: of the GGUF file, one of the named plain formats,
-or a user's file. Templates of files run in a process of their own, and special tokens in a message's text are never
-parsed.
+or a user's file. Templates of files run in a process of their own, and special tokens in a message's text are
+never parsed.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from blendin_local.engine.language_model import LanguageModel
+from blendin_local.engine.language_model import Cancellation, LanguageModel
 from blendin_local.errors import PromptError, PromptTooLong
 from blendin_local.templates.process import render_apart
 from blendin_local.templates.rendering import Rendering, RenderRequest, TemplateFailed, render
@@ -115,15 +115,21 @@ def template_file(name: str) -> Path | None:
         return None
 
 
-def make_prompt(model: LanguageModel, prompt_format: PromptFormat, messages: Sequence[Message]) -> Prompt:
+def make_prompt(
+    model: LanguageModel,
+    prompt_format: PromptFormat,
+    messages: Sequence[Message],
+    cancellation: Cancellation | None = None,
+) -> Prompt:
     """The prompt for the next assistant message.
 
-    Special tokens are parsed in what the template wrote, not in what the messages say. Raises PromptError if the
-    template fails or loses a message, PromptTooLong where the text is certain to overflow the context.
+    Special tokens are parsed in what the template wrote, not in what the messages say. Raises PromptError if
+    the template fails or loses a message, PromptTooLong where the text is certain to overflow the context.
     """
     vocabulary = model.vocabulary
     check_size(model, sum(len(message.content) for message in messages))
-    rendering = _render(prompt_format, messages, _special_text(model, "bos"), _special_text(model, "eos"))
+    special = {f"{which}_token": _special_text(model, which) for which in ("bos", "eos")}
+    rendering = _render(prompt_format, messages, special, cancellation or Cancellation())
     text = rendering.text
     check_size(model, len(text))
 
@@ -147,8 +153,8 @@ def check_size(model: LanguageModel, n_characters: int) -> None:
     # Each character is at least one byte, and most tokens are far shorter than the longest.
     if n_characters > model.n_ctx and n_characters > model.n_ctx * model.vocabulary.longest_token:
         raise PromptTooLong(
-            f"The prompt is too long: {n_characters:,} characters, which no {model.n_ctx:,} tokens of {model.name} "
-            "can hold. Shorten it, or load the models with a longer context."
+            f"The prompt is too long: {n_characters:,} characters, which no {model.n_ctx:,} tokens of "
+            f"{model.name} can hold. Shorten it, or load the models with a longer context."
         )
 
 
@@ -156,14 +162,14 @@ def _plain_tokens(model: LanguageModel, text: str) -> list[int]:
     return model.tokenize(text.encode("utf-8", "replace"), continuation=False) if text else []
 
 
-def _special_text(model: LanguageModel, which: Literal["bos", "eos"]) -> str:
+def _special_text(model: LanguageModel, which: str) -> str:
     vocabulary = model.vocabulary
     token = vocabulary.bos if which == "bos" else vocabulary.eos
     return next((text for text, found in vocabulary.specials.items() if found == token), "")
 
 
 def _special_places(rendering: Rendering, specials: Mapping[str, int]) -> Iterator[tuple[int, int, int]]:
-    """Yield (start, end, token) of the special tokens that the template wrote, longest names first as llama.cpp."""
+    """Yield (start, end, token) of each special token that the template wrote: the longest, as llama.cpp."""
     written = "\0".join(rendering.text[start:end] for start, end in rendering.written)
     names = sorted((name for name in specials if name and name in written), key=len, reverse=True)
     if names:
@@ -173,15 +179,20 @@ def _special_places(rendering: Rendering, specials: Mapping[str, int]) -> Iterat
                 yield match.start(), match.end(), specials[match[0]]
 
 
-def _render(prompt_format: PromptFormat, messages: Sequence[Message], bos: str, eos: str) -> Rendering:
+def _render(
+    prompt_format: PromptFormat,
+    messages: Sequence[Message],
+    variables: Mapping[str, Any],
+    cancellation: Cancellation,
+) -> Rendering:
     request = RenderRequest(
         prompt_format.template,
         [(message.role, message.content) for message in messages],
-        {"bos_token": bos, "eos_token": eos},
+        variables,
         prompt_format.now.timestamp() if prompt_format.now else None,
     )
     ours = PLAIN_FORMATS.get(prompt_format.name) is prompt_format
     try:
-        return render(request) if ours else render_apart(request)
+        return render(request) if ours else render_apart(request, lambda: cancellation.requested)
     except TemplateFailed as error:
         raise PromptError(f"The prompt template {prompt_format.name} {error}.") from error

@@ -150,8 +150,9 @@ def _traced(apply: Callable[..., Any]) -> Callable[..., Any]:
 def _join(
     environment: jinja2.Environment, value: Iterable[Any], d: str = "", attribute: str | int | None = None
 ) -> TracedText:
-    get = (lambda each: each) if attribute is None else make_attrgetter(environment, attribute)  # type: ignore[no-untyped-call]
-    return as_text(d).join(as_text(get(each)) for each in value)
+    if attribute is not None:
+        value = map(make_attrgetter(environment, attribute), value)
+    return as_text(d).join(map(as_text, value))
 
 
 def _to_json(value: Any, **options: Any) -> str:

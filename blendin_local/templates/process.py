@@ -8,6 +8,7 @@ import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ import blendin_local
 from blendin_local.templates.rendering import Rendering, RenderRequest, TemplateFailed
 from blendin_local.templates.worker import read_object, write_object
 
-__all__ = ["cancel_rendering", "render_apart", "start_renderer"]
+__all__ = ["render_apart", "start_renderer"]
 
 _DEADLINE_S = 5.0
 _START_S = 60.0
@@ -35,7 +36,6 @@ class _Renderer:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._cancelled = threading.Event()
         self._starting = False  # it has not said yet that it is ready
 
     def start(self) -> None:
@@ -43,21 +43,24 @@ class _Renderer:
         with self._lock:
             self._starting = self._start() or self._starting
 
-    def render(self, request: RenderRequest) -> Rendering:
-        """Render a conversation. Raises TemplateFailed, also where the template takes too much."""
+    def render(self, request: RenderRequest, cancelled: Callable[[], bool] = lambda: False) -> Rendering:
+        """Render a conversation, unless `cancelled` tells meanwhile that it is not wanted.
+
+        Raises TemplateFailed, also where the template takes too much or the rendering was cancelled.
+        """
         with self._lock:
-            self._cancelled.clear()
-            self._send(asdict(request))
-            answer = self._wait(_DEADLINE_S)
+            try:
+                self._send(asdict(request), cancelled)
+                answer = self._wait(_DEADLINE_S, cancelled)
+            except BaseException:
+                self.kill()  # its answer would be taken for that of the next request
+                raise
         if "error" in answer:
             raise TemplateFailed(answer["error"])
         return Rendering(answer["text"], [tuple(piece) for piece in answer["written"]])
 
-    def cancel(self) -> None:
-        """End a rendering under way, from any thread."""
-        self._cancelled.set()
-
     def kill(self) -> None:
+        """End the process; the next request starts another one."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -88,11 +91,11 @@ class _Renderer:
         threading.Thread(target=_listen, args=(self._process, self._answers), daemon=True).start()
         return True
 
-    def _send(self, request: dict[str, Any]) -> None:
+    def _send(self, request: dict[str, Any], cancelled: Callable[[], bool]) -> None:
         """Send a request to a process that is ready, which the last one may have left in any state."""
         for _ in range(2):
             if self._start() or self._starting:
-                self._wait(_START_S)
+                self._wait(_START_S, cancelled)
                 self._starting = False
             with suppress(OSError):
                 assert self._process is not None and self._process.stdin is not None
@@ -101,7 +104,7 @@ class _Renderer:
             self.kill()
         raise TemplateFailed("cannot be rendered: Python cannot start another process")
 
-    def _wait(self, most_s: float) -> dict[str, Any]:
+    def _wait(self, most_s: float, cancelled: Callable[[], bool]) -> dict[str, Any]:
         process = self._process
         assert process is not None
         end = monotonic() + most_s
@@ -109,26 +112,23 @@ class _Renderer:
             try:
                 answer = self._answers.get(timeout=_LOOK_INTERVAL_S)
             except queue.Empty:
-                self._check(process, end)
+                _check(process, end, cancelled)
             else:
                 break
         if answer is None:
-            self.kill()
             raise TemplateFailed("needs too much memory or time")
         assert isinstance(answer, dict)
         return answer
 
-    def _check(self, process: subprocess.Popen[bytes], end: float) -> None:
-        if self._cancelled.is_set():
-            self.kill()
-            raise TemplateFailed("was stopped before it had written the prompt")
-        if monotonic() > end:
-            self.kill()
-            raise TemplateFailed("takes too long, and was stopped")
-        with suppress(psutil.Error):
-            if psutil.Process(process.pid).memory_info().rss > _MOST_MEMORY:
-                self.kill()
-                raise TemplateFailed("needs too much memory")
+
+def _check(process: subprocess.Popen[bytes], end: float, cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise TemplateFailed("was stopped before it had written the prompt")
+    if monotonic() > end:
+        raise TemplateFailed("takes too long, and was stopped")
+    with suppress(psutil.Error):
+        if psutil.Process(process.pid).memory_info().rss > _MOST_MEMORY:
+            raise TemplateFailed("needs too much memory")
 
 
 def _listen(process: subprocess.Popen[bytes], answers: queue.SimpleQueue[Any]) -> None:
@@ -146,4 +146,3 @@ atexit.register(_renderer.kill)
 
 start_renderer = _renderer.start
 render_apart = _renderer.render
-cancel_rendering = _renderer.cancel

@@ -111,9 +111,16 @@ def _first_lost(messages: Sequence[tuple[str, str]], text: TracedText, in_parts:
 
     Of parts, only what stands alone counts: a template that knows no parts prints the whole list.
     """
-    found = messages_of(sources_of(text), alone=in_parts)
-    said = (index for index, (_, content) in enumerate(messages) if content.strip())
-    return next((index for index in said if index not in found), None)
+    alone, mixed = messages_of(text)
+    for index, (_, content) in enumerate(messages):
+        said = set(content.casefold()) - {" ", "\n", "\t"}
+        if (
+            content.strip()
+            and index not in alone
+            and (in_parts or not said & set(mixed.get(index, "").casefold()))
+        ):
+            return index
+    return None
 
 
 def _written_pieces(text: TracedText) -> Iterator[tuple[int, int]]:

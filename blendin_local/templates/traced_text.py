@@ -2,7 +2,8 @@
 
 A template may do to a message whatever Jinja and the methods of `str` can do. To it a `TracedText` is the
 plain text that was said; afterwards it still tells which characters the template wrote itself, and which
-messages are in the text. What an operation cannot follow character by character counts as coming from all of its inputs.
+messages are in the text. What an operation cannot follow character by character counts as coming from all of
+its inputs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
+from itertools import compress
 from typing import Any, SupportsIndex
 
 TEMPLATE, UNKNOWN = "\0", "\1"
@@ -31,17 +33,20 @@ def message_source(index: int) -> str:
     return chr(_FIRST_MESSAGE + index)
 
 
-def messages_of(sources: str, alone: bool = False) -> set[int]:
-    """Return the indices of the messages that characters with these sources came from.
+def messages_of(text: TracedText) -> tuple[set[int], dict[int, str]]:
+    """Return the messages, by index, of which visible characters are in the text.
 
-    alone: only of characters that came from one message and nothing else.
+    Beside them, for each message, the characters that came from it together with something else.
     """
-    found = set(sources)
-    members = {union: parts for parts, union in _unions.items()}
-    for union in found & members.keys():
-        found |= frozenset() if alone else members[union]
-        found.remove(union)
-    return {ord(source) - _FIRST_MESSAGE for source in found - {TEMPLATE, UNKNOWN}}
+    visible = compress(sources_of(text), map(str.strip, str.__iter__(text)))
+    single = set(visible) - {TEMPLATE, UNKNOWN, *_unions.values()}
+    mixed: dict[int, str] = {}
+    for parts, union in _unions.items():
+        characters = "".join(compress(str.__iter__(text), map(union.__eq__, sources_of(text))))
+        for part in parts - {TEMPLATE, UNKNOWN}:
+            index = ord(part) - _FIRST_MESSAGE
+            mixed[index] = mixed.get(index, "") + characters
+    return {ord(source) - _FIRST_MESSAGE for source in single}, mixed
 
 
 class TracedText(str):
@@ -180,11 +185,11 @@ def _union(inputs: Iterable[object]) -> str:
                 waiting += value if not isinstance(value, Mapping) else [*value.keys(), *value.values()]
         else:
             found.add(UNKNOWN)
+    if len(found) < 2:
+        return next(iter(found), UNKNOWN)
     members = {union: parts for parts, union in _unions.items()}
-    parts = frozenset[str]().union(*(members.get(source, {source}) for source in found - {TEMPLATE}))
-    if not parts:
-        return TEMPLATE if found else UNKNOWN
-    return next(iter(parts)) if len(parts) == 1 else _unions.setdefault(parts, chr(_LAST_CODE - len(_unions)))
+    parts = frozenset[str]().union(*(members.get(source, {source}) for source in found))
+    return _unions.setdefault(parts, chr(_LAST_CODE - len(_unions)))
 
 
 def _between(text: TracedText, count: SupportsIndex) -> list[TracedText]:
@@ -240,5 +245,5 @@ def _as_a_whole(method: Callable[..., Any]) -> Callable[..., Any]:
 
 for _name in ("lower", "upper", "capitalize", "title", "swapcase", "casefold"):
     setattr(TracedText, _name, _letter_by_letter(getattr(str, _name)))
-for _name in "center expandtabs format format_map ljust rjust translate zfill __format__ __repr__".split():
+for _name in ("center", "expandtabs", "ljust", "rjust", "translate", "zfill", "__format__", "__repr__"):
     setattr(TracedText, _name, _as_a_whole(getattr(str, _name)))

@@ -79,6 +79,7 @@ class _Writing:
     def stop(self) -> None:
         with self.lock:
             self.stopped = True
+            self.request.cancellation.cancel()
             if self.reply is not None:
                 self.reply.cancel()
 
@@ -226,6 +227,8 @@ class ModelWorker:
         finally:
             self._writings.remove(writing)
         text, reason = (reply.text, reply.finish_reason) if reply else ("", None)
+        if reply is None and writing.stopped:
+            reason, error = "cancelled", ""
         self.events.append(ReplyEnded(text, reason, error))
 
 

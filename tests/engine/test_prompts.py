@@ -77,6 +77,8 @@ LLAMA_2 = PromptFormat(
     " {{ message.content }} {{ eos_token }}{{ bos_token }}"
     "{% else %}[INST] {{ message.content }} [/INST]{% endif %}{% endfor %}",
 )
+SAID = "{% for m in messages %}{{ m.content }}{% endfor %}|"
+"""The beginning of templates that are about something else: a template must not leave out what was said."""
 NATIVE: dict[Kind, PromptFormat] = {"spm": GEMMA, "spm-prefix": LLAMA_2, "bpe": CHATML}
 
 
@@ -84,7 +86,7 @@ NATIVE: dict[Kind, PromptFormat] = {"spm": GEMMA, "spm-prefix": LLAMA_2, "bpe": 
 def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[Kind, GgufModel]]:
     """A tiny model of each vocabulary."""
     folder = tmp_path_factory.mktemp("tiny")
-    options = ModelOptions(n_ctx=64, n_threads=1, n_gpu_layers=0)
+    options = ModelOptions(n_ctx=4096, n_threads=1, n_gpu_layers=0)
     opened: dict[Kind, GgufModel] = {
         kind: open_model(write_tiny(folder / f"{kind}.gguf", vocabulary=kind), options) for kind in KINDS
     }
@@ -219,23 +221,23 @@ def test_a_prompt_is_what_llama_cpp_itself_makes_of_it(models: Mapping[Kind, Ggu
         ("{% macro say(m) %}<{{ m.content | upper }}>{% endmacro %}{{ say(messages[-1]) }}", "<C>"),
         ("{{ messages | map(attribute='role') | join(' ') }}", "user assistant user"),
         ("{{ messages[0] | tojson }}", '{"role": "user", "content": "a"}'),
-        ("{% if tools is defined %}tools{% else %}none{% endif %}{{ nothing }}", "none"),
+        ("{% if tools is none and documents is none %}none{% endif %}{{ nothing }}", "none"),
         ("{{ messages[0].content is string }}{{ messages[::-1][0].content }}", "Truec"),
         ("{{ '2' if strftime_now('%Y').startswith('2') }}", "2"),
     ],
 )
 def test_what_templates_use(models: Mapping[Kind, GgufModel], template: str, expected: str) -> None:
-    prompt = make_prompt(models["bpe"], PromptFormat("test", template), user("a", "b", "c"))
-    assert read(models["bpe"], prompt) == expected
+    prompt = make_prompt(models["bpe"], PromptFormat("test", SAID + template), user("a", "b", "c"))
+    assert read(models["bpe"], prompt) == "abc|" + expected
 
 
 def test_a_template_shows_the_moment_that_it_is_given(models: Mapping[Kind, GgufModel]) -> None:
     """And today otherwise; the compiled template, which both share, remembers neither."""
     template = "{% macro day() %}{{ strftime_now('%d %b %Y') }}{% endmacro %}{{ day() }}"
-    fixed = PromptFormat("test", template, now=datetime(1999, 12, 31))
+    fixed = PromptFormat("test", SAID + template, now=datetime(1999, 12, 31))
 
     def shown(form: PromptFormat) -> str:
-        return read(models["bpe"], make_prompt(models["bpe"], form, [HI]))
+        return read(models["bpe"], make_prompt(models["bpe"], form, [HI])).removeprefix("Hi there|")
 
     assert shown(fixed) == "31 Dec 1999"
     assert shown(replace(fixed, now=datetime(2000, 1, 1))) == "01 Jan 2000"
@@ -284,11 +286,11 @@ def test_the_first_error_is_told_where_a_merged_system_message_fails_too(
         (PLAIN_FORMATS["raw"], b""),
         (PromptFormat("newline", "Q: {{ messages[0].content }}\nA:{{ '\n' }}"), b""),
         # Jinja drops the line break at the end of a file.
-        (PromptFormat("end of the file", "A:\n"), b" "),
-        (PromptFormat("space", "A: "), b""),
+        (PromptFormat("end of the file", SAID + "A:\n"), b" "),
+        (PromptFormat("space", SAID + "A: "), b""),
         (PromptFormat("content", "{{ messages[0].content }}"), b" "),
-        (PromptFormat("only its beginning", "{{ bos_token }}"), b""),
-        (PromptFormat("nothing open", "x{{ eos_token }}"), b""),
+        (PromptFormat("only its beginning", SAID + "{{ bos_token }}"), b""),
+        (PromptFormat("nothing open", SAID + "x{{ eos_token }}"), b""),
     ],
     ids=lambda value: value.name if isinstance(value, PromptFormat) else "",
 )
@@ -347,7 +349,7 @@ def test_invalid_templates(models: Mapping[Kind, GgufModel], template: str) -> N
         ("{{ 1 / 0 }}", "division by zero"),
         ("{{ messages[5].content }}", "no element 5"),
         ("{% for i in range(10 ** 9) %}{% endfor %}", "Range too big"),
-        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "calls itself without end"),
         ("{% include '/etc/passwd' %}", "no loader"),
         ("{% import 'os' as os %}{{ os }}", "no loader"),
         ("{{ messages.append(1) }}", "unsafe"),
@@ -393,7 +395,7 @@ def test_failing_templates(models: Mapping[Kind, GgufModel], template: str, reas
 )
 def test_templates_cannot_leave_the_sandbox(models: Mapping[Kind, GgufModel], attack: str) -> None:
     """A template comes from strangers: it may fail or render nothing, but it must not see Python."""
-    template = PromptFormat("attack", "before|{{ " + attack + " }}|after")
+    template = PromptFormat("attack", SAID + "{{ " + attack + " }}|after")
     try:
         found = read(models["bpe"], make_prompt(models["bpe"], template, [HI]))
     except PromptError:
