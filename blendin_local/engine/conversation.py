@@ -9,7 +9,7 @@ from functools import cache
 from blendin_local.engine.decoder import Request, Response, decode, respond
 from blendin_local.engine.language_model import Cancellation
 from blendin_local.engine.pair import Pair, Role
-from blendin_local.engine.prompts import Message, Prompt, PromptFormat, make_prompt
+from blendin_local.engine.prompts import Message, Prompt, PromptFormat, make_prompt, turn_stops
 from blendin_local.engine.steps import FinishReason, Step, Summary
 from blendin_local.errors import PromptError, PromptTooLong
 from blendin_local.methods import METHODS
@@ -86,7 +86,7 @@ def begin_reply(
     written = b"".join(step.data for step in prefix)
     cancellation = cancellation or Cancellation()
     dropped, prompts = _fitting_prompts(pair, formats, messages, settings, written, cancellation)
-    request = _request(prompts, formats, settings, candidates, prefix, forced_outcome)
+    request = _request(pair, prompts, formats, settings, candidates, prefix, forced_outcome)
     return Reply(respond(pair, request), pair, dropped, cancellation)
 
 
@@ -104,7 +104,7 @@ def make_request(
     """
     prompts = _prompts(pair, formats, settings.blend, messages)
     _check_length(pair, prompts)
-    return _request(prompts, formats, settings, candidates)
+    return _request(pair, prompts, formats, settings, candidates)
 
 
 @dataclass
@@ -217,6 +217,7 @@ def _prompt_room(n_ctx: int, settings: GenerationSettings) -> int:
 
 
 def _request(
+    pair: Pair,
     prompts: Mapping[Role, Prompt],
     formats: Mapping[Role, PromptFormat],
     settings: GenerationSettings,
@@ -228,7 +229,7 @@ def _request(
         base=prompts.get("base"),
         guide=prompts.get("guide"),
         settings=settings,
-        stops=tuple(stop for role in prompts for stop in formats[role].stops),
+        stops=tuple(stop for role in prompts for stop in turn_stops(pair.model(role), formats[role])),
         candidates=candidates,
         prefix=prefix,
         forced_outcome=forced_outcome,

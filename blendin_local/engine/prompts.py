@@ -11,9 +11,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from blendin_local.engine.built_in_templates import BUILT_IN_TEMPLATES
 from blendin_local.engine.language_model import Cancellation, LanguageModel
 from blendin_local.errors import PromptError, PromptTooLong
 from blendin_local.templates.process import render_apart
@@ -93,7 +95,7 @@ def choose_format(name: str, chat_template: str | None) -> PromptFormat:
         if not chat_template:
             plain = ", ".join(PLAIN_FORMATS)
             raise PromptError(f"This model has no chat template: use one of the plain formats ({plain}).")
-        return PromptFormat("chat", chat_template)
+        return PromptFormat("chat", _chat_template(chat_template))
     if name in PLAIN_FORMATS:
         return PLAIN_FORMATS[name]
     path = template_file(name)
@@ -104,6 +106,19 @@ def choose_format(name: str, chat_template: str | None) -> PromptFormat:
         return PromptFormat(path.name, path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(f"Cannot read the prompt template {path}: {error}.") from error
+
+
+def _chat_template(text: str) -> str:
+    """Return the template of a file, which may only name one of llama.cpp's own."""
+    name = text.strip()
+    if "{" in name:
+        return text
+    if name not in BUILT_IN_TEMPLATES:
+        raise PromptError(
+            f"This model's file only names a chat template ({name[:40]!r}) that is not known here: give the "
+            "template as a Jinja file."
+        )
+    return BUILT_IN_TEMPLATES[name]
 
 
 def template_file(name: str) -> Path | None:
@@ -146,6 +161,36 @@ def make_prompt(
         raise PromptError("The prompt is empty: give the model something to answer.")
     ends_open = end < len(text) and not text[-1].isspace()
     return Prompt(tokens, b" " if ends_open and not prompt_format.bare else b"")
+
+
+def turn_stops(model: LanguageModel, prompt_format: PromptFormat) -> tuple[str, ...]:
+    """Return the stop strings of a format: its own, or else what its template writes after a reply.
+
+    They stop a model that has no tokens for the marks between turns, and writes them as text.
+    """
+    if prompt_format.stops or prompt_format.bare:
+        return prompt_format.stops
+    return _marks_after_reply(prompt_format, _special_text(model, "bos"), _special_text(model, "eos"))
+
+
+@lru_cache(maxsize=64)
+def _marks_after_reply(prompt_format: PromptFormat, bos: str, eos: str) -> tuple[str, ...]:
+    talk = [
+        Message("user", "A first question"),
+        Message("assistant", "The reply"),
+        Message("user", "Another one"),
+    ]
+    try:
+        text = _render(prompt_format, talk, {"bos_token": bos, "eos_token": eos}, Cancellation()).text
+    except PromptError:  # the template of a model for single turns, for example
+        return ()
+    between = text.partition(talk[1].content)[2].partition(talk[2].content)[0]
+    first = re.match(r"\s*(<[^<>\s]{1,40}>|\[[^\[\]\s]{1,40}\])", between)
+    if first:
+        # The marks of the next turn, too: a model may go on with them at once.
+        return tuple(dict.fromkeys([first[1], *re.findall(r"<\|[^<>|\s]{1,40}\|>", between)]))
+    line = re.match(r"\s*(\s\S[^\n]*\S)", between)
+    return (line[1],) if line else ()
 
 
 def check_size(model: LanguageModel, n_characters: int) -> None:

@@ -76,7 +76,10 @@ class Response:
         self._sampler = Sampler(request.settings.sampling, request.settings.seed)
         self._outcomes: list[int] = []
         self._own = Distribution(len(self.writer.vocabulary))
-        self._ends = frozenset(self.writer.vocabulary.end_tokens.tolist())
+        stops, specials = request.stops + request.settings.stop, self.writer.vocabulary.specials
+        # A special token has no text in which a stop string could be found.
+        named = {specials[stop] for stop in stops if stop in specials}
+        self._ends = frozenset(self.writer.vocabulary.end_tokens.tolist()) | named
         self._forced = self._checked(request.forced_outcome)
         self._latest_source: Source | None = None
         self._costs: Counter[str] = Counter()

@@ -24,6 +24,7 @@ from blendin_local.models.entries import Curve, PairEntry
 from blendin_local.models.memory_estimate import MemoryEstimate
 from blendin_local.progress import Progress, Watcher
 from blendin_local.settings import DEFAULT_PAIR, Formats, GenerationSettings, ModelOptions
+from blendin_local.templates.process import start_renderer
 
 AUTO_FORMATS = Formats()
 
@@ -118,6 +119,8 @@ def load_pair(files: PairFiles, options: ModelOptions, *, progress: LoadProgress
             header.path, options.of(role), progress=progress and (lambda share: progress(role, share))
         )
 
+    if files.base.chat_template or files.guide.chat_template:
+        start_renderer()  # it is there by the time of the first prompt
     base = load(files.base, "base")
     try:
         guide = load(files.guide, "guide")

@@ -7,6 +7,7 @@ with the system text merged into the first user message (templates without a sys
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,6 +27,10 @@ from blendin_local.templates.traced_text import (
 
 MOST_CHARACTERS = 16 << 20
 """Longest text that a template may add to the messages."""
+
+
+_THOUGHTS = re.compile(r"\s*(?:<think>.*?(?:</think>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z))\s*", re.DOTALL)
+"""A reply of nothing but thinking, which templates of models that think leave out on purpose."""
 
 
 class TemplateFailed(Exception):
@@ -112,13 +117,10 @@ def _first_lost(messages: Sequence[tuple[str, str]], text: TracedText, in_parts:
     Of parts, only what stands alone counts: a template that knows no parts prints the whole list.
     """
     alone, mixed = messages_of(text)
-    for index, (_, content) in enumerate(messages):
-        said = set(content.casefold()) - {" ", "\n", "\t"}
-        if (
-            content.strip()
-            and index not in alone
-            and (in_parts or not said & set(mixed.get(index, "").casefold()))
-        ):
+    for index, (role, content) in enumerate(messages):
+        if index in alone or not content.strip() or (role == "assistant" and _THOUGHTS.fullmatch(content)):
+            continue
+        if in_parts or not set(content.casefold().split()[0]) & set(mixed.get(index, "").casefold()):
             return index
     return None
 

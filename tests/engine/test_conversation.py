@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.examples import examples
 from support.tiny_gguf import Architecture, Kind, write_tiny
 
-from blendin_local.engine.conversation import Conversation, Reply
-from blendin_local.engine.language_model import common_prefix
+from blendin_local.engine.conversation import Conversation, Reply, _first_that_fits, begin_reply
+from blendin_local.engine.language_model import Cancellation, common_prefix
 from blendin_local.engine.pair import Pair, Role, pair_models
 from blendin_local.engine.prompts import PLAIN_FORMATS, Message, PromptFormat, make_prompt
 from blendin_local.engine.steps import Source, Step
@@ -479,3 +482,42 @@ def test_cancelling_inside_a_decode(start: Start, monkeypatch: pytest.MonkeyPatc
         assert list(reply) == []
     assert (reply.text, reply.finish_reason) == ("", "cancelled")
     assert finish(conversation.reply()).text == take_turn(other, QUESTIONS[1]).text
+
+
+@examples(200)
+@given(st.integers(1, 900), st.integers(0, 900))
+def test_few_renderings_find_the_first_turn_that_fits(n: int, first: int) -> None:
+    tried: list[int] = []
+
+    def fits(cut: int) -> bool:
+        tried.append(cut)
+        return cut >= first
+
+    assert _first_that_fits(n, fits) == min(first, n - 1)
+    assert len(tried) == len(set(tried)) <= 2 * n.bit_length() + 1
+
+
+def test_an_unwanted_reply_renders_nothing(start: Start) -> None:
+    conversation = start()
+    cancellation = Cancellation()
+    cancellation.cancel()
+    with pytest.raises(PromptError, match="stopped before its prompt was written"):
+        begin_reply(
+            conversation.pair,
+            conversation.formats,
+            [Message("user", "hi")],
+            conversation.settings,
+            cancellation=cancellation,
+        )
+
+
+def test_a_stop_string_that_names_a_special_token_stops_at_it(start: Start) -> None:
+    conversation = start(written(method="base"), base_format=PLAIN_FORMATS["raw"])
+    vocabulary = conversation.pair.base.vocabulary
+    name, token = next((name, token) for name, token in vocabulary.specials.items() if name == "<bos>")
+    conversation.settings = replace(conversation.settings, stop=(name,))
+    reply = conversation.send("hi")
+    assert token in reply._response._ends
+    asked = (conversation.pair, conversation.formats, [Message("user", "hi")], conversation.settings)
+    step = next(iter(begin_reply(*asked, forced_outcome=token)))
+    assert (step.source, step.finish_reason) == (Source.STOP, "stop")

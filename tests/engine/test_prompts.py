@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from support.awkward import AWKWARD
 from support.tiny_gguf import Kind, tiny_vocabulary, write_tiny
 
+from blendin_local.engine.built_in_templates import BUILT_IN_TEMPLATES
 from blendin_local.engine.prompts import (
     PLAIN_FORMATS,
     Message,
@@ -27,8 +28,9 @@ from blendin_local.engine.prompts import (
     choose_format,
     make_prompt,
     template_file,
+    turn_stops,
 )
-from blendin_local.errors import PromptError
+from blendin_local.errors import PromptError, PromptTooLong
 from blendin_local.llamacpp.model import GgufModel, open_model
 from blendin_local.settings import ModelOptions
 
@@ -417,6 +419,58 @@ def test_marks_of_a_reply_for_training_are_passed_over(models: Mapping[Kind, Ggu
     assert "«Hello.»" in read(models["bpe"], prompts[0])
     with pytest.raises(PromptError, match="not valid Jinja"):
         make_prompt(models["bpe"], PromptFormat("mine", "{% generation %}open"), talk)
+
+
+# What ends a turn
+
+
+@pytest.mark.parametrize(
+    ("template", "stops"),
+    [
+        (CHATML.template, ("<|im_end|>", "<|im_start|>")),
+        (LLAMA_3.template, ("<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>")),
+        (GEMMA.template, ("<end_of_turn>",)),
+        (LLAMA_2.template, ("<|im_end|>", "<|im_start|>")),
+        (
+            "{% for m in messages %}### {{ 'Instruction' if m.role == 'user' else 'Response' }}:\n"
+            "{{ m.content }}\n\n{% endfor %}",
+            ("\n### Instruction:",),
+        ),
+        ("{% for m in messages %}{{ m.role | upper }}: {{ m.content }} {% endfor %}", (" USER:",)),
+        ("{% for m in messages %}{{ m.content }}\n{% endfor %}", ()),
+        ("{% if messages | length > 1 %}{{ raise_exception('no') }}{% endif %}{{ messages[0].content }}", ()),
+    ],
+)  # fmt: skip
+def test_what_a_template_writes_after_a_reply_stops_it(
+    models: Mapping[Kind, GgufModel], template: str, stops: tuple[str, ...]
+) -> None:
+    assert turn_stops(models["bpe"], PromptFormat("test", template)) == stops
+
+
+def test_a_format_with_stop_strings_keeps_them(models: Mapping[Kind, GgufModel]) -> None:
+    for name, form in PLAIN_FORMATS.items():
+        assert turn_stops(models["bpe"], form) == form.stops, name
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN_TEMPLATES))
+def test_a_file_may_name_a_template_of_llama_cpp(models: Mapping[Kind, GgufModel], name: str) -> None:
+    text = read(models["bpe"], make_prompt(models["bpe"], choose_format("auto", f"{name}\n"), TALK))
+    for message in TALK:
+        assert message.content in text
+
+
+def test_a_template_of_llama_cpp_that_is_not_known_is_named() -> None:
+    with pytest.raises(PromptError, match="only names a chat template \\('mistral-v7'\\)") as caught:
+        choose_format("chat", "mistral-v7")
+    one_line(caught)
+
+
+def test_a_text_that_no_context_can_hold_is_not_even_rendered(models: Mapping[Kind, GgufModel]) -> None:
+    model = models["bpe"]
+    longest = model.n_ctx * model.vocabulary.longest_token
+    with pytest.raises(PromptTooLong, match="characters, which no 512 tokens of bpe can hold") as caught:
+        make_prompt(model, PromptFormat("test", "{% for %}"), [Message("user", "a" * (longest + 1))])
+    one_line(caught)
 
 
 # Names of formats
