@@ -7,6 +7,7 @@ import os
 import re
 import struct
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -64,6 +65,7 @@ class GgufHeader:
     these are the input embeddings, so that a device needs a copy of them.
     fingerprint: hash of the vocabulary, equal for quantizations of one model; "" without a vocabulary.
     unusable: the kind of a model without next-token probabilities ("an embedding model"), else "".
+    special_ids: ids of special tokens that the file states, by name ("bos", "eos", "eot", "eom").
     damage: a fault that would crash llama.cpp ("two of its tokens have the same text"), else "".
     """
 
@@ -95,6 +97,7 @@ class GgufHeader:
     layer_bytes: tuple[int, ...] = ()
     output_bytes: int = 0
     shared_output: bool = False
+    special_ids: tuple[tuple[str, int], ...] = ()
 
     @property
     def has_decoder(self) -> bool:
@@ -173,6 +176,7 @@ def _describe(file: GgufFile, size: int, tensors: list[Tensor], split_count: int
         layer_bytes=layer_bytes,
         output_bytes=output_bytes,
         shared_output=shared_output,
+        special_ids=tuple(_special_ids(file, len(texts))),
     )
 
 
@@ -186,6 +190,14 @@ def _weights_by_layer(tensors: list[Tensor], n_layer: int) -> tuple[tuple[int, .
             output += size
     shared = "output.weight" not in sizes
     return tuple(layers), output + (sizes.get("token_embd.weight", 0) if shared else 0), shared
+
+
+def _special_ids(file: GgufFile, n_vocab: int) -> Iterator[tuple[str, int]]:
+    """Yield what the file says of its special tokens. llama.cpp makes up ids for those that it leaves out."""
+    for name in ("bos", "eos", "eot", "eom"):
+        token = file.integer(f"tokenizer.ggml.{name}_token_id", -1)
+        if 0 <= token < n_vocab:
+            yield name, token
 
 
 def _quantization(file: GgufFile, tensors: list[Tensor]) -> str:

@@ -56,7 +56,7 @@ class GgufModel:
         self._model: Any = None
         self._model = _load(header.path, options, progress)
         try:
-            self._tokenizer = Tokenizer(api.llama_model_get_vocab(self._model))
+            self._tokenizer = Tokenizer(api.llama_model_get_vocab(self._model), dict(header.special_ids))
             self._context, self.n_ctx = _make_context(self._model, header.path, options)
             self._memory = api.llama_get_memory(self._context)
         except BaseException:

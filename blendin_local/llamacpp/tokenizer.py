@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
@@ -25,17 +25,20 @@ def open_tokenizer(header: GgufHeader) -> Iterator[Tokenizer]:
     params.vocab_only = True
     model = load_file(header.path, params)
     try:
-        yield Tokenizer(api.llama_model_get_vocab(model))
+        yield Tokenizer(api.llama_model_get_vocab(model), dict(header.special_ids))
     finally:
         api.llama_model_free(model)
 
 
 class Tokenizer:
-    """The tokenizer of a llama_vocab pointer, which must outlive it."""
+    """The tokenizer of a llama_vocab pointer, which must outlive it.
 
-    def __init__(self, vocab: Any) -> None:
+    special_ids: as `GgufHeader.special_ids`.
+    """
+
+    def __init__(self, vocab: Any, special_ids: Mapping[str, int]) -> None:
         self._vocab = vocab
-        self.vocabulary = read_vocabulary(vocab)
+        self.vocabulary = read_vocabulary(vocab, special_ids)
         self._invents_space = self.vocabulary.decode(self._tokenize(b"a")) == b" a"
 
     def tokenize(self, text: bytes, *, continuation: bool = True) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,19 +23,25 @@ _TURN_MARKER = re.compile(
 )
 
 
-def read_vocabulary(vocab: Any) -> Vocabulary:
-    """The vocabulary of a llama_vocab pointer."""
+def read_vocabulary(vocab: Any, special_ids: Mapping[str, int]) -> Vocabulary:
+    """The vocabulary of a llama_vocab pointer.
+
+    special_ids: the special tokens that the file states (`GgufHeader.special_ids`). llama.cpp answers with
+    others for those that it does not state: "," is the beginning and the end of a text for many a vocabulary.
+    """
     buffer = ctypes.create_string_buffer(_LONGEST_TOKEN)
     pieces: list[bytes] = []
     kinds: list[int] = []
     specials: dict[str, int] = {}
-    bos, eos = api.llama_vocab_bos(vocab), api.llama_vocab_eos(vocab)
+    bos, eos = special_ids.get("bos"), special_ids.get("eos")
+    ends = {special_ids[name] for name in ("eos", "eot", "eom") if name in special_ids}
     for token in range(api.llama_vocab_n_tokens(vocab)):
         attributes = api.llama_vocab_get_attr(vocab, token)
         # Called for few tokens only, because a vocabulary has up to 262 144.
-        if (attributes != _NORMAL or token in (bos, eos)) and (
-            kind := _special_kind(vocab, token, attributes)
-        ):
+        kind = TokenKind.END if token in ends else TokenKind.CONTROL if token == bos else None
+        if kind is None and attributes != _NORMAL:
+            kind = _special_kind(vocab, token, attributes)
+        if kind is not None:
             kinds.append(kind)
             pieces.append(b"")
             specials.setdefault(_text(vocab, token).decode("utf-8", "replace"), token)
@@ -47,8 +54,8 @@ def read_vocabulary(vocab: Any) -> Vocabulary:
         pieces,
         kinds,
         specials,
-        bos=bos if bos >= 0 else None,
-        eos=eos if eos >= 0 else None,
+        bos=bos,
+        eos=eos,
         adds_bos=bool(api.llama_vocab_get_add_bos(vocab)),
         splits_at_words=kind_of_tokenizer in _WORDWISE_TOKENIZERS,
         fingerprint="",
@@ -60,9 +67,11 @@ def read_vocabulary(vocab: Any) -> Vocabulary:
 
 
 def _special_kind(vocab: Any, token: int, attributes: int) -> TokenKind | None:
-    if api.llama_vocab_is_eog(vocab, token):
+    if api.llama_vocab_is_eog(vocab, token) and (
+        token != api.llama_vocab_eos(vocab) or _TURN_MARKER.fullmatch(_text(vocab, token))
+    ):
         return TokenKind.END
-    if attributes & _SPECIAL or token == api.llama_vocab_bos(vocab):
+    if attributes & _SPECIAL:
         return TokenKind.CONTROL
     if attributes & _USER_DEFINED and _TURN_MARKER.fullmatch(_text(vocab, token)):
         return TokenKind.CONTROL
