@@ -7,6 +7,7 @@ replaced atomically: a reader sees the old content or the new, never a part.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 import uuid
 from collections.abc import Callable
@@ -63,12 +64,61 @@ def hub_cache_dir() -> Path:
     return Path(home or Path(cache) / "huggingface").expanduser() / "hub"
 
 
+_LONGEST_TEXT = 16 << 20
+_MANY_PARTS = re.compile(
+    r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')(?:[ \t]*\.[ \t]*(?:[\w-]+|"[^"\n]*"|'[^'\n]*')){99}"""
+)
+
+
 def local_path(text: str) -> Path:
     """Path of a user's input, with `~` expanded unless it names an unknown user."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
         return Path(text)
+
+
+def read_text(path: Path) -> str:
+    """Read a text file that a user wrote, without its byte order mark; line ends stay as they are.
+
+    Raises FileNotFoundError, and ValueError with the reason in words for whatever else is wrong with it.
+    """
+    try:
+        if not path.exists():
+            raise FileNotFoundError(path)
+        if not path.is_file():
+            raise ValueError("it is a folder" if path.is_dir() else "it is not a file")
+        with path.open("rb") as stream:
+            data = stream.read(_LONGEST_TEXT + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
+    except RuntimeError as error:  # links in a circle, for Python 3.11 and 3.12
+        raise ValueError("its links lead in a circle") from error
+    if len(data) > _LONGEST_TEXT:
+        raise ValueError(f"it is longer than {_LONGEST_TEXT >> 20} MiB")
+    return decode_text(data)
+
+
+def decode_text(data: bytes) -> str:
+    """Decode a text that a user wrote, without its byte order mark. Raises ValueError with the reason."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError("it is UTF-16 text: save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML. Raises ValueError with the reason in words, also for a document made to take for ever."""
+    if _MANY_PARTS.search(text):
+        raise ValueError("a key in it has too many parts")
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -101,7 +151,7 @@ def edit_toml(text: str, change: Callable[[Any], None]) -> str:
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
-    expected = tomllib.loads(text)
+    expected = parse_toml(text)
     try:
         change(expected)
         document = tomlkit.parse(text)

@@ -20,6 +20,7 @@ from support.html_pages import STAND_IN
 from blendin_local.engine.pair import Pair
 from blendin_local.files import cache_dir
 from blendin_local.history.store import Store
+from blendin_local.llamacpp.trial import TRUST_VARIABLE
 from blendin_local.models.catalogue import load_catalogue
 from blendin_local.models.download import pull
 from blendin_local.models.loading import PairFiles, load_pair, locate_pair, name_pair
@@ -59,6 +60,8 @@ def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith(("BLENDIN_", "HF_", "OLLAMA_", "LLAMA_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
+    # Each test has a cache of its own, and would try every model anew.
+    monkeypatch.setenv(TRUST_VARIABLE, "1")
     monkeypatch.setenv("BLENDIN_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("BLENDIN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("BLENDIN_DATA_DIR", str(tmp_path / "data"))

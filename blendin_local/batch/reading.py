@@ -7,11 +7,12 @@ runs.
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO, Literal
@@ -205,14 +206,28 @@ class RowSource:
 
     def _opened_table(self) -> CsvTable:
         name = self.options.name
-        delimiter = "\t" if extension_of(self.options.path) == ".tsv" else ","
-        table = CsvTable(iter(self._lines), name=name, delimiter=delimiter)
+        table = CsvTable(iter(self._lines), name=name, delimiter=self._delimiter())
         if table.names and self._column not in table.names:
             raise self._without_prompt("there is no column", table.names)
         for column in self._columns:
             if table.names.count(column) > 1:
                 raise InputError(f"{name} has several columns `{column}`: rename all but one.")
         return table
+
+    def _delimiter(self) -> str:
+        """The delimiter that the first line states, or else the one by which the header names the prompt."""
+        first = next(self._lines.first(), None) or b""
+        if stated := re.fullmatch(rb'"?sep=(.)"?\s*', first):
+            next(iter(self._lines))
+            return chr(stated[1][0])
+        usual = "\t" if extension_of(self.options.path) == ".tsv" else ","
+        header = first.decode("utf-8", "replace")
+        for tried in (usual, *",;\t|"):
+            with suppress(csv.Error):
+                names = next(csv.reader([header], delimiter=tried), [])
+                if self._column in [name.strip() for name in names]:
+                    return tried
+        return usual
 
     def _check_columns(self, format: Format) -> None:
         """Refuse column options for a format without columns."""

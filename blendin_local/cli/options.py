@@ -15,6 +15,7 @@ from blendin_local.cli.complete_names import complete_model, complete_model_opti
 from blendin_local.cli.grouped_help import option_group
 from blendin_local.cli.terminal import standard_input
 from blendin_local.errors import PromptError, SettingError
+from blendin_local.files import decode_text
 from blendin_local.methods import METHODS
 from blendin_local.setting_spec import SettingSpec, settings_of
 from blendin_local.settings import (
@@ -287,6 +288,6 @@ def read_text(path: str) -> str:
     if len(data) > _LONGEST_TEXT:
         raise PromptError(f"{path} is longer than any context: a prompt has at most {_LONGEST_TEXT:,} bytes.")
     try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise PromptError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}.") from error
+        return decode_text(data)
+    except ValueError as error:
+        raise PromptError(f"Cannot read {path}: {error}.") from error

@@ -82,4 +82,4 @@ def _next_line() -> str | None:
     if is_terminal(sys.stdin):
         click.echo("> ", nl=False, err=True)
     line = sys.stdin.readline()
-    return line.rstrip("\r\n") if line else None
+    return line.rstrip("\r\n").removeprefix("\ufeff") if line else None

@@ -5,7 +5,6 @@ Every error message is one sentence with the file and the table; an unknown key 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -15,6 +14,7 @@ from typing import Any
 from blendin_local.compare.arms import ArmSpec
 from blendin_local.compare.settings import TaskSpec
 from blendin_local.errors import EvaluationError, SettingError
+from blendin_local.files import parse_toml, read_text
 from blendin_local.setting_spec import settings_of
 from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
 from blendin_local.tasks.datasets_source import HUB
@@ -66,9 +66,9 @@ def read_plan(path: Path, formats: Formats | None = None) -> Plan:
     Raises EvaluationError for a file that cannot be read, an unknown key or a wrong value.
     """
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        reason = (error.strerror or error) if isinstance(error, OSError) else error
+        document = parse_toml(read_text(path))
+    except (FileNotFoundError, ValueError) as error:
+        reason = "it does not exist" if isinstance(error, FileNotFoundError) else error
         raise EvaluationError(f"The plan {path} cannot be read: {reason}.") from error
     reader = _Reader(path, formats or Formats())
     reader.known(document, ("arms", "tasks", "run"), "")

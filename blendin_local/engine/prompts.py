@@ -18,6 +18,7 @@ from typing import Any, Literal
 from blendin_local.engine.built_in_templates import BUILT_IN_TEMPLATES
 from blendin_local.engine.language_model import Cancellation, LanguageModel
 from blendin_local.errors import PromptError, PromptTooLong
+from blendin_local.files import read_text
 from blendin_local.templates.process import render_apart
 from blendin_local.templates.rendering import Rendering, RenderRequest, TemplateFailed, render
 
@@ -103,8 +104,9 @@ def choose_format(name: str, chat_template: str | None) -> PromptFormat:
         known = ", ".join(["auto", "chat", *PLAIN_FORMATS])
         raise PromptError(f"Unknown prompt format {name!r}: use {known}, or the path of a Jinja file.")
     try:
-        return PromptFormat(path.name, path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        # Jinja counts every kind of line end as one.
+        return PromptFormat(path.name, read_text(path))
+    except (FileNotFoundError, ValueError) as error:
         raise PromptError(f"Cannot read the prompt template {path}: {error}.") from error
 
 

@@ -75,23 +75,25 @@ class CsvTable:
                 return
             except csv.Error as error:
                 cells = error
+                if "field limit" in str(error):
+                    self._lines.skip_quoted()
             if self._lines.overlong:
                 cells = None
             if not isinstance(cells, list) or any(cell.strip() for cell in cells):
                 yield self._lines.first, cells
 
     def fields_of(self, cells: Cells, columns: Sequence[str] | None = None) -> dict[str, str]:
-        """A record's fields by column, of all columns or those of `columns` that exist.
+        """A record's fields by column: of all columns, or those of `columns` that exist and it has.
 
         Raises InputError for a malformed record and for fields of these columns that are not UTF-8.
         """
         values = _fields(cells)
-        if len(values) != len(self.names):
+        if len(values) > len(self.names) or (columns is None and len(values) < len(self.names)):
             raise InputError(
                 f"The row has {len(values)} fields where the header names {len(self.names)}: put fields with "
                 "the delimiter or a newline in them in double quotes."
             )
-        fields = dict(zip(self.names, values, strict=True))
+        fields = dict(zip(self.names, values, strict=False))  # trailing columns may be left out
         if columns is not None:
             fields = {name: fields[name] for name in columns if name in fields}
         if any(_UNDECODED.search(field) for field in fields.values()):
@@ -109,6 +111,7 @@ class _Lines:
     def begin(self) -> None:
         self.first = 0
         self.overlong = False
+        self._quotes = 0
 
     def __iter__(self) -> _Lines:
         return self
@@ -119,8 +122,14 @@ class _Lines:
         if line is None:
             self.overlong = True
             return "\n"
+        self._quotes += line.count(b'"')
         # A decoding error raised here would end the reader.
         return line.decode("utf-8", "surrogateescape")
+
+    def skip_quoted(self) -> None:
+        """Skip the lines of a quoted field in which the reader gave up: they are no records of their own."""
+        while self._quotes % 2 and next(self, None) is not None:
+            pass
 
 
 def _fields(cells: Cells) -> list[str]:

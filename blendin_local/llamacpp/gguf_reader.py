@@ -60,6 +60,13 @@ class Tensor:
     size: int = 0
 
 
+_NEWEST_VERSION = 3
+_FURTHEST_HEADER = 4096
+"""Most bytes of padding between joined files."""
+_PIECE = re.compile(r"[-_.]?(?:part|split)[-_.]?(?:\d+(?:of\d+)?|[a-z]{1,2})$", re.IGNORECASE)
+"""The end of the name of a piece, as `split` and others give it: ".part1of2", "-split-a", ".part-aa"."""
+
+
 class GgufFile:
     """One open GGUF file; use it in a `with` block.
 
@@ -95,6 +102,19 @@ class GgufFile:
         if self._context:
             _library().get.gguf_free(self._context)
             self._context = None
+
+    @property
+    def data_offset(self) -> int:
+        """Where the weights begin, behind the header."""
+        return int(_library().get.gguf_get_data_offset(self._context))
+
+    @property
+    def holds_more(self) -> bool:
+        """Whether another header follows the weights."""
+        end = self.data_offset + max((tensor.end for tensor in self.tensors), default=0)
+        with self.path.open("rb") as stream:
+            stream.seek(end)
+            return b"GGUF" in stream.read(_FURTHEST_HEADER)
 
     def text(self, key: str) -> str:
         """A text value; "" if the key is missing or of another type."""
@@ -191,6 +211,8 @@ class GgufFile:
             tensor.end for tensor in self.tensors
         )
         if self.size < needed:
+            if pieces := _pieces_hint(self.path):
+                raise ModelError(f"{self.path} is only a part of a model: {pieces}.")
             raise ModelError(
                 f"{self.path} is cut off, with {self.size:,} of {needed:,} bytes: get the model again, "
                 "because its download was not completed."
@@ -217,8 +239,30 @@ def _check_file(path: Path) -> int:
     if not start:
         raise ModelError(f"{path} is empty: delete it and get the model again.")
     if not start.startswith(b"GGUF"):
+        if pieces := _pieces_hint(path):
+            raise ModelError(f"{path} is not the beginning of a model: {pieces}.")
         raise ModelError(f"{path} is not a GGUF file: it looks like {_looks_like(start)}.")
+    version = start[4:8]
+    if len(version) == 4 and not 1 < (number := int.from_bytes(version, "little")) <= _NEWEST_VERSION:
+        if 0 < int.from_bytes(version, "big") <= _NEWEST_VERSION:
+            raise ModelError(
+                f"{path} is written for big-endian machines: get the usual file, or convert it with the "
+                "script gguf_convert_endian of the Python package gguf."
+            )
+        raise ModelError(
+            f"{path} has version {number:,} of the GGUF format, but llama.cpp reads versions 2 to "
+            f"{_NEWEST_VERSION} here: "
+            + ("convert the model again." if number < 2 else "update llama-cpp-python, or get another file.")
+        )
     return size
+
+
+def _pieces_hint(path: Path) -> str:
+    """What to do with one of several pieces into which a file was cut; "" for another file."""
+    if not _PIECE.search(path.name):
+        return ""
+    whole = _PIECE.sub("", path.name)
+    return f"its name says that it is one piece of {whole}: join all in order (cat PIECE... > {whole})"
 
 
 def _looks_like(start: bytes) -> str:

@@ -17,7 +17,7 @@ from blendin_local.llamacpp.gguf_reader import GgufFile, Tensor
 from blendin_local.llamacpp.header_checks import find_damage
 from blendin_local.llamacpp.library import api
 
-__all__ = ["GgufHeader", "read_header"]
+__all__ = ["GgufHeader", "model_files", "read_header"]
 
 # If a file does not state which layers have a sliding window, llama.cpp decides by the
 # architecture's name: every n-th layer sees the whole context.
@@ -31,8 +31,14 @@ _WINDOW_PERIODS = {
     "olmo2": 4,
     "smallthinker": 4,
 }
+_IMAGE_TENSORS = ("double_blocks.", "joint_blocks.", "model.diffusion_model.", "single_blocks.")
 _EMBEDDERS = re.compile(r"bert|embed")
+_IMAGE_ARCHITECTURES = (
+    "aura", "chroma", "cosmos", "flux", "hidream", "hyvid", "ltxv", "lumina2", "pig", "qwen_image", "sd1",
+    "sd3", "sdxl", "wan", "z_image",
+)  # fmt: skip
 _UNUSABLE_ARCHITECTURES = {
+    **dict.fromkeys(_IMAGE_ARCHITECTURES, "a model that makes images or videos"),
     "clip": "a projector for images or sound",
     "dream": "a diffusion model",
     "llada": "a diffusion model",
@@ -131,6 +137,14 @@ def read_header(path: str | os.PathLike[str]) -> GgufHeader:
                 with GgufFile(part) as other:
                     size, tensors = size + other.size, tensors + other.tensors
         return _describe(file, size, tensors, split_count)
+
+
+def model_files(path: Path) -> list[Path]:
+    """The files of a model; a split model's parts, whose presence was checked with its header."""
+    name = _PART.fullmatch(path.name)
+    if name is None or name[2] != "00001":
+        return [path]
+    return [path.with_name(f"{name[1]}{number:05d}{name[3]}") for number in range(1, int(name[3][4:9]) + 1)]
 
 
 def _describe(file: GgufFile, size: int, tensors: list[Tensor], split_count: int) -> GgufHeader:
@@ -258,11 +272,19 @@ def _unusable(file: GgufFile, arch: str, tensors: list[Tensor]) -> str:
         return "an embedding model"
     if not tensors:
         return "a vocabulary without a model"
+    if any(tensor.name.startswith(_IMAGE_TENSORS) for tensor in tensors):
+        return "a model that makes images or videos"
     return "" if arch else "a file that names no architecture"
 
 
 def _other_parts(file: GgufFile, split_count: int) -> list[Path]:
     """The later parts of a split model."""
+    if file.holds_more:
+        raise ModelError(
+            f"{file.path} seems to be {split_count} parts of a split model joined into one file, which "
+            f"llama.cpp cannot read: keep the parts as they were, NAME-00001-of-{split_count:05d}.gguf and so "
+            "on, and give the first."
+        )
     name = _PART.fullmatch(file.path.name)
     if name is None:
         raise ModelError(

@@ -20,13 +20,26 @@ from llama_cpp import llama_cpp as api
 
 from blendin_local.errors import ModelError
 
-__all__ = ["LogLines", "api", "captured_log", "forget_log", "last_error", "load_file", "version"]
+__all__ = [
+    "LoadCancelled",
+    "LogLines",
+    "api",
+    "captured_log",
+    "forget_log",
+    "last_error",
+    "load_file",
+    "version",
+]
 
 # ggml.h's levels; the comment in llama_cpp/_logger.py has older ones.
 _WARN, _ERROR, _CONTINUED = 3, 4, 5
 _KEPT_LINES = 400
 
 version: str = llama_cpp.__version__
+
+
+class LoadCancelled(ModelError):
+    """The progress callback stopped the load."""
 
 
 class LogLines:

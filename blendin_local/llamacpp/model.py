@@ -17,8 +17,9 @@ from blendin_local.errors import ModelError
 from blendin_local.llamacpp.batch import Batch, chunks
 from blendin_local.llamacpp.devices import device_list
 from blendin_local.llamacpp.header import GgufHeader, read_header
-from blendin_local.llamacpp.library import api, captured_log, forget_log, last_error, load_file
+from blendin_local.llamacpp.library import LoadCancelled, api, captured_log, forget_log, last_error, load_file
 from blendin_local.llamacpp.tokenizer import Tokenizer
+from blendin_local.llamacpp.trial import try_file
 from blendin_local.settings import ModelOptions
 
 LoadProgress = Callable[[float], bool]
@@ -33,16 +34,16 @@ _libc = ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)
 _abort_if_not_empty = ctypes.cast(_libc.strlen, api.ggml_abort_callback)
 
 
-class LoadCancelled(ModelError):
-    """The progress callback stopped the load."""
-
-
 def open_model(
     path: str | Path, options: ModelOptions | None = None, *, progress: LoadProgress | None = None
 ) -> GgufModel:
-    """Load a GGUF file. Raises ModelError with llama.cpp's reason if that fails."""
+    """Load a GGUF file. Raises ModelError with llama.cpp's reason if that fails.
+
+    Raises LoadCancelled where `progress` returns False.
+    """
     header = read_header(path)
     header.check_usable()
+    try_file(header, lambda: progress is None or progress(0.0))
     return GgufModel(header, options or ModelOptions(), progress)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from blendin_local.llamacpp.header import GgufHeader
 from blendin_local.llamacpp.library import api, load_file
+from blendin_local.llamacpp.trial import try_file
 from blendin_local.llamacpp.vocabulary import read_vocabulary
 
 
@@ -21,6 +22,7 @@ def open_tokenizer(header: GgufHeader) -> Iterator[Tokenizer]:
     Raises ModelError if the file cannot be loaded, or its model could not be blended.
     """
     header.check_usable()
+    try_file(header)
     params = api.llama_model_default_params()
     params.vocab_only = True
     model = load_file(header.path, params)

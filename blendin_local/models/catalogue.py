@@ -7,7 +7,6 @@ name. `blendin_local.models.download` knows the files of pulled models.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from blendin_local.errors import CatalogueError, SettingError
-from blendin_local.files import config_dir, local_path
+from blendin_local.files import config_dir, local_path, parse_toml, read_text
 from blendin_local.models.download.store import find_pulled
 from blendin_local.models.entries import Curve, ModelEntry, PairEntry
 from blendin_local.safe_text import sanitize
@@ -128,12 +127,11 @@ def _shipped_file() -> Path:
 
 def _read(file: Path) -> tuple[dict[str, ModelEntry], dict[str, PairEntry]]:
     try:
-        document = tomllib.loads(file.read_text("utf-8"))
+        document = parse_toml(read_text(file))
     except FileNotFoundError:
         return {}, {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise CatalogueError(f"The catalogue {file} cannot be read: {reason}.") from error
+    except ValueError as error:
+        raise CatalogueError(f"The catalogue {file} cannot be read: {error}.") from error
     reader = _Reader(file)
     reader.known(document, ("models", "pairs"), "")
     return (

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from blendin_local.errors import CatalogueError
-from blendin_local.files import edit_toml, write_text
+from blendin_local.files import edit_toml, parse_toml, read_text, write_text
 from blendin_local.models.catalogue import user_catalogue_file
 from blendin_local.models.entries import PairEntry
 from blendin_local.settings import setting_names
@@ -23,8 +22,7 @@ def save_pair(pair: PairEntry, file: Path | None = None) -> Path:
     """
     target = (file or user_catalogue_file()).resolve()
     try:
-        # Bytes, because reading as text would change the file's line ends.
-        old = target.read_bytes().decode() if target.exists() else ""
+        old = read_text(target) if target.exists() else ""
         write_text(target, _with_pair(old, pair.name, _entry(pair)))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -54,7 +52,7 @@ def _with_pair(text: str, name: str, entry: dict[str, Any]) -> str:
     """The catalogue's text with this entry: edited where it stands, or appended. Raises ValueError."""
     import tomlkit
 
-    document = tomllib.loads(text)
+    document = parse_toml(text)
     pairs = document.get("pairs", {})
     if not isinstance(pairs, dict):
         raise ValueError("`pairs` is not a table there, so delete it first")
@@ -63,7 +61,7 @@ def _with_pair(text: str, name: str, entry: dict[str, Any]) -> str:
             return edit_toml(text, lambda document: _update_pair(document["pairs"][name], entry))
         start = f"{text.rstrip()}\n\n" if text.strip() else ""
         new = start + tomlkit.dumps({"pairs": {name: entry}})
-        tomllib.loads(new)
+        parse_toml(new)
     except ValueError as error:
         header = tomlkit.dumps({"pairs": {name: {"base": ""}}}).splitlines()[0]
         raise ValueError(f"its form there cannot be edited, so write it as {header} first") from error

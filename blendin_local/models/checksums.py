@@ -8,30 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from blendin_local.errors import ModelError
 from blendin_local.files import cache_dir, write_text
+from blendin_local.llamacpp.header import model_files
 from blendin_local.models.download.transfer import hash_file, no_progress
 
 __all__ = ["HashProgress", "file_digest", "model_files"]
 
 _MOST = 1000
 """Number of files in the cache, the latest ones."""
-_PART = re.compile(r"(.+-)00001(-of-(\d{5})\.gguf)")
 
 HashProgress = Callable[[Path, int, int], None]
 """Called with the file being read, the bytes read so far, and its size in bytes."""
-
-
-def model_files(path: Path) -> list[Path]:
-    """The files of a model; a split model's parts, whose presence was checked with its header."""
-    if name := _PART.fullmatch(path.name):
-        return [path.with_name(f"{name[1]}{number:05d}{name[2]}") for number in range(1, int(name[3]) + 1)]
-    return [path]
 
 
 def file_digest(path: Path, progress: HashProgress | None = None) -> str:

@@ -17,7 +17,8 @@ from blendin_local.engine.steps import Calibration
 from blendin_local.files import cache_dir
 from blendin_local.llamacpp.devices import Device
 from blendin_local.llamacpp.header import GgufHeader, read_header
-from blendin_local.llamacpp.model import GgufModel, LoadCancelled, open_model
+from blendin_local.llamacpp.library import LoadCancelled
+from blendin_local.llamacpp.model import GgufModel, open_model
 from blendin_local.models import memory_estimate
 from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.entries import Curve, PairEntry

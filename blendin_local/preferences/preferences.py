@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -17,7 +16,7 @@ from typing import Any, Literal
 
 from blendin_local.engine.steps import HINT_RATE
 from blendin_local.errors import SettingError
-from blendin_local.files import config_dir
+from blendin_local.files import config_dir, parse_toml, read_text
 from blendin_local.methods import METHODS
 from blendin_local.preferences.keys import KEYMAP, Key
 from blendin_local.safe_text import sanitize
@@ -215,12 +214,11 @@ def load_preferences(path: Path | None = None) -> Preferences:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
+        document = parse_toml(read_text(path))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise SettingError(f"The preferences {path} cannot be read: {reason}.") from error
+    except ValueError as error:
+        raise SettingError(f"The preferences {path} cannot be read: {error}.") from error
     try:
         return {str(key): key.check(value) for key, value in _entries(document)}
     except SettingError as error:

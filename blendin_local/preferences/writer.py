@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from blendin_local.errors import SettingError
-from blendin_local.files import edit_toml, write_text
+from blendin_local.files import edit_toml, parse_toml, read_text, write_text
 from blendin_local.preferences.preferences import KEYS, SECTIONS, key_named, preferences_file
 
 __all__ = ["as_toml", "default_text", "remove_preference", "write_default", "write_preference"]
@@ -37,7 +36,7 @@ def remove_preference(name: str, path: Path | None = None) -> bool:
     """
     file = _file(path)
     section, _, rest = name.partition(".")
-    table = tomllib.loads(_text(file)).get(section)
+    table = parse_toml(_text(file)).get(section)
     if not isinstance(table, dict) or rest not in table:
         key_named(name)
         return False
@@ -102,11 +101,12 @@ def _edit(path: Path | None, change: Callable[[Any], None]) -> Path:
 def _text(file: Path) -> str:
     """Return the file's text with its line ends, "" if missing. Raises SettingError if it is not TOML."""
     try:
-        text = file.read_bytes().decode("utf-8") if file.exists() else ""
-        tomllib.loads(text)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise SettingError(f"The preferences {file} cannot be read: {reason}.") from error
+        text = read_text(file)
+        parse_toml(text)
+    except FileNotFoundError:
+        return ""
+    except ValueError as error:
+        raise SettingError(f"The preferences {file} cannot be read: {error}.") from error
     return text
 
 

@@ -647,13 +647,41 @@ def test_a_huge_line_of_csv_is_a_bad_row() -> None:
 
 @pytest.mark.slow
 def test_an_open_quote_does_not_fill_memory() -> None:
-    data = b'prompt\n"never closed\n' + (b"x" * 999 + b"\n") * 20_000 + b"end\n"
+    """And becomes no prompts: what follows belongs to the field, up to the next quote."""
+    data = b'prompt\n"never closed\n' + (b"x" * 999 + b"\n") * 20_000 + b'end"\nnext\n'
     tracemalloc.start()
     rows = list(source_of(data, path="in.csv").rows(RUN, ""))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert isinstance(rows[0], BadRow) and isinstance(rows[-1], Row)
+    assert [type(row) for row in rows] == [BadRow, Row]
+    assert isinstance(rows[1], Row) and rows[1].messages[-1].content == "next"
     assert peak < 128 << 20
+    (bad,) = rows_of(data.replace(b'end"', b"end"), path="in.csv")
+    assert isinstance(bad, BadRow)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'id;prompt\n1;Hello, world\n2;"Two; three"\n',
+        b'\xef\xbb\xbfid;prompt\n1;Hello, world\n2;"Two; three"\n',
+        b'sep=;\nid;prompt\n1;Hello, world\n2;"Two; three"\n',
+        b'"sep=;"\r\nid;prompt\r\n1;Hello, world\r\n2;"Two; three"\r\n',
+        b"id\tprompt\n1\tHello, world\n2\tTwo; three\n",
+        b"id|prompt\n1|Hello, world\n2|Two; three\n",
+        b'sep=,\nid,prompt\n1,"Hello, world"\n2,Two; three\n',
+    ],
+)
+def test_the_delimiter_is_the_one_of_the_header(data: bytes) -> None:
+    assert prompts_of(data, path="in.csv") == ["Hello, world", "Two; three"]
+
+
+def test_rows_may_leave_out_trailing_columns() -> None:
+    data = b'id,prompt,system,note\n1,Hello,Be brief,x\n2,World\n3,"a, b",\n4\n'
+    first, second, third, bad = rows_of(data, path="in.csv")
+    for row, said in ((first, "Hello"), (second, "World"), (third, "a, b")):
+        assert isinstance(row, Row) and row.messages[-1].content == said
+    assert isinstance(bad, BadRow)
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,8 @@ from blendin_local.engine.language_model import Cancellation, Status, reuse
 from blendin_local.engine.vocabulary import TokenKind
 from blendin_local.errors import BlendinError, ModelError
 from blendin_local.llamacpp.header import read_header
-from blendin_local.llamacpp.library import api
-from blendin_local.llamacpp.model import GgufModel, LoadCancelled, open_model
+from blendin_local.llamacpp.library import LoadCancelled, api
+from blendin_local.llamacpp.model import GgufModel, open_model
 from blendin_local.llamacpp.tokenizer import open_tokenizer
 from blendin_local.settings import FLASH_ATTENTION, ModelOptions
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from gguf import GGUFReader, GGUFWriter
+from support.gguf_copy import copy_with
 from support.tiny_gguf import Kind, tiny_vocabulary, write_tiny
 
 from blendin_local.engine.conversation import Conversation
@@ -22,38 +19,6 @@ from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptio
 
 OPTIONS = ModelOptions(n_ctx=256, n_threads=1, n_gpu_layers=0)
 MADE_UP = 11  # llama.cpp's answer for files of this kind that state no beginning and no end
-
-
-def copy_with(
-    source: Path, target: Path, *, without: tuple[str, ...] = (), moved: Mapping[str, int] | None = None
-) -> Path:
-    """Copy a model without some keys, and with tokens moved to other ids, whose tokens take their places."""
-    reader = GGUFReader(source)
-    arch = reader.fields["general.architecture"].contents()
-    writer = GGUFWriter(target, arch)
-    n_vocab = len(reader.fields["tokenizer.ggml.tokens"].data)
-    order = np.arange(n_vocab)
-    tokens = reader.fields["tokenizer.ggml.tokens"].contents()
-    for text, wanted in (moved or {}).items():
-        found = tokens.index(text)
-        order[[found, wanted]] = order[[wanted, found]]
-    for name, field in reader.fields.items():
-        if name.startswith("GGUF.") or name == "general.architecture" or name in without:
-            continue
-        value: Any = field.contents()
-        if name in ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.scores"):
-            value = [value[index] for index in order]
-        writer.add_key_value(name, value, field.types[0], field.types[1] if len(field.types) > 1 else None)
-    for tensor in reader.tensors:
-        data = tensor.data
-        if tensor.name in ("token_embd.weight", "output.weight"):
-            data = data[order]
-        writer.add_tensor(tensor.name, data, raw_dtype=tensor.tensor_type)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return target
 
 
 UNSTATED = ("tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id")

