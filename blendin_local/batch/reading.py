@@ -221,12 +221,12 @@ class RowSource:
             next(iter(self._lines))
             return chr(stated[1][0])
         usual = "\t" if extension_of(self.options.path) == ".tsv" else ","
-        header = first.decode("utf-8", "replace")
-        for tried in (usual, *",;\t|"):
+        delimiters: list[str] = [usual, *",;\t|"]
+        for delimiter in delimiters:
             with suppress(csv.Error):
-                names = next(csv.reader([header], delimiter=tried), [])
+                names = next(csv.reader([first.decode("utf-8", "replace")], delimiter=delimiter), [])
                 if self._column in [name.strip() for name in names]:
-                    return tried
+                    return delimiter
         return usual
 
     def _check_columns(self, format: Format) -> None:

@@ -68,7 +68,7 @@ def read_plan(path: Path, formats: Formats | None = None) -> Plan:
     try:
         document = parse_toml(read_text(path))
     except (FileNotFoundError, ValueError) as error:
-        reason = "it does not exist" if isinstance(error, FileNotFoundError) else error
+        reason = "No such file" if isinstance(error, FileNotFoundError) else error
         raise EvaluationError(f"The plan {path} cannot be read: {reason}.") from error
     reader = _Reader(path, formats or Formats())
     reader.known(document, ("arms", "tasks", "run"), "")

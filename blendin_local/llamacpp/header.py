@@ -282,8 +282,8 @@ def _other_parts(file: GgufFile, split_count: int) -> list[Path]:
     if file.holds_more:
         raise ModelError(
             f"{file.path} seems to be {split_count} parts of a split model joined into one file, which "
-            f"llama.cpp cannot read: keep the parts as they were, NAME-00001-of-{split_count:05d}.gguf and so "
-            "on, and give the first."
+            f"llama.cpp cannot read: keep the parts, NAME-00001-of-{split_count:05d}.gguf and so on, as they "
+            "were, and give the first."
         )
     name = _PART.fullmatch(file.path.name)
     if name is None:

@@ -96,7 +96,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **options: Any) -> Any:
         result = super().call(__context, __obj, *args, **options)
-        return adopt(result, getattr(__obj, "__self__", None), args, list(options.values()))
+        return adopt(result, getattr(__obj, "__self__", None), *args, *options.values())
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         if super().wrap_str_format(value) is None:
@@ -141,7 +141,7 @@ def _traced(apply: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(apply)
     def call(*args: Any, **options: Any) -> Any:
-        return adopt(apply(*args, **options), args[first:], list(options.values()))
+        return adopt(apply(*args, **options), *args[first:], *options.values())
 
     return call
 

@@ -182,6 +182,7 @@ def _union(inputs: Iterable[object]) -> str:
         elif isinstance(value, Mapping | list | tuple | set | frozenset):
             if id(value) not in seen:
                 seen.add(id(value))
+                found.add(UNKNOWN)  # what is written around its members
                 waiting += value if not isinstance(value, Mapping) else [*value.keys(), *value.values()]
         else:
             found.add(UNKNOWN)
@@ -238,7 +239,7 @@ def _letter_by_letter(method: Callable[..., str]) -> Callable[..., TracedText]:
 def _as_a_whole(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def call(self: TracedText, *args: Any, **options: Any) -> Any:
-        return adopt(method(self, *args, **options), self, args, list(options.values()))
+        return adopt(method(self, *args, **options), self, *args, *options.values())
 
     return call
 

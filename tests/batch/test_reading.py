@@ -602,7 +602,7 @@ def test_a_column_can_be_named_and_tabs_separate() -> None:
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        (b"1", "The row has 1 fields where the header names 3"),
+        (b"1", "The row has no `prompt` (it has: id)."),
         (b"1,a,b,c", "The row has 4 fields where the header names 3"),
         (b'1,"a"b,c', "is not valid CSV"),
         (b'1,"never closed,c', None),

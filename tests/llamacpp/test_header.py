@@ -316,9 +316,11 @@ def test_damage_is_told_with_the_reason_of_llama_cpp(tmp_path: Path) -> None:
     broken.write_bytes(data[:place] + struct.pack("<I", 200) + data[place + 4 :])
     assert "invalid ggml type 200" in refusal(broken)
     broken.write_bytes(data[:4] + struct.pack("<I", 1) + data[8:])
-    assert "GGUFv1 is no longer supported" in refusal(broken)
+    assert "version 1 of the GGUF format" in refusal(broken)
+    broken.write_bytes(data[:4] + struct.pack("<I", 9) + data[8:])
+    assert "version 9 of the GGUF format" in refusal(broken) and "update llama-cpp-python" in refusal(broken)
     broken.write_bytes(data[:4] + struct.pack(">I", 3) + data[8:])
-    assert "endianness" in refusal(broken)
+    assert "written for big-endian machines" in refusal(broken)
 
 
 def test_absurd_layer_count_is_refused_before_anything_is_made_of_it(tmp_path: Path) -> None:
