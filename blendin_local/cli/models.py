@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import click
 from blendin_local.cli.complete_names import complete_model, complete_name
 from blendin_local.cli.grouped_help import LazyOptionsCommand
 from blendin_local.cli.tables import add_row, new_table, print_parts
-from blendin_local.errors import CatalogueError
+from blendin_local.errors import CatalogueError, SettingError
 from blendin_local.safe_text import sanitize
 
 if TYPE_CHECKING:
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
     from blendin_local.models.catalogue import Catalogue
     from blendin_local.models.discovery import LocalModel, PairSuggestion
     from blendin_local.models.entries import ModelEntry
+    from blendin_local.models.suggestions import Suggestions
 
+_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([KMGT](?:i?B)?)", re.IGNORECASE | re.ASCII)
+_UNITS = {
+    f"{prefix}{form}": (1024 if form == "IB" else 1000) ** power
+    for power, prefix in enumerate("KMGT", 1)
+    for form in ("", "B", "IB")
+}
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 
 
@@ -73,6 +81,9 @@ def _model_json(entry: ModelEntry, path: Path | None) -> dict[str, Any]:
         "sources": list(entry.sources),
         "licence": entry.licence,
         "note": entry.note,
+        "approximate_size": entry.approximate_size,
+        "thinking": entry.thinking,
+        "checked": entry.checked,
     }
 
 
@@ -226,6 +237,95 @@ def _suggestion_json(suggestion: PairSuggestion) -> dict[str, Any]:
         "guide": str(suggestion.guide.path),
         "same_vocabulary": suggestion.same_vocabulary,
         "reasons": list(suggestion.reasons),
+    }
+
+
+_PLACES = {"device": "on {devices}", "split": "in RAM, part on {devices} (--gpu-layers)", "RAM": "in RAM"}
+
+
+@models.command()
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    callback=lambda context, param, text: None if text is None else _memory_size(text),
+    help="RAM of another machine, such as 8GB.  [default: this machine's, and its GPUs]",
+)
+@_json
+def suggest(memory: int | None, as_json: bool) -> None:
+    """Suggest pairs of the catalogue that fit this machine's memory, pulled or not.
+
+    Best first: the pair with the largest base. A fifth of the RAM, at least 1 GB, is left to other programs.
+    """
+    from blendin_local.models.catalogue import load_catalogue
+    from blendin_local.models.suggestions import Machine, this_machine
+    from blendin_local.models.suggestions import suggest as suggest_pairs
+    from blendin_local.preferences.preferences import load_preferences
+    from blendin_local.presentation.formatting import size
+
+    machine = this_machine() if memory is None else Machine(memory)
+    options = load_preferences().models
+    found = suggest_pairs(load_catalogue(), machine, options)
+    if as_json:
+        click.echo(json.dumps(_suggestions_json(found), indent=2))
+        return
+    devices = ", ".join(machine.devices)
+    held = size(machine.ram) + (f" of RAM, {size(machine.device_memory)} on {devices}" if devices else "")
+    if not found.fitting:
+        least = found.smallest
+        rest = f": the smallest, {least.entry.name}, takes about {size(least.memory)}" if least else ""
+        room = size(machine.usable_ram + machine.usable_device_memory)
+        _echo(f"No pair of the catalogue fits into {held}, of which {room} can be used{rest}.")
+    else:
+        table = new_table("Pair", "Download", "Memory", "Where", "Good for, and the next command")
+        for pair in found.fitting:
+            about = pair.entry.description + (" (thinks before it answers)" if pair.thinking else "")
+            add_row(
+                table,
+                pair.entry.name,
+                size(pair.download) if pair.missing else "here",
+                f"{'' if pair.measured else 'about '}{size(pair.memory)}",
+                _PLACES[pair.place].format(devices=devices),
+                f"{about}\n{pair.command}".strip(),
+            )
+        _echo(f"Pairs that fit into {held}, at a context of {options.n_ctx or 'all'} tokens:")
+        print_parts(table)
+    if found.unknown:
+        _echo(f"Left out, because the size of a model is not known: {', '.join(found.unknown)}.")
+
+
+def _memory_size(text: str) -> int:
+    """Return the bytes of a size such as "8GB" or "16 GiB". Raises SettingError."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or not (found := int(float(match[1]) * _UNITS[match[2].upper()])):
+        raise SettingError(f"--memory must be a size such as 8GB, not {text!r}.")
+    return found
+
+
+def _suggestions_json(found: Suggestions) -> dict[str, Any]:
+    machine = found.machine
+    return {
+        "memory": machine.ram,
+        "usable_memory": machine.usable_ram,
+        "devices": list(machine.devices),
+        "device_memory": machine.device_memory,
+        "usable_device_memory": machine.usable_device_memory,
+        "pairs": [
+            {
+                "name": pair.entry.name,
+                "base": pair.entry.base,
+                "guide": pair.entry.guide,
+                "description": pair.entry.description,
+                "thinking": pair.thinking,
+                "pulled": not pair.missing,
+                "missing": [model.name for model in pair.missing],
+                "download": pair.download,
+                "memory": pair.memory,
+                "place": pair.place,
+                "command": pair.command,
+            }
+            for pair in found.fitting
+        ],
+        "unknown_size": list(found.unknown),
     }
 
 

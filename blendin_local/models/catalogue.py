@@ -158,17 +158,23 @@ class _Reader:
         sha256 = self.value(table, "sha256", str, where, default="")
         if sha256 and not _SHA256.fullmatch(sha256):
             raise self.wrong(where, "sha256 must be 64 hexadecimal digits in lower case")
-        size = self.value(table, "size", int, where, default=None)
-        if size is not None and size <= 0:
-            raise self.wrong(where, "size must be a number of bytes")
+        sizes = {
+            key: self.value(table, key, int, where, default=None) for key in ("size", "approximate_size")
+        }
+        for key, size in sizes.items():
+            if size is not None and size <= 0:
+                raise self.wrong(where, f"{key} must be a number of bytes")
         return ModelEntry(
             name=name,
             sources=tuple(sources),
             file=file,
-            size=size,
+            size=sizes["size"],
             sha256=sha256,
             licence=self.value(table, "licence", str, where, default=""),
             note=self.value(table, "note", str, where, default=""),
+            approximate_size=sizes["approximate_size"],
+            thinking=self.value(table, "thinking", bool, where, default=False),
+            checked=self.value(table, "checked", str, where, default=""),
             origin=self.file,
         )
 
@@ -248,7 +254,13 @@ class _Reader:
             return default["default"]
         value = table.get(key)
         if type(value) is not kind:
-            name = {str: "a text", list: "a list", dict: "a table", int: "a whole number"}[kind]
+            name = {
+                str: "a text",
+                list: "a list",
+                dict: "a table",
+                int: "a whole number",
+                bool: "true or false",
+            }[kind]
             raise self.wrong(where, f"{key} must be {name}")
         return value
 

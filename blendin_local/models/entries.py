@@ -20,8 +20,9 @@ class ModelEntry:
     """One model of a catalogue.
 
     sources: where to download it; several hold parts, joined in this order. file: name of the pulled file, ""
-    for the source's name. size: in bytes, if known. sha256: "" if unknown. origin: the catalogue's file, None
-    for a source that the user typed.
+    for the source's name. size: in bytes, if known. sha256: "" if unknown. approximate_size: in bytes, where
+    the exact one is unknown. thinking: whether it thinks before it answers. checked: how the entry was
+    verified. origin: the catalogue's file, None for a source that the user typed.
     """
 
     name: str
@@ -31,6 +32,9 @@ class ModelEntry:
     sha256: str = ""
     licence: str = ""
     note: str = ""
+    approximate_size: int | None = None
+    thinking: bool = False
+    checked: str = ""
     origin: Path | None = None
 
 
