@@ -18,7 +18,7 @@ from blendin_local.files import cache_dir, config_dir, hub_cache_dir, models_dir
 from blendin_local.models import catalogue as module
 from blendin_local.models.catalogue import load_catalogue, user_catalogue_file
 from blendin_local.models.catalogue_writer import save_pair
-from blendin_local.models.download.store import Pulled, write_record
+from blendin_local.models.download.store import Pulled, find_pulled, write_record
 from blendin_local.models.entries import ModelEntry, PairEntry
 from blendin_local.settings import BlendSettings, SamplingSettings
 
@@ -89,8 +89,21 @@ def test_shipped_models_say_where_they_come_from_and_what_was_tried() -> None:
     for entry in load_catalogue().models.values():
         assert entry.licence
         tried = all(source.startswith("pypi:") for source in entry.sources)
-        assert tried == bool(entry.sha256) == bool(entry.size)
-        assert tried or "Not tried by this project" in entry.note
+        assert bool(entry.sha256) == bool(entry.size)
+        assert tried or ("Not tried by this project" in entry.note and entry.checked)
+        assert bool(entry.sha256) != ("No checksum found" in entry.checked)
+        assert entry.size or entry.approximate_size
+        assert entry.thinking == ("thinks before it answers" in entry.note)
+
+
+def test_a_stated_checksum_tells_a_pulled_file_whatever_its_source(tmp_path: Path) -> None:
+    path = tmp_path / "a.gguf"
+    path.write_bytes(b"GGUF")
+    write_record(ModelEntry("a", ("hf:o/r:a.gguf",)), [Pulled(path, "1" * 64)])
+    pinned = ModelEntry("a", ("hf:o/r@main:a.gguf",), sha256="1" * 64)
+    assert find_pulled(pinned) == path
+    assert find_pulled(replace(pinned, sha256="2" * 64)) is None
+    assert find_pulled(replace(pinned, sha256="")) is None
 
 
 def test_wheels_carry_the_catalogue_inside_the_package(

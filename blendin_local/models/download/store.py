@@ -61,7 +61,10 @@ def pulled_files(entry: ModelEntry) -> list[Path]:
     try:
         note = json.loads((entry_folder(entry) / _RECORD).read_text("utf-8"))
         files = note["files"]
-        right = note["sources"] == list(entry.sources) and entry.sha256 in ("", files[0]["sha256"])
+        same = entry.sha256 == files[0]["sha256"]
+        # A file with the stated checksum is that model, also where its source was written otherwise.
+        known = note["sources"] == list(entry.sources) or (same and len(files) == 1)
+        right = known and (same or not entry.sha256)
         return [Path(each["path"]) for each in files] if right and all(map(_is_unchanged, files)) else []
     except (OSError, ValueError, LookupError, TypeError):
         # Without a readable record a model counts as not pulled; pulling writes a new one.
