@@ -23,7 +23,7 @@ from time import perf_counter
 
 import numpy as np
 
-from blendin_local.batch.planning import options_for
+from blendin_local.batch.planning import parallel_options
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import Row, own_settings
 from blendin_local.batch.run_manifest import RunManifest, describe_run
@@ -76,7 +76,7 @@ class Opened:
 
     def __init__(self, files: PairFiles, parallel: int, formats: Formats = AUTO_FORMATS) -> None:
         self.files, self.parallel, self.formats = files, parallel, formats
-        self.pair: Pair = load_pair(files, options_for(OPTIONS, parallel))
+        self.pair: Pair = load_pair(files, parallel_options(OPTIONS, parallel))
 
     def forget(self) -> None:
         for model in (self.pair.base, self.pair.guide):

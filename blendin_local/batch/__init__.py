@@ -1,1 +1,1 @@
-"""Offline generation: a file of prompts in, a file of answers out, nothing lost on the way."""
+"""Offline generation: read a file of prompts, write a file of answers, resume after any interruption."""

@@ -1,4 +1,4 @@
-"""Who answers the rows of a job: the pair on this machine, many rows at once, or workers of a Ray cluster."""
+"""Answer the rows of a job with a scheduler on this machine or with workers of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from blendin_local.batch.job import Answering
 from blendin_local.batch.planning import (
     CANDIDATES,
     DEFAULT_PARALLEL,
-    fastest,
-    fitting,
-    options_for,
+    choose_fastest,
+    fit_parallel,
+    parallel_options,
     try_parallel,
 )
 from blendin_local.batch.request import AUTO, LOCAL_RAY, BatchRequest, Parallel
@@ -27,15 +27,15 @@ from blendin_local.errors import PromptError
 from blendin_local.models.loading import open_pair
 from blendin_local.progress import Watcher
 
-__all__ = ["AnswerSetup", "answer_here", "answer_on_ray", "choose_parallel", "most_at_once"]
+__all__ = ["AnswerSetup", "answer_here", "answer_on_ray", "choose_parallel", "max_parallel"]
 
 _TRIAL_CONTEXT = 1024
-"""Tokens: room for beginnings is enough to try, and leaves more for trying many rows at once."""
+"""Context size of a warm-up in tokens: a small one leaves memory for more parallel rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerSetup:
-    """What answering needs to know of a job. on_round: called after each step of all rows under way."""
+    """Parameters of answering the rows of a job. on_round: called after each step of all active rows."""
 
     request: BatchRequest
     run: RunManifest
@@ -47,8 +47,8 @@ class AnswerSetup:
 
 @contextmanager
 def answer_here(setup: AnswerSetup, parallel: int) -> Iterator[Answering]:
-    """Answer with the pair, loaded on this machine."""
-    options = options_for(setup.request.options, parallel)
+    """Load the pair on this machine; yield a scheduler that answers with it."""
+    options = parallel_options(setup.request.options, parallel)
     with closing(open_pair(setup.request.files, options, setup.watcher)) as pair:
         scheduler: Scheduler = Scheduler(
             pair,
@@ -63,7 +63,7 @@ def answer_here(setup: AnswerSetup, parallel: int) -> Iterator[Answering]:
 
 @contextmanager
 def answer_on_ray(setup: AnswerSetup, parallel: int) -> Iterator[Answering]:
-    """Answer with workers of a Ray cluster."""
+    """Start workers on a Ray cluster; yield a dispatcher that answers with them."""
     from blendin_local.batch.ray_dispatcher import RayDispatcher, WorkerSetup
 
     request = setup.request
@@ -86,26 +86,26 @@ def answer_on_ray(setup: AnswerSetup, parallel: int) -> Iterator[Answering]:
         yield dispatcher
 
 
-def most_at_once(wanted: Parallel) -> int:
-    """The most rows at once that may come of an option."""
+def max_parallel(wanted: Parallel) -> int:
+    """Return the largest number of parallel rows that `choose_parallel` can return for an option."""
     if isinstance(wanted, int):
         return wanted
     return max(CANDIDATES) if wanted == AUTO else DEFAULT_PARALLEL
 
 
 def choose_parallel(setup: AnswerSetup, first: Sequence[Row | BadRow], total: int | None) -> int:
-    """Decide how many rows to write at once, or each worker of a cluster.
+    """Choose the number of rows decoded in parallel, on this machine or by each worker of a cluster.
 
-    first: the first rows. total: rows of the input, None where more may come than have arrived. Raises
-    ModelError, or KeyboardInterrupt where a warm-up is stopped.
+    first: the first rows. total: number of rows of the input, None if unknown. Raises ModelError, or
+    KeyboardInterrupt if the user stops the warm-up.
     """
     request, wanted = setup.request, setup.request.parallel
     if request.ray is not None:
         return wanted if isinstance(wanted, int) else DEFAULT_PARALLEL
-    most = most_at_once(wanted) if total is None else len(first)
-    fits = fitting(request.options, most, request.files)
+    most = max_parallel(wanted) if total is None else len(first)
+    fits = fit_parallel(request.options, most, request.files)
     if wanted == AUTO:
-        return _fastest(setup, first, fits)
+        return _measure_fastest(setup, first, fits)
     if fits == most:
         return most
     if wanted is None:
@@ -116,11 +116,11 @@ def choose_parallel(setup: AnswerSetup, first: Sequence[Row | BadRow], total: in
     return most
 
 
-def _fastest(setup: AnswerSetup, first: Sequence[Row | BadRow], most: int) -> int:
-    """Measure with the first rows how many at once are fastest."""
+def _measure_fastest(setup: AnswerSetup, first: Sequence[Row | BadRow], most: int) -> int:
+    """Measure with the first rows which number of parallel rows is fastest."""
     request, watcher = setup.request, setup.watcher
     n_ctx = min(request.options.n_ctx or _TRIAL_CONTEXT, _TRIAL_CONTEXT)
-    options = options_for(request.files.options(request.options).pinned(n_ctx=n_ctx), most)
+    options = parallel_options(request.files.options(request.options).pinned(n_ctx=n_ctx), most)
     requests = []
     with closing(open_pair(request.files, options, watcher)) as pair:
         for row in first[:most]:
@@ -139,6 +139,6 @@ def _fastest(setup: AnswerSetup, first: Sequence[Row | BadRow], most: int) -> in
             )
     if setup.cancellation.requested:
         raise KeyboardInterrupt
-    chosen = fastest(trials) if trials else min(most, DEFAULT_PARALLEL)
+    chosen = choose_fastest(trials) if trials else min(most, DEFAULT_PARALLEL)
     watcher.note(f"{chosen} rows are written at once.")
     return chosen

@@ -1,6 +1,6 @@
-"""Select rows for a person to look at, with reasons: a few of each kind, however many rows there are.
+"""Select a bounded number of rows for manual review, with reasons.
 
-Rows are selected by how they ended and by figures that are unusual in their job, not by their content.
+Rows are selected by their finish reason and by figures that are unusual in their job, not by their content.
 """
 
 from __future__ import annotations
@@ -16,35 +16,33 @@ from blendin_local.batch.loops import Loop, find_loop
 from blendin_local.batch.results import Result
 from blendin_local.engine.steps import HINT_RATE, WEAK_BELOW
 
-__all__ = ["COMMON", "LISTED", "RowFlags", "Usual"]
+__all__ = ["COMMON_SHARE", "MAX_LISTED", "JobFigures", "RowFlags"]
 
-LISTED = 20
+MAX_LISTED = 20
 _LISTED_SHARE, _FEW = 0.2, 5
-"""So many rows at most are listed, of a small job this share, but always these few: one of each kind in turn,
-the most remarkable of a kind first."""
+"""Maximum number of listed rows; in a small job, this share of all rows, but never fewer than `_FEW`."""
 
-# From where on a row is remarkable. HINT_RATE and WEAK_BELOW count in every job; what is also unusual among
-# its own counts in a job that is sure (or unsure) throughout.
+# Thresholds of unusual rows. HINT_RATE and WEAK_BELOW are absolute; the others are relative to the job.
 _MIN_STEPS = 8
-"""Rates of fewer steps say little."""
+"""Minimum number of steps for a meaningful rate."""
 _RATE_AGAINST_JOB = 2.0
-"""An intervention rate so many times the job's."""
+"""Intervention rate of an unusual row, as a multiple of the job's."""
 _RELIABILITY_AGAINST_JOB = 0.15
-"""A mean reliability so far under the job's."""
+"""Difference of an unusual row's mean reliability below the job's."""
 _WEAK_SHARE = 0.5
-"""More than so many of the steps were weak."""
-COMMON = 0.25
-"""Answers cut off by the token limit are not listed if they are more than this share: the limit is low."""
+"""Share of weak steps above which a row is unusual."""
+COMMON_SHARE = 0.25
+"""Answers cut off by the token limit are not listed if they exceed this share: the limit is too low."""
 
 _ORDER = ("failed", "loop", "empty", "context", "length", "interventions", "unsure")
 _UNIT = 60
 _BEGINNING, _END = 500, 300
-"""Characters of an answer that are kept of it; what makes it remarkable is often its end."""
+"""Number of characters kept from the beginning and the end of a long answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Usual:
-    """Figures of the whole job. calibrated: whether reliability is more than plain confidence."""
+class JobFigures:
+    """Mean figures of the job. calibrated: whether reliability is a calibrated confidence."""
 
     answered: int
     intervention_rate: float
@@ -53,8 +51,8 @@ class Usual:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """The figures of a row from which its reasons follow."""
+class _RowFigures:
+    """The figures of a row that decide whether it is flagged."""
 
     id: str
     index: int
@@ -74,16 +72,16 @@ class _Seen:
 
 
 class RowFlags:
-    """Keeps the most remarkable rows of each kind, and counts loops and empty answers."""
+    """Keeps the top-ranked rows of each kind, and counts all rows by kind."""
 
     def __init__(self) -> None:
         self.counts = Counter[str]()
-        self._kinds: dict[str, list[tuple[tuple[float, int, str], _Seen]]] = {}
+        self._kinds: dict[str, list[tuple[tuple[float, int, str], _RowFigures]]] = {}
 
     def add(self, result: Result) -> None:
         text = result.get("text") or ""
         error, summary = result.get("error"), result.get("summary") or {}
-        seen = _Seen(
+        seen = _RowFigures(
             id=str(result.get("id")),
             index=result.get("index") or 0,
             text=_excerpt(text),
@@ -96,25 +94,25 @@ class RowFlags:
             mean_reliability=summary.get("mean_reliability"),
             weak_share=summary.get("weak_share"),
         )
-        for kind, rank in _kinds_of(seen):
+        for kind, rank in _rank_kinds(seen):
             self.counts[kind] += 1
             listed = self._kinds.setdefault(kind, [])
             insort(listed, ((rank, seen.index, seen.id), seen), key=lambda each: each[0])
-            del listed[LISTED:]
+            del listed[MAX_LISTED:]
 
-    def chosen(self, usual: Usual) -> tuple[FlaggedRow, ...]:
-        """Flagged rows, kinds in turn and the most remarkable of each first: a few rows show every kind."""
-        limit_is_low = self.counts["length"] > max(_FEW, COMMON * usual.answered)
+    def select(self, usual: JobFigures) -> tuple[FlaggedRow, ...]:
+        """Select flagged rows: one of each kind in turn, the top-ranked of a kind first."""
+        limit_is_low = self.counts["length"] > max(_FEW, COMMON_SHARE * usual.answered)
         failures = sum(count for kind, count in self.counts.items() if kind.startswith("failed"))
-        most = min(LISTED, max(_FEW, round(_LISTED_SHARE * (usual.answered + failures))))
+        most = min(MAX_LISTED, max(_FEW, round(_LISTED_SHARE * (usual.answered + failures))))
         queues = []
-        for kind in sorted(self._kinds, key=_order):
+        for kind in sorted(self._kinds, key=_kind_order):
             if kind == "length" and limit_is_low:
                 continue
-            listed = (seen for _, seen in self._kinds[kind] if _stands_out(seen, kind, usual))
+            listed = (seen for _, seen in self._kinds[kind] if _is_flagged(seen, kind, usual))
             queues.append(list(listed))
-        chosen: dict[tuple[int, str], _Seen] = {}
-        for turn in range(LISTED):
+        chosen: dict[tuple[int, str], _RowFigures] = {}
+        for turn in range(MAX_LISTED):
             for queue in queues:
                 if turn < len(queue) and len(chosen) < most:
                     chosen.setdefault(queue[turn].key, queue[turn])
@@ -122,7 +120,7 @@ class RowFlags:
 
 
 def _loop_in(result: Result) -> Loop | None:
-    """The loop that was recorded with the answer, or else the one that is found now."""
+    """Return the loop recorded with the answer; search for one if none was recorded."""
     match result.get("loop", ()):
         case None:
             return None
@@ -131,8 +129,8 @@ def _loop_in(result: Result) -> Loop | None:
     return find_loop(result.get("text") or "")
 
 
-def _kinds_of(seen: _Seen) -> Iterator[tuple[str, float]]:
-    """What may make a row remarkable, and its rank: the lower, the more so."""
+def _rank_kinds(seen: _RowFigures) -> Iterator[tuple[str, float]]:
+    """Yield each kind that a row belongs to and its rank within it; the lowest rank is listed first."""
     if seen.error is not None:
         yield f"failed: {seen.error.get('kind')}", 0
         return
@@ -149,12 +147,12 @@ def _kinds_of(seen: _Seen) -> Iterator[tuple[str, float]]:
             yield "unsure", seen.mean_reliability
 
 
-def _order(kind: str) -> tuple[int, str]:
+def _kind_order(kind: str) -> tuple[int, str]:
     return next(place for place, name in enumerate(_ORDER) if kind.startswith(name)), kind
 
 
-def _stands_out(seen: _Seen, kind: str, usual: Usual) -> bool:
-    """Whether the figures of a row are unusual; what is remarkable in itself always is."""
+def _is_flagged(seen: _RowFigures, kind: str, usual: JobFigures) -> bool:
+    """Return whether a row is flagged for a kind; only rates are compared with the job's."""
     if kind == "interventions":
         rate, job = seen.intervention_rate or 0.0, usual.intervention_rate
         return rate > job and (rate > HINT_RATE or rate > _RATE_AGAINST_JOB * job)
@@ -165,13 +163,13 @@ def _stands_out(seen: _Seen, kind: str, usual: Usual) -> bool:
     return True
 
 
-def _entry(seen: _Seen, usual: Usual) -> FlaggedRow:
-    reasons = [kind for kind, _ in _kinds_of(seen) if _stands_out(seen, kind, usual)]
+def _entry(seen: _RowFigures, usual: JobFigures) -> FlaggedRow:
+    reasons = [kind for kind, _ in _rank_kinds(seen) if _is_flagged(seen, kind, usual)]
     return FlaggedRow(
         seen.id,
         seen.index,
         reasons=tuple(reason.partition(":")[0] for reason in reasons),
-        why=tuple(_why(seen, reason, usual) for reason in reasons),
+        why=tuple(_explain_reason(seen, reason, usual) for reason in reasons),
         finish_reason=seen.finish_reason,
         tokens=seen.tokens,
         intervention_rate=seen.intervention_rate,
@@ -182,8 +180,8 @@ def _entry(seen: _Seen, usual: Usual) -> FlaggedRow:
     )
 
 
-def _why(seen: _Seen, reason: str, usual: Usual) -> str:
-    """The reason with its figures, for a reader."""
+def _explain_reason(seen: _RowFigures, reason: str, usual: JobFigures) -> str:
+    """Describe a reason with its figures."""
     match reason:
         case "loop" if seen.loop and seen.loop.unit:
             unit = seen.loop.unit
@@ -206,7 +204,7 @@ def _why(seen: _Seen, reason: str, usual: Usual) -> str:
 
 
 def _excerpt(text: str) -> str:
-    """Beginning and end of a long text; nothing of one that is blank."""
+    """Return the beginning and the end of a long text, or "" for a blank one."""
     if not text.strip():
         return ""
     if len(text) <= _BEGINNING + _END:

@@ -1,4 +1,4 @@
-"""Distributions of values from 0 to 1 in constant memory: counts of narrow bins, which give quantiles."""
+"""Estimate quantiles of values from 0 to 1 in constant memory, from counts in narrow bins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from blendin_local.batch.job_report import Bins, Distribution
 __all__ = ["Histogram"]
 
 _BINS = 1000
-"""Quantiles are right to the width of a bin. Their order of arrival can make no difference."""
+"""Quantiles are accurate to the width of a bin and independent of the order of the values."""
 _SHOWN = 20
 
 
@@ -29,7 +29,7 @@ class Histogram:
         self.highest = value if self.highest is None else max(self.highest, value)
 
     def quantile(self, share: float) -> float | None:
-        """The value that this share of all lies below, between the lowest and the highest; None for none."""
+        """Return the quantile at a share from 0 to 1; None without values."""
         if self.lowest is None or self.highest is None:
             return None
         wanted, below = share * self.n, 0
@@ -41,7 +41,7 @@ class Histogram:
         return self.highest
 
     def distribution(self) -> Distribution:
-        """Lowest and highest value, median, the nine deciles, and a histogram of 20 bins."""
+        """Return lowest and highest value, median, nine deciles, and a histogram of 20 bins."""
         deciles = (self.quantile(tenth / 10) for tenth in range(1, 10))
         sums = [0, *accumulate(self._counts)][:: _BINS // _SHOWN]
         return Distribution(

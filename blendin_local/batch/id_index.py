@@ -1,4 +1,4 @@
-"""Index of the ids met and answered, in bounded memory.
+"""Index the ids of input rows and of output lines, in bounded memory.
 
 Ids are stored as digests in a temporary SQLite database on disk, which is deleted when it is closed or the
 process ends.
@@ -20,10 +20,10 @@ _CACHE_KIB = 2048
 
 
 class IdIndex:
-    """Usable from any thread, one at a time. All methods raise BatchError if the database cannot grow."""
+    """The index. Usable from any thread, one at a time. All methods raise BatchError if the disk is full."""
 
     def __init__(self) -> None:
-        with _explained():
+        with _translate_errors():
             self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
             # Durability is not needed: the database is gone after a crash.
             self._database.execute("PRAGMA journal_mode = OFF")
@@ -39,29 +39,29 @@ class IdIndex:
     def close(self) -> None:
         self._database.close()
 
-    def seen(self, id: str) -> bool:
-        """Count an id of the input; return whether it had occurred before."""
+    def count(self, id: str) -> bool:
+        """Count an occurrence of an id in the input; return whether it had occurred before."""
         self._run("INSERT INTO ids (id, met) VALUES (?, 1) ON CONFLICT (id) DO UPDATE SET met = met + 1", id)
         return bool(self._one("SELECT met > 1 FROM ids WHERE id = ?", id))
 
-    def reported(self, id: str) -> bool:
-        """Whether the output already reports this id, just `seen`, as a duplicate.
+    def is_reported(self, id: str) -> bool:
+        """Return whether the output reports this occurrence of an id, just counted, as a duplicate.
 
         Of n occurrences of an id, the output reports the last n - 1, in any order of lines.
         """
         return bool(self._one("SELECT reported >= met - 1 FROM ids WHERE id = ?", id))
 
-    def done(self, id: str) -> str | None:
-        """The digest of the row that the output answers under this id, "" if the line has none.
+    def digest_of(self, id: str) -> str | None:
+        """Return the digest of the row that the output answers under this id, "" if the line has none.
 
         None if there is no answer. A failure counts as an answer.
         """
         found = self._one("SELECT digest FROM ids WHERE id = ?", id)
         return None if found is None else str(found)
 
-    def answer(self, id: str, digest: str | None) -> bool:
+    def add_answer(self, id: str, digest: str | None) -> bool:
         """Record an answer of the output. Returns False, and records nothing, if the id has one."""
-        if self.done(id) is not None:
+        if self.digest_of(id) is not None:
             return False
         self._run(
             "INSERT INTO ids (id, digest) VALUES (?, ?) "
@@ -71,7 +71,7 @@ class IdIndex:
         )
         return True
 
-    def report(self, id: str) -> None:
+    def add_duplicate(self, id: str) -> None:
         """Record a line of the output that reports this id as a duplicate."""
         self._run(
             "INSERT INTO ids (id, reported) VALUES (?, 1) "
@@ -80,11 +80,11 @@ class IdIndex:
         )
 
     def _run(self, statement: str, id: str, *more: str) -> None:
-        with _explained():
+        with _translate_errors():
             self._database.execute(statement, (_key(id), *more))
 
     def _one(self, query: str, id: str) -> Any:
-        with _explained():
+        with _translate_errors():
             row = self._database.execute(query, (_key(id),)).fetchone()
         return row[0] if row else None
 
@@ -95,7 +95,7 @@ def _key(id: str) -> bytes:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:

@@ -1,7 +1,6 @@
-"""A job: which rows of the input are still to be answered, and every answer written as soon as it is known.
+"""Filter rows that the output does not answer yet, have them answered, and write each result at once.
 
-It holds reading, models and output together and knows none of them closely; whoever answers rows (a
-`Scheduler` here, a `RayDispatcher` on a cluster) is handed in.
+Rows are answered by an `Answering`: a `Scheduler` on this machine or a `RayDispatcher` on a cluster.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ _POLL_INTERVAL_S = 0.05
 
 
 class Answering(Protocol):
-    """Whatever turns rows into results.
+    """Turns rows into results.
 
-    active: how many it is writing. unfinished_tokens: how many tokens these have by now.
+    active: number of rows in progress. unfinished_tokens: number of tokens generated for them.
     """
 
     @property
@@ -39,10 +38,10 @@ class Answering(Protocol):
 
 
 class Pending:
-    """The rows that the output does not answer yet.
+    """Iterates the rows that the output does not answer yet.
 
-    A row whose id was met before is a `BadRow`. None stays None: nothing has arrived yet. Raises BatchError
-    for a row that asks something else than what the output answers under its id.
+    A repeated id becomes a `BadRow`. None, for no row yet, is passed on. Raises BatchError for a row whose
+    request differs from the one that the output answers under its id.
     """
 
     def __init__(self, rows: Iterable[Row | BadRow | None], answered_ids: IdIndex, output: str) -> None:
@@ -55,17 +54,17 @@ class Pending:
             if row is None:
                 yield None
                 continue
-            if self._answered_ids.seen(row.id):
-                if not self._answered_ids.reported(row.id):
+            if self._answered_ids.count(row.id):
+                if not self._answered_ids.is_reported(row.id):
                     yield _duplicate(row)
             elif not _is_done(row, self._answered_ids, self._output):
                 yield row
 
 
 class UntilDamaged:
-    """Rows up to the place where they cannot be read on, so that all before it are answered.
+    """Iterates rows up to the first read error, so that all rows before it are answered.
 
-    damage: why they cannot; None as long as they can. Once they are answered it is to be raised.
+    damage: the read error, or None; the caller raises it once the rows are answered.
     """
 
     def __init__(self, rows: Iterable[Row | BadRow | None]) -> None:
@@ -80,30 +79,29 @@ class UntilDamaged:
 
 
 def check_unchanged(rows: Iterable[Row | BadRow | None], answered_ids: IdIndex, output: str) -> int:
-    """How many of these rows the output answers, none of them counted as met.
+    """Count the rows that the output answers, without marking their ids as seen.
 
-    Raises the BatchError that `Pending` would. Rows that cannot be read are passed over, and so is what comes
-    after damage.
+    Raises BatchError as `Pending` does. Stops silently at a read error.
     """
     answered = 0
     with closing(IdIndex()) as met:
         for row in UntilDamaged(rows):
-            if row and not met.seen(row.id):
+            if row and not met.count(row.id):
                 answered += _is_done(row, answered_ids, output)
     return answered
 
 
 def _is_done(row: Row | BadRow, answered_ids: IdIndex, output: str) -> bool:
-    """Whether the output answers a row. Raises BatchError where it answers another one of that id."""
-    was = answered_ids.done(row.id)
+    """Return whether the output answers a row. Raises BatchError if it answers a different request."""
+    was = answered_ids.digest_of(row.id)
     if was is None:
         return False
-    # What could not be read had no digest; mending the row does not make its failure an answer.
+    # A row that could not be parsed has no digest to compare.
     if was and was != (row.digest if isinstance(row, Row) else was):
         raise BatchError(
-            f"The row {row.id!r} ({row.where}) asks something else than what {output} answers under that id: "
-            "the input has changed since. Name another output, start anew with --overwrite, or give "
-            "--retry-failed if that row had failed."
+            f"The row {row.id!r} ({row.where}) is a different request from the one that {output} answers "
+            "under that id: the input has changed since. Name another output, start anew with --overwrite, "
+            "or give --retry-failed if that row had failed."
         )
     return True
 
@@ -116,7 +114,7 @@ def _duplicate(row: Row | BadRow) -> BadRow:
 def write_answers(
     rows: Iterable[Row | BadRow | None], answering: Answering, output: Output
 ) -> Iterator[Result]:
-    """Have rows answered and each result written; gives each result once it is in the output."""
+    """Answer rows and write each result; yield it once it is in the output."""
     for result in answering.answer(rows):
         if output.write(result):
             yield result
@@ -125,7 +123,7 @@ def write_answers(
 def peek(
     rows: Iterable[Row | BadRow | None], most: int
 ) -> tuple[list[Row | BadRow], Iterator[Row | BadRow | None]]:
-    """The first rows, at least one where there is one, as many as have arrived; and all of them again."""
+    """Return the rows that have arrived, at least one and at most `most`, and an iterator over all rows."""
     rows = iter(rows)
     first: list[Row | BadRow] = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""The result of a job of offline generation as typed objects; `to_dict` gives the document of `--json`.
+"""The report of a job of offline generation; `to_dict` returns the document of `--json`.
 
 Field names are the document's keys. A figure that is undefined is None.
 """
@@ -16,7 +16,7 @@ __all__ = ["Bins", "Distribution", "FlaggedRow", "JobReport", "Reliability"]
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Counts between edges, of which there is one more."""
+    """A histogram: n counts between n + 1 edges."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
@@ -24,7 +24,7 @@ class Bins:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """How values from 0 to 1 are distributed over answers. deciles: nine of them, none without values."""
+    """Distribution over answers of a value from 0 to 1. deciles: nine, or none without answers."""
 
     lowest: float | None
     highest: float | None
@@ -42,7 +42,7 @@ class Reliability(Distribution):
 
 @dataclass(frozen=True, slots=True)
 class FlaggedRow:
-    """A row to look at. reasons: names of kinds. why: the same with figures, for a reader."""
+    """A row for manual review. reasons: names of kinds. why: a description of each reason with figures."""
 
     id: str
     index: int
@@ -66,9 +66,9 @@ class FlaggedRow:
 class JobReport:
     """The figures of a job.
 
-    rows: answered and failed ones, of which `kept` are from an earlier run. left: rows of the input that were
-    not dealt with. settings, models: as in `run_manifest.RunManifest`. new_tokens: of the rows answered in
-    this run, which tokens_per_second is of. Rates are over all steps.
+    rows: answered and failed rows, of which `kept` are from an earlier run. left: rows of the input without a
+    result. settings, models: as in `run_manifest.RunManifest`. new_tokens: tokens of the rows answered in
+    this run; tokens_per_second is based on them. Rates are over all steps.
     """
 
     rows: int

@@ -1,6 +1,6 @@
-"""The figures of a job while it runs and at its end, in memory that does not grow with its rows.
+"""Accumulate the figures of a job while it runs, in constant memory.
 
-Sums are of integers, so that the order in which rows end makes no difference. Knows no file and no screen.
+Sums are of integers, so that they are independent of the order of results. No input or output happens here.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from dataclasses import dataclass, fields
 from time import monotonic
 from typing import Any
 
-from blendin_local.batch.flagged_rows import RowFlags, Usual
+from blendin_local.batch.flagged_rows import JobFigures, RowFlags
 from blendin_local.batch.histogram import Histogram
 from blendin_local.batch.job_report import JobReport, Reliability
 from blendin_local.batch.results import Result
 
-__all__ = ["JobStats", "Last", "Pace"]
+__all__ = ["JobStats", "LastRow", "Pace"]
 
 _UNIT = 1 << 40
-"""Of sums of fractions."""
+"""Fractions are summed as integers in this unit."""
 _RECENT_S, _RECENT_ROWS = 60.0, 8
-"""The recent pace is that of so many seconds and so many rows, whichever takes longer."""
+"""Window of the recent pace: so many seconds or so many rows, whichever takes longer."""
 _MARK_S = 1.0
 _SHOWN = 400
-"""Most characters of an answer that anybody shows as the last one."""
+"""Characters kept of the last answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Last:
-    """The row that ended last. text: the beginning of its answer. error: its message, if it failed."""
+class LastRow:
+    """The most recent result. text: the beginning of the answer. error: the message of a failed row."""
 
     id: str
     text: str
@@ -44,7 +44,7 @@ class Last:
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """How much had been done at a time."""
+    """Cumulative counts at a point in time."""
 
     at_s: float
     rows: int
@@ -52,17 +52,17 @@ class _Mark:
 
 
 class JobStats:
-    """Takes in one result after another. Rates are over all steps, not means of rows.
+    """Accumulates results. Rates are over all steps, not means of rows.
 
-    Rows kept from an earlier run count in everything but speed. `last` is the row of this run that ended
-    last. Its clock runs from its making, or from `start`, to `stop`.
+    Rows kept from an earlier run count in all figures except speed. last: the most recent result of this run.
+    Time is measured from construction or the last `start` to `stop`.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self.answered = self.failed = self.kept = 0
         self.tokens = self.prompt_tokens = 0
-        self.last: Last | None = None
+        self.last: LastRow | None = None
         self.finish_reasons = Counter[str]()
         self.errors = Counter[str]()
         self._new_rows = self._new_tokens = self._unfinished = 0
@@ -75,19 +75,19 @@ class JobStats:
         self.start()
 
     def start(self) -> None:
-        """The clock starts, again: what came before, such as loading the models, is not the job's time."""
+        """Restart the clock, to exclude the time of loading models."""
         self._began_s = self._clock()
         self._ended_s: float | None = None
         self._marks.clear()
-        self._marks.append(_Mark(self._began_s, self._new_rows, self._made))
+        self._marks.append(_Mark(self._began_s, self._new_rows, self._generated))
 
     def stop(self) -> None:
-        """The clock stops, unless it has stopped."""
+        """Stop the clock. Has no effect if it is stopped."""
         if self._ended_s is None:
             self._ended_s = self._clock()
 
     def add(self, result: Result, *, kept: bool = False) -> None:
-        """Take in a result, or with `kept` one that an earlier run left behind."""
+        """Add a result. kept: it is from an earlier run."""
         summary = result.get("summary") or {}
         tokens = summary.get("tokens") or 0
         self._flags.add(result)
@@ -104,10 +104,10 @@ class JobStats:
         self._unfinished = max(0, self._unfinished - tokens)
         self._mark()
         message = None if error is None else error.get("message")
-        self.last = Last(str(result.get("id")), (result.get("text") or "")[:_SHOWN], message)
+        self.last = LastRow(str(result.get("id")), (result.get("text") or "")[:_SHOWN], message)
 
-    def writing(self, tokens: int) -> None:
-        """Take in how many tokens rows under way have by now: they count in the pace, and nowhere else."""
+    def count_unfinished(self, tokens: int) -> None:
+        """Set the number of tokens of rows in progress, which count in the pace alone."""
         self._unfinished = tokens
         self._mark()
 
@@ -121,7 +121,7 @@ class JobStats:
         self._interventions += summary.get("interventions") or 0
         self._changed += round((summary.get("changed_token_rate") or 0.0) * steps)
         self._weak += round((summary.get("weak_share") or 0.0) * steps)
-        # Its rate was of the words as they were written, which may be one more: a stop string's.
+        # The rate was computed before a stop string was removed, over one more word at most.
         self._words += words
         self._guide_words += round((summary.get("guide_word_rate") or 0.0) * words * _UNIT)
         self._calibrated &= bool(summary.get("calibrated"))
@@ -135,22 +135,22 @@ class JobStats:
     def _mark(self) -> None:
         now = self._clock()
         if now - self._marks[-1].at_s >= _MARK_S:
-            self._marks.append(_Mark(now, self._new_rows, self._made))
-        while len(self._marks) > 1 and self._old(self._marks[1], now):
+            self._marks.append(_Mark(now, self._new_rows, self._generated))
+        while len(self._marks) > 1 and self._is_old(self._marks[1], now):
             self._marks.popleft()
 
-    def _old(self, mark: _Mark, now: float) -> bool:
+    def _is_old(self, mark: _Mark, now: float) -> bool:
         return now - mark.at_s >= _RECENT_S and self._new_rows - mark.rows >= _RECENT_ROWS
 
     @property
-    def _made(self) -> int:
+    def _generated(self) -> int:
         return self._new_tokens + self._unfinished
 
-    # Figures while it runs
+    # Figures of a running job
 
     @property
     def rows(self) -> int:
-        """All that are dealt with, answered or not."""
+        """Number of results: answered and failed rows."""
         return self.answered + self.failed
 
     @property
@@ -167,35 +167,34 @@ class JobStats:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Of the rows answered now, over the whole time; None while there is none."""
+        """Mean speed over the rows of this run; None before the first."""
         return _share(self._new_tokens, self.seconds) if self._new_tokens else None
 
     @property
     def pace(self) -> Pace | None:
-        """The recent speed; None until there is something to measure."""
+        """Recent speed; None before the first token."""
         mark = self._marks[0]
         seconds = self._now - mark.at_s
-        rows, tokens = self._new_rows - mark.rows, self._made - mark.tokens
+        rows, tokens = self._new_rows - mark.rows, self._generated - mark.tokens
         if seconds <= 0 or (rows <= 0 and tokens <= 0):
             return None
         return Pace(rows / seconds, tokens / seconds)
 
     def eta_s(self, total: int | None) -> float | None:
-        """Seconds until all rows of the input are dealt with, at the recent pace; None if not known."""
+        """Estimate the remaining seconds at the recent pace; None if unknown."""
         if total is None or (pace := self.pace) is None or not pace.rows_per_s:
             return None
         return max(0, total - self.rows) / pace.rows_per_s
 
-    # Figures at its end
+    # Report
 
     def report(self, **more: Any) -> JobReport:
-        """The figures so far. more: fields of the report that the caller knows: left, input, models, ...
-
-        A share or a speed without anything to divide by is None.
+        """Build the report. more: further fields, such as left, input and models. Ratios with divisor 0 are
+        None.
         """
         mean = _share(self._reliability, self._reliable_steps * _UNIT)
         calibrated = self._calibrated and self.answered > 0
-        usual = Usual(self.answered, self.intervention_rate or 0.0, mean or 0.0, calibrated)
+        usual = JobFigures(self.answered, self.intervention_rate or 0.0, mean or 0.0, calibrated)
         distribution = self._reliabilities.distribution()
         return JobReport(
             rows=self.rows,
@@ -211,8 +210,8 @@ class JobStats:
             changed_token_rate=_share(self._changed, self._steps),
             guide_word_rate=_share(self._guide_words, self._words * _UNIT),
             weak_share=_share(self._weak, self._steps),
-            finish_reasons=_sorted(self.finish_reasons),
-            errors=_sorted(self.errors),
+            finish_reasons=_sort_counts(self.finish_reasons),
+            errors=_sort_counts(self.errors),
             looped=self._flags.counts["loop"],
             empty=self._flags.counts["empty"],
             calibrated=calibrated if self.answered else None,
@@ -220,13 +219,13 @@ class JobStats:
                 **{each.name: getattr(distribution, each.name) for each in fields(distribution)}, mean=mean
             ),
             intervention_rates=self._rates.distribution(),
-            worth_a_look=self._flags.chosen(usual),
+            worth_a_look=self._flags.select(usual),
             **more,
         )
 
 
 def _prompt_tokens(result: Result) -> int:
-    """Of the model that writes: of the guide where it writes alone."""
+    """Return the prompt tokens of the base, or of the guide if it generates alone."""
     usage = result.get("usage") or {}
     return next((n for role in ("base", "guide") if (n := (usage.get(role) or {}).get("prompt_tokens"))), 0)
 
@@ -235,6 +234,6 @@ def _share(part: float, whole: float) -> float | None:
     return part / whole if whole > 0 else None
 
 
-def _sorted(counts: Counter[str]) -> dict[str, int]:
-    """Most frequent first, and by name."""
+def _sort_counts(counts: Counter[str]) -> dict[str, int]:
+    """Sort by descending count, then by name."""
     return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))

@@ -1,8 +1,9 @@
-"""Whether a text goes in circles: a stretch that is one unit over and over. Knows no model and no token.
+"""Detect loops in generated text: a unit repeated without interruption.
 
-It is found in one pass over the bytes, so that scripts with a word in a character count like others. What
-comes back now and then is no loop: refrains, lists, tables and code do that. Thresholds were set on greedy
-answers of the demo pair, and on its reference answers, prose and source code (tests/test_batch_loops.py).
+One pass over the UTF-8 bytes, so that the result does not depend on the length of words in a script.
+Repetitions with other text between them, as in refrains, lists, tables and code, are not loops. Thresholds
+were set on greedy answers of the demo pair, its reference answers, prose and source code
+(tests/batch/test_loops.py).
 """
 
 from __future__ import annotations
@@ -13,23 +14,24 @@ from dataclasses import dataclass
 __all__ = ["Loop", "find_loop"]
 
 _GRAM = 8
-"""So many bytes that came before begin a repetition; then it goes on byte by byte."""
+"""Number of matching bytes that begin a repetition."""
 _TIMES = 3.0
-"""Least repetitions, and"""
+"""Minimum number of repetitions."""
 _LENGTH = 120
-"""least bytes of all of them; a unit without a letter, such as a line of a table, needs more."""
+"""Minimum length of all repetitions in bytes."""
 _LENGTH_WITHOUT_LETTERS = 400
+"""Minimum length if the unit has no letter, such as a line of a table."""
 _BLANK = 64
-"""Least characters of nothing at the end of a text."""
+"""Minimum number of white-space characters at the end of a text."""
 _ENDS = (re.compile(r"[.!?…]+[\"'”’)]* |[。！？]"), re.compile("[,;:] |[、，]"), re.compile(" "))
 _MARKER = re.compile(r"^[ \t]*(?:[-*•>]|\d{1,6}[.):])[ \t]+", re.MULTILINE)
-"""Lists count their entries: a list of one thing over and over is a loop all the same."""
+"""Matches list markers, which are removed first: a list of equal entries is a loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """unit: what is repeated, as one line; empty for blank lines without end. times: how often it stands
-    there in a row, rounded. share: of the text, from 0 to 1.
+    """A loop. unit: the repeated text on one line, "" for trailing white space. times: number of repetitions,
+    rounded. share: of the text's length, from 0 to 1.
     """
 
     unit: str
@@ -38,41 +40,41 @@ class Loop:
 
 
 def find_loop(text: str) -> Loop | None:
-    """The longest loop of a text; None for a text without one."""
+    """Return the longest loop of a text, or None."""
     if (blank := len(text) - len(text.rstrip())) >= _BLANK:
         return Loop("", blank, blank / len(text))
     data = " ".join(_MARKER.sub("", text).split()).encode("utf-8", "replace")
     longest, found = 0, None
-    for begin, end, period in _stretches(data):
-        # The last unit may end the text, without the space that the others have.
+    for begin, end, period in _find_stretches(data):
+        # At the end of the text, the last unit lacks its trailing space.
         length = end - begin + (end == len(data))
         if length <= longest or length < _TIMES * period or length < _LENGTH:
             continue
         unit = data[begin : begin + period].decode("utf-8", "ignore")
         if length < _LENGTH_WITHOUT_LETTERS and not any(map(str.isalpha, unit)):
             continue
-        longest, unit = length, _turned(unit) if begin else unit.strip()
+        longest, unit = length, _rotate_unit(unit) if begin else unit.strip()
         found = Loop(unit, round(length / period), min(length / len(data), 1.0))
     return found
 
 
-def _turned(unit: str) -> str:
-    """A unit from the beginning of a sentence, of a clause or of a word on: it was found at any place."""
+def _rotate_unit(unit: str) -> str:
+    """Rotate a unit so that it begins at a sentence, a clause or a word."""
     for end in _ENDS:
         if found := end.search(unit):
             return f"{unit[found.end() :]}{unit[: found.end()]}".strip()
     return unit
 
 
-def _stretches(data: bytes) -> list[tuple[int, int, int]]:
-    """Stretches that repeat what stands a period before: begin of the first unit, end, period in bytes."""
+def _find_stretches(data: bytes) -> list[tuple[int, int, int]]:
+    """Find stretches in which each byte equals the one a period before: begin, end and period in bytes."""
     stretches = []
     last: dict[bytes, int] = {}
     begin = period = 0
     for place in range(len(data) - _GRAM + 1):
         gram = data[place : place + _GRAM]
         end = place + _GRAM
-        # A unit may hold a smaller repetition: as long as the greater one goes on, it is the one.
+        # A unit may contain a shorter repetition: the current period is kept while it matches.
         if not period or data[end - 1] != data[end - 1 - period]:
             if period:
                 stretches.append((begin, end - 1, period))

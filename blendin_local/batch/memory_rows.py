@@ -1,4 +1,4 @@
-"""Rows that a Python program hands over, read as if they were JSON lines."""
+"""Read rows from Python objects, as JSON lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["MemoryRows", "count_source", "open_source"]
 
 @dataclass(frozen=True, slots=True)
 class MemoryRows:
-    """Texts, or objects with the keys that docs/batch.md lists. Any other iterable is read once.
+    """Rows in memory: texts, or objects with the keys of docs/batch.md. An iterator is read once.
 
     column, id_column, system_column: as for `InputOptions`.
     """
@@ -29,7 +29,7 @@ class MemoryRows:
 
     @property
     def path(self) -> str:
-        """Stands in messages where an input's name would."""
+        """The name of the input in messages."""
         return "The rows"
 
     @property
@@ -39,7 +39,7 @@ class MemoryRows:
 
 @contextmanager
 def open_source(source: InputOptions | MemoryRows) -> Iterator[RowSource]:
-    """Open an input. Raises BatchError where it holds nothing that rows can be made of."""
+    """Open an input. Raises BatchError if it contains no rows."""
     if isinstance(source, InputOptions):
         with open_rows(source) as rows:
             yield rows
@@ -49,7 +49,7 @@ def open_source(source: InputOptions | MemoryRows) -> Iterator[RowSource]:
 
 
 def count_source(source: InputOptions | MemoryRows, limit: int | None = None) -> int | None:
-    """Count the rows of an input, at most `limit`; None for one that can be read only once."""
+    """Count the rows of an input, at most `limit`; None if it can be read only once."""
     if isinstance(source, InputOptions):
         return count_rows(source, limit)
     if not isinstance(source.rows, Sequence):

@@ -86,9 +86,9 @@ def is_request(document: Any) -> bool:
 
 
 def request_row(document: Any, index: int, where: str, run: GenerationSettings, system: str) -> Row | BadRow:
-    """The row of a request line. system: prompt for conversations without a system message.
+    """Build the row of a request line. system: system prompt of conversations without one.
 
-    A completions request is raw text to be continued, without a system prompt and without guide stop.
+    A completions request is raw text to continue, without a system prompt and without guide stop.
     """
     id = f"row-{index + 1}"
     try:
@@ -106,7 +106,7 @@ def request_row(document: Any, index: int, where: str, run: GenerationSettings, 
             run = replace(run, blend=replace(run.blend, guide_stop=False))
         else:
             messages = with_system(messages_of(body.get("messages"), "messages"), system)
-        own = _own(body)
+        own = _read_settings(body)
         settings = own_settings(run, own, id)
     except (PromptError, SettingError) as error:
         return BadRow(id, index, where, str(error))
@@ -133,7 +133,7 @@ def _raw_prompt(body: dict[str, Any]) -> tuple[Message, ...]:
     return prompt_of(prompt, "prompt")
 
 
-def _own(body: dict[str, Any]) -> dict[str, Any]:
+def _read_settings(body: dict[str, Any]) -> dict[str, Any]:
     for name, value in body.items():
         if value is None or name in _SETTINGS or name in _IGNORED:
             continue
@@ -149,9 +149,9 @@ def _own(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def batch_line(result: Result) -> dict[str, Any]:
-    """The output line of a result. Its ids derive from the result; `created` is the current time.
+    """Build the output line of a result. Its ids derive from the result; `created` is the current time.
 
-    The line of a failed row has no response, and an error with `code` (the kind) and `message`.
+    The line of a failed row has no response, but an error with `code` (the kind) and `message`.
     """
     failure = result["error"]
     named = [str(result[name]) for name in ("run", "row", "id", "index")]
@@ -199,7 +199,7 @@ def _completion(result: Result, digits: str) -> dict[str, Any]:
 
 
 def result_of(line: Any) -> Result:
-    """Restore the result of an output line. Raises BatchError, without a place, for other lines."""
+    """Restore the result of an output line. Raises BatchError, without a line number, for other content."""
     try:
         result: Result = {"id": line["custom_id"], **line["blendin"]}
         if not isinstance(result["id"], str):
@@ -208,5 +208,5 @@ def result_of(line: Any) -> Result:
             choice = line["response"]["body"]["choices"][0]
             result["text"] = choice["message"]["content"] if "message" in choice else choice["text"]
     except (LookupError, TypeError) as error:
-        raise BatchError("This is no line that Blendin wrote in OpenAI's batch format.") from error
+        raise BatchError("This is not a line that Blendin wrote in OpenAI's batch format.") from error
     return result

@@ -1,6 +1,6 @@
-"""Write a job's output: whole lines, each flushed before the next, each row once.
+"""Write the output of a job in whole lines, each flushed before the next, one for each row.
 
-A restarted job continues its output; `resuming` reads and repairs the existing file.
+A resumed job appends to its output; `resuming` reads and repairs the existing file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from blendin_local.batch.openai import batch_line
 from blendin_local.batch.results import Result
 from blendin_local.batch.resuming import EarlierLines, FileLock, ResumeState, is_duplicate, resume
 from blendin_local.batch.run_manifest import RunManifest
-from blendin_local.batch.sink import Sink, explained, is_standard_output, open_sink
+from blendin_local.batch.sink import Sink, is_standard_output, open_sink, translate_errors
 from blendin_local.errors import BatchError
 from blendin_local.presentation.plain_data import to_json
 
@@ -70,7 +70,7 @@ def first_result(path: str) -> Result | None:
     name, real = _name(path), _regular(path)
     if real is None or not os.path.exists(real):
         return None
-    with explained(name), closing(iter(EarlierLines(real, name))) as lines:
+    with translate_errors(name), closing(iter(EarlierLines(real, name))) as lines:
         return next((result for _, result in lines), None)
 
 
@@ -88,9 +88,11 @@ def check_output(path: str, *, overwrite: bool = False) -> None:
             raise BatchError(f"There is no folder {folder} for {name}: make it first.")
         effective = os.access in os.supports_effective_ids
         if not os.access(folder, os.W_OK | os.X_OK, effective_ids=effective):
-            raise BatchError(f"{name} cannot be written: you lack the permission to make files in {folder}.")
+            raise BatchError(
+                f"{name} cannot be written: you lack the permission to create files in {folder}."
+            )
         return
-    _locked(real, name).release()
+    _lock_file(real, name).release()
     if not overwrite:
         first_result(path)
 
@@ -101,15 +103,15 @@ def open_output(
     *,
     overwrite: bool = False,
     retry_failed: bool = False,
-    tally: Callable[[Result], None] | None = None,
+    on_kept: Callable[[Result], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Output:
     """Open an output for appending after its existing results.
 
     path: "-" is standard output, which is written but never read, as are pipes and devices. A regular file is
-    read in full, and locked until the output is closed; each result goes to `tally`, their number now and
-    then to `progress`. overwrite: drop the file's content when the first line is written. retry_failed: drop
-    failed rows, so that they are asked again.
+    read in full, and locked until the output is closed; each kept result is passed to `on_kept`, their number
+    now and then to `progress`. overwrite: drop the file's content when the first line is written.
+    retry_failed: drop failed rows, so that they are asked again.
 
     Raises BatchError, and changes nothing, if the file cannot be opened, has other content, holds answers of
     another run, or is being written by one.
@@ -120,11 +122,11 @@ def open_output(
         if real is None:
             output = Output(name, open_sink(path), run, answered_ids, None, ResumeState(), overwrite)
         else:
-            lock = _locked(real, name)
+            lock = _lock_file(real, name)
             undo.callback(lambda: lock.release())
             found = ResumeState()
             if not overwrite:
-                found = resume(real, name, run, answered_ids, lock, retry_failed, tally, progress)
+                found = resume(real, name, run, answered_ids, lock, retry_failed, on_kept, progress)
             sink = open_sink(real)
             _sync_folder(os.path.dirname(real))
             output = Output(name, sink, run, answered_ids, lock, found, overwrite)
@@ -140,7 +142,7 @@ def _regular(path: str) -> str | None:
     """The regular file behind all links, which may not exist yet; None for any other kind of file."""
     if is_standard_output(path):
         return None
-    with explained(path, ""):
+    with translate_errors(path, ""):
         try:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
@@ -150,8 +152,8 @@ def _regular(path: str) -> str | None:
         return os.path.realpath(path) if stat.S_ISREG(mode) else None
 
 
-def _locked(real: str, name: str) -> FileLock:
-    with explained(name, os.path.dirname(real)):
+def _lock_file(real: str, name: str) -> FileLock:
+    with translate_errors(name, os.path.dirname(real)):
         return FileLock(real, name)
 
 
@@ -196,8 +198,8 @@ class Output:
         self._fault: BatchError | None = None
 
     @property
-    def again(self) -> str:
-        """How to continue after an error: "the same command again", unless that would start over."""
+    def resume_command(self) -> str:
+        """The command that resumes the job: "the same command again", without --overwrite if it was used."""
         return "the same command " + ("without --overwrite" if self._is_emptied else "again")
 
     def write(self, result: Result) -> bool:
@@ -210,10 +212,10 @@ class Output:
         if self._fault:
             raise self._fault
         duplicate = is_duplicate(result)
-        if not duplicate and not self.answered_ids.answer(result["id"], result["row"]):
+        if not duplicate and not self.answered_ids.add_answer(result["id"], result["row"]):
             return False
-        line = _encoded(batch_line(result) if self._is_openai else result)
-        with self._whole():
+        line = _encode_line(batch_line(result) if self._is_openai else result)
+        with self._whole_lines():
             if self._overwrite and not self._is_emptied:
                 self._sink.empty()
                 self._is_emptied = True
@@ -221,9 +223,9 @@ class Output:
             self._sink.flush()
         self.written += 1
         if duplicate:
-            self.answered_ids.report(result["id"])
+            self.answered_ids.add_duplicate(result["id"])
         if time.monotonic() - self._synced_s > _SYNC_INTERVAL_S:
-            with self._whole():
+            with self._whole_lines():
                 self._sync()
         return True
 
@@ -233,7 +235,7 @@ class Output:
         Raises BatchError if that fails; all written lines stay readable.
         """
         try:
-            with self._whole():
+            with self._whole_lines():
                 self._sink.close()
                 self._sync()
         finally:
@@ -248,12 +250,12 @@ class Output:
         try:
             self.close()
         except BatchError:
-            # An earlier error is the cause of this one too.
+            # An exception in the block is the cause of this one.
             if error is None:
                 raise
 
     def _sync(self) -> None:
-        """Raises OSError."""
+        """Write the file to disk. Raises OSError."""
         self._synced_s = time.monotonic()
         if self._lock:
             try:
@@ -264,17 +266,19 @@ class Output:
                     raise
 
     @contextmanager
-    def _whole(self) -> Iterator[None]:
-        """Cut a partially written line after any interruption: a full disk, or Ctrl-C."""
+    def _whole_lines(self) -> Iterator[None]:
+        """Truncate a partially written line after an exception, such as a full disk or Ctrl-C."""
         try:
             yield
         except OSError as error:
             self._cut()
-            self._fault = self._explained(error)
+            self._fault = self._describe_fault(error)
             raise self._fault from error
         except BaseException:
             self._cut()
-            self._fault = BatchError(f"{self._name} was left in the middle of a row: run {self.again}.")
+            self._fault = BatchError(
+                f"{self._name} was left in the middle of a row: run {self.resume_command}."
+            )
             raise
 
     def _cut(self) -> None:
@@ -285,7 +289,7 @@ class Output:
         with suppress(OSError, ValueError):
             self._sink.cut()
 
-    def _explained(self, error: OSError) -> BatchError:
+    def _describe_fault(self, error: OSError) -> BatchError:
         reason = error.strerror or str(error)
         what, remedy = f"{self._name} cannot be written any further ({reason})", "mend that"
         if error.errno == errno.EPIPE:
@@ -295,12 +299,13 @@ class Output:
         rows = f"{self.kept + self.written:,} whole rows"
         if self._lock:
             return BatchError(
-                f"{what}, after {rows} in {self._name}: {remedy} and run {self.again}, which goes on there."
+                f"{what}, after {rows} in {self._name}: {remedy} and run {self.resume_command}, "
+                "which goes on there."
             )
         return BatchError(f"{what}, after {rows}: write to a file to be able to go on later.")
 
 
-def _encoded(document: dict[str, Any]) -> bytes:
+def _encode_line(document: dict[str, Any]) -> bytes:
     try:
         text = to_json(document)
     except ValueError:

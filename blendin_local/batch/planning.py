@@ -18,10 +18,18 @@ from blendin_local.models import memory_estimate
 from blendin_local.models.loading import PairFiles
 from blendin_local.settings import ModelOptions
 
-__all__ = ["CANDIDATES", "DEFAULT_PARALLEL", "Trial", "fastest", "fitting", "options_for", "try_parallel"]
+__all__ = [
+    "CANDIDATES",
+    "DEFAULT_PARALLEL",
+    "Trial",
+    "choose_fastest",
+    "fit_parallel",
+    "parallel_options",
+    "try_parallel",
+]
 
 DEFAULT_PARALLEL = 8
-"""On a laptop's CPU, more rows are hardly faster, and fewer change the last digits less."""
+"""More rows are hardly faster on a laptop's CPU, and change the last digits of logits more."""
 
 CANDIDATES = (1, 2, 4, 8, 16, 32)
 """Numbers of parallel rows that a warm-up tries."""
@@ -32,8 +40,8 @@ _MIN_SPEEDUP = 1.05
 """Minimum speed-up of a larger number of rows, which takes more memory and delays each row."""
 
 
-def options_for(options: ModelOptions, parallel: int) -> ModelOptions:
-    """Options to open both models for so many parallel rows."""
+def parallel_options(options: ModelOptions, parallel: int) -> ModelOptions:
+    """Return the options that open both models for this number of parallel rows."""
     if parallel == 1:
         return replace(options, n_seq=1)
     return replace(
@@ -45,22 +53,24 @@ def options_for(options: ModelOptions, parallel: int) -> ModelOptions:
     )
 
 
-def fitting(options: ModelOptions, wanted: int, files: PairFiles, pairs: int = 1) -> int:
-    """The largest number of rows up to `wanted`, at least one, that fits into free memory.
+def fit_parallel(options: ModelOptions, wanted: int, files: PairFiles, pairs: int = 1) -> int:
+    """Return the largest number of parallel rows, from 1 to `wanted`, that fits into free memory.
 
-    pairs: number of pairs to be loaded, each for so many rows.
+    pairs: number of pairs that share the memory, each for that number of rows.
     """
     free = memory_estimate.free_memory() // pairs
     devices = [replace(each, free=each.free // pairs) for each in memory_estimate.offload_devices()]
     fit = (
-        n for n in range(wanted, 1, -1) if not files.memory_warning(options_for(options, n), free, devices)
+        n
+        for n in range(wanted, 1, -1)
+        if not files.memory_warning(parallel_options(options, n), free, devices)
     )
     return next(fit, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Measurement of a warm-up with so many parallel rows."""
+    """Speed of a warm-up with a number of parallel rows."""
 
     parallel: int
     tokens_per_second: float
@@ -74,7 +84,7 @@ def try_parallel(
     cancellation: Cancellation | None = None,
     progress: Callable[[Trial], None] | None = None,
 ) -> list[Trial]:
-    """Generate replies with growing numbers of parallel rows until that is no faster.
+    """Measure the speed with increasing numbers of parallel rows until it no longer increases.
 
     pair: opened for `most` rows. requests: at least one; they are repeated as needed. Raises ModelError.
     """
@@ -83,7 +93,7 @@ def try_parallel(
         for parallel in CANDIDATES:
             if parallel > min(most, len(requests)):
                 break
-            trials.append(_tried(pair, requests, parallel, cancellation))
+            trials.append(_measure_trial(pair, requests, parallel, cancellation))
             if cancellation and cancellation.requested:
                 return []
             if progress:
@@ -93,14 +103,16 @@ def try_parallel(
     return trials
 
 
-def _tried(
+def _measure_trial(
     pair: Pair, requests: Sequence[Request], parallel: int, cancellation: Cancellation | None
 ) -> Trial:
-    """As in a job, new requests replace finished ones, and the time of their prompts counts."""
+    """Measure one number of rows. As in a job, new requests replace finished ones, and their prompts
+    count.
+    """
     decoder = Decoder(pair, cancellation)
     following = cycle(requests)
     decoder.join(*(respond(pair, next(following), seq) for seq in range(parallel)))
-    # Not counted: in a job, prompts do not all start at once.
+    # The first round is not timed: in a job, prompts do not all start at once.
     for _ in decoder.round():
         pass
     began, steps, rounds = perf_counter(), 0, 0
@@ -115,7 +127,7 @@ def _tried(
     return Trial(parallel, steps / seconds)
 
 
-def fastest(trials: Sequence[Trial]) -> int:
-    """The smallest number of rows within a twentieth of the best speed; 1 without trials."""
+def choose_fastest(trials: Sequence[Trial]) -> int:
+    """Return the smallest number of rows whose speed is within 5 % of the best; 1 without trials."""
     best = max((trial.tokens_per_second for trial in trials), default=0.0)
     return next((t.parallel for t in trials if t.tokens_per_second * _MIN_SPEEDUP >= best), 1)

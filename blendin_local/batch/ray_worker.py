@@ -1,8 +1,8 @@
 """One worker of a Ray cluster: load the pair of a run, and answer the rows that the driver sends.
 
 A worker is an actor whose methods Ray calls one after another. A thread in it decodes all the while, so
-that rows sent in small groups join those under way. The driver (`ray_dispatcher`) sees to it that each row
-is answered once.
+that rows sent in small groups join those under way. The driver (`ray_dispatcher`) ensures that each
+row is answered once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from blendin_local import __version__
-from blendin_local.batch.planning import fitting, options_for
+from blendin_local.batch.planning import fit_parallel, parallel_options
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import Row
 from blendin_local.batch.run_manifest import RunManifest
@@ -39,11 +39,11 @@ _EXCHANGE_TIMEOUT_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """What every worker of a run is started with.
+    """Parameters of all workers of a run.
 
-    formats: the prompt formats themselves, as their template files may exist on the driver alone. options:
-    for one sequence; with n_threads 0 a worker uses its share of the node's cores. parallel: rows decoded
-    at once, where memory has room for them.
+    formats: complete prompt formats, because template files may exist on the driver alone. options: for one
+    sequence; with n_threads 0 a worker uses its share of the node's cores. parallel: maximum number of
+    parallel rows, fewer if memory is short.
     """
 
     entry: PairEntry
@@ -76,7 +76,7 @@ class Worker:
         """
         try:
             files = self._checked_files()
-            parallel = fitting(self._setup.options, self._setup.parallel, files, n_loading)
+            parallel = fit_parallel(self._setup.options, self._setup.parallel, files, n_loading)
             scheduler = self._open(files, parallel)
         except CatalogueError as error:
             raise BatchError(
@@ -113,7 +113,7 @@ class Worker:
 
     def _open(self, files: PairFiles, parallel: int) -> Scheduler:
         setup = self._setup
-        options = options_for(setup.options, parallel)
+        options = parallel_options(setup.options, parallel)
         pair = load_pair(files, replace(options, n_threads=options.n_threads or _threads(self._per_node)))
         scheduler = Scheduler(
             pair, setup.formats, setup.run, parallel, on_round=lambda: self._count_tokens(scheduler)
@@ -123,7 +123,7 @@ class Worker:
     def _decode(self, scheduler: Scheduler) -> None:
         try:
             for result in scheduler.answer(self._incoming_rows(scheduler)):
-                # Before the result can be taken, so that its tokens never count as unfinished too.
+                # Before the result is queued, so that its tokens are not counted as unfinished too.
                 self._count_tokens(scheduler)
                 self._results.put(result)
         except BlendinError as error:
@@ -166,8 +166,8 @@ def _check_versions(run: RunManifest) -> None:
     for program, wanted in run.versions.items():
         if installed.get(program) != wanted:
             raise BatchError(
-                f"It has {program} {installed.get(program)}, and the machine that started this has {wanted}: "
-                "install the same version on both."
+                f"It has {program} {installed.get(program)}, and the machine that started the run has "
+                f"{wanted}: install the same version on both."
             )
 
 
@@ -176,6 +176,6 @@ def _check_digests(files: PairFiles, run: RunManifest) -> None:
         wanted = run.models[role]["sha256"]
         if file_digest(header.path) != wanted:
             raise BatchError(
-                f"The {role} {header.path} has other bytes than the one that this was started with "
-                f"(SHA-256 {wanted[:12]}): copy that one there."
+                f"The {role} {header.path} differs from the file of the machine that started the run "
+                f"(SHA-256 {wanted[:12]}): copy that file there."
             )

@@ -111,8 +111,8 @@ class RowSource:
         self._column = options.column or "prompt"
         self._columns = (self._column, options.id_column, options.system_column)
         self._lines = _NumberedLines(stream)
-        self.format = self._examine()
-        self._table = self._opened_table() if self.format == "csv" else None
+        self.format = self._detect_format()
+        self._table = self._open_table() if self.format == "csv" else None
 
     def rows(self, run: GenerationSettings, system: str) -> Iterator[Row | BadRow]:
         """Yield every row, with the settings of `run` changed by its own.
@@ -169,13 +169,13 @@ class RowSource:
             return messages_of(document["messages"], "messages")
         raise PromptError(f"The row has no `{self._column}`{_keys_of(document)}.")
 
-    def _examine(self) -> Format:
+    def _detect_format(self) -> Format:
         """Detect the format by the first lines that are not blank. Raises InputError for a foreign one."""
         line, name = next(self._lines.first(), b"") or b"", self.options.name
         for start, what in _REFUSED.items():
             if line.startswith(start):
                 raise InputError(f"{name} is {what}.")
-        format = self._told_format(line)
+        format = self._named_format(line)
         if format not in ("text", "csv") and _LIKE_DOCUMENT.match(line):
             raise InputError(
                 f"{name} is one JSON document of many lines or a list: make JSON lines of it, an object "
@@ -189,7 +189,7 @@ class RowSource:
             self._check_columns(format)
         return format
 
-    def _told_format(self, line: bytes) -> InputFormat:
+    def _named_format(self, line: bytes) -> InputFormat:
         """The format by the file's name and first line; "auto" for JSON lines of either kind."""
         if self.options.format != "auto":
             return self.options.format
@@ -204,7 +204,7 @@ class RowSource:
         documents = (_parsed_or_none(line or b"") for line in self._lines.first())
         return next((each for each in documents if isinstance(each, (dict, str))), None)
 
-    def _opened_table(self) -> CsvTable:
+    def _open_table(self) -> CsvTable:
         name = self.options.name
         table = CsvTable(iter(self._lines), name=name, delimiter=self._delimiter())
         if table.names and self._column not in table.names:

@@ -1,4 +1,4 @@
-"""A job of offline generation as one HTML page."""
+"""Render the report of a job of offline generation as an HTML page."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from blendin_local.batch.job_report import FlaggedRow, JobReport
 from blendin_local.batch.report_plots import batch_plots
 from blendin_local.batch.report_tables import (
-    counted,
     ended_table,
     facts,
     failed_table,
+    format_counts,
     headline,
     hints,
     reliability_name,
@@ -23,7 +23,7 @@ __all__ = ["batch_page"]
 
 
 def batch_page(report: JobReport) -> str:
-    """The page as HTML. Raises EvaluationError, one sentence, where Plotly is missing."""
+    """Return the page as HTML. Raises EvaluationError if Plotly is not installed."""
     check_available()
     models = report.models
     roles = [
@@ -33,7 +33,7 @@ def batch_page(report: JobReport) -> str:
     return Page(
         title="Offline generation",
         subtitle=" · ".join([*roles, " → ".join(files)]).strip(" ·"),
-        verdict=[f"{counted(report)}. {headline(report)}.", *hints(report)],
+        verdict=[f"{format_counts(report)}. {headline(report)}.", *hints(report)],
         cards_title="In short",
         cards=list(_cards(report)),
         sections=_sections(report),

@@ -1,4 +1,4 @@
-"""The plots of a job of offline generation: distributions over its answers."""
+"""Plot distributions over the answers of a job of offline generation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["batch_plots"]
 
 
 def batch_plots(report: JobReport) -> Iterator[Plot]:
-    """All plots that have figures. Raises EvaluationError where Plotly is missing."""
+    """Yield the plots that have data. Raises EvaluationError if Plotly is not installed."""
     name = reliability_name(report)
     if shown := spread_line(report.reliability):
         yield _histogram(

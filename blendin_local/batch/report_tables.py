@@ -1,4 +1,4 @@
-"""A job of offline generation in sentences and tables, for its end summary and its page."""
+"""Format the report of a job as sentences and tables, for the terminal summary and the HTML page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from blendin_local.batch.flagged_rows import COMMON
+from blendin_local.batch.flagged_rows import COMMON_SHARE
 from blendin_local.batch.job_report import Distribution, JobReport
 from blendin_local.presentation.formatting import (
     NOTHING,
@@ -21,13 +21,13 @@ from blendin_local.presentation.table import Column, Table, unmarked_rows
 from blendin_local.settings import BlendSettings, SamplingSettings
 
 __all__ = [
-    "counted",
     "ended_table",
     "facts",
     "failed_table",
+    "format_counts",
     "headline",
     "hints",
-    "how_sure",
+    "rates",
     "reliability_name",
     "spread_line",
 ]
@@ -37,7 +37,7 @@ def reliability_name(report: JobReport) -> str:
     return "confidence (not calibrated)" if report.calibrated is False else "reliability"
 
 
-def counted(report: JobReport) -> str:
+def format_counts(report: JobReport) -> str:
     """ "1,000 rows: 987 answered, 13 failed; 120 of them kept from before; 40 left"."""
     rows = report.rows
     parts = [f"{rows:,} {'row' if rows == 1 else 'rows'}: {report.answered:,} answered"]
@@ -51,14 +51,14 @@ def counted(report: JobReport) -> str:
 
 
 def headline(report: JobReport) -> str:
-    """How much was written, and how fast."""
+    """Return tokens, time and speed in one sentence."""
     written = f"{report.new_tokens:,} tokens in {duration(report.seconds)}"
     speed = report.tokens_per_second
     return written if speed is None else f"{written}, {number(speed, 1)} tokens/s"
 
 
-def how_sure(report: JobReport) -> Iterator[tuple[str, str]]:
-    """Names and values of the four rates."""
+def rates(report: JobReport) -> Iterator[tuple[str, str]]:
+    """Yield name and value of each rate."""
     yield "intervention rate", percent(report.intervention_rate)
     yield "changed tokens", percent(report.changed_token_rate)
     yield "guide words", percent(report.guide_word_rate)
@@ -74,9 +74,9 @@ def spread_line(spread: Distribution) -> str:
 
 
 def hints(report: JobReport) -> Iterator[str]:
-    """Advice that follows from the figures, one sentence each."""
+    """Yield advice that follows from the figures, one sentence each."""
     cut = report.finish_reasons.get("length", 0)
-    if cut > COMMON * report.answered:
+    if cut > COMMON_SHARE * report.answered:
         yield f"{_answers(cut)} cut off at the token limit: raise --max-tokens if you want the rest of them."
     if full := report.finish_reasons.get("context"):
         yield (
@@ -119,7 +119,7 @@ def _counts(title: str, what: str, of: str, counts: Mapping[str, int]) -> Table:
 
 
 def facts(report: JobReport) -> list[tuple[str, str]]:
-    """Names and values of files, models and settings."""
+    """Return names and values of files, models and settings."""
     settings, models = report.settings, report.models
     files = (("input", report.input), ("output", report.output))
     found = [(name, line(file)) for name, file in files if file]
@@ -152,7 +152,7 @@ def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sampling(sampling: Mapping[str, Any]) -> str:
-    """Greedy, or whatever differs from it."""
+    """Return the sampling settings that differ from the defaults, which are greedy."""
     plain = SamplingSettings()
     changed = {
         name: value

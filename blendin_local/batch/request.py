@@ -1,4 +1,4 @@
-"""The request for a job of offline generation."""
+"""Define the request for a job of offline generation."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ AUTO = "auto"
 LOCAL_RAY = "local"
 
 Parallel = int | str | None
-"""Rows written at once; `AUTO`: as a warm-up finds fastest; None: 8, or as many as memory has room for."""
+"""Number of parallel rows; `AUTO`: the fastest of a warm-up; None: 8, or fewer if memory is short."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:
-    """Everything that decides a job, known before anything is loaded.
+    """All parameters of a job, complete before a model is loaded.
 
-    output: a file, or "-" for standard output. system: for rows that name none. limit: only the first so many
-    rows. ray: the address of a Ray cluster, `LOCAL_RAY` to start one on this machine, None to answer here.
+    output: a file, or "-" for standard output. system: the system prompt of rows without one. limit: maximum
+    number of rows read. ray: the address of a Ray cluster, `LOCAL_RAY` to start one, None for no Ray.
     """
 
     source: InputOptions | MemoryRows
@@ -50,13 +50,13 @@ class BatchRequest:
 
     @property
     def reads(self) -> list[Path]:
-        """Files that the job reads beside its input."""
+        """Files other than the input that the job reads."""
         models = [*model_files(self.files.base.path), *model_files(self.files.guide.path)]
         templates = map(template_file, (self.formats.base, self.formats.guide))
         return models + [path for path in templates if path]
 
     def check_output(self) -> None:
-        """Raise BatchError where the output could not be written, or would replace what the job reads."""
+        """Raise BatchError if the output cannot be written, or is a file that the job reads."""
         if isinstance(self.source, InputOptions):
             check_apart(self.source.path, self.output, self.reads)
         check_output(self.output, overwrite=self.overwrite)

@@ -32,7 +32,7 @@ ErrorKind = Literal["bad row", "duplicate id", "too long", "model", "worker lost
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """A result for a program to read. document: what stands in an output's line."""
+    """Typed access to a result. document: the line of the output."""
 
     document: Result
 
@@ -42,12 +42,12 @@ class RowResult:
 
     @property
     def index(self) -> int:
-        """Place of the row in the input, from 0."""
+        """Position of the row in the input, from 0."""
         return int(self.document["index"])
 
     @property
     def text(self) -> str | None:
-        """The answer; None where the row failed."""
+        """The answer; None if the row failed."""
         return self.document["text"]  # type: ignore[no-any-return]
 
     @property
@@ -56,13 +56,13 @@ class RowResult:
 
     @property
     def error(self) -> str | None:
-        """Why the row failed, in one sentence; None where it was answered."""
+        """The error message of a failed row, one sentence; None if it was answered."""
         error = self.document["error"]
         return None if error is None else str(error["message"])
 
     @property
     def summary(self) -> Mapping[str, Any]:
-        """The reliability figures of the answer; empty where the row failed."""
+        """The reliability figures of the answer; empty if the row failed."""
         return self.document.get("summary") or {}
 
     def to_dict(self) -> Result:
@@ -71,7 +71,7 @@ class RowResult:
 
 
 def answered(row: Row, response: Response, run: RunManifest, steps: Sequence[Step] | None = None) -> Result:
-    """The result of a finished response; with `steps`, a record of each."""
+    """Return the result of a finished response, with a record of each of the `steps`, if given."""
     loop = find_loop(response.text)
     result = {
         **_beginning(row),
@@ -91,7 +91,7 @@ def answered(row: Row, response: Response, run: RunManifest, steps: Sequence[Ste
 
 
 def failed(row: Row | BadRow, kind: ErrorKind, message: str, run: RunManifest) -> Result:
-    """The result of a row without an answer. message: one sentence."""
+    """Return the result of a row without an answer. message: one sentence."""
     digest = getattr(row, "digest", None)
     return {
         **_beginning(row),

@@ -1,6 +1,6 @@
-"""Read the output of an earlier run: whole lines, a torn end, and the lock of a running job.
+"""Read the output of an earlier run, repair a partial last line, and lock the file.
 
-A file with other content than results is refused and never changed. Memory use does not grow with the file.
+A file with content other than results is rejected and never changed. Memory use is independent of its size.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MAGIC: dict[Compression, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\
 
 
 class EarlierLines:
-    """The whole lines of an output, each with its newline, and their results.
+    """Iterates the whole lines of an output, each with its newline, and their results.
 
     Valid after iteration: end, size of the whole lines in bytes before compression. torn: whether a partial
     line, or partial compressed data, follows them. lacks_newline: whether the last whole line has no newline
@@ -64,12 +64,12 @@ class EarlierLines:
             with open_input(self._path) as stream:
                 for number, line in enumerate(lines_of(stream, _LONGEST), 1):
                     if line is None:
-                        raise self._something_else(number)
+                        raise self._other_content(number)
                     is_whole = line.endswith(b"\n")
                     if line.strip():
                         result = self._result(line, number)
                         if result is None and is_whole:
-                            raise self._something_else(number)
+                            raise self._other_content(number)
                         if result is None:
                             tail, self.torn = line, True
                             break
@@ -78,7 +78,7 @@ class EarlierLines:
                         yield line if is_whole else line + b"\n", result
                     self.end += len(line)
         except DamagedError as error:
-            # Corrupt data has a cause; truncated data, as after a kill, has none.
+            # Corrupt data has a cause; data truncated by a kill has none.
             if error.__cause__:
                 raise BatchError(
                     f"{error} Its rows cannot be kept: name another file, or give --overwrite to answer all "
@@ -89,7 +89,7 @@ class EarlierLines:
             self._check_beginning(self._first_bytes() if cut_off else tail)
 
     def _result(self, line: bytes, number: int) -> Result | None:
-        """The result of a line, or None if it is not JSON."""
+        """Parse the result of a line; None if it is not JSON."""
         try:
             document = json.loads(line)
         except (ValueError, RecursionError):
@@ -97,9 +97,9 @@ class EarlierLines:
         try:
             result = result_of(document) if _is_openai(document) else document
         except BatchError:
-            raise self._something_else(number) from None
+            raise self._other_content(number) from None
         if not _is_result(result):
-            raise self._something_else(number)
+            raise self._other_content(number)
         return dict(result)
 
     def _check_packing(self) -> None:
@@ -108,12 +108,12 @@ class EarlierLines:
             start = file.read(4)
         magic = _MAGIC.get(compression_of(self._path))
         if not start.startswith(magic[: len(start)]) if magic else start.startswith(tuple(_MAGIC.values())):
-            raise self._something_else(1)
+            raise self._other_content(1)
 
     def _check_beginning(self, tail: bytes) -> None:
-        """Without any whole line, check that the rest may be the start of one before cutting it."""
+        """Check that a file without a whole line begins like one, before it is truncated."""
         if not tail.startswith(_BEGINNING[: len(tail)]):
-            raise self._something_else(1)
+            raise self._other_content(1)
 
     def _first_bytes(self) -> bytes:
         found = b""
@@ -122,9 +122,9 @@ class EarlierLines:
                 found += more
         return found
 
-    def _something_else(self, number: int) -> BatchError:
+    def _other_content(self, number: int) -> BatchError:
         return BatchError(
-            f"{self._name} holds something else than answers (line {number}): name another file, or give "
+            f"{self._name} has content other than answers (line {number}): name another file, or give "
             "--overwrite to replace it."
         )
 
@@ -146,14 +146,14 @@ def _is_result(document: Any) -> bool:
 
 
 def is_duplicate(result: Result) -> bool:
-    """Whether a result only reports that another row has the same id."""
+    """Return whether a result reports that an earlier row has the same id."""
     return result["error"] is not None and result["error"].get("kind") == "duplicate id"
 
 
 def rewrite(path: str, name: str, lock: FileLock, wanted: Callable[[Result], bool]) -> None:
-    """Atomically replace a locked output by its wanted whole lines, and move the lock to it.
+    """Atomically replace a locked output by its wanted whole lines, and lock the new file.
 
-    Raises OSError, and changes nothing, if there is no room.
+    Raises OSError, and changes nothing, if the disk is full.
     """
     folder, file = os.path.split(path)
     # A fixed name, so that the next run deletes the file of one that was killed here.
@@ -214,7 +214,7 @@ def resume(
     answered_ids: IdIndex,
     lock: FileLock,
     retry_failed: bool,
-    tally: Callable[[Result], None] | None,
+    on_kept: Callable[[Result], None] | None,
     progress: Callable[[int], None] | None,
 ) -> ResumeState:
     """Read a locked output, index its answers, and repair its end for appending.
@@ -230,21 +230,21 @@ def resume(
         if progress and number % _PROGRESS_INTERVAL_ROWS == 0:
             progress(found.kept)
         if result["run"] != run.run_id:
-            raise BatchError(_another_run(name, run.differences(result)))
+            raise BatchError(_describe_other_run(name, run.differences(result)))
         if not wanted(result):
             found.retried += 1
             continue
         if is_duplicate(result):
-            answered_ids.report(result["id"])
-        elif not answered_ids.answer(result["id"], result["row"]):
+            answered_ids.add_duplicate(result["id"])
+        elif not answered_ids.add_answer(result["id"], result["row"]):
             raise BatchError(
                 f"{name} answers {sanitize(repr(result['id']))} twice, as no run would: take one of the "
                 "lines out, name another file, or give --overwrite to answer every row again."
             )
         found.kept += 1
         found.kept_failed += result["error"] is not None
-        if tally:
-            tally(result)
+        if on_kept:
+            on_kept(result)
     found.mended = lines.torn
     try:
         is_packed = compression_of(path) != "none"
@@ -256,12 +256,12 @@ def resume(
             os.pwrite(lock.descriptor, b"\n", lines.end)
     except OSError as error:
         raise BatchError(
-            f"{name} cannot be mended for going on ({error.strerror or error}); nothing in it is changed."
+            f"{name} cannot be repaired to be continued ({error.strerror or error}); it is unchanged."
         ) from error
     return found
 
 
-def _another_run(name: str, differences: Sequence[str]) -> str:
+def _describe_other_run(name: str, differences: Sequence[str]) -> str:
     told = "; ".join(differences[:_DIFFERENCES_TOLD])
     if more := len(differences) - _DIFFERENCES_TOLD:
         told += f"; and {more} more" if more > 0 else ""
@@ -297,7 +297,7 @@ class FileLock:
                     os.close(opened)
 
     def move_to(self, descriptor: int) -> None:
-        """Hold the already locked file that has replaced this one."""
+        """Take over the locked descriptor of the file that replaced this one."""
         os.close(self.descriptor)
         self.descriptor = descriptor
 
@@ -313,5 +313,5 @@ def _lock(descriptor: int) -> None:
     except BlockingIOError:
         raise
     except OSError:
-        # A file system without locks: run without one.
+        # The file system does not support locks.
         return

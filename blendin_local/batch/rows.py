@@ -70,16 +70,16 @@ class BadRow:
 
 
 def seed_of(seed: int, id: str) -> int:
-    """The seed of a row, from the run's seed and its id alone, so that the order of rows does not matter."""
+    """Derive the seed of a row from the run's seed and its id alone, independent of the order of rows."""
     return int(hashlib.sha256(f"{seed}\0{id}".encode()).hexdigest()[:12], 16)
 
 
 def own_settings(run: GenerationSettings, own: Mapping[str, Any], id: str) -> GenerationSettings:
-    """The run's settings changed by a row's own, named as in `blendin_local.settings`.
+    """Return the run's settings with the row's own, named as in `blendin_local.settings`.
 
     Raises SettingError for an unknown setting, a wrong type, or a value out of range.
     """
-    typed = {name: _typed(name, value) for name, value in own.items()}
+    typed = {name: _convert(name, value) for name, value in own.items()}
     return replace_settings(run, {"seed": seed_of(run.seed, id), **typed})
 
 
@@ -88,7 +88,7 @@ def _value(settings: GenerationSettings, name: str) -> Any:
     return getattr(owner, name)
 
 
-def _typed(name: str, value: Any) -> Any:
+def _convert(name: str, value: Any) -> Any:
     """Convert a value to the type that its setting is declared with; an integer may come as 64.0."""
     if name not in _SPECS:
         near = get_close_matches(name, _SPECS, 1)

@@ -1,4 +1,4 @@
-"""A job of offline generation: rows in, results out, each written as soon as it is known."""
+"""Run a job of offline generation: read rows, answer those without a result, write each result at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blendin_local.batch.answering import (
     answer_here,
     answer_on_ray,
     choose_parallel,
-    most_at_once,
+    max_parallel,
 )
 from blendin_local.batch.job import Answering, Pending, UntilDamaged, check_unchanged, peek, write_answers
 from blendin_local.batch.job_report import JobReport
@@ -36,15 +36,15 @@ from blendin_local.progress import Progress, Watcher
 __all__ = ["Batch", "ShowStats", "open_batch"]
 
 ShowStats = Callable[[JobStats, int], None]
-"""Called at every step with the figures so far and the number of rows that are being written."""
+"""Called at every step with the current figures and the number of rows in progress."""
 
 
 @contextmanager
 def open_batch(request: BatchRequest, watcher: Watcher) -> Iterator[Batch]:
-    """Open a job's input and output, and count what is to do; no model is loaded.
+    """Open the input and the output of a job and count the rows; loads no model.
 
-    Model files are hashed where their digests are not known, and an output is read through, which the watcher
-    follows. Raises BatchError where either cannot be opened or holds something else; ModelError, PromptError.
+    Hashes model files whose checksums are not cached and reads an existing output, with progress to the
+    watcher. Raises BatchError if a file cannot be opened or has other content; ModelError; PromptError.
     """
     with ExitStack() as stack:
         source = stack.enter_context(open_source(request.source))
@@ -56,7 +56,7 @@ def open_batch(request: BatchRequest, watcher: Watcher) -> Iterator[Batch]:
                 run,
                 overwrite=request.overwrite,
                 retry_failed=request.retry_failed,
-                tally=lambda result: stats.add(result, kept=True),
+                on_kept=lambda result: stats.add(result, kept=True),
                 progress=lambda kept: watcher.progress(Progress(f"reading {request.output}", kept)),
             )
         )
@@ -80,17 +80,19 @@ def _describe(request: BatchRequest, source: RowSource, watcher: Watcher) -> Run
 
 
 class Batch:
-    """A job under way, as `open_batch` makes it.
+    """An open job; see `open_batch`.
 
-    total: results that the output holds at its end, None for a pipe. parallel: rows at once, None before
-    any. fault: what ended `run` early. stopped: whether Ctrl-C ended it at once, before the first row or by
-    being pressed twice; pressed once it is in `cancellation`.
+    total: number of results in the complete output, None for a pipe. parallel: number of parallel rows, None
+    before the first. fault: the error that ended `run`. stopped: whether KeyboardInterrupt ended it, by
+    Ctrl-C before the first row or pressed twice; a single Ctrl-C requests `cancellation`.
     """
 
     def __init__(
         self, request: BatchRequest, source: RowSource, run: RunManifest, output: Output, stats: JobStats
     ) -> None:
-        """Raises BatchError for a row that asks something else now than what the output answers."""
+        """Count the rows. Raises BatchError for a row whose request differs from the one that the output
+        answers.
+        """
         self.request = request
         self.manifest = run
         self.output = output
@@ -103,7 +105,7 @@ class Batch:
         self.total = self._count()
 
     def run(self, watcher: Watcher, show: ShowStats, interruptible: Interruptible) -> None:
-        """Answer all rows, to the end or to what `fault`, `stopped` or `cancellation` tell."""
+        """Answer all rows; sets `fault` or `stopped` if that ends early."""
         try:
             for _ in self.results(watcher, show, interruptible):
                 pass
@@ -119,13 +121,14 @@ class Batch:
         show: ShowStats | None = None,
         interruptible: Interruptible = uninterrupted,
     ) -> Generator[Result]:
-        """Answer all rows, and give each result once it is in the output, not in their order.
+        """Answer all rows; yield each result once it is in the output, not in the order of the rows.
 
-        Models are loaded only if a row is still to be answered. show: None tells the watcher of finished
-        rows. interruptible: stops the writing at Ctrl-C. Raises BatchError, ModelError, or KeyboardInterrupt.
+        Loads the models only if a row has no result. show: None reports finished rows to the watcher.
+        interruptible: handles Ctrl-C while rows are answered. Raises BatchError, ModelError,
+        KeyboardInterrupt.
         """
         request, output = self.request, self.output
-        show = show or self._tell(watcher)
+        show = show or self._report_to(watcher)
         if output.mended:
             watcher.note("The last run left half a line at the end of the output: its row is asked again.")
         if output.retried:
@@ -136,7 +139,7 @@ class Batch:
         pending = UntilDamaged(
             Pending(read_ahead(rows) if reads_ahead else rows, output.answered_ids, request.output)
         )
-        first, waiting = peek(pending, most_at_once(request.parallel))
+        first, waiting = peek(pending, max_parallel(request.parallel))
         if first:
             setup = self._setup(watcher, show)
             self.parallel = choose_parallel(setup, first, self.total)
@@ -147,13 +150,13 @@ class Batch:
                 for result in write_answers(waiting, answering, output):
                     self._count_result(result, answering, watcher, show)
                     yield result
-                # To end workers takes time in which nothing is written.
+                # Excludes the time of ending workers.
                 self.stats.stop()
         if pending.damage and not self.cancellation.requested:
             raise pending.damage
 
     def report(self) -> JobReport:
-        """The figures of the job (docs/batch.md)."""
+        """Build the report of the job (docs/batch.md)."""
         left = None if self.total is None else max(0, self.total - self.stats.rows)
         interrupted = self.cancellation.requested
         return self.stats.report(
@@ -168,11 +171,11 @@ class Batch:
 
     def _setup(self, watcher: Watcher, show: ShowStats) -> AnswerSetup:
         def on_round(answering: Answering) -> None:
-            self.stats.writing(answering.unfinished_tokens)
+            self.stats.count_unfinished(answering.unfinished_tokens)
             show(self.stats, answering.active)
 
         names, files, now = self.request.formats, self.request.files, self.manifest.date
-        # All prompts show the date of the job, whenever they are made.
+        # All prompts show the date of the manifest, also after a resume on another day.
         formats: dict[Role, PromptFormat] = {
             "base": replace(choose_format(names.base, files.base.chat_template), now=now),
             "guide": replace(choose_format(names.guide, files.guide.chat_template), now=now),
@@ -180,7 +183,7 @@ class Batch:
         return AnswerSetup(self.request, self.manifest, formats, self.cancellation, watcher, on_round)
 
     def _count(self) -> int | None:
-        """Count the results that the output will hold, those of rows that other inputs had included."""
+        """Count the results of the complete output, including those of rows that are not in this input."""
         request, output = self.request, self.output
         total = count_source(request.source, request.limit)
         if total is None or not output.kept:
@@ -199,7 +202,7 @@ class Batch:
         if error := result["error"]:
             watcher.note(f"{result['id']} ({error['where']}): {error['message']}", error["kind"])
 
-    def _tell(self, watcher: Watcher) -> ShowStats:
+    def _report_to(self, watcher: Watcher) -> ShowStats:
         def tell(stats: JobStats, active: int) -> None:
             left_s = stats.eta_s(self.total)
             watcher.progress(Progress("answering rows", stats.rows, self.total, "rows", left_s))

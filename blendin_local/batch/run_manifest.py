@@ -1,7 +1,7 @@
-"""The settings and models that all rows of a run share, and their differences to an earlier run.
+"""Describe the settings and models that all rows of a run share, and compare them with an earlier run.
 
-Both are plain data in every line of an output and determine the answers, so an output can be compared with a
-run. Speed settings (parallel sequences, threads, batch size) and file locations are not part of them.
+Every line of an output contains both as plain data, so that a resumed job can verify that it matches. Speed
+settings (parallel sequences, threads, batch size) and file locations are not part of them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class RunManifest:
     @property
     def date(self) -> datetime | None:
         """The date shown in prompts; None if they show none."""
-        return _moment(self.settings)
+        return _read_date(self.settings)
 
     @property
     def versions(self) -> dict[str, str]:
@@ -88,11 +88,11 @@ class RunManifest:
         return _digest([sorted(_leaves(self.settings).items()), models])[:16]
 
     def differences(self, earlier: Mapping[str, Any]) -> list[str]:
-        """Differences to the run that wrote a line, each like "--gamma is 0.6 and was 0.4"."""
+        """Describe the differences to the run that wrote a line, each like "--gamma is 0.6 and was 0.4"."""
         written = earlier.get("settings")
         now, was = _leaves(self.settings), _leaves(written if isinstance(written, Mapping) else {})
         found = [
-            f"{_name_setting(path)} is {_shown(path, now)} and was {_shown(path, was)}"
+            f"{_name_setting(path)} is {_format_value(path, now)} and was {_format_value(path, was)}"
             for path in {**now, **was}
             if now.get(path, _ABSENT) != was.get(path, _ABSENT)
         ]
@@ -114,7 +114,7 @@ def describe_run(
     earlier: Mapping[str, Any] | None = None,
     progress: HashProgress | None = None,
 ) -> RunManifest:
-    """The manifest of a pair under these settings.
+    """Build the manifest of a run.
 
     earlier: a result of the run to be continued, whose date is kept. Model files are hashed if their
     checksums are not cached, with `progress`. Raises ModelError for an unreadable file, PromptError for a
@@ -132,7 +132,9 @@ def describe_run(
         "versions": {"blendin_local": __version__, "llama_cpp_python": version},
     }
     if any(form.shows_date for form in forms.values()):
-        date = _moment(earlier.get("settings") if earlier else None) or datetime.now().replace(microsecond=0)
+        date = _read_date(earlier.get("settings") if earlier else None) or datetime.now().replace(
+            microsecond=0
+        )
         shared["date"] = date.isoformat()
     models: dict[str, dict[str, Any]] = {
         role: _model(header, form, curves.get(role), progress)
@@ -168,7 +170,7 @@ def _model(
     }
 
 
-def _moment(settings: object) -> datetime | None:
+def _read_date(settings: object) -> datetime | None:
     with suppress(TypeError, ValueError):
         return datetime.fromisoformat(_at(settings, "date"))
     return None
@@ -182,7 +184,7 @@ Keys = tuple[str, ...]
 
 
 def _leaves(content: object, path: Keys = ()) -> dict[Keys, Any]:
-    """All values of nested mappings by their key paths."""
+    """Flatten nested mappings to values by key path."""
     if isinstance(content, Mapping):
         below = (_leaves(value, (*path, str(key))) for key, value in content.items())
         return {path: value for leaves in below for path, value in leaves.items()}
@@ -198,7 +200,7 @@ def _at(content: object, *path: str) -> Any:
 
 
 def _name_setting(path: Keys) -> str:
-    """The user's name of a setting: its flag."""
+    """Return the flag of a setting, or a phrase for data without one."""
     match path:
         case ("versions", program):
             return f"the version of {sanitize(program)}"
@@ -211,7 +213,7 @@ def _name_setting(path: Keys) -> str:
     return "--" + sanitize(path[-1]).replace("_", "-")
 
 
-def _shown(path: Keys, values: Mapping[Keys, Any]) -> str:
+def _format_value(path: Keys, values: Mapping[Keys, Any]) -> str:
     value = values.get(path, _ABSENT)
     if value is _ABSENT:
         return "not set" if path[0] in ("base_options", "guide_options") else "not known"

@@ -29,7 +29,7 @@ _POLL_INTERVAL_S = 0.05
 
 
 def request_of(pair: Pair, formats: Mapping[Role, PromptFormat], row: Row, candidates: int = 0) -> Request:
-    """The request of a row to a pair. Raises PromptError, or PromptTooLong."""
+    """Build the request of a row to a pair. Raises PromptError or PromptTooLong."""
     return make_request(pair, _RAW if row.raw else formats, row.messages, row.settings, candidates=candidates)
 
 

@@ -17,7 +17,7 @@ import zstandard
 from blendin_local.errors import BatchError
 from blendin_local.inputs.streams import GZIP_WBITS, Compression, compression_of, open_fault
 
-__all__ = ["Sink", "explained", "is_standard_output", "open_sink"]
+__all__ = ["Sink", "is_standard_output", "open_sink", "translate_errors"]
 
 
 def is_standard_output(path: str) -> bool:
@@ -25,10 +25,10 @@ def is_standard_output(path: str) -> bool:
 
 
 @contextmanager
-def explained(path: str, folder: str | None = None) -> Iterator[None]:
-    """Raise BatchError, one sentence, for an error of opening `path` in the block.
+def translate_errors(path: str, folder: str | None = None) -> Iterator[None]:
+    """Translate errors of opening `path` in the block to BatchError, one sentence.
 
-    folder: the folder of a file that is opened for writing; None for one that is read.
+    folder: the folder of a file that is opened for writing; None for a file that is read.
     """
     try:
         yield
@@ -155,7 +155,7 @@ def open_sink(path: str) -> Sink:
         # Bypass the buffer, which would repeat a failed write when the program ends.
         buffer = sys.stdout.buffer
         return Sink(getattr(buffer, "raw", buffer), "none", None, owned=False)
-    with explained(path, os.path.dirname(path)):
+    with translate_errors(path, os.path.dirname(path)):
         file = io.FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666), "ab")
     status = os.fstat(file.fileno())
     offset = status.st_size if stat.S_ISREG(status.st_mode) else None

@@ -14,10 +14,10 @@ from rich.text import Text
 
 from blendin_local.batch.job_report import Bins, JobReport
 from blendin_local.batch.report_tables import (
-    counted,
+    format_counts,
     headline,
     hints,
-    how_sure,
+    rates,
     reliability_name,
     spread_line,
 )
@@ -51,9 +51,9 @@ def print_summary(report: JobReport) -> None:
 
 def summary_parts(report: JobReport) -> list[RenderableType]:
     """Return the lines and tables of the summary in order."""
-    parts: list[RenderableType] = [Text(f"{counted(report)}. {headline(report)}.", "bold")]
+    parts: list[RenderableType] = [Text(f"{format_counts(report)}. {headline(report)}.", "bold")]
     if report.answered:
-        parts.append(Text(" · ".join(f"{name} {value}" for name, value in how_sure(report))))
+        parts.append(Text(" · ".join(f"{name} {value}" for name, value in rates(report))))
         parts += _distribution(report)
         parts.append(_count_line("Ended by", report.finish_reasons))
     if report.errors:

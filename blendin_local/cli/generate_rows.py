@@ -109,6 +109,6 @@ def _exit(batch: Batch) -> None:
 
 
 def _exit_stopped(batch: Batch) -> NoReturn:
-    hint = f" Finished answers are saved: run {batch.output.again} to resume."
+    hint = f" Finished answers are saved: run {batch.output.resume_command} to resume."
     click.echo(f"Stopped.{hint if Path(batch.request.output).is_file() else ''}", err=True)
     sys.exit(INTERRUPTED)

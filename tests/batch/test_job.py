@@ -73,28 +73,28 @@ def answered(rows: Iterable[Row | BadRow | None]) -> list[str]:
 
 
 def noted(answers: dict[str, Row | BadRow | None]) -> IdIndex:
-    """A ledger of an output that answers these rows; None: whatever they are, without a digest."""
-    ledger = IdIndex()
+    """A index of an output that answers these rows; None: whatever they are, without a digest."""
+    index = IdIndex()
     for id, asked in answers.items():
-        ledger.answer(id, asked.digest if isinstance(asked, Row) else None)
-    return ledger
+        index.add_answer(id, asked.digest if isinstance(asked, Row) else None)
+    return index
 
 
 @pytest.mark.parametrize("wait", [False, True], ids=["file", "pipe"])
 def test_rows_before_a_damaged_place_are_answered_before_it_is_told(wait: bool) -> None:
     source: Iterable[Row | None] = damaged(row(id) for id in "abcde")
-    with closing(IdIndex()) as ledger:
-        pending = UntilDamaged(Pending(read_ahead(source) if wait else source, ledger, "out.jsonl"))
+    with closing(IdIndex()) as index:
+        pending = UntilDamaged(Pending(read_ahead(source) if wait else source, index, "out.jsonl"))
         assert pending.damage is None
         assert answered(pending) == [*"abcde"]
     assert str(pending.damage) == "The input is cut off."
 
 
 def test_rows_before_a_row_that_was_changed_are_answered_before_it_is_told() -> None:
-    with closing(noted({"c": row("c", "Hello")})) as ledger:
-        pending = UntilDamaged(Pending([row(id) for id in "abcde"], ledger, "out.jsonl"))
+    with closing(noted({"c": row("c", "Hello")})) as index:
+        pending = UntilDamaged(Pending([row(id) for id in "abcde"], index, "out.jsonl"))
         assert answered(pending) == ["a", "b"]
-    assert "'c' (line 1) asks something else than what out.jsonl answers" in str(pending.damage)
+    assert "'c' (line 1) is a different request from the one that out.jsonl answers" in str(pending.damage)
 
 
 def test_a_file_that_is_cut_off_has_all_its_rows_answered(tmp_path: Path) -> None:
@@ -102,9 +102,9 @@ def test_a_file_that_is_cut_off_has_all_its_rows_answered(tmp_path: Path) -> Non
     lines = [json.dumps({"id": str(n), "prompt": os.urandom(20).hex()}) + "\n" for n in range(500)]
     with open(path, "wb") as file:
         file.write(gzip.compress("".join(lines).encode())[:-2000])
-    with open_input(path) as stream, closing(IdIndex()) as ledger:
+    with open_input(path) as stream, closing(IdIndex()) as index:
         rows = RowSource(stream, InputOptions(path)).rows(RUN, "")
-        pending = UntilDamaged(Pending(rows, ledger, "out.jsonl"))
+        pending = UntilDamaged(Pending(rows, index, "out.jsonl"))
         ids = answered(pending)
     assert ids == [str(n) for n in range(len(ids))] and len(ids) > 300
     assert "cut off" in str(pending.damage)
@@ -146,10 +146,10 @@ def test_nothing_but_damage_ends_the_rows_quietly() -> None:
 
 def test_a_row_that_asks_something_else_is_found_before_anything_is_answered() -> None:
     rows = [row("a"), row("b", "changed"), row("c")]
-    with closing(noted({"a": row("a"), "b": row("b")})) as ledger:
+    with closing(noted({"a": row("a"), "b": row("b")})) as index:
         with pytest.raises(BatchError) as raised:
-            check_unchanged(rows, ledger, "out.jsonl")
-        pending = UntilDamaged(Pending(rows, ledger, "out.jsonl"))
+            check_unchanged(rows, index, "out.jsonl")
+        pending = UntilDamaged(Pending(rows, index, "out.jsonl"))
         assert list(pending) == [], "no id counts as met by the check"
     assert str(raised.value) == str(pending.damage)
 
@@ -158,19 +158,19 @@ def test_what_is_no_answer_to_a_row_is_not_compared() -> None:
     """Duplicates, rows that could not be read, and new ones."""
     bad = BadRow("bad", 1, "line 2", "It has no prompt.")
     rows = [row("a"), row("a", "again"), bad, row("mended"), row("new")]
-    with closing(noted({"a": row("a"), "bad": row("bad"), "mended": None})) as ledger:
-        check_unchanged(rows, ledger, "out.jsonl")
-        assert [(each.id, getattr(each, "kind", None)) for each in Pending(rows, ledger, "out") if each] == [
+    with closing(noted({"a": row("a"), "bad": row("bad"), "mended": None})) as index:
+        check_unchanged(rows, index, "out.jsonl")
+        assert [(each.id, getattr(each, "kind", None)) for each in Pending(rows, index, "out") if each] == [
             ("a", "duplicate id"),
             ("new", None),
         ]
 
 
 def test_what_cannot_be_read_on_is_told_later() -> None:
-    with closing(noted({"a": row("a")})) as ledger:
-        check_unchanged(damaged([row("a"), row("b")]), ledger, "out.jsonl")
-        with pytest.raises(BatchError, match="asks something else"):
-            check_unchanged(damaged([row("a", "changed")]), ledger, "out.jsonl")
+    with closing(noted({"a": row("a")})) as index:
+        check_unchanged(damaged([row("a"), row("b")]), index, "out.jsonl")
+        with pytest.raises(BatchError, match="is a different request"):
+            check_unchanged(damaged([row("a", "changed")]), index, "out.jsonl")
 
 
 @given(
@@ -179,13 +179,13 @@ def test_what_cannot_be_read_on_is_told_later() -> None:
 )
 def test_the_check_finds_what_the_job_would_find(asked: list[tuple[str, str]], was: dict[str, str]) -> None:
     rows = [row(id, prompt) for id, prompt in asked]
-    with closing(noted({id: row(id, prompt) for id, prompt in was.items()})) as ledger:
+    with closing(noted({id: row(id, prompt) for id, prompt in was.items()})) as index:
         found = None
         try:
-            check_unchanged(rows, ledger, "out.jsonl")
+            check_unchanged(rows, index, "out.jsonl")
         except BatchError as error:
             found = str(error)
-        pending = UntilDamaged(Pending(rows, ledger, "out.jsonl"))
+        pending = UntilDamaged(Pending(rows, index, "out.jsonl"))
         list(pending)
     assert found == (str(pending.damage) if pending.damage else None)
 

@@ -15,7 +15,7 @@ from support.batch_results import answer, failure, jobs
 from support.clock import Clock
 
 from blendin_local.batch import flagged_rows as attention
-from blendin_local.batch.flagged_rows import LISTED
+from blendin_local.batch.flagged_rows import MAX_LISTED
 from blendin_local.batch.histogram import Histogram
 from blendin_local.batch.job_stats import JobStats, Pace
 from blendin_local.batch.loops import find_loop
@@ -24,12 +24,12 @@ from blendin_local.batch.loops import find_loop
 def tallied(results: list[dict[str, Any]], *, kept: int = 0) -> dict[str, Any]:
     """The figures of a job of ten seconds; kept: so many of its first rows are from an earlier run."""
     clock = Clock()
-    tally = JobStats(clock)
+    stats = JobStats(clock)
     for place, result in enumerate(results):
-        tally.add(result, kept=place < kept)
+        stats.add(result, kept=place < kept)
     clock.now += 10
-    tally.stop()
-    return tally.report().to_dict()
+    stats.stop()
+    return stats.report().to_dict()
 
 
 def looks(results: list[dict[str, Any]]) -> dict[str, list[str]]:
@@ -109,7 +109,7 @@ def test_figures_are_json_and_add_up(job: list[dict[str, Any]]) -> None:
         1 for row in job if row.get("summary") and row["summary"]["mean_reliability"] is not None
     )
     assert reliability["deciles"] == sorted(reliability["deciles"])
-    assert len(found["worth_a_look"]) <= LISTED
+    assert len(found["worth_a_look"]) <= MAX_LISTED
     assert len({(row["index"], row["id"]) for row in found["worth_a_look"]}) == len(found["worth_a_look"])
 
 
@@ -215,7 +215,7 @@ def test_rates_of_very_short_answers_say_little() -> None:
 def test_the_worst_of_a_kind_are_kept() -> None:
     rows = [answer(place, steps=100, interventions=5 + place % 90) for place in range(900)]
     found = tallied(rows)["worth_a_look"]
-    assert len(found) == LISTED
+    assert len(found) == MAX_LISTED
     assert {row["intervention_rate"] for row in found} == {0.93, 0.94}
     assert [row["index"] for row in found] == [*range(89, 900, 90), *range(88, 900, 90)]
 
@@ -223,7 +223,7 @@ def test_the_worst_of_a_kind_are_kept() -> None:
 def test_one_kind_does_not_hide_the_others() -> None:
     rows = [*(failure(place) for place in range(500)), failure(500, "model"), *usual()]
     found = looks([*rows, answer(900, interventions=15), answer(901, "")])
-    assert len(found) == LISTED
+    assert len(found) == MAX_LISTED
     assert {"row-501", "row-901", "row-902"} <= set(found)
 
 
@@ -244,31 +244,31 @@ def test_an_excerpt_has_both_ends() -> None:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows() -> None:
-    def feed(tally: JobStats, rows: range) -> None:
+    def feed(stats: JobStats, rows: range) -> None:
         for place in rows:
             clock.now += 0.7
             text = f"{place} " + "It is the soul that is the essence of humanity. " * (place % 7)
-            tally.add(failure(place) if place % 50 == 0 else answer(place, text, interventions=place % 20))
+            stats.add(failure(place) if place % 50 == 0 else answer(place, text, interventions=place % 20))
 
     clock = Clock()
-    tally = JobStats(clock)
-    feed(tally, range(1500))
+    stats = JobStats(clock)
+    feed(stats, range(1500))
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        feed(tally, range(1500, 6000))
+        feed(stats, range(1500, 6000))
         assert tracemalloc.get_traced_memory()[0] - before < 300_000
     finally:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize(("rows", "listed"), [(3, 3), (24, 5), (60, 12), (400, LISTED)])
+@pytest.mark.parametrize(("rows", "listed"), [(3, 3), (24, 5), (60, 12), (400, MAX_LISTED)])
 def test_of_a_small_job_few_rows_are_listed(rows: int, listed: int) -> None:
     """If all are remarkable, none is."""
-    tally = JobStats()
+    stats = JobStats()
     for place in range(rows):
-        tally.add(failure(place))
-    assert len(tally.report().worth_a_look) == listed
+        stats.add(failure(place))
+    assert len(stats.report().worth_a_look) == listed
 
 
 # Speed
@@ -276,59 +276,59 @@ def test_of_a_small_job_few_rows_are_listed(rows: int, listed: int) -> None:
 
 def test_the_pace_is_that_of_the_last_minute() -> None:
     clock = Clock()
-    tally = JobStats(clock)
-    assert tally.pace is None and tally.eta_s(100) is None
+    stats = JobStats(clock)
+    assert stats.pace is None and stats.eta_s(100) is None
     for place in range(100):
         clock.now += 10
-        tally.add(answer(place, steps=20))
+        stats.add(answer(place, steps=20))
     for place in range(100, 400):
         clock.now += 1
-        tally.add(answer(place, steps=20))
-    assert tally.pace == Pace(pytest.approx(1.0), pytest.approx(20.0))
-    assert tally.eta_s(700) == pytest.approx(300)
-    assert tally.eta_s(None) is None
-    assert tally.eta_s(10) == 0.0
-    assert tally.tokens_per_second == pytest.approx(400 * 20 / 1300)
+        stats.add(answer(place, steps=20))
+    assert stats.pace == Pace(pytest.approx(1.0), pytest.approx(20.0))
+    assert stats.eta_s(700) == pytest.approx(300)
+    assert stats.eta_s(None) is None
+    assert stats.eta_s(10) == 0.0
+    assert stats.tokens_per_second == pytest.approx(400 * 20 / 1300)
 
 
 def test_rows_under_way_count_in_the_pace_and_nowhere_else() -> None:
     clock = Clock()
-    tally = JobStats(clock)
+    stats = JobStats(clock)
     for second in range(1, 11):
         clock.now += 1
-        tally.writing(30 * second)
-    assert tally.pace == Pace(0.0, pytest.approx(30.0))
-    assert tally.eta_s(100) is None and tally.tokens_per_second is None and tally.tokens == 0
+        stats.count_unfinished(30 * second)
+    assert stats.pace == Pace(0.0, pytest.approx(30.0))
+    assert stats.eta_s(100) is None and stats.tokens_per_second is None and stats.tokens == 0
     # A row that ends takes its tokens with it: they count once.
-    before = tally.pace
-    tally.add(answer(0, steps=100))
-    assert tally.pace == Pace(pytest.approx(0.1), before.tokens_per_s)
-    tally.writing(200)
-    assert tally.pace.tokens_per_s == before.tokens_per_s
-    assert tally.eta_s(11) == pytest.approx(100.0)
+    before = stats.pace
+    stats.add(answer(0, steps=100))
+    assert stats.pace == Pace(pytest.approx(0.1), before.tokens_per_s)
+    stats.count_unfinished(200)
+    assert stats.pace.tokens_per_s == before.tokens_per_s
+    assert stats.eta_s(11) == pytest.approx(100.0)
 
 
 def test_slow_rows_have_a_pace_of_several() -> None:
     """Two at a time every 100 seconds: the last minute alone would say none, or two."""
     clock = Clock()
-    tally = JobStats(clock)
+    stats = JobStats(clock)
     for place in range(40):
         clock.now += 100 * (place % 2)
-        tally.add(answer(place, steps=10))
+        stats.add(answer(place, steps=10))
     clock.now += 50
-    assert tally.pace and tally.pace.rows_per_s == pytest.approx(0.02, rel=0.25)
+    assert stats.pace and stats.pace.rows_per_s == pytest.approx(0.02, rel=0.25)
 
 
 def test_loading_and_kept_rows_are_no_time_of_the_job() -> None:
     clock = Clock()
-    tally = JobStats(clock)
+    stats = JobStats(clock)
     for place in range(50):
-        tally.add(answer(place), kept=True)
+        stats.add(answer(place), kept=True)
     clock.now += 1000
-    tally.start()
-    assert tally.pace is None and tally.last is None
+    stats.start()
+    assert stats.pace is None and stats.last is None
     clock.now += 2
-    tally.add(answer(50, steps=10))
-    assert tally.seconds == 2 and tally.tokens_per_second == 5.0
-    assert tally.eta_s(61) == pytest.approx(20)
-    assert tally.last and tally.last.id == "row-51"
+    stats.add(answer(50, steps=10))
+    assert stats.seconds == 2 and stats.tokens_per_second == 5.0
+    assert stats.eta_s(61) == pytest.approx(20)
+    assert stats.last and stats.last.id == "row-51"

@@ -438,5 +438,5 @@ def test_a_text_completion_is_whole_again_from_its_line() -> None:
     ],
 )
 def test_lines_of_others_are_refused(line: Any) -> None:
-    with pytest.raises(BatchError, match="no line that Blendin wrote"):
+    with pytest.raises(BatchError, match="not a line that Blendin wrote"):
         result_of(line)

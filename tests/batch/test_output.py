@@ -40,7 +40,7 @@ def goes_on(path: Path, last: int, **options: Any) -> Output:
     """What a run does that is started again with the same input: rows 1 to `last`."""
     with open_output(str(path), RUN, **options) as output:
         for number in range(1, last + 1):
-            if output.answered_ids.done(f"row-{number}") is None:
+            if output.answered_ids.digest_of(f"row-{number}") is None:
                 assert output.write(answer_of(number))
     return output
 
@@ -91,9 +91,9 @@ def test_duplicates_are_reported_once_each(tmp_path: Path) -> None:
     for _ in range(2):
         with open_output(str(path), RUN) as output:
             for number in range(1, 4):
-                if not output.answered_ids.seen("a"):
+                if not output.answered_ids.count("a"):
                     output.write(answer_of(number, id="a"))
-                elif not output.answered_ids.reported("a"):
+                elif not output.answered_ids.is_reported("a"):
                     assert output.write(failure_of(number, "duplicate id", id="a"))
         assert [document["index"] for document in documents_in(path)] == [0, 1, 2]
     assert (output.kept, output.kept_failed) == (3, 2)
@@ -105,8 +105,8 @@ def test_openai_lines_are_resumed(tmp_path: Path, name: str) -> None:
     path = written(tmp_path / name, [answer_of(1, run=run), failure_of(2, run=run)], run)
     assert [line["custom_id"] for line in documents_in(path)] == ["row-1", "row-2"]
     told: list[Any] = []
-    with open_output(str(path), run, tally=told.append) as output:
-        assert output.answered_ids.done("row-1") == answer_of(1)["row"]
+    with open_output(str(path), run, on_kept=told.append) as output:
+        assert output.answered_ids.digest_of("row-1") == answer_of(1)["row"]
         assert (output.kept, output.kept_failed) == (2, 1)
     assert [(result["id"], result.get("text"), bool(result["error"])) for result in told] == [
         ("row-1", "The tide.", False),
@@ -128,11 +128,11 @@ def test_finished_rows_are_kept(tmp_path: Path, name: str) -> None:
     before = lines_in(path)
     told: list[Any] = []
     counts: list[int] = []
-    with open_output(str(path), RUN, tally=told.append, progress=counts.append) as output:
+    with open_output(str(path), RUN, on_kept=told.append, progress=counts.append) as output:
         assert (output.kept, output.kept_failed, output.retried, output.mended) == (4, 1, 0, False)
-        assert output.answered_ids.done("row-1") == answer_of(1)["row"]
-        assert output.answered_ids.done("row-4") == ""
-        assert output.answered_ids.done("row-5") is None
+        assert output.answered_ids.digest_of("row-1") == answer_of(1)["row"]
+        assert output.answered_ids.digest_of("row-4") == ""
+        assert output.answered_ids.digest_of("row-5") is None
         output.write(answer_of(5))
     assert told == [*answers(1, 3), failure_of(4)]
     assert counts == [0]
@@ -244,9 +244,9 @@ def test_failed_rows_are_asked_again(tmp_path: Path, name: str) -> None:
     path = written(tmp_path / name, first)
     path.chmod(0o640)
     told: list[Any] = []
-    with open_output(str(path), RUN, retry_failed=True, tally=told.append) as output:
+    with open_output(str(path), RUN, retry_failed=True, on_kept=told.append) as output:
         assert (output.kept, output.kept_failed, output.retried) == (2, 0, 3)
-        assert output.answered_ids.done("row-2") is output.answered_ids.done("row-5") is None
+        assert output.answered_ids.digest_of("row-2") is output.answered_ids.digest_of("row-5") is None
         assert ids_in(path) == ["row-1", "row-3"]  # before anything is answered: failures are dropped at once
         output.write(answer_of(2))
     assert told == [answer_of(1), answer_of(3)]
@@ -294,9 +294,7 @@ def test_a_rewrite_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytes
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(
-        BatchError, match=r"cannot be mended .*\(No space left on device\); nothing in it is ch"
-    ):
+    with pytest.raises(BatchError, match=r"cannot be repaired .*\(No space left on device\); it is unch"):
         open_output(str(path), RUN, retry_failed=True)
     assert path.read_bytes() == before
     assert {each.name for each in tmp_path.iterdir()} == {"home", "out.jsonl"}
@@ -334,8 +332,8 @@ def test_what_is_overwritten_stays_until_there_is_a_line(tmp_path: Path, name: s
     path.write_bytes(content)
     status = path.stat()
     with open_output(str(path), RUN, overwrite=True) as output:
-        assert output.answered_ids.done("row-1") is None
-        assert output.again == "the same command again"
+        assert output.answered_ids.digest_of("row-1") is None
+        assert output.resume_command == "the same command again"
     with pytest.raises(ZeroDivisionError), open_output(str(path), RUN, overwrite=True):
         1 / 0  # noqa: B018
     assert path.read_bytes() == content
@@ -343,7 +341,7 @@ def test_what_is_overwritten_stays_until_there_is_a_line(tmp_path: Path, name: s
     with open_output(str(path), RUN, overwrite=True) as output:
         for number in (1, 2):
             output.write(answer_of(number))
-            assert output.again == "the same command without --overwrite"
+            assert output.resume_command == "the same command without --overwrite"
     assert documents_in(path) == answers(1, 2)
     assert goes_on(path, 3).kept == 2
 
@@ -365,7 +363,7 @@ def test_the_first_line_of_an_output(tmp_path: Path) -> None:
     assert found and found["settings"] == run.settings
     assert first_result("-") is first_result("/dev/null") is None
     (tmp_path / "other").write_text("hello\n")
-    with pytest.raises(BatchError, match="holds something else"):
+    with pytest.raises(BatchError, match="has content other than answers"):
         first_result(str(tmp_path / "other"))
 
 
@@ -429,7 +427,7 @@ def test_a_file_that_holds_something_else_is_refused_and_not_touched(
     before, status = path.read_bytes(), path.stat()
     for options in ({}, {"retry_failed": True}):
         with pytest.raises(
-            BatchError, match=r"holds something else than answers \(line \d\): name another file"
+            BatchError, match=r"has content other than answers \(line \d\): name another file"
         ):
             open_output(str(path), RUN, **options)
     assert path.read_bytes() == before
@@ -449,7 +447,7 @@ def test_a_file_of_another_kind_than_its_name_says_is_not_touched(
     tmp_path: Path, name: str, content: bytes
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(BatchError, match="holds something else"):
+    with pytest.raises(BatchError, match="has content other than answers"):
         open_output(str(tmp_path / name), RUN)
     assert (tmp_path / name).read_bytes() == content
 
@@ -459,7 +457,7 @@ def test_half_of_another_packed_file_is_not_touched(tmp_path: Path, name: str) -
     text = "\n".join(map(str, range(1_000_000))).encode()
     content = (gzip.compress(text) if name.endswith("gz") else zstandard.compress(text))[:500_000]
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(BatchError, match="holds something else"):
+    with pytest.raises(BatchError, match="has content other than answers"):
         open_output(str(tmp_path / name), RUN)
     assert (tmp_path / name).read_bytes() == content
 

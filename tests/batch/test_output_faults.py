@@ -39,7 +39,7 @@ def check_whole(path: Path, count: int) -> None:
 def finish(path: Path, count: int) -> Output:
     with open_output(str(path), RUN) as output:
         for number in range(1, count + 1):
-            if output.answered_ids.done(f"row-{number}") is None:
+            if output.answered_ids.digest_of(f"row-{number}") is None:
                 output.write(answer_of(number, text_of(number)))
     check_whole(path, count)
     return output
@@ -100,7 +100,7 @@ def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_room(small_disk: Path
         # To write whole lines anew takes as much room beside them.
         kept = path.read_bytes()
         with pytest.raises(
-            BatchError, match=r"cannot be mended .*No space left on device\); nothing in it is"
+            BatchError, match=r"cannot be repaired .*No space left on device\); it is unchanged"
         ):
             open_output(str(path), RUN)
         assert path.read_bytes() == kept
@@ -363,7 +363,7 @@ from blendin_local.batch.output import open_output
 with open_output(sys.argv[1], RUN, retry_failed=True) as output:
     print("open", flush=True)
     for number in range(1, int(sys.argv[3]) + 1):
-        if output.answered_ids.done(f"row-{number}") is None:
+        if output.answered_ids.digest_of(f"row-{number}") is None:
             text = text_of(number) * (200 if number % 7 == 0 else 1)
             output.write(failure_of(number) if number % 5 == 0 else answer_of(number, text))
             print(number, flush=True)
@@ -434,7 +434,7 @@ peaks = []
 def look():
     peaks.append(int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10)
 with open_output(sys.argv[1], RUN, retry_failed=True,
-                 tally=lambda result: look() if result["index"] == 1000 else None) as output:
+                 on_kept=lambda result: look() if result["index"] == 1000 else None) as output:
     assert output.kept == 30_000, output.kept
 look()
 print(peaks[1] - peaks[0])

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from support.batch_files import EXACT, formats_of, row_of, tiny_files
 
 from blendin_local.batch import planning
-from blendin_local.batch.planning import CANDIDATES, Trial, fastest, fitting, options_for, try_parallel
+from blendin_local.batch.planning import (
+    CANDIDATES,
+    Trial,
+    choose_fastest,
+    fit_parallel,
+    parallel_options,
+    try_parallel,
+)
 from blendin_local.engine.conversation import make_request
 from blendin_local.engine.language_model import Cancellation
 from blendin_local.models import memory_estimate
@@ -27,7 +34,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> PairFiles:
 
 def test_every_row_has_room_for_a_whole_context(files: PairFiles) -> None:
     """Each fills its sequence to the end, all at the same time; copies of one would not count twice."""
-    pair = load_pair(files, options_for(replace(EXACT, n_ctx=128), 3))
+    pair = load_pair(files, parallel_options(replace(EXACT, n_ctx=128), 3))
     try:
         for model in (pair.base, pair.guide):
             assert (model.n_ctx, model.n_seq) == (128, 3)
@@ -40,8 +47,8 @@ def test_every_row_has_room_for_a_whole_context(files: PairFiles) -> None:
 def test_a_model_takes_no_more_than_it_was_trained_for(tmp_path: Path) -> None:
     """The context that is asked for is the longer model's; the other has its own."""
     files = tiny_files(tmp_path, n_ctx_train=512)
-    options = options_for(replace(EXACT, n_ctx=0), 4)
-    asked = options_for(replace(EXACT, n_ctx=4096), 4)
+    options = parallel_options(replace(EXACT, n_ctx=0), 4)
+    asked = parallel_options(replace(EXACT, n_ctx=4096), 4)
     for header in (files.base, files.guide):
         assert memory_estimate.estimate(header, options) == memory_estimate.estimate(header, asked)
         alone = memory_estimate.estimate(header, replace(EXACT, n_ctx=0))
@@ -54,8 +61,8 @@ def test_a_model_takes_no_more_than_it_was_trained_for(tmp_path: Path) -> None:
 
 
 def test_one_row_needs_no_shared_cache() -> None:
-    assert options_for(ModelOptions(), 1) == ModelOptions()
-    assert options_for(ModelOptions(n_batch=16), 64).n_batch == 64
+    assert parallel_options(ModelOptions(), 1) == ModelOptions()
+    assert parallel_options(ModelOptions(n_batch=16), 64).n_batch == 64
 
 
 @pytest.mark.parametrize("room", [1, 2, 5, 8])
@@ -63,24 +70,26 @@ def test_as_many_rows_as_memory_has_room_for(
     files: PairFiles, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
     def needs(rows: int) -> int:
-        estimates = [memory_estimate.estimate(h, options_for(EXACT, rows)) for h in (files.base, files.guide)]
+        estimates = [
+            memory_estimate.estimate(h, parallel_options(EXACT, rows)) for h in (files.base, files.guide)
+        ]
         return sum(each.total for each in estimates)
 
     free = (needs(room) + needs(room + 1)) // 2
     monkeypatch.setattr(memory_estimate, "free_memory", lambda: free)
-    assert fitting(EXACT, 8, files) == room
+    assert fit_parallel(EXACT, 8, files) == room
     monkeypatch.setattr(memory_estimate, "free_memory", lambda: 0)
-    assert fitting(EXACT, 8, files) == 1
+    assert fit_parallel(EXACT, 8, files) == 1
 
 
 @given(st.lists(st.floats(0.1, 1000), min_size=1, max_size=6))
 def test_the_smallest_number_that_is_about_as_fast_as_the_best(speeds: list[float]) -> None:
     trials = [Trial(parallel, speed) for parallel, speed in zip(CANDIDATES, speeds, strict=False)]
-    chosen = next(trial for trial in trials if trial.parallel == fastest(trials))
+    chosen = next(trial for trial in trials if trial.parallel == choose_fastest(trials))
     assert chosen.tokens_per_second * 1.05 >= max(speeds)
     slower = [trial for trial in trials if trial.parallel < chosen.parallel]
     assert all(trial.tokens_per_second * 1.05 < max(speeds) for trial in slower)
-    assert fastest([]) == 1
+    assert choose_fastest([]) == 1
 
 
 @pytest.mark.parametrize("max_tokens", [1, 3, 60])
@@ -90,7 +99,7 @@ def test_a_warm_up_measures_more_and_more_rows(
     """Also where an answer is over before anything could be measured: others take its place."""
     monkeypatch.setattr(planning, "_TRIAL_S", 0.02)
     settings = GenerationSettings(max_tokens=max_tokens)
-    pair = load_pair(files, options_for(EXACT, 8))
+    pair = load_pair(files, parallel_options(EXACT, 8))
     try:
         requests = [
             make_request(pair, formats_of(files), row_of(str(n), f"the {n}", settings).messages, settings)

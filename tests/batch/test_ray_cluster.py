@@ -333,7 +333,7 @@ def test_a_node_with_another_version(nodes: Any, job: Job) -> None:
     run = job.setup.run
     settings = run.settings | {"versions": run.versions | {"blendin_local": "0.0.1"}}
     job.setup = replace(job.setup, run=replace(run, settings=settings))
-    with pytest.raises(BatchError, match=r"On node .* started this has 0\.0\.1"), job.on(nodes):
+    with pytest.raises(BatchError, match=r"On node .* started the run has 0\.0\.1"), job.on(nodes):
         pass
 
 

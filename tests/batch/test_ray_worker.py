@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.batch_files import EXACT, formats_of, row_of, run_of, tiny_files
 
-from blendin_local.batch.planning import options_for
+from blendin_local.batch.planning import parallel_options
 from blendin_local.batch.ray_worker import Worker, WorkerSetup
 from blendin_local.engine.prompts import PromptFormat
 from blendin_local.models import memory_estimate
@@ -47,7 +47,7 @@ def test_rows_at_once_fit_its_share_of_the_memory(
 ) -> None:
     headers = files.base, files.guide
     needs = [
-        sum(memory_estimate.estimate(header, options_for(EXACT, rows)).total for header in headers)
+        sum(memory_estimate.estimate(header, parallel_options(EXACT, rows)).total for header in headers)
         for rows in (room, room + 1)
     ]
     monkeypatch.setattr(memory_estimate, "free_memory", lambda: pairs * sum(needs) // 2)

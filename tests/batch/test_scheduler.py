@@ -20,7 +20,7 @@ from blendin_local.batch import results
 from blendin_local.batch.job import UntilDamaged
 from blendin_local.batch.loops import find_loop
 from blendin_local.batch.openai import batch_line, result_of
-from blendin_local.batch.planning import options_for
+from blendin_local.batch.planning import parallel_options
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import BadRow, Row
 from blendin_local.batch.scheduler import Scheduler
@@ -201,7 +201,7 @@ def test_only_a_prompt_that_overflows_a_context_is_too_long(files: PairFiles) ->
     settings = GenerationSettings(max_tokens=5)
     run = run_of(files, settings)
     refusing = PromptFormat("mine", "{{ raise_exception('Roles must alternate.') }}")
-    pair = load_pair(files, options_for(EXACT, 1))
+    pair = load_pair(files, parallel_options(EXACT, 1))
     try:
         scheduler = Scheduler(pair, formats_of(files) | {"guide": refusing}, run, 1)
         (result,) = scheduler.answer([row_of("a", "hello", settings)])
@@ -260,7 +260,7 @@ def test_a_model_that_fails_at_one_row_fails_at_no_other(
     run = run_of(files, settings)
     rows = [row_of(str(n), word, settings, n) for n, word in enumerate(WORDS[:9])]
     expected = answers(files, run, rows, 3)
-    pair = load_pair(files, options_for(EXACT, 3))
+    pair = load_pair(files, parallel_options(EXACT, 3))
     logits = pair.base.logits
 
     def spoilt(seq: int) -> Any:

@@ -46,13 +46,13 @@ def errors(capsys: pytest.CaptureFixture[str]) -> Errors:
 
 
 def test_a_line_at_the_beginning_every_15_seconds_and_at_the_end(clock: Clock, errors: Errors) -> None:
-    tally = JobStats(clock)
+    stats = JobStats(clock)
     with BatchProgress(total=10) as progress:
-        progress.update(tally, 2)
+        progress.update(stats, 2)
         for place in range(10):
             clock.now += 5
-            tally.add(failure(place) if place == 4 else answer(place, steps=20))
-            progress.update(tally, 2)
+            stats.add(failure(place) if place == 4 else answer(place, steps=20))
+            progress.update(stats, 2)
     assert errors() == [
         "0 of 10 rows (0%), 2 in progress",
         "3 of 10 rows (30%), 35 s left, 4.0 tokens/s, intervention rate 10%, 2 in progress",
@@ -63,10 +63,10 @@ def test_a_line_at_the_beginning_every_15_seconds_and_at_the_end(clock: Clock, e
 
 
 def test_of_a_pipe_nobody_knows_the_total(clock: Clock, errors: Errors) -> None:
-    tally = JobStats(clock)
-    tally.add(answer(0), kept=True)
+    stats = JobStats(clock)
+    stats.add(answer(0), kept=True)
     with BatchProgress() as progress:
-        progress.update(tally)
+        progress.update(stats)
     assert errors() == ["1 row, intervention rate 10%, 1 kept from before"]
 
 
@@ -77,11 +77,11 @@ def test_all_of_nothing_is_done(clock: Clock, errors: Errors) -> None:
 
 
 def test_hundred_percent_is_the_end(clock: Clock, errors: Errors) -> None:
-    tally = JobStats(clock)
+    stats = JobStats(clock)
     for place in range(999):
-        tally.add(answer(place), kept=True)
+        stats.add(answer(place), kept=True)
     with BatchProgress(total=1000) as progress:
-        progress.update(tally)
+        progress.update(stats)
     assert errors()[0].startswith("999 of 1,000 rows (99%)")
 
 
@@ -105,12 +105,12 @@ def test_quiet_says_nothing(
     clock: Clock, errors: Errors, monkeypatch: pytest.MonkeyPatch, terminal: bool
 ) -> None:
     monkeypatch.setattr(progress_display, "is_terminal", lambda stream: terminal)
-    tally = JobStats(clock)
+    stats = JobStats(clock)
     with BatchProgress(total=3, quiet=True) as progress:
         for place in range(3):
             clock.now += 20
-            tally.add(answer(place))
-            progress.update(tally, 1)
+            stats.add(answer(place))
+            progress.update(stats, 1)
             progress.note("a note", "kind")
     assert errors() == []
 
@@ -127,10 +127,10 @@ def test_where_answers_go_to_the_terminal_nothing_stays_in_place(
 # Lines in place
 
 
-def shown(tally: JobStats, width: int, total: int | None, active: int = 8) -> list[str]:
+def shown(stats: JobStats, width: int, total: int | None, active: int = 8) -> list[str]:
     """What stands in a terminal of that width."""
     progress = BatchProgress(total=total, in_lines=True, quiet=True)
-    progress.update(tally, active)
+    progress.update(stats, active)
     stream = io.StringIO()
     progress.console = Console(file=stream, width=width, force_terminal=False)
     progress.console.print(progress._display())
@@ -147,12 +147,12 @@ def test_no_line_is_wider_than_the_terminal(
     text: str, id: str, width: int, total: int | None, failed: bool
 ) -> None:
     clock = Clock()
-    tally = JobStats(clock)
+    stats = JobStats(clock)
     for place in range(30):
-        tally.add(failure(place) if place % 9 == 0 else answer(place), kept=place < 12)
+        stats.add(failure(place) if place % 9 == 0 else answer(place), kept=place < 12)
     clock.now += 7e5
-    tally.add(failure(30, message=text) if failed else answer(30, text, id=id))
-    lines = shown(tally, width, total)
+    stats.add(failure(30, message=text) if failed else answer(30, text, id=id))
+    lines = shown(stats, width, total)
     assert len(lines) == 3
     assert max(map(cell_len, lines)) <= width - 2
     assert "\x1b" not in "".join(lines)
@@ -160,11 +160,11 @@ def test_no_line_is_wider_than_the_terminal(
 
 def test_where_there_is_little_room_what_matters_most_is_kept() -> None:
     clock = Clock()
-    tally = JobStats(clock)
+    stats = JobStats(clock)
     for place in range(30):
-        tally.add(failure(place) if place % 9 == 0 else answer(place), kept=place < 12)
+        stats.add(failure(place) if place % 9 == 0 else answer(place), kept=place < 12)
         clock.now += place >= 12
-    wide, narrow = shown(tally, 120, 60), shown(tally, 40, 60)
+    wide, narrow = shown(stats, 120, 60), shown(stats, 40, 60)
     assert wide[0].startswith("━" * 40 + "  30 of 60 rows (50%)  30 s left")
     assert wide[1].split(" · ") == [
         "17.8 tokens/s",
@@ -188,15 +188,15 @@ def wait():
     while not os.path.exists({go!r}):
         time.sleep(0.02)
     os.remove({go!r})
-tally = JobStats()
+stats = JobStats()
 with BatchProgress(total=8) as progress:
     for place in range(4):
-        tally.add(failure(place) if place == 2 else answer(place, f"Answer {{place}}"))
-        progress.update(tally, 3)
+        stats.add(failure(place) if place == 2 else answer(place, f"Answer {{place}}"))
+        progress.update(stats, 3)
     progress.note("row 3: no prompt", "bad row")
     wait()
-    tally.add(answer(4, "The last one. " * 50))
-    progress.update(tally, 3)
+    stats.add(answer(4, "The last one. " * 50))
+    progress.update(stats, 3)
     wait()
 print("after")
 """

@@ -400,15 +400,15 @@ def free_for(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
 
     def fitting(options: Any, wanted: int, files: Any) -> int:
         needs = [
-            sum(memory_estimate.estimate(header, planning.options_for(options, n)).total
+            sum(memory_estimate.estimate(header, planning.parallel_options(options, n)).total
                 for header in (files.base, files.guide))
             for n in (rows, rows + 1)
         ]  # fmt: skip
         monkeypatch.setattr(memory_estimate, "free_memory", lambda: sum(needs) // 2)
         return original(options, wanted, files)
 
-    original = planning.fitting
-    monkeypatch.setattr(answering, "fitting", fitting)
+    original = planning.fit_parallel
+    monkeypatch.setattr(answering, "fit_parallel", fitting)
 
 
 def test_memory_decides_how_many_rows_at_once(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -552,7 +552,7 @@ def test_overwriting_starts_anew(command: Command) -> None:
     assert answer(command, changed, "--overwrite", "--gamma", "0.9").keys() == {"id 0", "id 1"}
     # Whatever it was.
     Path("out.jsonl").write_text("something else\n", "utf-8")
-    one_sentence(command(exit=2).stderr, "out.jsonl holds something else", "--overwrite")
+    one_sentence(command(exit=2).stderr, "out.jsonl has content other than answers", "--overwrite")
     assert Path("out.jsonl").read_text("utf-8") == "something else\n"
     assert len(answer(command, rows, "--overwrite")) == 4
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from support.tiny_gguf import write_tiny
 
 import blendin_local
-from blendin_local.batch.planning import options_for
+from blendin_local.batch.planning import parallel_options
 from blendin_local.batch.ray_resources import plan_workers
 from blendin_local.cli import main
 from blendin_local.cli.complete_names import complete_model_option
@@ -150,7 +150,7 @@ def test_pinned_options_hold_for_both_models() -> None:
 
 
 def test_a_batch_of_one_model_holds_a_token_of_every_sequence() -> None:
-    options = options_for(ModelOptions(guide_options={"n_batch": 4}), 16)
+    options = parallel_options(ModelOptions(guide_options={"n_batch": 4}), 16)
     assert options.of("guide").n_batch == 16
 
 

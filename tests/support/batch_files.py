@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from blendin_local.batch.planning import options_for
+from blendin_local.batch.planning import parallel_options
 from blendin_local.batch.results import Result
 from blendin_local.batch.rows import BadRow, Row, own_settings
 from blendin_local.batch.run_manifest import RunManifest, describe_run
@@ -55,7 +55,7 @@ def run_of(files: PairFiles, settings: GenerationSettings, **changes: Any) -> Ru
 def scheduler_of(
     files: PairFiles, run: RunManifest, parallel: int, options: ModelOptions = EXACT, **changes: Any
 ) -> Iterator[Scheduler]:
-    pair = load_pair(files, options_for(options, parallel))
+    pair = load_pair(files, parallel_options(options, parallel))
     try:
         yield Scheduler(pair, formats_of(files), run, parallel, **changes)
     finally:

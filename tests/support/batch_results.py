@@ -93,10 +93,10 @@ def jobs(draw: st.DrawFn, most: int = 40) -> list[Result]:
 
 
 def figures_of(results: list[dict[str, Any]], **more: Any) -> JobReport:
-    tally = JobStats(lambda: 0.0)
+    stats = JobStats(lambda: 0.0)
     for result in results:
-        tally.add(result)
-    report = tally.report(**more)
+        stats.add(result)
+    report = stats.report(**more)
     return replace(report, seconds=100.0, tokens_per_second=report.new_tokens / 100)
 
 
