@@ -112,7 +112,6 @@ def load_pair(files: PairFiles, options: ModelOptions, *, progress: LoadProgress
     Raises ModelError with llama.cpp's reason, or `LoadCancelled` if `progress` returned False; nothing
     stays loaded then.
     """
-
     options = files.options(options)
 
     def load(header: GgufHeader, role: Role) -> GgufModel:
