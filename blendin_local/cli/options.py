@@ -15,7 +15,6 @@ from blendin_local.cli.complete_names import complete_model, complete_model_opti
 from blendin_local.cli.grouped_help import option_group
 from blendin_local.cli.terminal import standard_input
 from blendin_local.errors import PromptError, SettingError
-from blendin_local.files import decode_text
 from blendin_local.methods import METHODS
 from blendin_local.setting_spec import SettingSpec, settings_of
 from blendin_local.settings import (
@@ -277,6 +276,8 @@ def split_names(text: str) -> tuple[str, ...]:
 
 def read_text(path: str) -> str:
     """Return the text of a file, or of standard input for "-". Raises PromptError if it cannot be read."""
+    from blendin_local.files import decode_text
+
     try:
         if path == "-":
             data = standard_input().read(_LONGEST_TEXT + 1)

@@ -1,7 +1,7 @@
 """Render conversations with a model's prompt format and tokenize them safely.
 
 A prompt format is a Jinja template with its stop strings: of the GGUF file, one of the named plain formats,
-or a user's file. Templates of files run in a process of their own, and special tokens in a message's text are
+or a user's file. Templates run in a process of their own, and special tokens in a message's text are
 never parsed.
 """
 
@@ -19,8 +19,8 @@ from blendin_local.engine.built_in_templates import BUILT_IN_TEMPLATES
 from blendin_local.engine.language_model import Cancellation, LanguageModel
 from blendin_local.errors import PromptError, PromptTooLong
 from blendin_local.files import read_text
-from blendin_local.templates.process import render_apart
-from blendin_local.templates.rendering import Rendering, RenderRequest, TemplateFailed, render
+from blendin_local.templates.messages import Rendering, RenderRequest, TemplateFailed
+from blendin_local.templates.process import render
 
 Role = Literal["system", "user", "assistant"]
 
@@ -238,8 +238,7 @@ def _render(
         variables,
         prompt_format.now.timestamp() if prompt_format.now else None,
     )
-    ours = PLAIN_FORMATS.get(prompt_format.name) is prompt_format
     try:
-        return render(request) if ours else render_apart(request, lambda: cancellation.requested)
+        return render(request, lambda: cancellation.requested)
     except TemplateFailed as error:
         raise PromptError(f"The prompt template {prompt_format.name} {error}.") from error

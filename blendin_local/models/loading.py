@@ -119,8 +119,7 @@ def load_pair(files: PairFiles, options: ModelOptions, *, progress: LoadProgress
             header.path, options.of(role), progress=progress and (lambda share: progress(role, share))
         )
 
-    if files.base.chat_template or files.guide.chat_template:
-        start_renderer()  # it is there by the time of the first prompt
+    start_renderer()  # it is there by the time of the first prompt
     base = load(files.base, "base")
     try:
         guide = load(files.guide, "guide")

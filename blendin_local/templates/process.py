@@ -18,10 +18,15 @@ from typing import Any
 import psutil
 
 import blendin_local
-from blendin_local.templates.rendering import Rendering, RenderRequest, TemplateFailed
-from blendin_local.templates.worker import read_object, write_object
+from blendin_local.templates.messages import (
+    Rendering,
+    RenderRequest,
+    TemplateFailed,
+    read_object,
+    write_object,
+)
 
-__all__ = ["render_apart", "start_renderer"]
+__all__ = ["render", "start_renderer"]
 
 _DEADLINE_S = 5.0
 _START_S = 60.0
@@ -145,4 +150,4 @@ _renderer = _Renderer()
 atexit.register(_renderer.kill)
 
 start_renderer = _renderer.start
-render_apart = _renderer.render
+render = _renderer.render

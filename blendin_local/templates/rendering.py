@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 from typing import Any
 
 from blendin_local.templates.environment import compile_template
+from blendin_local.templates.messages import Rendering, RenderRequest, TemplateFailed
 from blendin_local.templates.traced_text import (
     TEMPLATE,
     TracedText,
@@ -31,29 +31,6 @@ MOST_CHARACTERS = 16 << 20
 
 _THOUGHTS = re.compile(r"\s*(?:<think>.*?(?:</think>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z))\s*", re.DOTALL)
 """A reply of nothing but thinking, which templates of models that think leave out on purpose."""
-
-
-class TemplateFailed(Exception):
-    """A template is invalid, fails, or loses a message; the text goes on after "The prompt template X"."""
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """The text of a prompt, and where in it the template's own text lies: (start, end) of each piece."""
-
-    text: str
-    written: list[tuple[int, int]]
-
-
-@dataclass(frozen=True)
-class RenderRequest:
-    """A conversation, as (role, content), and what a template sees beside it."""
-
-    template: str
-    messages: Sequence[tuple[str, str]]
-    variables: Mapping[str, Any] = field(default_factory=dict)
-    now: float | None = None
-    """Seconds since the epoch shown by templates that ask for the time; None for the time of rendering."""
 
 
 def render(request: RenderRequest) -> Rendering:

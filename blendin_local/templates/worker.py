@@ -5,36 +5,16 @@ It imports neither NumPy nor llama.cpp, and never answers in a form that could r
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 import sys
 from contextlib import suppress
-from typing import IO, Any
+from typing import Any
 
-from blendin_local.templates.rendering import RenderRequest, TemplateFailed, render
-
-LENGTH = struct.Struct("<Q")
-"""What stands before each object: its length in bytes."""
+from blendin_local.templates.messages import RenderRequest, TemplateFailed, read_object, write_object
+from blendin_local.templates.rendering import render
 
 _MOST_MEMORY = 1 << 30
 _MOST_CPU_S = 30
-
-
-def write_object(file: IO[bytes], value: Any) -> None:
-    data = json.dumps(value).encode("ascii")
-    file.write(LENGTH.pack(len(data)) + data)
-    file.flush()
-
-
-def read_object(file: IO[bytes]) -> Any:
-    """Read one object; None at the end of the file."""
-    head = file.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    (length,) = LENGTH.unpack(head)
-    data = file.read(length)
-    return json.loads(data) if len(data) == length else None
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:

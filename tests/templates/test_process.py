@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from blendin_local.templates import process
+from blendin_local.templates.messages import RenderRequest, TemplateFailed
 from blendin_local.templates.process import _Renderer
-from blendin_local.templates.rendering import RenderRequest, TemplateFailed
 
 SAY = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
 ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}{{ messages }}"
@@ -113,9 +113,9 @@ def test_threads_take_turns(renderer: _Renderer) -> None:
 
 _PROGRAM = """
 import sys
-from blendin_local.templates.process import _renderer, render_apart
-from blendin_local.templates.rendering import RenderRequest
-rendering = render_apart(RenderRequest("{{ messages[0].content }}", [("user", "hi")]))
+from blendin_local.templates.process import _renderer, render
+from blendin_local.templates.messages import RenderRequest
+rendering = render(RenderRequest("{{ messages[0].content }}", [("user", "hi")]))
 print(rendering.text, _renderer._process.pid, flush=True)
 sys.stdin.read()
 """

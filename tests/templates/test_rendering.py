@@ -20,7 +20,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from support.examples import examples
 
 from blendin_local.templates.environment import compile_template
-from blendin_local.templates.rendering import RenderRequest, TemplateFailed, _forms, render
+from blendin_local.templates.messages import RenderRequest, TemplateFailed
+from blendin_local.templates.rendering import _forms, render
 from blendin_local.templates.traced_text import from_template
 
 NAMES = ("<|im_start|>", "<|im_end|>", "<s>", "</s>", "[INST]")
