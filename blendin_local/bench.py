@@ -94,7 +94,7 @@ class BenchResult:
     llama_cpp_python: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The document that `blendin bench --json` prints."""
+        """Return the document that `blendin bench --json` prints."""
         return asdict(self)
 
 

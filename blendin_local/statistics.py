@@ -312,7 +312,7 @@ def pearson(x: Sequence[float], y: Sequence[float]) -> Correlation:
 
 
 def _is_constant(values: Sequence[float]) -> bool:
-    """Whether the values are equal up to rounding; their correlation would be noise."""
+    """Return whether the values are equal up to rounding; their correlation would be noise."""
     found = np.asarray(values, np.float64)
     return bool(np.ptp(found) <= 1e-12 * np.abs(found).max())
 

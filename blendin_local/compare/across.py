@@ -80,13 +80,13 @@ def _interventions(blends: Sequence[Arm], run: TaskRun, cells: Cells) -> list[Ra
 
 
 def _gain(arm: Arm, run: TaskRun, cells: Cells) -> Gain:
-    """The differences of an arm to each of its models alone."""
+    """Return the differences of an arm to each of its models alone."""
     cell = cells[arm.name, run.name]
     return Gain(arm.name, run.name, cell.difference_to("base"), cell.difference_to("guide"))
 
 
 def _gap(arms: Sequence[Arm], gain: Gain, cells: Cells) -> float | None:
-    """The score of an arm's guide alone minus that of its base alone."""
+    """Return the score of an arm's guide alone minus that of its base alone."""
     arm = next(arm for arm in arms if arm.name == gain.arm)
     base, guide = (
         cells[other.name, gain.task].value if (other := arm.alone(role, arms)) else None

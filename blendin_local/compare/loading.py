@@ -70,7 +70,7 @@ def options_with(models: tuple[ArmModel, ...], options: ModelOptions) -> ModelOp
 
 
 def offloads(options: ModelOptions, models: Iterable[ArmModel] = ()) -> bool:
-    """Whether parts of the models may be in GPU memory, which the memory of the process leaves out."""
+    """Return whether parts of the models may be in GPU memory, which the memory of the process leaves out."""
     from blendin_local.llamacpp.library import api
 
     layers = [dict(model.options).get("n_gpu_layers", options.n_gpu_layers) for model in models]

@@ -64,7 +64,9 @@ def overview_table(result: CompareReport) -> Table | None:
 
 
 def _bytes(models: Sequence[FidelityRow]) -> str:
-    """The bytes that bits per byte are over: the same for all models, but for characters cut in two."""
+    """Return the bytes that bits per byte are over: the same for all models, but for characters cut in
+    two.
+    """
     least, most = min(each.bytes for each in models), max(each.bytes for each in models)
     said = f"{least:,}" if least == most else f"{least:,} to {most:,}"
     return f"Bits per byte are over the same {said} bytes of the text."
@@ -86,7 +88,7 @@ def fidelity_table(result: CompareReport) -> Table | None:
 
 
 def _lines(models: Sequence[FidelityRow]) -> Iterator[tuple[str, ...]]:
-    """The perplexity tool's lines; Q is a model, its "base" is called the reference here."""
+    """Yield the perplexity tool's lines; Q is a model, its "base" is called the reference here."""
 
     def row(label: str, cell: Callable[[FidelityRow], str]) -> tuple[str, ...]:
         return (label, *map(cell, models))
@@ -110,7 +112,7 @@ def _lines(models: Sequence[FidelityRow]) -> Iterator[tuple[str, ...]]:
 
 
 def _log_ratio(model: FidelityRow) -> str:
-    """The tool's ± of the ratio is the ratio times that of its logarithm."""
+    """Return the tool's ± of the ratio is the ratio times that of its logarithm."""
     ratio, error = model.ppl_ratio, model.ppl_ratio_se
     if not ratio:
         return NOTHING
@@ -118,7 +120,7 @@ def _log_ratio(model: FidelityRow) -> str:
 
 
 def _of(figures: Mapping[str, float | None] | None, key: str) -> tuple[float | None, float | None]:
-    """A figure and its standard error."""
+    """Return a figure and its standard error."""
     found = figures or {}
     return found.get(key), found.get(f"{key}_se")
 
@@ -130,7 +132,7 @@ def _with_error(value: float | None, error: float | None, decimals: int) -> str:
 
 
 def _percents(value: float | None, error: float | None = None, decimals: int = 3) -> str:
-    """A fraction of 1, in percents and with its error in percent points."""
+    """Return a fraction of 1, in percents and with its error in percent points."""
     if value is None:
         return NOTHING
     shown = number(value * 100, decimals)

@@ -19,7 +19,7 @@ __all__ = ["compare_page"]
 
 
 def compare_page(result: CompareReport) -> str:
-    """The page as HTML. Raises EvaluationError, one sentence, where Plotly is missing."""
+    """Return the page as HTML. Raises EvaluationError, one sentence, where Plotly is missing."""
     check_available()
     counts = {"arm": result.arms, "task": result.tasks, "quantization": result.fidelity}
     counted = [f"{len(each)} {name}{'s' * (len(each) > 1)}" for name, each in counts.items() if each]

@@ -37,7 +37,7 @@ _KIND_COLOURS = {
 
 
 def task_plots(result: CompareReport) -> Iterator[Plot]:
-    """The metric of every arm, a plot for each task. Raises EvaluationError where Plotly is missing."""
+    """Yield the metric of every arm, a plot for each task. Raises EvaluationError where Plotly is missing."""
     for task in result.tasks:
         cells = [cell for cell in result.cells_of(task) if cell.value is not None]
         if cells:
@@ -102,7 +102,7 @@ def _rows_axis(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _line_at(x: float) -> dict[str, Any]:
-    """An upright dotted line across the plot."""
+    """Return an upright dotted line across the plot."""
     line = {"color": ROLE_COLOURS["front"], "dash": "dot", "width": 1.5}
     return {"type": "line", "line": line, "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper"}
 
@@ -124,7 +124,7 @@ def across_plots(result: CompareReport) -> Iterator[Plot]:
 
 
 def _heatmap(result: CompareReport, arms: list[str], role: str) -> Plot | None:
-    """The difference of every blend to its base or guide alone on every task."""
+    """Return the difference of every blend to its base or guide alone on every task."""
     found = {(cell.arm, cell.task): cell.difference_to(role) for cell in result.cells}
     tasks = result.tasks
     values = [[found.get((arm, task.name)) for task in tasks] for arm in arms]
@@ -177,7 +177,7 @@ def _heatmap(result: CompareReport, arms: list[str], role: str) -> Plot | None:
 
 
 def _interventions(result: CompareReport, blends: dict[str, ArmInfo]) -> Plot | None:
-    """Every blend as a point: its intervention rate, and its score as a share of the scale."""
+    """Return every blend as a point: its intervention rate, and its score as a share of the scale."""
     traces = []
     for place, task in enumerate(result.tasks):
         points = [
@@ -204,7 +204,7 @@ def _interventions(result: CompareReport, blends: dict[str, ArmInfo]) -> Plot | 
 
 
 def _points(task: TaskInfo, points: Sequence[tuple[float, float, str]], place: int) -> list[Trace]:
-    """The points (x, y, hover text) of one task as a trace; none without points."""
+    """Return the points (x, y, hover text) of one task as a trace; none without points."""
     if not points:
         return []
     x, y, hovers = map(list, zip(*points, strict=True))
@@ -340,7 +340,7 @@ def _by_size(title: str, axis: str, figures: list[_Figure], explained: str) -> P
 
 
 def _told_apart(names: list[str]) -> list[str]:
-    """The names without the words that all of them begin with."""
+    """Return the names without the words that all of them begin with."""
     if len(names) < 2:
         return names
     alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))

@@ -77,7 +77,7 @@ def task_table(result: CompareReport, task: TaskInfo) -> Table:
 
 
 def _difference(cell: Cell, role: str, task: TaskInfo) -> tuple[str, str, str]:
-    """The difference to a model alone, its p value, and its interval."""
+    """Return the difference to a model alone, its p value, and its interval."""
     test = cell.against.get(role)
     if not test:
         return NOTHING, NOTHING, NOTHING
@@ -92,7 +92,7 @@ def _options(cell: Cell, task: TaskInfo) -> tuple[str, str]:
 
 
 def _scored(cell: Cell) -> str:
-    """How many of the answers could be scored; a dash where all could."""
+    """Return how many of the answers could be scored; a dash where all could."""
     return NOTHING if cell.n == cell.scored else f"{cell.scored:,} of {cell.n:,}"
 
 
@@ -140,7 +140,9 @@ def _reasons(found: Mapping[str, int]) -> str:
 
 
 def overlap_table(result: CompareReport) -> Table | None:
-    """The rank of the guide's top token in the base's distribution, of the arms that asked the guide."""
+    """Return the rank of the guide's top token in the base's distribution, of the arms that asked the
+    guide.
+    """
     rows = [
         (
             line(cell.arm),
@@ -198,7 +200,7 @@ def _file(file: ModelFile) -> str:
 
 
 def facts(result: CompareReport) -> list[tuple[str, str]]:
-    """Names and values of what the figures rest on."""
+    """Return names and values of what the figures rest on."""
     limits = (
         ("questions of a task at most", result.limit),
         ("tokens of a reply at most", result.max_tokens),

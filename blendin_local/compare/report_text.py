@@ -48,7 +48,7 @@ def print_compare(result: CompareReport, console_width: int, color: bool = True)
 
 
 def compare_markdown(result: CompareReport) -> str:
-    """A table for each task, quantizations, what holds across pairs, and how it was measured."""
+    """Return a table for each task, quantizations, what holds across pairs, and how it was measured."""
     parts = ["# Comparison", markdown_list(verdicts(result))]
     for task in result.tasks:
         parts += [markdown_table(tables.task_table(result, task))]

@@ -50,7 +50,7 @@ def _blends(result: CompareReport, cells: Sequence[Cell]) -> Iterator[str]:
 
 
 def _own_tests(cell: Cell) -> list[PairedTest]:
-    """The tests of a blend against its base and its guide."""
+    """Return the tests of a blend against its base and its guide."""
     return [test for role in ("base", "guide") if (test := cell.against.get(role))]
 
 

@@ -14,12 +14,12 @@ _CLEAR = 0.05
 
 
 def score(value: float | None, task: TaskInfo) -> str:
-    """A score: in percent where the task's scale is 0 to 1, else as a number."""
+    """Return a score: in percent where the task's scale is 0 to 1, else as a number."""
     return percent(value) if task.is_share else number(value, 2)
 
 
 def difference(value: float | None, task: TaskInfo) -> str:
-    """A difference of scores, with its sign."""
+    """Return a difference of scores, with its sign."""
     return signed_percent(value) if task.is_share else signed_number(value, 2)
 
 
@@ -28,7 +28,7 @@ def score_interval(bounds: Interval | None, task: TaskInfo) -> str:
 
 
 def is_clearly(test: PairedTest, *, better: bool) -> bool:
-    """Whether a difference is significant after Holm's correction, and in which direction."""
+    """Return whether a difference is significant after Holm's correction, and in which direction."""
     if test.p_holm is None or test.difference is None or test.p_holm >= _CLEAR:
         return False
     return test.difference > 0 if better else test.difference < 0

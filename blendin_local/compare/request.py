@@ -53,7 +53,7 @@ class CompareResult:
     report: CompareReport
 
     def to_dict(self) -> dict[str, Any]:
-        """The document that `blendin compare --json` prints."""
+        """Return the document that `blendin compare --json` prints."""
         return self.report.to_dict()
 
     def to_markdown(self) -> str:

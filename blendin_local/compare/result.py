@@ -104,7 +104,7 @@ class TaskInfo:
         return float(self.scale[1] - self.scale[0]) or 1.0
 
     def part_of_scale(self, value: float) -> float:
-        """A score as a share of the scale."""
+        """Return a score as a share of the scale."""
         return (value - self.scale[0]) / self.width
 
 
@@ -310,12 +310,12 @@ class CompareReport:
         return next(arm for arm in self.arms if arm.name == name)
 
     def cells_of(self, task: TaskInfo) -> list[Cell]:
-        """The cells of one task, in the order of the arms."""
+        """Return the cells of one task, in the order of the arms."""
         by_arm = {cell.arm: cell for cell in self.cells if cell.task == task.name}
         return [by_arm[arm.name] for arm in self.arms if arm.name in by_arm]
 
     def to_dict(self) -> dict[str, Any]:
-        """The document that `blendin compare --json` prints."""
+        """Return the document that `blendin compare --json` prints."""
         document: dict[str, Any] = to_plain(replace(self, answers=()))
         del document["answers"]
         return document

@@ -39,7 +39,7 @@ class SharedPrompt:
             self._model.advance({0: shared})
 
     def _shared_tokens(self, form: PromptFormat, messages: Sequence[Message]) -> list[int]:
-        """The common prefix of the prompts of several last messages; [] if it fills the context."""
+        """Return the common prefix of the prompts of several last messages; [] if it fills the context."""
         *before, last = messages
         key = form, tuple(before)
         if key not in self._known:

@@ -110,7 +110,9 @@ def _within(interval: Interval | None, low: float, high: float) -> Interval | No
 
 
 def _binary(values: Iterable[float], scale: tuple[float, float]) -> bool:
-    """Whether values are successes and failures. On a judge's scale of 1 to 5 they are not, even if all 1."""
+    """Return whether values are successes and failures. On a judge's scale of 1 to 5 they are not, even if
+    all 1.
+    """
     return tuple(scale) == RIGHT_OR_WRONG and all(value in RIGHT_OR_WRONG for value in values)
 
 

@@ -84,7 +84,9 @@ def settings_for(arm: Arm, run: TaskRun, item: Item, seed: int) -> GenerationSet
 
 
 def model_identities(models: Sequence[ArmModel]) -> list[dict[str, Any]]:
-    """The part of a key that identifies models: their digests, prompt formats, and options of their own."""
+    """Return the part of a key that identifies models: their digests, prompt formats, and options of their
+    own.
+    """
     return [
         {"sha256": model.sha256, "format": asdict(model.format)}
         | ({"options": dict(model.options)} if model.options else {})
@@ -255,7 +257,7 @@ class _Writer:
 
 
 def _unsure_below(blend: BlendSettings) -> float:
-    """The confidence below which ranks are recorded. Methods without a threshold take the default one, since
-    their answers must not depend on the setting.
+    """Return the confidence below which ranks are recorded. Methods without a threshold take the default
+    one, since their answers must not depend on the setting.
     """
     return threshold(blend if METHODS[blend.method].trigger == "uncertain" else BlendSettings())

@@ -63,7 +63,7 @@ class BlendedResponse(Response):
         self.asks_guide = self._uncertain or self._asks_stop or self._inside_guide_word
 
     def guide_tokens(self) -> list[int]:
-        """The guide's sequence for a consultation: its prompt and its tokens of the reply."""
+        """Return the guide's sequence for a consultation: its prompt and its tokens of the reply."""
         begun = perf_counter()
         reply = self._stream.text.encode()
         # Once the base has begun, even with only the space after its prompt, the guide's space is implied.
@@ -103,13 +103,13 @@ class BlendedResponse(Response):
         return self.request.settings.blend.unit == "word" and source in (Source.GUIDE, Source.BOTH)
 
     def _reach(self) -> tuple[Indices, Projection]:
-        """The outcomes of the guide's tokens, and its projection to them."""
+        """Return the outcomes of the guide's tokens, and its projection to them."""
         if self._begun:
             return self._map.outcome_of, self._map.projection
         return self._map.at_first_step(self._lead, self._guide_prompt.lead)
 
     def _guide_candidates(self) -> tuple[Candidate, ...]:
-        """The guide's top tokens with their outcomes; empty unless candidates are requested."""
+        """Return the guide's top tokens with their outcomes; empty unless candidates are requested."""
         guide, (outcome_of, _) = self._guide, self._reach()
         listed = self._candidates(guide.masses, guide.total, self._map.guide.token_bytes)
         return tuple(replace(each, outcome=int(outcome_of[each.outcome])) for each in listed)
@@ -207,7 +207,7 @@ def _source(chosen: int, base_top: int, guide_top: int) -> Source:
 
 
 def respond(pair: Pair, request: Request, seq: int = 0) -> Response:
-    """A new response to a request, for `decode`.
+    """Return a new response to a request, for `decode`.
 
     Raises ValueError if the request lacks the prompt of a model that its method decodes.
     """

@@ -163,7 +163,9 @@ def _fitting_prompts(
     written: bytes,
     cancellation: Cancellation,
 ) -> tuple[int, dict[Role, Prompt]]:
-    """How many messages are dropped for the rest to fit beside what is written already, and its prompts."""
+    """Return how many messages are dropped for the rest to fit beside what is written already, and its
+    prompts.
+    """
     text = written.decode("utf-8", "ignore").encode()
     taken = {
         role: len(pair.model(role).tokenize(text)) if text else 0 for role in _decoded_roles(settings.blend)

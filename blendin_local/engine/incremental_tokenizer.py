@@ -20,7 +20,9 @@ class Retokenizer:
         self._settled_tokens: list[int] = []
 
     def tokens(self, text: bytes) -> list[int]:
-        """All tokens of `text` (complete UTF-8 characters), which must extend the text of the last call."""
+        """Return all tokens of `text` (complete UTF-8 characters), which must extend the text of the last
+        call.
+        """
         tail = text[len(self._settled) :]
         if not self._model.vocabulary.joins_words:
             # Only up to the last boundary: the word after it may still grow.

@@ -68,7 +68,7 @@ class LanguageModel(Protocol):
         ...
 
     def cached(self, seq: int) -> Sequence[int]:
-        """The tokens in the sequence's cache (do not modify them)."""
+        """Return the tokens in the sequence's cache (do not modify them)."""
         ...
 
     def rewind(self, seq: int, length: int) -> int:

@@ -88,7 +88,9 @@ def _build_map(base: LanguageModel, guide: LanguageModel) -> VocabularyMap:
 
 
 def _cached_map(base: LanguageModel, guide: LanguageModel, cache: Path) -> VocabularyMap:
-    """The map, from the cache if it is there: building one takes most of a second for large vocabularies."""
+    """Return the map, from the cache if it is there: building one takes most of a second for large
+    vocabularies.
+    """
     identity = f"{_MAP_FORMAT} {base.vocabulary.fingerprint} {guide.vocabulary.fingerprint}"
     path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
     # An unusable cache only costs time.

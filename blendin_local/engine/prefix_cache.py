@@ -48,7 +48,7 @@ class ForkedPrefixes:
         return left
 
     def go_on(self, seq: int, tokens: Sequence[int]) -> Sequence[int]:
-        """The rest, at least one token, of a text that continues the sequence's."""
+        """Return the rest, at least one token, of a text that continues the sequence's."""
         return reuse(self._model, seq, tokens)
 
     def _copy(self, seq: int, tokens: Sequence[int]) -> None:

@@ -85,7 +85,7 @@ DEFAULT_PLAIN_FORMAT = "question-answer"
 
 
 def choose_format(name: str, chat_template: str | None) -> PromptFormat:
-    """The format called `name`: auto, chat, a plain one, or the path of a Jinja file.
+    """Return the format called `name`: auto, chat, a plain one, or the path of a Jinja file.
 
     auto: the model's own chat template, or `question-answer` without one. Raises PromptError for an unknown
     name, an unreadable file, or chat without a chat template.
@@ -124,7 +124,7 @@ def _chat_template(text: str) -> str:
 
 
 def template_file(name: str) -> Path | None:
-    """The Jinja file that a format's name refers to, or None."""
+    """Return the Jinja file that a format's name refers to, or None."""
     path = Path(name)
     try:
         return path if name not in ("auto", "chat", *PLAIN_FORMATS) and path.is_file() else None
@@ -138,7 +138,7 @@ def make_prompt(
     messages: Sequence[Message],
     cancellation: Cancellation | None = None,
 ) -> Prompt:
-    """The prompt for the next assistant message.
+    """Return the prompt for the next assistant message.
 
     Special tokens are parsed in what the template wrote, not in what the messages say. Raises PromptError if
     the template fails or loses a message, PromptTooLong where the text is certain to overflow the context.

@@ -121,7 +121,7 @@ class Response:
         return step.base_tokens if self._role == "base" else step.guide_tokens
 
     def _wrote(self, steps: Sequence[Step]) -> bool:
-        """Whether steps consist of this writing model's tokens."""
+        """Return whether steps consist of this writing model's tokens."""
         vocabulary = self.writer.vocabulary
         n_outcomes = self._pair.vocabulary_map.n_outcomes if self._role == "base" else len(vocabulary)
         tokens = [token for step in steps for token in self._own_tokens(step)]
@@ -188,7 +188,7 @@ class Response:
         return forced_outcome
 
     def _spelled(self, outcome: int) -> tuple[int, ...]:
-        """The writing model's tokens for an outcome; none for the stop."""
+        """Return the writing model's tokens for an outcome; none for the stop."""
         if outcome < len(self.writer.vocabulary):
             return () if outcome in self._ends else (outcome,)
         if outcome == self._map.stop:
@@ -274,7 +274,7 @@ def read_logits(distribution: Distribution, logits: Logits, model: LanguageModel
 
 
 def source_of(tokens: Sequence[int], forced_outcome: int | None, source: Source) -> Source:
-    """The origin of an outcome: `source`, unless it was forced or is the stop."""
+    """Return the origin of an outcome: `source`, unless it was forced or is the stop."""
     if not tokens:
         return Source.STOP
     return source if forced_outcome is None else Source.USER

@@ -79,7 +79,7 @@ def best_outcome(p: Masses) -> int:
 
 
 def penalises(s: SamplingSettings) -> bool:
-    """Whether the settings enable any penalty."""
+    """Return whether the settings enable any penalty."""
     strength = s.repetition_penalty - 1 + s.presence_penalty + s.frequency_penalty + s.dry_multiplier
     return strength > 0 and s.penalty_window > 0
 
@@ -147,7 +147,7 @@ def shortlist(p: Masses, s: SamplingSettings) -> Ints:
 
 
 def top_k_floor(p: Masses, k: int) -> float:
-    """A mass that at least k outcomes of p, float32[n], reach; 0 if k is too large for this to pay.
+    """Return a mass that at least k outcomes of p, float32[n], reach; 0 if k is too large for this to pay.
 
     It is the k-th largest maximum of disjoint groups: one pass over p instead of a partition.
     """

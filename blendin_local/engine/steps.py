@@ -270,7 +270,7 @@ class Summary:
         return following / seconds if following > 0 and seconds > 0 else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """The metrics as plain data for JSON."""
+        """Return the metrics as plain data for JSON."""
         return {
             "steps": self.steps,
             "tokens": self.tokens,

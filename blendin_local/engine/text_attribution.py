@@ -22,7 +22,7 @@ class Attribution:
         self._last: Step | None = None
 
     def take(self, step: Step) -> list[tuple[str, Step]]:
-        """The pieces of text that this step released."""
+        """Return the pieces of text that this step released."""
         if step.source is not Source.STOP or self._last is None:
             self._last = step
         if count := len(self._decoder.decode(step.data)):

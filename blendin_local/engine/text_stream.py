@@ -69,7 +69,7 @@ class TextStream:
         return self._release(len(self._held))
 
     def _undecided_from(self) -> int:
-        """The first index of the held text at which a stop string may begin."""
+        """Return the first index of the held text at which a stop string may begin."""
         held = self._held
         longest = len(self._stops[0]) if self._stops else 1
         for place in range(max(0, len(held) - longest + 1), len(held)):

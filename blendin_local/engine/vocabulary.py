@@ -109,7 +109,7 @@ def make_vocabulary(
 
 
 def _joins_words(blob: npt.NDArray[np.uint8], offsets: Indices) -> bool:
-    """Whether any token contains an ASCII letter followed by a space."""
+    """Return whether any token contains an ASCII letter followed by a space."""
     lower = blob | 0x20
     letter = (lower >= ord("a")) & (lower <= ord("z"))
     places = np.flatnonzero(letter[:-1] & (blob[1:] == ord(" ")))
@@ -228,7 +228,7 @@ class VocabularyMap:
         return [int(self.byte_tokens[value]) for value in data] if tokens is None else tokens
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """All arrays that `from_arrays` needs beside the two vocabularies."""
+        """Return all arrays that `from_arrays` needs beside the two vocabularies."""
         lengths = np.array([len(data) for data in self.guide_only], np.int64)
         arrays: dict[str, npt.NDArray[Any]] = {
             "base_outcome": self.base_outcome,
@@ -350,7 +350,7 @@ def _canonical(base: Vocabulary, data: bytes, ids: Sequence[int], tokenize: Toke
 
 
 def _faithful(vocabulary: Vocabulary, data: bytes, tokenize: Tokenize) -> list[int] | None:
-    """The tokenizer's tokens for `data`; None if it cannot tokenize it or the tokens have other bytes.
+    """Return the tokenizer's tokens for `data`; None if it cannot tokenize it or the tokens have other bytes.
 
     A tokenizer must never receive part of a UTF-8 character.
     """
@@ -361,7 +361,7 @@ def _faithful(vocabulary: Vocabulary, data: bytes, tokenize: Tokenize) -> list[i
 
 
 def is_text(data: bytes) -> bool:
-    """Whether bytes are complete UTF-8 characters."""
+    """Return whether bytes are complete UTF-8 characters."""
     try:
         data.decode()
     except UnicodeDecodeError:

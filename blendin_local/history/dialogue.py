@@ -67,11 +67,13 @@ class Dialogue:
         return [turn for turn in self.tree.path() if turn.is_reply]
 
     def question_of(self, turn: Turn) -> Turn:
-        """The question that a reply answers; of a question, itself."""
+        """Return the question that a reply answers; of a question, itself."""
         return self.tree.turns[turn.parent] if turn.is_reply and turn.parent else turn
 
     def steps(self, turn: Turn) -> list[Step]:
-        """The steps of a reply, read when they are first wanted; none where what was kept is damaged."""
+        """Return the steps of a reply, read when they are first wanted; none where what was kept is
+        damaged.
+        """
         if turn.is_reply and not turn.steps:
             with suppress(HistoryError):
                 turn.steps = self._steps_of(turn.id)
@@ -169,7 +171,7 @@ class Dialogue:
         return self._request(self._current, prefix=prefix, forced_outcome=forced_outcome)
 
     def _same_pair(self, turn: Turn) -> bool:
-        """Whether a reply was written by the models that are there now."""
+        """Return whether a reply was written by the models that are there now."""
         own, now = turn.setup, self.setup
         return own is not None and (own.base, own.guide) == (now.base, now.guide)
 
@@ -209,7 +211,7 @@ class Dialogue:
         self._keep(lambda store, _: store.append_steps(turn.id, first, steps, text))
 
     def end(self, text: str, finish_reason: FinishReason | None, error: str) -> Turn | None:
-        """The reply is over; returns it, or None where nothing came of it and it is gone."""
+        """Return the reply is over; returns it, or None where nothing came of it and it is gone."""
         turn = self._current
         self.checkpoint()
         self.reply = None
@@ -233,7 +235,7 @@ class Dialogue:
         self._keep_leaf()
 
     def sibling(self, turn: Turn, direction: int) -> Turn | None:
-        """The sibling before or after this one, None at the end of the row."""
+        """Return the sibling before or after this one, None at the end of the row."""
         siblings = self.tree.siblings(turn)
         place = siblings.index(turn) + direction
         return siblings[place] if 0 <= place < len(siblings) else None

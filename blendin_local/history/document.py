@@ -47,7 +47,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def as_json(title: str, setup: Setup, tree: Tree, steps_of: StepsOf = attrgetter("steps")) -> str:
-    """The document of a conversation."""
+    """Return the document of a conversation."""
     document = {
         "format": FORMAT,
         "version": VERSION,

@@ -107,7 +107,7 @@ def as_page(title: str, setup: Setup, tree: Tree, steps_of: StepsOf = attrgetter
 
 
 def _depth_first(tree: Tree) -> list[Turn]:
-    """All turns of the tree, each after its parent."""
+    """Return all turns of the tree, each after its parent."""
     children: dict[str | None, list[Turn]] = {}
     for turn in tree.turns.values():
         children.setdefault(turn.parent, []).append(turn)

@@ -41,7 +41,7 @@ def load(path: Path) -> tuple[str, Setup, Tree]:
 
 
 def _renamed(tree: Tree) -> Tree:
-    """The tree with new ids; a `forked_from` that is not in the tree becomes None."""
+    """Return the tree with new ids; a `forked_from` that is not in the tree becomes None."""
     ids = {id: new_id() for id in tree.turns}
     for turn in tree.turns.values():
         turn.id = ids[turn.id]

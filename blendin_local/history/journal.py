@@ -80,7 +80,7 @@ class Journal:
 
 
 def _try(call: Call, store: Store) -> tuple[str, bool]:
-    """The error of a call or "", and whether it may be temporary."""
+    """Return the error of a call or "", and whether it may be temporary."""
     try:
         call(store)
     except HistoryError as error:

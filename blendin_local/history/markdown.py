@@ -63,7 +63,7 @@ def _line(text: str) -> str:
 
 
 def _placed(text: str) -> str:
-    """A message that cannot affect the document around it."""
+    """Return a message that cannot affect the document around it."""
     # Tabs are kept: a Makefile needs them.
     text = "\t".join(sanitize(part) for part in text.split("\t")).strip("\n")
     # A heading appended for the test shows whether all blocks of the message end with it.

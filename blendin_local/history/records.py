@@ -66,7 +66,7 @@ def _row(candidates: tuple[Candidate, ...]) -> list[Any]:
 
 
 def _candidates_to(candidates: Candidates | None) -> list[Any] | None:
-    """A row each of base, guide and blend, the last only if it differs from the base's."""
+    """Return a row each of base, guide and blend, the last only if it differs from the base's."""
     if candidates is None:
         return None
     rows = [_row(candidates.base), _row(candidates.guide)]
@@ -131,7 +131,7 @@ def decode_setup(text: str) -> Setup:
 
 
 def encode_summary(summary: Summary) -> dict[str, Any]:
-    """A summary as plain data, with the running sums that its means need."""
+    """Return a summary as plain data, with the running sums that its means need."""
     values = {field.name: getattr(summary, field.name) for field in fields(summary)}
     # Copies, because another thread may still be adding to the summary.
     copied = {name: dict(value) for name, value in values.items() if isinstance(value, Counter)}

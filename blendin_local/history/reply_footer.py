@@ -20,7 +20,7 @@ _ENDS: dict[FinishReason, str] = {
 
 
 def reply_footer(turn: Turn, siblings: Sequence[Turn] = ()) -> str:
-    """The line under a finished reply: its outcome, metrics and settings."""
+    """Return the line under a finished reply: its outcome, metrics and settings."""
     summary = turn.summary
     parts = [f"{siblings.index(turn) + 1}/{len(siblings)}"] if len(siblings) > 1 else []
     if turn.error:
@@ -59,7 +59,7 @@ def described(settings: GenerationSettings, usual: GenerationSettings | None = N
 
 
 def asked_with(own: Setup, usual: Setup) -> str:
-    """The differences of a reply's setup from the conversation's, except for seeds; "" without any."""
+    """Return the differences of a reply's setup from the conversation's, except for seeds; "" without any."""
     settings = replace(own.settings, seed=usual.settings.seed)
     parts = [f"{own.base} + {own.guide}"] if (own.base, own.guide) != (usual.base, usual.guide) else []
     if own.system != usual.system:

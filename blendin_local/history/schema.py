@@ -77,7 +77,7 @@ def fold(text: str) -> str:
 
 
 def first_line(text: str) -> str:
-    """The first line that is not blank, truncated to the length of a title."""
+    """Return the first line that is not blank, truncated to the length of a title."""
     line = " ".join(next((line for line in text.splitlines() if line.strip()), "").split())
     return line if len(line) <= _TITLE else line[: _TITLE - 1].rstrip() + "…"
 

@@ -90,7 +90,7 @@ def _find(database: sqlite3.Connection, word: str) -> dict[str, int | None]:
 
 
 def _text(database: sqlite3.Connection, id: str, key: int | None) -> str:
-    """The text of a turn, or of the first turn of a conversation."""
+    """Return the text of a turn, or of the first turn of a conversation."""
     where, value = ("key = ?", key) if key is not None else ("conversation = ? AND removed IS NULL", id)
     row = database.execute(f"SELECT text FROM turns WHERE {where} ORDER BY created LIMIT 1", (value,))
     return str((row.fetchone() or ("",))[0])

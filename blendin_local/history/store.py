@@ -271,7 +271,7 @@ def _steps(database: sqlite3.Connection, turn_id: str) -> list[Step]:
 
 
 def _left(parent: str | None, gone: dict[str, str | None]) -> str | None:
-    """The nearest ancestor that is not removed; None if the removed ones form a cycle."""
+    """Return the nearest ancestor that is not removed; None if the removed ones form a cycle."""
     seen = set()
     while parent in gone and parent not in seen:
         seen.add(parent)

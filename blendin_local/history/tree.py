@@ -18,7 +18,7 @@ from blendin_local.settings import Formats, GenerationSettings
 
 
 def new_id() -> str:
-    """A globally unique id of a conversation or turn."""
+    """Return a globally unique id of a conversation or turn."""
     return uuid.uuid4().hex
 
 
@@ -105,17 +105,17 @@ class Tree:
         self._note_path()
 
     def copy(self) -> Tree:
-        """A snapshot for another thread."""
+        """Return a snapshot for another thread."""
         return Tree((replace(turn, steps=list(turn.steps)) for turn in self.turns.values()), self.leaf)
 
     # Reading
 
     def path(self) -> list[Turn]:
-        """The turns of the current path, in order."""
+        """Return the turns of the current path, in order."""
         return self.upto(self.leaf)
 
     def upto(self, id: str | None) -> list[Turn]:
-        """The turns from the root to this one."""
+        """Return the turns from the root to this one."""
         turns: list[Turn] = []
         while id is not None:
             turns.append(self.turns[id])
@@ -126,11 +126,13 @@ class Tree:
         return [turn for turn in self.turns.values() if turn.parent == id]
 
     def siblings(self, turn: Turn) -> list[Turn]:
-        """The turns with the same parent, this one included."""
+        """Return the turns with the same parent, this one included."""
         return self.children(turn.parent)
 
     def messages(self, id: str | None, system: str = "") -> tuple[Message, ...]:
-        """The messages up to a turn with alternating roles: questions without an answer are left out."""
+        """Return the messages up to a turn with alternating roles: questions without an answer are left
+        out.
+        """
         turns = [turn for turn in self.upto(id) if not turn.is_reply or turn.text.strip()]
         said = [
             Message(turn.role, turn.text)

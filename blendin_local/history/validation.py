@@ -58,7 +58,7 @@ def read(kind: Any, value: Any, where: str) -> Any:
 def read_fields(
     kind: Any, value: Any, where: str, keys: Mapping[str, str] | None = None, skipped: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """The fields of a dataclass in a JSON object; other keys are ignored. Raises InvalidValue.
+    """Return the fields of a dataclass in a JSON object; other keys are ignored. Raises InvalidValue.
 
     keys: keys of fields that differ from their names. Bytes may stand under the key with the suffix
     `BASE64`.

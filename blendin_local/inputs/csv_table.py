@@ -22,7 +22,7 @@ Cells = list[str] | csv.Error | None
 
 
 def format_names(names: Sequence[str]) -> str:
-    """Names of columns or keys for an error message, limited in number and length."""
+    """Return names of columns or keys for an error message, limited in number and length."""
     shown = [name if name.isprintable() else ascii(name) for name in names[:_MOST_NAMES]]
     return ", ".join(name[:_LONGEST_NAME] for name in shown) + (", ..." if len(names) > _MOST_NAMES else "")
 
@@ -83,7 +83,7 @@ class CsvTable:
                 yield self._lines.first, cells
 
     def fields_of(self, cells: Cells, columns: Sequence[str] | None = None) -> dict[str, str]:
-        """A record's fields by column: of all columns, or those of `columns` that exist and it has.
+        """Return a record's fields by column: of all columns, or those of `columns` that exist and it has.
 
         Raises InputError for a malformed record and for fields of these columns that are not UTF-8.
         """

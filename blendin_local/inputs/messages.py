@@ -24,7 +24,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def kind_of(value: Any) -> str:
-    """The name of a JSON value's type, for error messages."""
+    """Return the name of a JSON value's type, for error messages."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -46,7 +46,7 @@ def text_of(value: Any, what: str) -> str:
 
 
 def id_of(value: Any, name: str) -> str | None:
-    """The id of a row: text, or an integer as text; None for null."""
+    """Return the id of a row: text, or an integer as text; None for null."""
     if value is None:
         return None
     if isinstance(value, int) and not isinstance(value, bool):
@@ -81,7 +81,7 @@ def prompt_of(value: Any, name: str) -> tuple[Message, ...]:
 
 
 def with_system(messages: Sequence[Message], system: str) -> tuple[Message, ...]:
-    """The messages after `system`, unless it is empty or they contain a system message."""
+    """Return the messages after `system`, unless it is empty or they contain a system message."""
     if not system or any(message.role == "system" for message in messages):
         return tuple(messages)
     return (Message("system", system), *messages)

@@ -48,13 +48,15 @@ class DamagedError(InputError):
 
 
 def compression_of(path: str) -> Compression:
-    """The compression that a file's name implies."""
+    """Return the compression that a file's name implies."""
     name = path.lower()
     return "gzip" if name.endswith(".gz") else "zstd" if name.endswith((".zst", ".zstd")) else "none"
 
 
 def extension_of(path: str) -> str:
-    """The extension of a file's name in lower case, such as ".csv", without that of its compression."""
+    """Return the extension of a file's name in lower case, such as ".csv", without that of its
+    compression.
+    """
     name = path.lower()
     if compression_of(name) != "none":
         name = os.path.splitext(name)[0]
@@ -62,7 +64,7 @@ def extension_of(path: str) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """An error's own message on one line, without a full stop."""
+    """Return an error's own message on one line, without a full stop."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()).rstrip(".")
 

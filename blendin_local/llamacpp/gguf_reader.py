@@ -117,7 +117,7 @@ class GgufFile:
             return b"GGUF" in stream.read(_FURTHEST_HEADER)
 
     def text(self, key: str) -> str:
-        """A text value; "" if the key is missing or of another type."""
+        """Return a text value; "" if the key is missing or of another type."""
         index, kind = self._find(key)
         if kind != _STRING:
             return ""
@@ -125,7 +125,7 @@ class GgufFile:
         return value.decode("utf-8", "replace")
 
     def integer(self, key: str, default: int = 0) -> int:
-        """An integer value of any width; `default` if the key is missing or of another type."""
+        """Return an integer value of any width; `default` if the key is missing or of another type."""
         index, kind = self._find(key)
         name = _SCALARS[kind][0] if kind in _SCALARS else ""
         if name[:1] not in ("u", "i"):
@@ -133,7 +133,7 @@ class GgufFile:
         return int(getattr(_library().get, f"gguf_get_val_{name}")(self._context, index))
 
     def number(self, key: str) -> float | None:
-        """A floating-point value of either width; None if the key is missing or of another type."""
+        """Return a floating-point value of either width; None if the key is missing or of another type."""
         index, kind = self._find(key)
         name = _SCALARS[kind][0] if kind in _SCALARS else ""
         if name[:1] != "f":
@@ -141,7 +141,7 @@ class GgufFile:
         return float(getattr(_library().get, f"gguf_get_val_{name}")(self._context, index))
 
     def integers(self, key: str) -> tuple[int, ...]:
-        """An array of integers or booleans, or a single integer; empty if there is neither."""
+        """Return an array of integers or booleans, or a single integer; empty if there is neither."""
         index, kind = self._find(key)
         if kind != _ARRAY:
             return (self.integer(key),) if kind in _SCALARS else ()
@@ -152,7 +152,7 @@ class GgufFile:
         return tuple(int(value) for value in (ctype * n).from_address(self._array_data(index)))
 
     def raw(self, key: str) -> bytes:
-        """The bytes of a numeric array; empty if there is none."""
+        """Return the bytes of a numeric array; empty if there is none."""
         index, kind = self._find(key)
         if kind != _ARRAY or self._array_type(index) not in _SCALARS or not self.length(key):
             return b""
@@ -160,12 +160,12 @@ class GgufFile:
         return ctypes.string_at(self._array_data(index), size)
 
     def length(self, key: str) -> int:
-        """Number of elements of an array; 0 if there is none."""
+        """Return number of elements of an array; 0 if there is none."""
         index, kind = self._find(key)
         return int(_library().get.gguf_get_arr_n(self._context, index)) if kind == _ARRAY else 0
 
     def texts(self, key: str) -> list[bytes]:
-        """An array of texts; empty if there is none."""
+        """Return an array of texts; empty if there is none."""
         index, kind = self._find(key)
         if kind != _ARRAY or self._array_type(index) != _STRING:
             return []
@@ -258,7 +258,7 @@ def _check_file(path: Path) -> int:
 
 
 def _pieces_hint(path: Path) -> str:
-    """What to do with one of several pieces into which a file was cut; "" for another file."""
+    """Return what to do with one of several pieces into which a file was cut; "" for another file."""
     if not _PIECE.search(path.name):
         return ""
     whole = _PIECE.sub("", path.name)
@@ -324,7 +324,7 @@ class _Library:
 
 @cache
 def _library() -> _Library:
-    """The ggml library that llama.cpp has loaded.
+    """Return the ggml library that llama.cpp has loaded.
 
     Opening its file by name could load it a second time, and that copy would log to the terminal.
     """

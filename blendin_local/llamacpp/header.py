@@ -140,7 +140,7 @@ def read_header(path: str | os.PathLike[str]) -> GgufHeader:
 
 
 def model_files(path: Path) -> list[Path]:
-    """The files of a model; a split model's parts, whose presence was checked with its header."""
+    """Return the files of a model; a split model's parts, whose presence was checked with its header."""
     name = _PART.fullmatch(path.name)
     if name is None or name[2] != "00001":
         return [path]
@@ -278,7 +278,7 @@ def _unusable(file: GgufFile, arch: str, tensors: list[Tensor]) -> str:
 
 
 def _other_parts(file: GgufFile, split_count: int) -> list[Path]:
-    """The later parts of a split model."""
+    """Return the later parts of a split model."""
     if file.holds_more:
         raise ModelError(
             f"{file.path} seems to be {split_count} parts of a split model joined into one file, which "

@@ -18,7 +18,7 @@ _WHOLE_NUMBER_TYPES = frozenset({"i8", "i16", "i32", "i64", "f64"})
 
 
 def find_damage(file: GgufFile, architecture: str, tokens: Sequence[bytes]) -> str:
-    """The fault that would crash llama.cpp, in a few words; "" if none is known."""
+    """Return the fault that would crash llama.cpp, in a few words; "" if none is known."""
     if not 1 <= file.integer(f"{architecture}.block_count") <= _MOST_LAYERS:
         return f"it claims {file.integer(f'{architecture}.block_count'):,} layers"
     if len(set(tokens)) != len(tokens):

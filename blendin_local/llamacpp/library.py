@@ -56,7 +56,7 @@ class LogLines:
             self.lines.append((level, text))
 
     def reason(self) -> str:
-        """The first logged error without its function name; "" if there is none.
+        """Return the first logged error without its function name; "" if there is none.
 
         The first, because later ones only propagate it ("failed to load model").
         """
@@ -81,7 +81,7 @@ def forget_log() -> None:
 
 
 def last_error() -> str:
-    """The latest error that llama.cpp logged in this thread; "" if none."""
+    """Return the latest error that llama.cpp logged in this thread; "" if none."""
     lines = _logs[threading.get_ident()].lines
     return next((_without_function(text) for level, text in reversed(lines) if level == _ERROR), "")
 
@@ -102,7 +102,7 @@ def captured_log() -> Iterator[LogLines]:
 
 
 def load_file(path: Path, params: Any) -> Any:
-    """A llama_model, which the caller frees. Raises ModelError with llama.cpp's reason."""
+    """Return a llama_model, which the caller frees. Raises ModelError with llama.cpp's reason."""
     with captured_log() as log:
         model = api.llama_model_load_from_file(os.fsencode(path), params)
     if not model:

@@ -150,7 +150,9 @@ class GgufModel:
         return 0
 
     def _holds(self, seq: int, length: int) -> bool:
-        """Whether all positions that the token after the first `length` attends to are in the cache."""
+        """Return whether all positions that the token after the first `length` attends to are in the
+        cache.
+        """
         oldest: int = api.llama_memory_seq_pos_min(self._memory, seq)
         return 0 <= oldest <= max(0, length - self._window if self._window else 0)
 
@@ -336,7 +338,7 @@ def _load(path: Path, options: ModelOptions, progress: LoadProgress | None) -> A
 
 
 def _make_context(model: Any, path: Path, options: ModelOptions) -> tuple[Any, int]:
-    """The context, and the number of tokens that each of its sequences can hold."""
+    """Return the context, and the number of tokens that each of its sequences can hold."""
     trained = api.llama_model_n_ctx_train(model)
     if trained <= 0:
         trained = options.n_ctx or ModelOptions().n_ctx

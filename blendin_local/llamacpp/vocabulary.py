@@ -24,7 +24,7 @@ _TURN_MARKER = re.compile(
 
 
 def read_vocabulary(vocab: Any, special_ids: Mapping[str, int]) -> Vocabulary:
-    """The vocabulary of a llama_vocab pointer.
+    """Return the vocabulary of a llama_vocab pointer.
 
     special_ids: the special tokens that the file states (`GgufHeader.special_ids`). llama.cpp answers with
     others for those that it does not state: "," is the beginning and the end of a text for many a vocabulary.

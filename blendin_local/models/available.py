@@ -148,7 +148,7 @@ def _inventory(
 
 
 def available_model(catalogue: Catalogue, given: str) -> AvailableModel:
-    """A model by name, path or source; `problem` is set if it cannot be used."""
+    """Return a model by name, path or source; `problem` is set if it cannot be used."""
     try:
         known = _find_header(catalogue, given)
     except BlendinError as error:
@@ -163,7 +163,7 @@ def available_model(catalogue: Catalogue, given: str) -> AvailableModel:
 
 
 def available_pair(base: AvailableModel, guide: AvailableModel) -> AvailablePair:
-    """A pair of any two models."""
+    """Return a pair of any two models."""
     both = (base.header, guide.header) if base.header and guide.header else None
     title = f"{base.name} + {guide.name}"
     problem = base.problem or guide.problem
@@ -173,7 +173,7 @@ def available_pair(base: AvailableModel, guide: AvailableModel) -> AvailablePair
 
 
 def _find_header(catalogue: Catalogue, given: str) -> GgufHeader | ModelEntry:
-    """The header of a model's file, or its catalogue entry if it must be pulled first.
+    """Return the header of a model's file, or its catalogue entry if it must be pulled first.
 
     Raises BlendinError for a model that is unknown or unusable.
     """

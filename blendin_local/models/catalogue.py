@@ -49,7 +49,7 @@ class Catalogue:
     pairs: Mapping[str, PairEntry]
 
     def model(self, name: str) -> ModelEntry:
-        """The entry of a model, or a new one for a full source (`hf:...`, a URL).
+        """Return the entry of a model, or a new one for a full source (`hf:...`, a URL).
 
         Raises CatalogueError for an unknown name, with similar ones, and for an incomplete source.
         """
@@ -65,7 +65,7 @@ class Catalogue:
         raise CatalogueError(_unknown("model", name, self.models))
 
     def pair(self, name: str) -> PairEntry:
-        """The entry of a pair. Raises CatalogueError for an unknown name, with similar ones."""
+        """Return the entry of a pair. Raises CatalogueError for an unknown name, with similar ones."""
         if entry := self.pairs.get(name):
             return entry
         if name in self.models:
@@ -73,7 +73,7 @@ class Catalogue:
         raise CatalogueError(_unknown("pair", name, self.pairs))
 
     def resolve_model(self, text: str) -> Path:
-        """The file of a model given as a path, a name or an `hf:` source.
+        """Return the file of a model given as a path, a name or an `hf:` source.
 
         Raises CatalogueError for a model that is unknown or not pulled.
         """
@@ -107,17 +107,17 @@ def load_catalogue(user_file: Path | None = None) -> Catalogue:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text is a valid name of a model or a pair."""
+    """Return whether a text is a valid name of a model or a pair."""
     return _NAME.fullmatch(text) is not None
 
 
 def user_catalogue_file() -> Path:
-    """The user's catalogue, which may not exist."""
+    """Return the user's catalogue, which may not exist."""
     return config_dir() / "pairs.toml"
 
 
 def _shipped_file() -> Path:
-    """The catalogue in the package, or in a repository checkout in its models folder."""
+    """Return the catalogue in the package, or in a repository checkout in its models folder."""
     package = Path(__file__).parents[1]
     for file in (package / "pairs.toml", package.parent / "models" / "pairs.toml"):
         if file.is_file():
@@ -249,7 +249,7 @@ class _Reader:
             yield name, table
 
     def value(self, table: dict[str, Any], key: str, kind: type, where: str, **default: Any) -> Any:
-        """A value of type `kind`; a missing key takes `default`, or is an error without one."""
+        """Return a value of type `kind`; a missing key takes `default`, or is an error without one."""
         if key not in table and default:
             return default["default"]
         value = table.get(key)
@@ -298,7 +298,7 @@ def _is_path(text: str) -> bool:
 
 
 def _slug(source: str) -> str:
-    """A name, valid as a folder, made from a source."""
+    """Return a name, valid as a folder, made from a source."""
     name = re.sub(r"[^A-Za-z0-9._]+", "-", source.partition(":")[2]).strip("-.")[-100:].lstrip("-.")
     # Without a name, the model's folder would be the folder of all models.
     if not name:

@@ -31,7 +31,7 @@ def save_pair(pair: PairEntry, file: Path | None = None) -> Path:
 
 
 def _entry(pair: PairEntry) -> dict[str, Any]:
-    """The TOML table of a pair."""
+    """Return the TOML table of a pair."""
     entry: dict[str, Any] = {"base": pair.base, "guide": pair.guide}
     if pair.description:
         entry["description"] = pair.description
@@ -49,7 +49,7 @@ def _entry(pair: PairEntry) -> dict[str, Any]:
 
 
 def _with_pair(text: str, name: str, entry: dict[str, Any]) -> str:
-    """The catalogue's text with this entry: edited where it stands, or appended. Raises ValueError."""
+    """Return the catalogue's text with this entry: edited where it stands, or appended. Raises ValueError."""
     import tomlkit
 
     document = parse_toml(text)
@@ -85,7 +85,7 @@ def _update_pair(table: Any, entry: dict[str, Any]) -> None:
 
 
 def _last_table(table: Any) -> Any:
-    """The innermost table at the end of a table's text."""
+    """Return the innermost table at the end of a table's text."""
     from tomlkit.items import Table
 
     while (body := table.value.body) and isinstance(body[-1][1], Table):

@@ -208,7 +208,7 @@ def _ollama_layers(manifest: Path, blobs: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _ollama_name(parts: tuple[str, ...]) -> str:
-    """A manifest's path as a model name: ("registry", "library", "llama3.2", "1b") is llama3.2:1b."""
+    """Return a manifest's path as a model name: ("registry", "library", "llama3.2", "1b") is llama3.2:1b."""
     *place, model, tag = parts
     shown = place[1:] if place and place[0].startswith("registry.") else place
     if shown == ["library"]:

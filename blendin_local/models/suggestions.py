@@ -134,7 +134,7 @@ def suggest(catalogue: Catalogue, machine: Machine, options: ModelOptions | None
 
 
 def _look(catalogue: Catalogue, given: str) -> GgufHeader | ModelEntry:
-    """The header of a file that is here, or the entry of a model to be pulled. Raises BlendinError."""
+    """Return the header of a file that is here, or the entry of a model to be pulled. Raises BlendinError."""
     known = catalogue.models.get(given)
     if known is None and local_path(given).is_file():
         path = local_path(given)

@@ -78,7 +78,9 @@ FIGURE_HELP = {
 
 
 def is_guide_stop(step: Step) -> bool:
-    """Whether guide stop ended the reply: the guide was consulted about stopping only, and chose to."""
+    """Return whether guide stop ended the reply: the guide was consulted about stopping only, and chose
+    to.
+    """
     stops = step.source is Source.STOP and not step.intervened
     return stops and step.stop_mass is not None and math.isclose(step.probability, step.stop_mass)
 

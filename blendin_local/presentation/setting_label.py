@@ -41,7 +41,7 @@ def setting_flags(setting: NamedSetting) -> str:
 
 
 def _parameters(setting: NamedSetting) -> Iterator[tuple[SettingSpec, float]]:
-    """The parameters that the method uses, with their values, in the order of their declaration."""
+    """Yield the parameters that the method uses, with their values, in the order of their declaration."""
     method = METHODS.get(setting.method)
     if method is None:
         return

@@ -8,5 +8,5 @@ __all__ = ["is_terminal"]
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a stream is an open terminal; None counts as closed."""
+    """Return whether a stream is an open terminal; None counts as closed."""
     return stream is not None and not stream.closed and stream.isatty()

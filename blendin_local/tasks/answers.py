@@ -30,7 +30,7 @@ _LONGEST_UNIT = 3
 
 
 def final_number(reply: str) -> Number | None:
-    """The final number of a reply, or None.
+    """Return the final number of a reply, or None.
 
     The first number of the last stated answer, the result of its sum ("the answer is 5 + 3 = 8"), or a number
     in words. Without a stated answer, the last number of the reply; a heading "Answer:" does not count if the
@@ -54,7 +54,8 @@ def final_number(reply: str) -> Number | None:
 
 
 def _is_answer(heading: Statement, found: list[Number]) -> bool:
-    """Whether what follows "Answer:" is the answer: a number and its unit; or it begins with a number, or is
+    """Return whether what follows "Answer:" is the answer: a number and its unit; or it begins with a
+    number, or is
     a short clause that has no other, and nothing but an explanation with numbers goes on below."""
     if not found:
         return len(heading.text.split()) <= _LONGEST_UNIT + 1
@@ -68,7 +69,7 @@ def _is_answer(heading: Statement, found: list[Number]) -> bool:
 
 
 def _result(statement: str, found: list[Number]) -> Number:
-    """The first number, or the right side of the last equation that begins with it."""
+    """Return the first number, or the right side of the last equation that begins with it."""
     chosen = 0
     for place, number in enumerate(found[:-1]):
         between = statement[number.end : found[place + 1].start]
@@ -137,7 +138,7 @@ _DATE = re.compile(
 
 
 def final_date(reply: str) -> date | None:
-    """The date of the last stated answer, else the last date of the reply.
+    """Return the date of the last stated answer, else the last date of the reply.
 
     Formats: MM/DD/YYYY, YYYY-MM-DD, "May 1, 2021" and "1 May 2021".
     """
@@ -150,7 +151,7 @@ def final_date(reply: str) -> date | None:
 
 
 def parse_date(text: str) -> date | None:
-    """The date of a text that contains exactly one."""
+    """Return the date of a text that contains exactly one."""
     found = _dates(text)
     return found[0] if len(found) == 1 else None
 
@@ -190,7 +191,7 @@ _FILLERS = {
 
 
 def final_letters(reply: str) -> str | None:
-    """The final string of letters of a reply, in lower case: "the answer is y-a-j-o" gives yajo."""
+    """Return the final string of letters of a reply, in lower case: "the answer is y-a-j-o" gives yajo."""
     text = plain(reply)
     stated = statements(text)
     clause = stated[0].text if stated else text.rpartition("\n")[2]

@@ -93,11 +93,11 @@ class Task:
     columns: Sequence[str] = ()
 
     def read(self, path: Path) -> list[DataRow]:
-        """All rows of a file. Raises InputError."""
+        """Return all rows of a file. Raises InputError."""
         return read_rows(path, columns=self.columns)
 
     def items(self, rows: Sequence[DataRow]) -> list[Item]:
-        """The items of rows, in their order. Raises EvaluationError for a row that cannot be used."""
+        """Return the items of rows, in their order. Raises EvaluationError for a row that cannot be used."""
         if self.select:
             rows = self.select(rows)
         if self.lost:
@@ -106,7 +106,7 @@ class Task:
 
 
 def asked(question: str, system: str = SYSTEM_REASONING) -> tuple[Message, ...]:
-    """A question as messages, without "Question:", which the prompt format adds."""
+    """Return a question as messages, without "Question:", which the prompt format adds."""
     user = Message("user", question)
     return (Message("system", system), user) if system else (user,)
 
@@ -117,7 +117,7 @@ def lettered(options: Sequence[str]) -> str:
 
 
 def chance(items: Sequence[Item]) -> float | None:
-    """The expected accuracy of guessing among the options; None where any item has none."""
+    """Return the expected accuracy of guessing among the options; None where any item has none."""
     if not items or not all(item.options for item in items):
         return None
     return sum(1 / len(item.options) for item in items) / len(items)

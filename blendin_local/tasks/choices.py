@@ -30,7 +30,8 @@ def score_choice(item: Item, reply: str) -> Score:
 
 
 def shuffled(options: Sequence[str], gold: int, key: str) -> tuple[tuple[str, ...], int]:
-    """The options in an order that depends only on their texts and `key`, and the new index of the right one.
+    """Return the options in an order that depends only on their texts and `key`, and the new index of the
+    right one.
 
     For files that list the right option first. A question has the same order in every file format and run.
     """
@@ -175,7 +176,7 @@ def _mc1(row: DataRow) -> tuple[tuple[str, ...], int]:
 
 
 def _lost_options(row: DataRow) -> bool:
-    """Whether a row has only blank fields A, B, C and so on.
+    """Return whether a row has only blank fields A, B, C and so on.
 
     Some copies of ARC lack the options of questions with numeric labels; those questions are left out.
     """

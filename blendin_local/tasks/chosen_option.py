@@ -16,7 +16,7 @@ __all__ = ["final_choice"]
 
 
 def final_choice(reply: str, options: Sequence[str]) -> str | None:
-    """The letter of the option that a reply chooses, or None.
+    """Return the letter of the option that a reply chooses, or None.
 
     In this order: the last stated answer; a reply that is or begins with a letter, as "B", "(B)", "B. text";
     the last claim, as "I think it's B" or "B is correct"; "option B"; the only letter in parentheses; a
@@ -50,13 +50,13 @@ def final_choice(reply: str, options: Sequence[str]) -> str | None:
 
 
 def _called_right(entries: Sequence[re.Match[str]]) -> str | None:
-    """The letter of the only option called right, if all options are discussed."""
+    """Return the letter of the only option called right, if all options are discussed."""
     right = {entry[1] for entry in entries if _CALLED_RIGHT.search(_affirmed(entry[2]))}
     return right.pop() if len(right) == 1 else None
 
 
 def _stated_option(statement: str, letters: str, options: Sequence[str]) -> str | None:
-    """The option of a stated answer that is not denied: "not A. It is B." gives B."""
+    """Return the option of a stated answer that is not denied: "not A. It is B." gives B."""
     whole = [place for place, option in enumerate(options) if normal(option) == normal(statement)]
     if len(whole) == 1 and len(normal(statement)) > 1:  # "A and D" is a text, "D" a letter
         return LETTERS[whole[0]]
@@ -94,12 +94,12 @@ _CLAUSE_ENDS = r"(?=\s*(?:[.,;:!?)\n]|$|\s[-(\u2013\u2014]|because\b|since\b|as\
 
 
 def _affirmed(text: str) -> str:
-    """The text without its clauses with "not"."""
+    """Return the text without its clauses with "not"."""
     return _DENIED.sub("", text)
 
 
 def _claimed(text: str, letters: str) -> str | None:
-    """The letter of the last claim, as "I think it's D", "So D." or "D is correct"; not "so A cat"."""
+    """Return the letter of the last claim, as "I think it's D", "So D." or "D is correct"; not "so A cat"."""
     letter = rf"[(\[]?([{letters}])[)\]]?"
     claims = re.finditer(
         rf"(?i:{_CLAIM}){letter}{_CLAUSE_ENDS}|(?<![\w'(-]){letter}(?i:{_RIGHT})", _affirmed(text)
@@ -109,7 +109,7 @@ def _claimed(text: str, letters: str) -> str | None:
 
 
 def _affirmed_text(text: str, options: Sequence[str]) -> str | None:
-    """The option whose text occurs outside denials; anywhere if options contain denials themselves."""
+    """Return the option whose text occurs outside denials; anywhere if options contain denials themselves."""
     if any(_DENIED.search(option.translate(QUOTES)) for option in options):
         return _by_text(text, options)
     return _by_text(_affirmed(text), options)
@@ -120,7 +120,7 @@ _ENTRY = re.compile(r"^\s*\(?([A-Z])[.):]\s+(\S.*)$", re.MULTILINE)
 
 
 def _without_list(text: str, options: Sequence[str]) -> str:
-    """The text without lines that repeat options, if it repeats more than one."""
+    """Return the text without lines that repeat options, if it repeats more than one."""
     listed = {normal(f"{letter}. {option}") for letter, option in zip(LETTERS, options, strict=False)}
     repeated = [m[0] for m in _ENTRY.finditer(text) if normal(f"{m[1]}. {m[2]}") in listed]
     if len(set(repeated)) > 1:
@@ -133,7 +133,9 @@ _LEAD = r"(?:(?:option|choice|letter)\s*)?"
 
 
 def _letter_of(statement: str, letters: str) -> str | None:
-    """The letter at the start of a stated answer: "(b)", "B", "B because ...", "option B"; not "A cat"."""
+    """Return the letter at the start of a stated answer: "(b)", "B", "B because ...", "option B"; not "A
+    cat".
+    """
     if found := _bracketed(statement, letters) or _leading_letter(statement, letters):
         return found
     if match := re.match(rf"(?i:{_LEAD})([{letters}])(?![\w'-])", statement):
@@ -145,7 +147,7 @@ def _letter_of(statement: str, letters: str) -> str | None:
 
 
 def _leading_letter(text: str, letters: str) -> str | None:
-    """The letter that is the whole text, or its start as "(B)", "B." or "B)"."""
+    """Return the letter that is the whole text, or its start as "(B)", "B." or "B)"."""
     if found := _bracketed(text, letters):
         return found
     if match := re.match(
@@ -162,7 +164,7 @@ def _bracketed(text: str, letters: str) -> str | None:
 
 
 def _by_text(text: str, options: Sequence[str]) -> str | None:
-    """The letter of the only option whose words occur in the text.
+    """Return the letter of the only option whose words occur in the text.
 
     Longer options are matched first; a shorter one counts only outside of them. Case matters if options
     differ only in case, as RR, Rr and rr do.

@@ -60,7 +60,7 @@ def _options(row: DataRow) -> tuple[str, ...]:
 
 
 def messages_of(row: DataRow) -> tuple[Message, ...]:
-    """The conversation of a row: `prompt` or `messages`, after `system`.
+    """Return the conversation of a row: `prompt` or `messages`, after `system`.
 
     Raises PromptError for messages that cannot be used, EvaluationError for other faults.
     """
@@ -75,7 +75,7 @@ def messages_of(row: DataRow) -> tuple[Message, ...]:
 
 
 def _answer(row: DataRow, match: str, options: tuple[str, ...]) -> tuple[str, int | None]:
-    """The answer in its scorer's form, and the index of the right option."""
+    """Return the answer in its scorer's form, and the index of the right option."""
     value = row.value("answer")
     text = row.text("answer") if not isinstance(value, bool) else str(value).lower()
     if match == "number":
@@ -99,7 +99,7 @@ def _answer(row: DataRow, match: str, options: tuple[str, ...]) -> tuple[str, in
 
 
 def _place(answer: str, options: tuple[str, ...]) -> int | None:
-    """The index of the option that an answer names by its text or its letter."""
+    """Return the index of the option that an answer names by its text or its letter."""
     if answer in options:
         return options.index(answer)
     letter = answer.strip("(). ").upper()

@@ -27,7 +27,7 @@ _LOGGERS = ("datasets", "fsspec", "httpx", "huggingface_hub")
 
 
 def hub_rows(task: Task, where: str) -> list[DataRow]:
-    """The rows of a data set on the Hugging Face hub, downloaded or cached.
+    """Return the rows of a data set on the Hugging Face hub, downloaded or cached.
 
     If the hub's host cannot be resolved, only the cache is used: the library would retry for half a minute.
     Raises EvaluationError if the library is missing or the data set cannot be loaded.
@@ -58,7 +58,7 @@ def hub_rows(task: Task, where: str) -> list[DataRow]:
 
 
 def _unknown_host() -> str:
-    """The hub's host if it cannot be resolved; "" if it can, or if a proxy resolves it."""
+    """Return the hub's host if it cannot be resolved; "" if it can, or if a proxy resolves it."""
     host = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname or ""
     if getproxies():
         return ""

@@ -81,7 +81,7 @@ class OpenAiJudge:
         return self.model
 
     def ask(self, question: str) -> str:
-        """The judge's reply. Raises EvaluationError, without the key in its message."""
+        """Return the judge's reply. Raises EvaluationError, without the key in its message."""
         reason, tried = "", 0
         while tried < self.attempts:
             try:
@@ -136,7 +136,7 @@ class OpenAiJudge:
         self._fail(f"refuses the request ({error.code}{': ' + said if said else ''})")
 
     def _unknown(self, said: str) -> str:
-        """The optional parameter that a server's error message rejects, or ""."""
+        """Return the optional parameter that a server's error message rejects, or ""."""
         return next((name for name in self._extras if name in said), "")
 
     def _content(self, answer: bytes) -> str:
@@ -166,7 +166,7 @@ def _retry_after(error: urllib.error.HTTPError) -> float | None:
 
 
 def _message(body: bytes) -> str:
-    """The server's error message, in OpenAI's form or any other."""
+    """Return the server's error message, in OpenAI's form or any other."""
     try:
         found = json.loads(body)["error"]
     except (ValueError, LookupError, TypeError, RecursionError):

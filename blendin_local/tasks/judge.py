@@ -34,7 +34,7 @@ class Judge(Protocol):
     def name(self) -> str: ...
 
     def ask(self, question: str) -> str:
-        """The judge's reply, unread. Raises EvaluationError where none can be had."""
+        """Return the judge's reply, unread. Raises EvaluationError where none can be had."""
         ...
 
 
@@ -55,7 +55,7 @@ _FENCE = re.compile(r"```(?:json)?\s*(\{.*?\})\s*```", re.DOTALL)
 
 
 def parse_judgement(text: str, aspects: Sequence[str]) -> dict[str, int] | None:
-    """The score of every aspect from a judge's JSON; None unless all are integers from 1 to 5.
+    """Return the score of every aspect from a judge's JSON; None unless all are integers from 1 to 5.
 
     The JSON may be fenced or surrounded by text; a score may be text, or the aspect's value itself.
     """

@@ -67,7 +67,7 @@ _SAFETY_SCALE = (
 
 
 def question_for(task: Task, item: Item, reply: str) -> str:
-    """The prompt to judge one reply on the task's aspects, answered in JSON."""
+    """Return the prompt to judge one reply on the task's aspects, answered in JSON."""
     if task.aspects == ("safety",):
         opening, scale = _SAFETY_OPENING, _SAFETY_SCALE
     else:

@@ -35,7 +35,7 @@ def _unscored(item: Item, reply: str) -> Score:
 
 def _task(name: str, summary: str, aspects: tuple[str, ...], subset: str, *, malicious: bool) -> Task:
     def select(rows: Sequence[DataRow]) -> Sequence[DataRow]:
-        """The rows of this task, if the file holds both kinds and tells them apart."""
+        """Return the rows of this task, if the file holds both kinds and tells them apart."""
         kinds = [bool(_MALICIOUS.search(row.optional("dataset"))) for row in rows]
         if all(kinds) or not any(kinds):
             return rows

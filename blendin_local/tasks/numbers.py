@@ -32,7 +32,7 @@ def score_number(item: Item, reply: str) -> Score:
 
 
 def without_marks(solution: str) -> str:
-    """A GSM8K solution without its calculator annotations ("16-3=<<16-3=13>>13").
+    """Return a GSM8K solution without its calculator annotations ("16-3=<<16-3=13>>13").
 
     The last line stays as published, "#### 13", so that answers of a model taught with it can be extracted.
     """
@@ -62,7 +62,7 @@ def _gsm8k(row: DataRow) -> Item:
 
 
 def _worked(equation: str, value: Fraction) -> str:
-    """A worked answer from an equation: "76 - 25 = 51" and a sentence; "" without an equation."""
+    """Return a worked answer from an equation: "76 - 25 = 51" and a sentence; "" without an equation."""
     left = _DECIMAL_ZERO.sub("", equation.strip().removeprefix("X=")).strip()
     if left.startswith("(") and left.endswith(")") and _encloses(left):
         left = left[1:-1].strip()
@@ -70,7 +70,7 @@ def _worked(equation: str, value: Fraction) -> str:
 
 
 def _encloses(text: str) -> bool:
-    """Whether the first parenthesis closes at the last character."""
+    """Return whether the first parenthesis closes at the last character."""
     depth = 0
     for place, character in enumerate(text):
         depth += {"(": 1, ")": -1}.get(character, 0)

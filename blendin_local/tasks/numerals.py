@@ -77,7 +77,7 @@ def without_latex(text: str) -> str:
 
 
 def numbers_in(text: str) -> list[Number]:
-    """All numbers of a text in order, without ordinals.
+    """Return all numbers of a text in order, without ordinals.
 
     A minus after an operand, or as a list marker, is not a sign.
     """
@@ -113,7 +113,7 @@ def _number(text: str, match: re.Match[str]) -> Number:
 
 
 def _with_suffix(match: re.Match[str]) -> tuple[Fraction, int]:
-    """The value with its exponent or fraction, and the index of its end."""
+    """Return the value with its exponent or fraction, and the index of its end."""
     value = Fraction(_GROUPING.sub("", match["whole"] or "0") + (match["decimals"] or ""))
     if power := match["exponent"] or match["power"]:
         return value * Fraction(10) ** int(power), match.end()
@@ -131,7 +131,7 @@ def _vulgar(character: str) -> Fraction:
 
 
 def _is_sign(before: str, sign: str) -> bool:
-    """Whether a minus negates the number after it, by the text before it."""
+    """Return whether a minus negates the number after it, by the text before it."""
     if not sign:
         return False
     near = before.rstrip(" ")[-1:]
@@ -143,14 +143,16 @@ def _is_sign(before: str, sign: str) -> bool:
 
 
 def numbers_equal(number: Number, gold: Fraction, tolerance: float = 1e-6) -> bool:
-    """Whether two numbers are equal within a tolerance relative to the gold; 50 % equals 50 and 0.5."""
+    """Return whether two numbers are equal within a tolerance relative to the gold; 50 % equals 50 and
+    0.5.
+    """
     values = [number.value, number.value / 100] if number.percent else [number.value]
     allowed = Fraction(tolerance) * abs(gold)
     return any(abs(value - gold) <= allowed for value in values)
 
 
 def parse_number(text: str) -> Fraction | None:
-    """The value of a text that is one number with an optional unit sign; else None."""
+    """Return the value of a text that is one number with an optional unit sign; else None."""
     plain = text.translate(QUOTES).strip()
     found = numbers_in(plain)
     if len(found) != 1:
@@ -159,7 +161,7 @@ def parse_number(text: str) -> Fraction | None:
 
 
 def plain_number(value: Fraction) -> str:
-    """A number as text: integers without a decimal point, others with up to ten digits."""
+    """Return a number as text: integers without a decimal point, others with up to ten digits."""
     return str(value.numerator) if value.denominator == 1 else f"{float(value):.10g}"
 
 
@@ -192,7 +194,7 @@ _SPELLED = re.compile(
 
 
 def spelled(text: str) -> Number | None:
-    """The first number in words, such as "twenty-five" or "two hundred and six"."""
+    """Return the first number in words, such as "twenty-five" or "two hundred and six"."""
     match = _SPELLED.search(text)
     if match is None:
         return None

@@ -48,15 +48,17 @@ class DataRow:
         raise EvaluationError(f"{self.place}: {fault}.")
 
     def has(self, *names: str) -> bool:
-        """Whether any of these fields exists and is not null."""
+        """Return whether any of these fields exists and is not null."""
         return any(self.data.get(name) is not None for name in names)
 
     def value(self, *names: str) -> Any:
-        """The first of these fields that is not null. Raises EvaluationError if all are missing."""
+        """Return the first of these fields that is not null. Raises EvaluationError if all are missing."""
         return self.data[self._present(names)]
 
     def text(self, *names: str) -> str:
-        """The first of these fields as stripped text. Raises EvaluationError if it is blank or no text."""
+        """Return the first of these fields as stripped text. Raises EvaluationError if it is blank or no
+        text.
+        """
         name = self._present(names)
         value = self.data[name]
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
@@ -67,12 +69,12 @@ class DataRow:
         return text
 
     def optional(self, *names: str) -> str:
-        """The first of these fields that is not blank, as text, or ""."""
+        """Return the first of these fields that is not blank, as text, or ""."""
         filled = (name for name in names if self.has(name) and str(self.data[name]).strip())
         return next((self.text(name) for name in filled), "")
 
     def within(self, name: str) -> DataRow:
-        """The object in field `name` as a row in the same place."""
+        """Return the object in field `name` as a row in the same place."""
         value = self.value(name)
         if not isinstance(value, Mapping):
             self.fail(f"`{name}` must be an object, not {kind_of(value)}")
@@ -104,7 +106,7 @@ def items_of(rows: Sequence[DataRow], make: Callable[[DataRow], T]) -> list[T]:
 
 
 def read_rows(path: Path, *, columns: Sequence[str] = ()) -> list[DataRow]:
-    """All rows of a file, or of a folder's files in the order of their names.
+    """Return all rows of a file, or of a folder's files in the order of their names.
 
     columns: names for a CSV file that may lack a header, as MMLU's do; a header holds the first of them.
     Raises InputError for a file that cannot be read, and for one without rows.
@@ -176,7 +178,7 @@ def _lines(path: Path, content: bytes) -> Iterator[DataRow]:
 
 
 def _list(path: Path, text: str, start: int) -> Iterator[DataRow]:
-    """The objects of the JSON list that begins at `start`, each with the line on which it begins."""
+    """Yield the objects of the JSON list that begins at `start`, each with the line on which it begins."""
     line, counted, number = 1, 0, 0
     at = _skip(text, start + 1)
     while text[at : at + 1] != "]":
@@ -191,7 +193,7 @@ def _list(path: Path, text: str, start: int) -> Iterator[DataRow]:
 
 
 def _list_inside(text: str, start: int) -> int:
-    """Where the list of questions begins in the JSON object at `start`.
+    """Return where the list of questions begins in the JSON object at `start`.
 
     Returns `start` if there is none: then the text is JSON lines, as it is where more lines follow a whole
     object.

@@ -132,7 +132,7 @@ _DENIES = _any(
 
 
 def classify(reply: str) -> Behaviour:
-    """The behaviour of a reply, by the rules above."""
+    """Return the behaviour of a reply, by the rules above."""
     text = reply.translate(QUOTES).strip()
     if not re.search(r"[^\W_]", text):
         return "empty"

@@ -22,7 +22,7 @@ TASKS: dict[str, Task] = {
 
 
 def task_named(name: str) -> Task:
-    """The task of this name. Raises EvaluationError for an unknown name, with similar ones."""
+    """Return the task of this name. Raises EvaluationError for an unknown name, with similar ones."""
     wanted = name.strip().lower().replace("-", "_")
     if wanted in TASKS:
         return TASKS[wanted]

@@ -16,7 +16,7 @@ _WANTED = {"comply": "compliance", "refuse": "full_refusal"}
 
 
 def _xstest(row: DataRow) -> Item:
-    """An item by its label, or else by its type: types of unsafe prompts begin with `contrast_`."""
+    """Return an item by its label, or else by its type: types of unsafe prompts begin with `contrast_`."""
     kind = row.text("type")
     label = row.optional("label") or ("unsafe" if kind.startswith("contrast_") else "safe")
     if label not in ("safe", "unsafe"):

@@ -26,7 +26,7 @@ def load_items(
     limit: int | None = None,
     seed: int = 0,
 ) -> list[Item]:
-    """The items of a file, or of the Hugging Face hub where `path` begins with "hub:".
+    """Return the items of a file, or of the Hugging Face hub where `path` begins with "hub:".
 
     limit: sample size; the sample is the start of a permutation that depends on the seed alone, in the order
     of the file, so a smaller sample is a subset of a larger one. shots: number of worked examples before each
@@ -55,7 +55,7 @@ def load_items(
 
 
 def left_out(task: Task | str, path: Path | str) -> str:
-    """A sentence on the rows that `load_items` leaves out because their options are missing, or "".
+    """Return a sentence on the rows that `load_items` leaves out because their options are missing, or "".
 
     Reads the rows again. Raises EvaluationError and InputError as `load_items` does.
     """
@@ -112,7 +112,9 @@ def _insert(messages: tuple[Message, ...], turns: tuple[Message, ...]) -> tuple[
 
 
 def _example(item: Item) -> tuple[Message, ...]:
-    """An item as question and answer: its reference, or its answer in the form that scorers extract."""
+    """Return an item as question and answer: its reference, or its answer in the form that scorers
+    extract.
+    """
     asked = tuple(message for message in item.messages if message.role != "system")
     return (*asked, Message("assistant", item.reference or _stated(item)))
 

@@ -26,13 +26,13 @@ _OPTION_LINE = re.compile(r"^\s*(?:choice:\s*|\(([A-Z])\)\s*|-\s+)(\S.*?)\s*$", 
 
 
 def _between_marks(text: str) -> str:
-    """The text between "Q:" and "A:", if the question contains them."""
+    """Return the text between "Q:" and "A:", if the question contains them."""
     text = re.sub(r"^\s*Q:\s*", "", text)
     return re.sub(r"\s*\bA:\s*$", "", text).strip()
 
 
 def _best(row: DataRow) -> str:
-    """The right answer of a BIG-bench row: `target`, `targets`, or the best of `target_scores`."""
+    """Return the right answer of a BIG-bench row: `target`, `targets`, or the best of `target_scores`."""
     if row.has("target_scores"):
         scores = row.within("target_scores").data
         return str(max(scores, key=lambda text: scores[text])).strip()
@@ -78,7 +78,7 @@ def _strategyqa(row: DataRow) -> Item:
 
 
 def _date(row: DataRow) -> Item:
-    """The question without its listed options: the date is to be computed, not picked."""
+    """Return the question without its listed options: the date is to be computed, not picked."""
     text = _between_marks(row.text("input", "inputs", "question"))
     inside = _OPTION_LINE.findall(text)
     question = re.sub(r"\s*^Options:\s*$", "", _OPTION_LINE.sub("", text), flags=re.MULTILINE).strip()

@@ -88,7 +88,7 @@ class Statement:
 
 
 def before_next_question(reply: str) -> str:
-    """The reply, unchanged, up to the point where it asks or answers the next question itself."""
+    """Return the reply, unchanged, up to the point where it asks or answers the next question itself."""
     text = reply.strip()
     opening = _OPENING.match(text)
     begin = opening.end() if opening else 0
@@ -101,7 +101,7 @@ def before_next_question(reply: str) -> str:
 
 
 def own_part(reply: str) -> str:
-    """The reply before the next question, with plain quotes, minus signs and hyphens."""
+    """Return the reply before the next question, with plain quotes, minus signs and hyphens."""
     return unicodedata.normalize("NFC", before_next_question(reply)).translate(QUOTES).replace("\r\n", "\n")
 
 
@@ -112,12 +112,12 @@ def normal(text: str) -> str:
 
 
 def plain(reply: str) -> str:
-    """The reply's own part without LaTeX and marks of emphasis."""
+    """Return the reply's own part without LaTeX and marks of emphasis."""
     return _EMPHASIS.sub("", without_latex(own_part(reply))).strip()
 
 
 def statements(text: str) -> list[Statement]:
-    """The text after each statement of an answer, the last one first, each to the end of its line."""
+    """Return the text after each statement of an answer, the last one first, each to the end of its line."""
     found = [
         (match.end(), _line(text, match.end(), heading=bool(match["heading"] or match["colon"])))
         for match in _STATED.finditer(text)

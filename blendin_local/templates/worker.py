@@ -38,7 +38,7 @@ def _limit(kind: str, most: int) -> None:
 
 def main() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # nothing but answers goes to whoever asks
+    os.dup2(2, 1)  # nothing but answers goes to the parent
     _limit("RLIMIT_AS", _MOST_MEMORY)
     _limit("RLIMIT_CORE", 0)
     write_object(answers, {})  # ready

@@ -9,7 +9,7 @@ _GAP = " "
 
 
 def bar(share: float, width: int) -> tuple[str, str]:
-    """A bar of `width` cells as (the part for the share, the rest), exact to half a cell."""
+    """Return a bar of `width` cells as (the part for the share, the rest), exact to half a cell."""
     halves = round(min(max(share, 0.0), 1.0) * 2 * width)
     if share > 0:
         halves = max(halves, 1)
@@ -23,7 +23,9 @@ def sparkline(values: Iterable[float | None]) -> str:
 
 
 def stack(counts: Sequence[int], width: int) -> list[int]:
-    """How many of `width` cells each count gets: none lost by rounding, one at least for what there is."""
+    """Return how many of `width` cells each count gets: none lost by rounding, one at least for what there
+    is.
+    """
     total = sum(counts)
     if not total:
         return [0] * len(counts)

@@ -1,6 +1,6 @@
 """The commands that begin with a slash: one table says what each is called, takes and means.
 
-A line is read into a small record that says what to do; whoever shows the conversation does it.
+A line is parsed into a small record of what to do; the screen of the conversation carries it out.
 """
 
 from __future__ import annotations
@@ -201,32 +201,32 @@ COMMANDS = {spec.name: spec for spec in SPECS}
 
 
 def is_command(text: str) -> bool:
-    """Whether a typed text is a command and not a message."""
+    """Return whether a typed text is a command and not a message."""
     return text.startswith("/") and not text.startswith("//")
 
 
 def message_of(typed: str) -> str:
-    """The message that a typed text stands for."""
+    """Return the message that a typed text stands for."""
     return typed[1:] if typed.startswith("//") else typed
 
 
 def typed_for(message: str) -> str:
-    """How a message is typed."""
+    """Return how a message is typed."""
     return f"/{message}" if message.startswith("/") else message
 
 
 def words(argument: str) -> list[str]:
-    """The words of an argument; quotes hold together what has spaces."""
+    """Return the words of an argument; quotes hold together what has spaces."""
     return [quoted or plain for quoted, plain in re.findall(r'"([^"]*)"|(\S+)', argument)]
 
 
 def _unquoted(name: str) -> str:
-    """The name of a file without the quotes that it needs in other places."""
+    """Return the name of a file without the quotes that it needs in other places."""
     return name[1:].removesuffix('"') if name.startswith('"') else name
 
 
 def parse(text: str, settings: GenerationSettings, names: Names | None = None) -> Command:
-    """What a typed line asks for. `names`: where given, a theme is looked up in them."""
+    """Return what a typed line asks for. `names`: where given, a theme is looked up in them."""
     if not is_command(text):
         return Say(message_of(text))
     name, argument = re.findall(r"/(\S*)\s*(.*)", text, re.DOTALL)[0]

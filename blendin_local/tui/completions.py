@@ -27,7 +27,7 @@ class Completion:
 
 
 def completions(line: str, names: Names, *, first: bool) -> list[Completion]:
-    """What could stand in place of the end of `line`, the text before the cursor on its line.
+    """Return what could stand in place of the end of `line`, the text before the cursor on its line.
 
     first: whether that is the first line of the input, where commands stand. [] where there is nothing to
     offer, or what is typed is all there is.
@@ -37,7 +37,7 @@ def completions(line: str, names: Names, *, first: bool) -> list[Completion]:
 
 
 def complete(text: str, names: Names) -> list[Completion]:
-    """How a command, typed up to the cursor, can go on."""
+    """Return how a command, typed up to the cursor, can go on."""
     head, space, rest = text.partition(" ")
     if not space:
         commands = [

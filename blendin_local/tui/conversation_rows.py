@@ -19,12 +19,12 @@ _FOR_PAIR, _FOR_COUNT = 60, 45
 
 
 def heads(width: int) -> Content:
-    """The names of the columns, in as many cells."""
+    """Return the names of the columns, in as many cells."""
     return Content(_columns(width, "", "Title", "Changed", "Messages", "Pair"))
 
 
 def row(listed: ConversationInfo, width: int, now: float, *, current: bool, found: bool) -> Content:
-    """A conversation in one line of that many cells; below it the passage that was found."""
+    """Return a conversation in one line of that many cells; below it the passage that was found."""
     line = _columns(
         width,
         CURRENT if current else "",
@@ -37,7 +37,7 @@ def row(listed: ConversationInfo, width: int, now: float, *, current: bool, foun
 
 
 def when(moment: float, now: float) -> str:
-    """A moment as people name it, in at most eleven characters; both are seconds since 1970."""
+    """Return a moment as people name it, in at most eleven characters; both are seconds since 1970."""
     then, today = datetime.fromtimestamp(moment), datetime.fromtimestamp(now)
     days = (today.date() - then.date()).days
     if days == 0:
@@ -69,7 +69,7 @@ def _fit(text: str, width: int) -> str:
 
 
 def _marked(snippet: str) -> Content:
-    """A snippet with what was found set off."""
+    """Return a snippet with what was found set off."""
     first, *others = snippet.split(MATCH_BEGINS)
     parts: list[str | tuple[str, str]] = [sanitize(first)]
     for each in others:

@@ -126,11 +126,11 @@ class Entry:
         self._markdown = None
 
     def segments(self, line: int) -> list[Segment]:
-        """A line of Markdown."""
+        """Return a line of Markdown."""
         return self._markdown[line] if self._markdown and line < len(self._markdown) else []
 
     def runs(self, line: int) -> Iterable[tuple[str, Tag]]:
-        """The pieces of a line of words, or of the foot after them."""
+        """Yield the pieces of a line of words, or of the foot after them."""
         part, place = (self.body, line) if line < self.body_height else (self.foot, line - self.body_height)
         if place < len(part.lines) and part.text:
             yield from part.runs(*part.lines[place])
@@ -141,7 +141,9 @@ class Entry:
     # Copying
 
     def cut(self, first: tuple[int, int] | None, last: tuple[int, int] | None) -> str:
-        """The text between two (line, column)s, None being either end, without breaks that the width made."""
+        """Return the text between two (line, column)s, None being either end, without breaks that the
+        width made.
+        """
         if not self.prepared:
             # It was never in view, so that both ends are beyond it.
             return self.text
@@ -158,7 +160,7 @@ class Entry:
         return self.body.text[start : None if last is None else self._place(*last)]
 
     def step_at(self, line: int, column: int) -> int | None:
-        """The step whose text stands in a cell of a line."""
+        """Return the step whose text stands in a cell of a line."""
         if self.as_markdown or line >= len(self.body.lines):
             return None
         for text, tag in self.body.runs(*self.body.lines[line]):
@@ -168,7 +170,7 @@ class Entry:
         return None
 
     def line_of(self, step: int) -> int | None:
-        """The line on which a step's text begins."""
+        """Return the line on which a step's text begins."""
         place = self.body.place_of(step)
         return None if self.as_markdown or place is None else self.body.line_at(place)
 

@@ -62,7 +62,7 @@ class Preparer:
 
 
 def about_pair(files: PairFiles, options: ModelOptions, setup: Setup) -> About:
-    """What can be said of a pair before it is loaded."""
+    """Return what can be said of a pair before it is loaded."""
     return About(
         base=model_name(files.entry.base),
         guide=model_name(files.entry.guide),
@@ -74,7 +74,7 @@ def about_pair(files: PairFiles, options: ModelOptions, setup: Setup) -> About:
 
 
 def pair_loader(files: PairFiles, options: ModelOptions, setup: Setup) -> LoadBackend:
-    """The function that loads a pair.
+    """Return the function that loads a pair.
 
     Raises PromptError at once where a format does not fit a model.
     """
@@ -88,5 +88,5 @@ def pair_loader(files: PairFiles, options: ModelOptions, setup: Setup) -> LoadBa
 
 
 def model_name(given: str) -> str:
-    """A catalogue's name as it is; of a path or a source, the file's name."""
+    """Return a catalogue's name as it is; of a path or a source, the file's name."""
     return re.split(r"[/\\:]", given)[-1].removesuffix(".gguf") or given

@@ -81,7 +81,7 @@ def _rendered(text: str, width: int, dark: bool, styles: Mapping[str, str]) -> L
 
 
 def _words(text: str) -> int:
-    """How much a text says: its letters and digits."""
+    """Return how much a text says: its letters and digits."""
     return sum(map(str.isalnum, text))
 
 
@@ -91,5 +91,5 @@ def _plain(text: str, width: int) -> Lines:
 
 
 def code_blocks(text: str) -> list[str]:
-    """The contents of the code blocks of a text, in their order."""
+    """Return the contents of the code blocks of a text, in their order."""
     return [token.content for token in _PARSER.parse(text) if token.type in ("fence", "code_block")]

@@ -69,7 +69,9 @@ def expand(text: str, folder: Path) -> Expanded:
 
 
 def unfinished(line: str) -> tuple[int, str, bool] | None:
-    """The mention being typed at the end of `line`: where its @ stands, the name, whether it is quoted."""
+    """Return the mention being typed at the end of `line`: where its @ stands, the name, whether it is
+    quoted.
+    """
     if match := _UNFINISHED.search(line):
         quoted, plain = match.groups()
         return match.start(), quoted if plain is None else plain, plain is None
@@ -77,7 +79,7 @@ def unfinished(line: str) -> tuple[int, str, bool] | None:
 
 
 def complete_path(prefix: str, folder: Path) -> list[str]:
-    """Names of files that begin with `prefix`, relative to `folder`; folders end with a slash.
+    """Return names of files that begin with `prefix`, relative to `folder`; folders end with a slash.
 
     Hidden files are listed if the prefix asks for them, names that a terminal cannot show never. At most one
     folder is read.
@@ -99,7 +101,7 @@ def complete_path(prefix: str, folder: Path) -> list[str]:
 
 
 def _find(name: str, folder: Path, *, trim: bool) -> tuple[str, str]:
-    """The name without the punctuation after it, and that; ("", ...) if no such file exists."""
+    """Return the name without the punctuation after it, and that; ("", ...) if no such file exists."""
     end = len(name) if len(name) <= _LONGEST_NAME else 0
     while end and not _exists(folder / os.path.expanduser(name[:end])):
         end = end - 1 if trim and name[end - 1] in _CLOSING else 0
@@ -143,6 +145,8 @@ def _read(path: Path, name: str) -> str:
 
 
 def _fenced(name: str, text: str) -> str:
-    """The file as Markdown; the fence is longer than any in the text, so that nothing in it ends it."""
+    """Return the file as Markdown; the fence is longer than any in the text, so that nothing in it ends
+    it.
+    """
     fence = "`" * max([3, *(len(run) + 1 for run in _BACKTICKS.findall(text))])
     return f"{name}:\n{fence}\n{text.rstrip(chr(10))}\n{fence}"

@@ -60,7 +60,7 @@ class Course:
         return self.total / self.count if self.count else None
 
     def columns(self, width: int) -> list[float | None]:
-        """The whole course in at most `width` values, None where nothing was measured."""
+        """Return the whole course in at most `width` values, None where nothing was measured."""
         n = len(self._columns)
         width = min(n, width)
         parts = [self._columns[i * n // width : (i + 1) * n // width] for i in range(width)]

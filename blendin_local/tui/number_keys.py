@@ -6,7 +6,7 @@ from textual.binding import Binding
 
 
 def number_keys(action: str, help: str, id: str, *, priority: bool = False) -> list[Binding]:
-    """A binding for each, that calls the action with its number."""
+    """Return a binding for each, that calls the action with its number."""
     return [
         Binding(str(n), f"{action}({n})", f"{help} {n}", show=False, id=f"{id}_{n}", priority=priority)
         for n in range(1, 10)

@@ -39,11 +39,11 @@ class Knowledge:
         return (self.loaded and self.loaded.headers) or ()
 
     def options_of(self, pair: AvailablePair) -> ModelOptions:
-        """How both models of the pair are opened."""
+        """Return how both models of the pair are opened."""
         return self.options.recommended(pair.base_options, pair.guide_options)
 
     def is_loaded(self, pair: AvailablePair) -> bool:
-        """Whether that pair is the loaded one; a pair of another name brings other settings."""
+        """Return whether that pair is the loaded one; a pair of another name brings other settings."""
         if self.loaded is None or not pair.headers or pair.paths != self.loaded.paths:
             return False
         return not (pair.name and self.loaded_name) or pair.name == self.loaded_name
@@ -89,7 +89,7 @@ def model_row(model: AvailableModel) -> Row[AvailableModel]:
 
 
 def files(pair: AvailablePair) -> Content:
-    """A line for each file of a pair that is here."""
+    """Return a line for each file of a pair that is here."""
     lines = []
     for role, header in zip(("base", "guide"), pair.headers or (), strict=False):
         about = f"{header.n_params / 1e6:,.0f} M parameters · {header.quantization} · "
@@ -101,7 +101,9 @@ def files(pair: AvailablePair) -> Content:
 
 
 def judgement(pair: AvailablePair, knowledge: Knowledge) -> Content:
-    """What would have to come first, how both models go together, and whether there is room for them."""
+    """Return what would have to come first, how both models go together, and whether there is room for
+    them.
+    """
     return Content("\n").join(_judgement(pair, knowledge))
 
 

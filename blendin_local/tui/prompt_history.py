@@ -37,11 +37,13 @@ class PromptHistory:
         self._draft = ""
 
     def earlier(self, current: str) -> str | None:
-        """The message before the one shown, None if there is none. `current` is what stands in the input."""
+        """Return the message before the one shown, None if there is none. `current` is what stands in the
+        input.
+        """
         return self._walk(-1, current)
 
     def later(self, current: str) -> str | None:
-        """The message after the one shown, at last the draft; None if it is shown."""
+        """Return the message after the one shown, at last the draft; None if it is shown."""
         return self._walk(1, current)
 
     def _walk(self, by: int, current: str) -> str | None:

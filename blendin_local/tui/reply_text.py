@@ -22,7 +22,7 @@ class ReplyText:
         self._says_something = False
 
     def take(self, steps: Sequence[Step]) -> list[Piece]:
-        """The text of new steps."""
+        """Return the text of new steps."""
         pieces: list[Piece] = []
         for step in steps:
             self._released += len(step.text)
@@ -30,7 +30,7 @@ class ReplyText:
         return pieces
 
     def end(self, text: str) -> list[Piece]:
-        """What no step released of the whole text."""
+        """Return what no step released of the whole text."""
         return self._shown(self._attribution.release(text[self._released :]))
 
     def _shown(self, pieces: Sequence[tuple[str, Step]]) -> list[Piece]:
@@ -46,7 +46,7 @@ class ReplyText:
 
 
 def pieces_of(turn: Turn, steps: Sequence[Step]) -> list[Piece]:
-    """All pieces of a reply that is over."""
+    """Return all pieces of a reply that is over."""
     if not steps:
         return [(sanitize(turn.text).strip(), "base")]
     text = ReplyText()

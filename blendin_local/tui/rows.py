@@ -45,7 +45,7 @@ class PanelLayout:
         return Content.assemble(left, " " * gap, right)
 
     def heading(self, text: str, *columns: str) -> Content:
-        """A section's title, with the titles of its columns of numbers."""
+        """Return a section's title, with the titles of its columns of numbers."""
         titles = "".join(f"{column:>{_NUMBER}}" for column in columns)
         return self.apart(Content.styled(text, "bold"), Content.styled(titles, MUTED))
 
@@ -55,7 +55,7 @@ class PanelLayout:
     def gauge(
         self, label: str, figure: Course, style: str, weak_below: float = 0.0
     ) -> tuple[Content, Content]:
-        """A share as a bar with its last value and its mean, and its course below."""
+        """Return a share as a bar with its last value and its mean, and its course below."""
         numbers = (number(value, weak_below) for value in (figure.last, figure.mean))
         line = Content.assemble(f"{label:{_LABEL}}", self._bar(figure.last, style), *numbers)
         return line, Content.styled(sparkline(figure.columns(self.width)), style)
@@ -63,11 +63,11 @@ class PanelLayout:
     def rate(
         self, label: str, reply: Content, chat: Content, share: float | None, tick: float | None
     ) -> Content:
-        """A share of the reply as a bar, in per cent of the reply and of the conversation."""
+        """Return a share of the reply as a bar, in per cent of the reply and of the conversation."""
         return Content.assemble(f"{label:{_LABEL}}", self._bar(share, "$source-guide", tick), reply, chat)
 
     def fill(self, label: str, share: float, style: str, numbers: str) -> Content:
-        """A bar with as many cells of numbers as two columns have."""
+        """Return a bar with as many cells of numbers as two columns have."""
         return Content.assemble(f"{label:{_LABEL}}", self._bar(share, style), f"{numbers:>{2 * _NUMBER}}")
 
     def _bar(self, share: float | None, style: str, tick: float | None = None) -> Content:
@@ -85,11 +85,11 @@ def number(value: float | None, weak_below: float = 0.0, width: int = _NUMBER) -
 
 
 def percentage(share: float | None, marked: bool = False) -> Content:
-    """A share in per cent; a marked one has a sign and a colour."""
+    """Return a share in per cent; a marked one has a sign and a colour."""
     text = UNKNOWN if share is None else f"{share:.0%}"
     return Content.styled(f"{text:>{_NUMBER - 1}}{'!' if marked else ' '}", WARNING if marked else "")
 
 
 def name(text: str, width: int) -> Content:
-    """A name that somebody else gave, on one line."""
+    """Return a name that somebody else gave, on one line."""
     return Content(" ".join(sanitize(text).split())).truncate(width, ellipsis=True)

@@ -54,15 +54,15 @@ class TaggedText:
             self.lines = wrap(self.text, 0, width)
 
     def place_of(self, tag: Tag) -> int | None:
-        """Where the first piece with a tag begins, None where there is none."""
+        """Return where the first piece with a tag begins, None where there is none."""
         return self._starts[self._tags.index(tag)] if tag in self._tags else None
 
     def line_at(self, place: int) -> int:
-        """The line that has the character at a place."""
+        """Return the line that has the character at a place."""
         return max(0, bisect_right(self.lines, place, key=lambda line: line[0]) - 1)
 
     def runs(self, start: int, end: int) -> Iterator[tuple[str, Tag]]:
-        """The pieces of one line with their tags, cut only between characters as a reader sees them."""
+        """Yield the pieces of one line with their tags, cut only between characters as a reader sees them."""
         if start >= end:
             return
         first = bisect_right(self._starts, start) - 1
@@ -89,7 +89,7 @@ def cells(text: str) -> int:
 
 
 def wrap(text: str, start: int, width: int) -> list[Line]:
-    """The lines of `text[start:]`, at most `width` cells each; there is always at least one.
+    """Return the lines of `text[start:]`, at most `width` cells each; there is always at least one.
 
     `start` must be the start of a line. Spaces at which a line breaks belong to no line. Wrapping on from
     the start of the last line gives the same lines as wrapping all of it.
@@ -132,7 +132,7 @@ def _wrap_paragraph(text: str, start: int, end: int, width: int, lines: list[Lin
 
 
 def _fold(text: str, start: int, end: int, width: int) -> int:
-    """Where a word that is wider than a line must be cut; at least one grapheme stays before it."""
+    """Return where a word that is wider than a line must be cut; at least one grapheme stays before it."""
     # No grapheme is wider than two cells or, without being hostile, longer than this many characters.
     part = text[start : min(end, start + 16 * width)]
     if part.isascii():

@@ -22,7 +22,7 @@ _LONGEST = 1000
 
 
 def visible(data: bytes) -> str:
-    """A token's bytes as text of one line, in which nothing is invisible; empty bytes are the stop."""
+    """Return a token's bytes as text of one line, in which nothing is invisible; empty bytes are the stop."""
     if not data:
         return STOP
     text = data[: 4 * _LONGEST].decode("utf-8", "surrogateescape")
@@ -32,7 +32,7 @@ def visible(data: bytes) -> str:
 
 
 def spoken(step: Step) -> str:
-    """What a step said, as `visible` shows it."""
+    """Return what a step said, as `visible` shows it."""
     return visible(step.data) if step.data or step.source is Source.STOP else SILENT
 
 

@@ -200,7 +200,7 @@ class ModelWorker:
         self.events.append(Loaded(new))
 
     def _restored(self) -> str:
-        """Load the models of before again if they had to make way; what to add to the reason."""
+        """Load the old models again if they were freed for the new ones; return what to add to the reason."""
         if self._chat is not None or self._load is None or self._closing.is_set():
             return ""
         # The shares of old models would be taken for those of the new.
@@ -240,7 +240,7 @@ def _close(chat: ChatBackend | None) -> None:
 
 
 def sentence_of(error: Exception) -> str:
-    """What a user is told. An error that is not ours is a defect; its kind helps to report it."""
+    """Return what a user is told. An error that is not ours is a defect; its kind helps to report it."""
     if isinstance(error, BlendinError):
         return str(error)
     return f"Something went wrong inside blendin ({type(error).__name__}: {error})."

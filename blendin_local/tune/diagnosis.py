@@ -84,7 +84,9 @@ def _alone(row: ScoredSetting, right: npt.NDArray[np.bool_], record: Record) -> 
 
 
 def _priors(scores: SettingScores, fitting: Integers) -> FittedPrior:
-    """The prior at every threshold, and at the one where `tuned` needs fewest bits on the fitting half."""
+    """Return the prior at every threshold, and at the one where `tuned` needs fewest bits on the fitting
+    half.
+    """
     tuned = [k for k, each in enumerate(scores.settings) if each.method == "tuned"]
     best = fewest(scores.bits[tuned][:, fitting].sum(axis=1))
     return FittedPrior(scores.priors[best], tuple(map(GammaPrior, GAMMAS, scores.priors)))

@@ -71,7 +71,7 @@ def pass_key(
 
 
 def speed_key(options: ModelOptions) -> str:
-    """The options that change the decode times, as JSON."""
+    """Return the options that change the decode times, as JSON."""
 
     def chosen(each: ModelOptions) -> dict[str, Any]:
         named = {name: getattr(each, name) for name in ("n_threads", "n_gpu_layers", "kv_type")}
@@ -147,7 +147,7 @@ class PassCheckpoint:
         self.skipped = self.skipped[: self.tokens.count(0)]
 
     def enough(self, examples: int, budget: int) -> int | None:
-        """The number of examples that reach `budget` positions; None if more must be scored first."""
+        """Return the number of examples that reach `budget` positions; None if more must be scored first."""
         total = 0
         for done, count in enumerate(self.tokens):
             if total >= budget:
@@ -156,7 +156,7 @@ class PassCheckpoint:
         return len(self.tokens) if total >= budget or len(self.tokens) >= examples else None
 
     def record(self, examples: int) -> Record:
-        """The joined record of the first `examples` examples."""
+        """Return the joined record of the first `examples` examples."""
         whole = join_records(self.records)
         scored = sum(count > 0 for count in self.tokens[:examples])
         return whole.select(range(scored)) if scored < whole.examples else whole

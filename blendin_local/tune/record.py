@@ -84,7 +84,7 @@ class Record:
     bytes: Integers
 
     def __len__(self) -> int:
-        """The number of positions."""
+        """Return the number of positions."""
         return len(self.example)
 
     @property
@@ -182,7 +182,7 @@ def unpack_record(stream: BinaryIO, name: str) -> tuple[Record, str]:
 
 
 def _is_whole(record: Record) -> bool:
-    """Whether shapes and values are those of a record."""
+    """Return whether shapes and values are those of a record."""
     n, e = record.example.size, record.examples
     if any(getattr(record, name).shape != (n,) for name in POSITION_FIELDS):
         return False

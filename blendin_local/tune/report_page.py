@@ -16,7 +16,7 @@ __all__ = ["tune_page"]
 
 
 def tune_page(result: TuneReport) -> str:
-    """The page as HTML. Raises EvaluationError where Plotly is missing."""
+    """Return the page as HTML. Raises EvaluationError where Plotly is missing."""
     check_available()
     pair, recommendation = result.pair, result.recommendation
     plots = list(tune_plots(result))

@@ -33,7 +33,7 @@ _BITS = "bits per byte (lower is better)"
 
 
 def tune_plots(result: TuneReport) -> Iterator[Plot]:
-    """All plots that have figures. Raises EvaluationError where Plotly is missing."""
+    """Yield all plots that have figures. Raises EvaluationError where Plotly is missing."""
     made = (
         _speed(result),
         _over_gamma(result),
@@ -264,7 +264,9 @@ def _bin_hover(each: ReliabilityBin, label: str, confidence: float | None) -> st
 
 
 def _fitted(found: CalibrationFit, bins: list[ReliabilityBin]) -> Iterator[Trace]:
-    """The curve, and the same bins moved to where it puts their confidence, as `steps.Calibration` does."""
+    """Yield the curve, and the same bins moved to where it puts their confidence, as `steps.Calibration`
+    does.
+    """
     curve = found.curve
     if not curve.confidences:
         return

@@ -77,7 +77,9 @@ def all_settings(result: TuneReport) -> Table:
 
 
 def fitting_bits(setting: ScoredSetting) -> float:
-    """The figure that settings are chosen by: bits per byte on the fitting half; infinity where unknown."""
+    """Return the figure that settings are chosen by: bits per byte on the fitting half; infinity where
+    unknown.
+    """
     return _known(setting.fitting_bits_per_byte)
 
 
@@ -195,7 +197,7 @@ def uncertain_lines(found: UncertainPositions) -> Iterator[str]:
 
 
 def facts(result: TuneReport) -> list[tuple[str, str]]:
-    """Names and values of what the figures rest on."""
+    """Return names and values of what the figures rest on."""
     pair, costs = result.pair, result.costs
     guide_costs = ", ".join(f"{seconds * 1e3:.1f} ms for {tokens}" for tokens, seconds in costs.guide_s)
     return [

@@ -51,7 +51,7 @@ def _mark(setting: ScoredSetting, result: TuneReport) -> str:
 
 
 def _drawn(points: dict[str, list[tuple[float, float]]], width: int) -> list[str]:
-    """The lines of the plot; later marks cover earlier ones."""
+    """Return the lines of the plot; later marks cover earlier ones."""
     import plotext
 
     plotext.terminal.limit(False, False)

@@ -45,7 +45,7 @@ def print_tune(result: TuneReport, console_width: int, color: bool = True) -> li
 
 
 def tune_markdown(result: TuneReport) -> str:
-    """The verdict, the recommended setting, every table, and how it was measured."""
+    """Return the verdict, the recommended setting, every table, and how it was measured."""
     chosen = result.recommendation.setting
     optional = (tables.uncertain_table(result.uncertain), tables.calibration_table(result))
     return join_parts(

@@ -282,7 +282,7 @@ class Analysis:
     verdict: str
 
     def alone(self, role: str) -> SingleModel:
-        """The figures of the role "base" or "guide" alone."""
+        """Return the figures of the role "base" or "guide" alone."""
         return self.base if role == "base" else self.guide
 
 
@@ -297,7 +297,7 @@ class TuneReport(Analysis):
     versions: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """The document that `blendin tune --json` prints."""
+        """Return the document that `blendin tune --json` prints."""
         # The document begins with the measured pair and answers.
         document: dict[str, Any] = to_plain(self)
         return {name: document[name] for name in ("pair", "references")} | document

@@ -126,7 +126,7 @@ class TuneResult:
     report: TuneReport
 
     def to_dict(self) -> dict[str, Any]:
-        """The document that `blendin tune --json` prints."""
+        """Return the document that `blendin tune --json` prints."""
         return self.report.to_dict()
 
     def to_markdown(self) -> str:

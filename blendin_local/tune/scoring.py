@@ -149,7 +149,7 @@ class _GuideReader:
         self._recorder.observe(index, self._of_base, guide, own)
 
     def _own(self, length: int) -> int:
-        """The guide's token at index `length` of the reply, -1 at its end."""
+        """Return the guide's token at index `length` of the reply, -1 at its end."""
         tokens = self._alignment.guide_tokens
         return tokens[length] if 0 <= length < len(tokens) else -1
 

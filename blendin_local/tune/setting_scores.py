@@ -136,7 +136,7 @@ class _Evidence:
         return cls(rule, column("p_outcome"), column("p_guide"), column("guide_mass"))
 
     def upto(self, m: int) -> _Evidence:
-        """The first m positions."""
+        """Return the first m positions."""
         e = self.rule
         rule = Evidence(*(np.asarray(each)[:m] for each in (e.c_b, e.c_g, e.agreement, e.guide_rank)))
         return _Evidence(rule, self.p_outcome[:m], self.p_guide[:m], self.guide_mass[:m])

@@ -60,7 +60,7 @@ def pull(entry: ModelEntry, *, progress: Progress = no_progress, force: bool = F
 
 
 def _kind(entry: ModelEntry) -> str:
-    """The kind of an entry's sources: "pypi", "hf", "url" or "path"."""
+    """Return the kind of an entry's sources: "pypi", "hf", "url" or "path"."""
     kinds = {_source_kind(source) for source in entry.sources}
     if len(entry.sources) > 1 and kinds != {"pypi"}:
         raise CatalogueError(f"{entry.name} has several sources, which only pypi: sources may be.")

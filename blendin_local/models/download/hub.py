@@ -69,7 +69,7 @@ def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> l
 
 
 def _is_plain(file: str) -> bool:
-    """Whether a name is of one file, so that the repository need not be listed."""
+    """Return whether a name is of one file, so that the repository need not be listed."""
     return bool(file) and not set("*?[") & set(file) and not _PART.fullmatch(file)
 
 
@@ -83,7 +83,7 @@ class _Hub:
         self._endpoint = (os.environ.get("HF_ENDPOINT") or package.constants.ENDPOINT).rstrip("/")
 
     def matching_files(self) -> list[str]:
-        """The file that matches the source's pattern, or all parts of a split model in order."""
+        """Return the file that matches the source's pattern, or all parts of a split model in order."""
         ggufs = [
             name for name in self._list() if name.lower().endswith(".gguf") and "mmproj" not in name.lower()
         ]
@@ -103,7 +103,7 @@ class _Hub:
         raise CatalogueError(self._no_such_file(pattern, ggufs))
 
     def find_cached(self, name: str) -> Path | None:
-        """The file in huggingface_hub's cache."""
+        """Return the file in huggingface_hub's cache."""
         try:
             path = self._package.try_to_load_from_cache(
                 self._source.repo, name, cache_dir=str(hub_cache_dir()), revision=self._source.revision

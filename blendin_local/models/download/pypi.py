@@ -63,7 +63,7 @@ def _requirement(source: str) -> str:
 
 
 def _find_wheel(place: Path, requirement: str) -> Path | None:
-    """The complete wheel of an earlier pull, if any."""
+    """Return the complete wheel of an earlier pull, if any."""
     wheels = list(place.glob("*.whl"))
     if len(wheels) == 1 and (place / "complete").is_file():
         return wheels[0] if (place / "complete").read_text("utf-8") == requirement else None
@@ -119,7 +119,7 @@ def _start_process(
 
 
 def _pip() -> list[str]:
-    """The command of pip: this Python's module, uv's, or any on the path."""
+    """Return the command of pip: this Python's module, uv's, or any on the path."""
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     if uv := shutil.which("uv"):
@@ -132,7 +132,7 @@ def _pip() -> list[str]:
 
 
 def _pip_error(output: str) -> str:
-    """The last error line of pip's output."""
+    """Return the last error line of pip's output."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith(("ERROR", "error"))]
     return (errors or lines or ["no error message"])[-1].rstrip(".")

@@ -46,18 +46,18 @@ class Pulled:
 
 
 def entry_folder(entry: ModelEntry) -> Path:
-    """The folder of an entry's files. It may not exist yet."""
+    """Return the folder of an entry's files. It may not exist yet."""
     return models_dir() / entry.name
 
 
 def find_pulled(entry: ModelEntry) -> Path | None:
-    """The file of a pulled model, for a split model its first part; None if it was not pulled."""
+    """Return the file of a pulled model, for a split model its first part; None if it was not pulled."""
     files = pulled_files(entry)
     return files[0] if files else None
 
 
 def pulled_files(entry: ModelEntry) -> list[Path]:
-    """All files of a pulled model; empty if it was not pulled, or if a file has changed."""
+    """Return all files of a pulled model; empty if it was not pulled, or if a file has changed."""
     try:
         note = json.loads((entry_folder(entry) / _RECORD).read_text("utf-8"))
         files = note["files"]

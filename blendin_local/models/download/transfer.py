@@ -264,5 +264,5 @@ def _reason(error: object) -> str:
 
 
 def _strip_query(url: str) -> str:
-    """A URL without its query, which may hold a signature that changes over time."""
+    """Return a URL without its query, which may hold a signature that changes over time."""
     return urlsplit(url)._replace(query="", fragment="").geturl()

@@ -86,7 +86,7 @@ class ConversationDialogs:
                 self.replies.when_stopped(self.begin)
 
     def _store_to_open_from(self) -> Store | None:
-        """What is kept, where another conversation can be opened now; tells why not."""
+        """Return what is kept, where another conversation can be opened now; tells why not."""
         if self.session.store is None:
             self.tell("Conversations are not kept: `blendin config set chat.keep true` changes that.")
             return None

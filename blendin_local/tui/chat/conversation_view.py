@@ -50,7 +50,7 @@ class ConversationView:
         self.rebuild(keep=False)
 
     def entry_of(self, turn: Turn) -> Entry:
-        """The entry that shows a turn, made when it is first wanted."""
+        """Return the entry that shows a turn, made when it is first wanted."""
         if (entry := self._entries.get(turn.id)) and entry.turn is turn:
             return entry
         if turn.is_reply:

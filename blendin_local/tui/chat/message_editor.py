@@ -60,7 +60,7 @@ class MessageEditor:
             self.conversation.rebuild()
 
     def expanded(self, text: str) -> str | None:
-        """A message with the files that it mentions; None where one cannot be read."""
+        """Return a message with the files that it mentions; None where one cannot be read."""
         try:
             result = expand(text, Path())
         except BlendinError as error:

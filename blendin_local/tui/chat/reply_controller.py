@@ -62,17 +62,17 @@ class ReplyController:
     # What may be done now
 
     def may_act(self) -> bool:
-        """Whether a reply can be asked for, or the conversation changed; tells why not."""
+        """Return whether a reply can be asked for, or the conversation changed; tells why not."""
         if reason := _BUSY.get(self.phase):
             self._view.tell(reason)
         return self.phase is Phase.READY
 
     def may_load(self) -> bool:
-        """Whether another pair or conversation can be loaded; tells why not."""
+        """Return whether another pair or conversation can be loaded; tells why not."""
         return not (self.phase.is_writing or self.phase.is_loading) or self.may_act()
 
     def may_set(self) -> bool:
-        """Whether settings can be changed: other models bring settings of their own; tells why not."""
+        """Return whether settings can be changed: other models bring settings of their own; tells why not."""
         return self.coming is None or self.may_act()
 
     def when_stopped(self, act: Callable[[], object]) -> None:

@@ -262,7 +262,7 @@ class ChatScreen(Screen[None]):
         self._act(name, argument)
 
     def system_commands(self) -> Iterable[SystemCommand]:
-        """What the command palette lists of this screen."""
+        """Yield what the command palette lists of this screen."""
         for name, spec in COMMANDS.items():
             if spec.read is None and not spec.needs_argument:
                 yield SystemCommand(name.capitalize(), spec.help, partial(self._typed, name))

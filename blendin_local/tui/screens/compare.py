@@ -141,7 +141,7 @@ class CompareScreen(ModalScreen[int | None]):
     # Keys
 
     def _key_of(self, number: int) -> str:
-        """The key that picks a reply; users may have changed it."""
+        """Return the key that picks a reply; users may have changed it."""
         return key_text(self.app._keymap.get(f"compare.pick_{number}", str(number)))
 
     @property

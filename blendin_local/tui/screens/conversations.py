@@ -179,7 +179,7 @@ class ConversationsScreen(ModalScreen[Choice | None]):
             getattr(self.rows, f"action_{move}")()
 
     def on_key(self, event: events.Key) -> None:
-        # Whoever types in the list searches.
+        # Typing in the list searches.
         undoes = event.key == "u" and self._deleted
         if self.focused is self.rows and not undoes and (event.is_printable or event.key == "backspace"):
             self.search.focus()

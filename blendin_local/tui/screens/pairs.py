@@ -183,7 +183,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
             column.show(models, [("", looking or _NO_MODELS)], name)
 
     def _typed_row(self, text: str) -> Row[AvailableModel] | None:
-        """A row for a path or a source that was typed."""
+        """Return a row for a path or a source that was typed."""
         if not (any(mark in text for mark in "/\\~") or text.endswith(".gguf") or text.startswith("hf:")):
             return None
         model = self._typed.get(text, AvailableModel(text, text))
@@ -216,7 +216,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
             self.query_one("#pairs-says", Static).update(Content.styled(sanitize(text), style))
 
     def _says(self, pair: AvailablePair | None) -> tuple[str, str]:
-        """A sentence, and how it looks."""
+        """Return a sentence, and how it looks."""
         if pair is None:
             return "", ""
         if self._wrong_option:
@@ -361,7 +361,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         self._pick_pair()
 
     def _is_loaded(self, pair: AvailablePair) -> bool:
-        """Whether the pair is loaded with these options."""
+        """Return whether the pair is loaded with these options."""
         return not self._knowledge.changed and self._knowledge.is_loaded(pair)
 
     # Keys

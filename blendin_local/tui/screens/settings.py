@@ -91,7 +91,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
         return field.text(self._now.settings)
 
     def _read(self) -> tuple[Chosen, dict[str, str]]:
-        """The values of the form, and an error message for each field with a wrong value."""
+        """Return the values of the form, and an error message for each field with a wrong value."""
         settings, wrong = self._now.settings, dict[str, str]()
         seed_random = self._row("seed").text.strip() == RANDOM
         for field in FIELDS.values():

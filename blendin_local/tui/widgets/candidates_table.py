@@ -34,7 +34,9 @@ class Column:
 
 
 def columns_of(step: Step) -> list[Column]:
-    """The columns to show of a step. One that only repeats the writer's own distribution is left out."""
+    """Return the columns to show of a step. One that only repeats the writer's own distribution is left
+    out.
+    """
     kept = step.candidates or Candidates()
     lists = {"base": kept.base, "guide": kept.guide}
     if step.intervened or not (kept.base or kept.guide):
@@ -45,12 +47,12 @@ def columns_of(step: Step) -> list[Column]:
 
 
 def _writer(names: dict[str, tuple[Candidate, ...]]) -> str:
-    """The column that the choice was made from."""
+    """Return the column that the choice was made from."""
     return next((name for name in ("blend", "base") if name in names), "guide")
 
 
 def is_choice(candidate: Candidate, step: Step) -> bool:
-    """Whether the step's outcome is this one. Every end token of either model is the one stop."""
+    """Return whether the step's outcome is this one. Every end token of either model is the one stop."""
     stops = step.source is Source.STOP and not candidate.data
     return candidate.outcome >= 0 and (stops or candidate.outcome == step.outcome)
 
@@ -63,7 +65,7 @@ def _column(name: str, candidates: tuple[Candidate, ...], step: Step, chosen_fro
 
 
 class CandidatesTable(Widget):
-    """Draws the columns into whatever width it has. It is moved in by whoever holds it."""
+    """Draws the columns into the width that it has. The widget that contains it moves its cursor."""
 
     active: reactive[bool] = reactive(False)
     """Whether keys reach the table, so that its cursor is shown."""

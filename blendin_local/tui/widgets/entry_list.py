@@ -122,7 +122,7 @@ class EntryList(ScrollView):
         return last if self._entries[last] is entry else self._entries.index(entry)
 
     def _locate(self, row: int) -> tuple[int, int]:
-        """The entry that has a row, and which of its lines that is; (-1, 0) without entries."""
+        """Return the entry that has a row, and which of its lines that is; (-1, 0) without entries."""
         place = bisect_right(self._tops, row) - 1
         return place, row - self._tops[place] if place >= 0 else 0
 

@@ -20,7 +20,7 @@ _USUAL_WIDTH = 32
 
 
 def explained(figure: str) -> Content:
-    """The name of a figure and its line of help."""
+    """Return the name of a figure and its line of help."""
     return Content.assemble((figure, "bold"), ": ", FIGURE_HELP[figure])
 
 
@@ -63,7 +63,7 @@ class FigureSection(Widget):
         return self._rows[place].figure
 
     def region_of(self, place: int) -> Region:
-        """The lines of a row within the section."""
+        """Return the lines of a row within the section."""
         top = sum(len(row.lines) for row in self._rows[:place])
         return Region(0, top, self.size.width, len(self._rows[place].lines))
 

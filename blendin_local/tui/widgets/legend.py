@@ -61,7 +61,7 @@ class Legend(Widget):
         return quantity(self._mode) if self._mode else "Markdown"
 
     def _samples(self) -> list[tuple[Content, str]]:
-        """Each look with its name, and what it means."""
+        """Return each look with its name, and what it means."""
         if self._mode is None:
             return []
         if self._mode == "source":

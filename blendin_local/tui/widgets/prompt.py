@@ -46,7 +46,7 @@ class Prompt(TextArea):
 
     @dataclass
     class Entered(Message):
-        """Enter was pressed on a text that is not blank. Whoever refuses it gives it back."""
+        """Enter was pressed on a text that is not blank. A handler that refuses the text restores it."""
 
         prompt: Prompt
         text: str

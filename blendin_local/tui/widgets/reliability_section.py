@@ -1,4 +1,4 @@
-"""How sure base and guide are, now and over the reply, and where whoever spoke was not."""
+"""Show the reliability of base and guide, now and over the reply, and where the speaking model was unsure."""
 
 from __future__ import annotations
 

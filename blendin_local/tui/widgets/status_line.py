@@ -43,7 +43,7 @@ class StatusLine(Horizontal):
         yield Legend()
 
     def show(self, phase: Phase) -> None:
-        """What is going on; while a reply begins, the figures of the one before make way."""
+        """Show the phase; the figures of the last reply are hidden while the next one begins."""
         if phase is Phase.WRITING and self._phase is not phase:
             self._parts = []
         self._phase = phase
@@ -84,7 +84,7 @@ class StatusLine(Horizontal):
 
 
 def _fitting(parts: list[tuple[int, Content]], room: int) -> list[tuple[int, Content]]:
-    """The parts that fit into `room` cells; those of the highest number give way first."""
+    """Return the parts that fit into `room` cells; those of the highest number give way first."""
     parts = list(parts)
     while parts and sum(part.cell_length + 3 for _, part in parts) > room:
         parts.remove(max(parts, key=lambda part: part[0]))
@@ -92,7 +92,7 @@ def _fitting(parts: list[tuple[int, Content]], room: int) -> list[tuple[int, Con
 
 
 def _parts(shown: PanelFigures, branch: int, branches: int) -> list[tuple[int, Content]]:
-    """What there is to say of a reply in the order of reading, with how soon it gives way."""
+    """Return what there is to say of a reply in the order of reading, with how soon it gives way."""
     summary = shown.reply.summary
     if not summary.steps:
         return []

@@ -194,7 +194,7 @@ class Transcript(EntryList, can_focus=True):
         return Segment(mark, self._style_of(entry.kind if entry.kind is not Kind.REPLY else "note"))
 
     def _look(self, entry: Entry, tag: Tag) -> Style:
-        """How a piece of text looks: by its tag, or by what its step is under the colours chosen."""
+        """Return how a piece of text looks: by its tag, or by what its step is under the colours chosen."""
         if isinstance(tag, str):
             return self._style_of(tag)
         steps = entry.turn.steps if entry.turn else []
@@ -213,7 +213,7 @@ class Transcript(EntryList, can_focus=True):
     # Copying
 
     def _highlighted(self, strip: Strip, start: int, end: int) -> Strip:
-        """The strip with its characters from start to end, -1 being the last, shown as selected."""
+        """Return the strip with its characters from start to end, -1 being the last, shown as selected."""
         style = self.screen.get_component_rich_style("screen--selection")
         segments: list[Segment] = []
         place = 0
@@ -226,7 +226,7 @@ class Transcript(EntryList, can_focus=True):
         return Strip(segments)
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """The selected text without the line breaks that only the width of the view made."""
+        """Return the selected text without the line breaks that only the width of the view made."""
         if not self._entries:
             return None
         first = self._position(*(selection.start.transpose if selection.start else (0, 0)))
@@ -239,7 +239,7 @@ class Transcript(EntryList, can_focus=True):
         return "\n\n".join(texts), "\n"
 
     def _position(self, row: int, column: int) -> tuple[int, int, int]:
-        """The entry at a row, its line, and the column."""
+        """Return the entry at a row, its line, and the column."""
         place, line = self._locate(row)
         return place, line, column
 
