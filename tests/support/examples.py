@@ -21,9 +21,10 @@ def register_profiles() -> None:
     settings.load_profile(_PROFILE)
 
 
-def examples(nightly: int, **options: Any) -> settings:
-    """Settings of a property test that tries so many examples at night, and a share of them otherwise."""
-    return settings(max_examples=_share(nightly, _SHARES[_PROFILE]), **options)
+def examples(nightly: int, *, by_day: int | None = None, **options: Any) -> settings:
+    """Settings of a property test that tries so many examples at night, and `by_day` or a share otherwise."""
+    fewer = by_day is not None and _PROFILE != "nightly"
+    return settings(max_examples=by_day if fewer else _share(nightly, _SHARES[_PROFILE]), **options)
 
 
 def _share(nightly: int, share: float) -> int:
