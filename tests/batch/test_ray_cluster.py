@@ -322,7 +322,9 @@ def test_a_node_that_has_other_bytes(nodes: Any, job: Job) -> None:
     data[-1] ^= 1
     path.write_bytes(data)
     with (
-        pytest.raises(BatchError, match=r"On node .*: The base .* differs from the file of the machine") as failure,
+        pytest.raises(
+            BatchError, match=r"On node .*: The base .* differs from the file of the machine"
+        ) as failure,
         job.on(nodes),
     ):
         pass
