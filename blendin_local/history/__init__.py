@@ -1,1 +1,1 @@
-"""Conversations that are kept: the tree of their messages, the database, and files made of them."""
+"""Saved conversations: the tree of messages, the database, exports and imports."""

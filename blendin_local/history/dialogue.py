@@ -1,6 +1,6 @@
-"""The conversation that the app shows: its tree, what each key does to it, and what is kept of it.
+"""Apply the user's actions to the conversation of the chat, and save every change through the journal.
 
-Every act that wants a reply returns its `ReplyRequest`. Nothing here knows Textual or a thread.
+Actions that need a reply return its `ReplyRequest`. Independent of Textual and of threads.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from blendin_local.methods import METHODS
 
 
 class Dialogue:
-    """setup: how the next reply will be asked for; change it between replies.
+    """A conversation in progress.
 
-    steps_of: reads the steps of a kept reply by its id. seed: of the first reply, one more for each after
-    it; None draws every reply anew.
+    setup: models and settings of the next reply. steps_of: loads the steps of a saved reply by its id. seed:
+    the seed of the first reply, incremented for each later one; None draws a new seed for each. reply: the
+    reply being written, or None. removals: deleted messages that `undo` can restore.
     """
 
     def __init__(
@@ -50,11 +51,11 @@ class Dialogue:
         self.removals: list[Removal] = []
         self._steps_of = steps_of
         self._fresh_seed = fresh_seed
-        self._kept = False
-        self._handed = 0
+        self._is_saved = False
+        self._n_saved = 0
         self._before: tuple[FinishReason | None, str] | None = None
 
-    # What is there
+    # Reading
 
     @property
     def last(self) -> Turn | None:
@@ -67,32 +68,32 @@ class Dialogue:
         return [turn for turn in self.tree.path() if turn.is_reply]
 
     def question_of(self, turn: Turn) -> Turn:
-        """Return the question that a reply answers; of a question, itself."""
+        """Return the question that a reply answers, or the turn itself if it is a question."""
         return self.tree.turns[turn.parent] if turn.is_reply and turn.parent else turn
 
     def steps(self, turn: Turn) -> list[Step]:
-        """Return the steps of a reply, read when they are first wanted; none where what was kept is
-        damaged.
-        """
+        """Return the steps of a reply, loaded on first access; none if the saved data is damaged."""
         if turn.is_reply and not turn.steps:
             with suppress(HistoryError):
                 turn.steps = self._steps_of(turn.id)
         return turn.steps
 
-    # What wants a reply
+    # Actions that request a reply
 
     def send(self, text: str) -> ReplyRequest:
-        """Say something at the end of the current path."""
+        """Add a question at the end of the current path and request its reply."""
         return self._request_below(self.question(text))
 
     def question(self, text: str) -> Turn:
-        """Say something without asking for a reply yet."""
+        """Add a question at the end of the current path without requesting a reply."""
         last = self.last
-        # Chat templates want question and answer in turn: a question without an answer gets a sibling.
-        return self._said(text, last.parent if last is not None and not last.is_reply else self.tree.leaf)
+        # Chat templates require alternating roles: a question without an answer gets a sibling.
+        return self._add_question(
+            text, last.parent if last is not None and not last.is_reply else self.tree.leaf
+        )
 
     def take_back(self, *, question: bool) -> None:
-        """Undo what began the reply that was just asked for, before any of it; question: its message too."""
+        """Remove the requested reply, which has no text yet, and with `question` also its question."""
         reply, self.reply = self.reply, None
         last = reply if reply is not None and reply.id in self.tree.turns else self.last
         if last is None:
@@ -104,74 +105,74 @@ class Dialogue:
             self._discard(last)
 
     def _discard(self, turn: Turn) -> None:
-        """Take out a turn of which nothing came."""
+        """Remove an empty turn and select the reply that it was forked from."""
         removal = self.tree.remove(turn)
         if turn.forked_from in self.tree.turns:
             self.tree.select(self.tree.turns[turn.forked_from])
-        self._keep_removal(removal)
+        self._save_removal(removal)
 
     def edit(self, turn: Turn, text: str) -> ReplyRequest | None:
-        """Say a message differently, beside the old one; a reply that is changed wants no new reply."""
+        """Add an edited message as a sibling; requests a reply only if it is a question."""
         if not turn.is_reply:
-            return self._request_below(self._said(text, turn.parent))
+            return self._request_below(self._add_question(text, turn.parent))
         written = Step(index=0, data=text.encode(), text=text, source=Source.USER)
         changed = Turn("assistant", text, turn.parent, steps=[written], setup=turn.setup)
         changed.forked_from, changed.fork, changed.finish_reason = turn.id, 0, "cancelled"
         changed.summary.take_over(written)
         self._add(changed)
-        self._keep(lambda store, _: store.append_steps(changed.id, 0, [written], text))
+        self._enqueue(lambda store, _: store.append_steps(changed.id, 0, [written], text))
         return None
 
-    def again(self, turn: Turn | None = None, *, seed: int | None = None) -> ReplyRequest:
-        """Answer the last question, or that of a reply, once more; seed: not the next one, but this."""
+    def regenerate(self, turn: Turn | None = None, *, seed: int | None = None) -> ReplyRequest:
+        """Request another reply to the last question, or to that of a turn. seed: overrides the next seed."""
         turn = turn or self.last
         if turn is None:
             raise PromptError("There is no message to reply to yet.")
-        self._begin(self.question_of(turn).id, seed=seed)
+        self._add_reply(self.question_of(turn).id, seed=seed)
         return self._request(self._current)
 
-    def go_on(self, turn: Turn) -> ReplyRequest:
-        """Write a reply on that was cut off. Raises PromptError for one that came to its own end."""
+    def continue_reply(self, turn: Turn) -> ReplyRequest:
+        """Continue a reply that was cut off. Raises PromptError if the model had ended it."""
         if not turn.is_reply or not self.steps(turn):
-            raise PromptError("There is nothing that could be continued.")
+            raise PromptError("There is no reply to continue.")
         if turn.steps[-1].source is Source.STOP or turn.finish_reason in ("stop", "stop string"):
             raise PromptError(
-                "This reply came to its own end: to go on all the same, branch at its last token."
+                "The model ended this reply: to continue it nevertheless, branch at its last token."
             )
         prefix = tuple(turn.steps)
         if not self._same_pair(turn):
-            # What other models say is another reply: this one stays what it was.
-            self._begin(turn.parent, forked_from=turn.id, fork=len(prefix))
+            # Another pair continues in a sibling; this reply is unchanged.
+            self._add_reply(turn.parent, forked_from=turn.id, fork=len(prefix))
             return self._request(self._current, prefix=prefix)
         self.tree.select(turn)
-        self.reply, self._handed = turn, len(prefix)
+        self.reply, self._n_saved = turn, len(prefix)
         self._before = turn.finish_reason, turn.error
         turn.finish_reason = None
         self._save(turn)
         return self._request(turn, prefix=prefix)
 
     def branch(self, turn: Turn, index: int, candidate: Candidate) -> ReplyRequest:
-        """Write a reply anew from a step on, with a candidate there; the old one stays beside it.
+        """Request a sibling of a reply that differs from a step on, where a candidate is forced.
 
-        Raises PromptError where the reply shall end there, and what writes now is not what wrote it.
+        Raises PromptError if the candidate is the stop, and another pair or method wrote the reply.
         """
         prefix = tuple(self.steps(turn)[:index])
         forced_outcome: int | None = candidate.outcome
         if not (self._same_pair(turn) and self._writer(turn.setup) == self._writer(self.setup)):
-            # An outcome is a number that only its writer knows; its bytes are understood by all.
+            # Outcome numbers are valid for the same writer only; bytes are valid for all.
             if not candidate.data:
                 raise PromptError("Only the models and the method that wrote this reply can end it there.")
-            # The space after a prompt is no part of a reply, except where a reply goes on the prompt's text.
+            # The space after a prompt is not part of the reply, unless the reply continues raw text.
             begins = not prefix and getattr(self.setup.formats, self._writer(self.setup)) != "raw"
             data = candidate.data.removeprefix(b" ") if begins else candidate.data
             text = data.decode("utf-8", "replace")
             prefix = (*prefix, Step(index=index, data=data, text=text, source=Source.USER))
             forced_outcome = None
-        self._begin(turn.parent, forked_from=turn.id, fork=index)
+        self._add_reply(turn.parent, forked_from=turn.id, fork=index)
         return self._request(self._current, prefix=prefix, forced_outcome=forced_outcome)
 
     def _same_pair(self, turn: Turn) -> bool:
-        """Return whether a reply was written by the models that are there now."""
+        """Return whether the current pair wrote a reply."""
         own, now = turn.setup, self.setup
         return own is not None and (own.base, own.guide) == (now.base, now.guide)
 
@@ -179,39 +180,39 @@ class Dialogue:
     def _writer(setup: Setup | None) -> str:
         return METHODS[setup.settings.blend.method].writer if setup else ""
 
-    # While a reply is written
+    # The reply being written
 
-    def begun(self, reply: ReplyStream, chat: ChatBackend) -> None:
-        """The models have taken the prompt."""
+    def start_reply(self, reply: ReplyStream, chat: ChatBackend) -> None:
+        """Initialize the reply from its stream, once the models have accepted the prompt."""
         turn, self._before = self._current, None
-        # Where a reply is continued, its last step is no end any more.
+        # A continued reply loses its stop, so fewer steps than saved may be unchanged.
         same = takewhile(lambda pair: pair[0] == pair[1], zip(turn.steps, reply.prefix, strict=False))
-        self._handed = min(self._handed, len(list(same)))
+        self._n_saved = min(self._n_saved, len(list(same)))
         turn.steps = list(reply.prefix)
         turn.text = "".join(step.text for step in reply.prefix)
         turn.summary = reply.summary
         turn.dropped = reply.dropped_messages
         turn.models = dict(chat.models)
         turn.calibrated = chat.calibrated
-        # The models' thread is counting in the summary already; of an unfinished reply it is made from steps.
+        # The models' thread already updates the summary; loading recomputes it for an unfinished reply.
         self._save(turn, Summary())
 
-    def take(self, steps: Sequence[Step]) -> None:
+    def append_steps(self, steps: Sequence[Step]) -> None:
         turn = self._current
         turn.steps += steps
         turn.text += "".join(step.text for step in steps)
 
     def checkpoint(self) -> None:
-        """Hand what was written since the last time over to be kept."""
+        """Save the steps since the last checkpoint."""
         turn = self.reply
-        if turn is None or self._handed == len(turn.steps):
+        if turn is None or self._n_saved == len(turn.steps):
             return
-        first, steps, text = self._handed, turn.steps[self._handed :], turn.text
-        self._handed = len(turn.steps)
-        self._keep(lambda store, _: store.append_steps(turn.id, first, steps, text))
+        first, steps, text = self._n_saved, turn.steps[self._n_saved :], turn.text
+        self._n_saved = len(turn.steps)
+        self._enqueue(lambda store, _: store.append_steps(turn.id, first, steps, text))
 
     def end(self, text: str, finish_reason: FinishReason | None, error: str) -> Turn | None:
-        """Return the reply is over; returns it, or None where nothing came of it and it is gone."""
+        """Finish the reply and return it; remove it and return None if it is empty."""
         turn = self._current
         self.checkpoint()
         self.reply = None
@@ -219,7 +220,7 @@ class Dialogue:
         turn.finish_reason = finish_reason or "cancelled"
         turn.error = error
         if self._before is not None:
-            # It was to be continued, and nothing came of it.
+            # The continuation failed before its first step: restore the former end.
             (turn.finish_reason, turn.error), self._before = self._before, None
         if not turn.text.strip():
             self._discard(turn)
@@ -227,15 +228,15 @@ class Dialogue:
         self._save(turn)
         return turn
 
-    # What else happens to messages
+    # Other actions
 
     def select(self, turn: Turn) -> None:
-        """Lead the conversation through a sibling."""
+        """Lead the current path through a turn."""
         self.tree.select(turn)
-        self._keep_leaf()
+        self._save_leaf()
 
     def sibling(self, turn: Turn, direction: int) -> Turn | None:
-        """Return the sibling before or after this one, None at the end of the row."""
+        """Return the sibling at an offset of -1 or 1, or None."""
         siblings = self.tree.siblings(turn)
         place = siblings.index(turn) + direction
         return siblings[place] if 0 <= place < len(siblings) else None
@@ -244,53 +245,53 @@ class Dialogue:
         """Delete a message: see `Tree.remove`."""
         removal = self.tree.remove(turn)
         self.removals.append(removal)
-        self._keep_removal(removal)
+        self._save_removal(removal)
 
     def undo(self) -> bool:
-        """Bring the last deleted message back; False where there is none."""
+        """Restore the last deleted message; return False if there is none."""
         if not self.removals:
             return False
         removal = self.removals.pop()
         self.tree.restore(removal)
-        self._keep(lambda store, id: store.restore(id, removal))
+        self._enqueue(lambda store, id: store.restore(id, removal))
         return True
 
     def rename(self, title: str) -> None:
         self.title = title.strip() or self.title
         title = self.title
-        self._keep(lambda store, id: store.set_title(id, title))
+        self._enqueue(lambda store, id: store.set_title(id, title))
 
     def change(self, setup: Setup) -> None:
-        """ReplyRequest for the next replies differently."""
+        """Change models and settings of the next replies."""
         self.setup = setup
-        self._keep(lambda store, id: store.set_setup(id, setup))
+        self._enqueue(lambda store, id: store.set_setup(id, setup))
 
     # Conversations
 
     def restart(self) -> None:
-        """Begin a new conversation; the old one stays kept."""
-        self.tree, self.id, self.title, self._kept, self.removals = Tree(), new_id(), "", False, []
+        """Begin a new conversation."""
+        self.tree, self.id, self.title, self._is_saved, self.removals = Tree(), new_id(), "", False, []
 
     def resume(self, kept: SavedConversation, loaded: Setup) -> None:
-        """Go on with a conversation that was kept, but with the models that are loaded."""
+        """Open a saved conversation, with the models that are loaded."""
         self.restart()
-        self.id, self.title, self.tree, self._kept = kept.id, kept.title, kept.tree, True
+        self.id, self.title, self.tree, self._is_saved = kept.id, kept.title, kept.tree, True
         self.setup = replace(
             kept.setup, base=loaded.base, guide=loaded.guide, pair=loaded.pair, formats=loaded.formats
         )
 
-    # In detail
+    # Helpers
 
     @property
     def _current(self) -> Turn:
         assert self.reply is not None
         return self.reply
 
-    def _said(self, text: str, parent: str | None) -> Turn:
+    def _add_question(self, text: str, parent: str | None) -> Turn:
         turn = Turn("user", text, parent)
-        if not self._kept:
-            self._kept, setup = True, self.setup
-            self._keep(lambda store, id: store.create(id, setup))
+        if not self._is_saved:
+            self._is_saved, setup = True, self.setup
+            self._enqueue(lambda store, id: store.create(id, setup))
             if self.title:
                 self.rename(self.title)
             self.title = self.title or first_line(text)
@@ -302,30 +303,30 @@ class Dialogue:
         self._save(turn)
 
     def _save(self, turn: Turn, summary: Summary | None = None) -> None:
-        # The turn itself goes on changing.
+        # A copy, because the turn may change before the journal saves it.
         now = copy(turn)
         now.summary = summary or turn.summary
-        self._keep(lambda store, id: store.save_turn(id, now))
+        self._enqueue(lambda store, id: store.save_turn(id, now))
 
-    def _keep_leaf(self) -> None:
+    def _save_leaf(self) -> None:
         leaf = self.tree.leaf
-        self._keep(lambda store, id: store.set_leaf(id, leaf))
+        self._enqueue(lambda store, id: store.set_leaf(id, leaf))
 
-    def _keep_removal(self, removal: Removal) -> None:
+    def _save_removal(self, removal: Removal) -> None:
         leaf = self.tree.leaf
-        self._keep(lambda store, id: store.remove(id, removal, leaf))
+        self._enqueue(lambda store, id: store.remove(id, removal, leaf))
 
-    def _keep(self, call: Callable[[Store, str], object]) -> None:
-        """Have the journal do this to the conversation, unless there is nothing of it yet."""
+    def _enqueue(self, call: Callable[[Store, str], object]) -> None:
+        """Queue a call for the conversation in the journal, unless it is empty and not saved."""
         id = self.id
-        if self._kept:
+        if self._is_saved:
             self.journal.put(lambda store: call(store, id))
 
     def _request_below(self, question: Turn) -> ReplyRequest:
-        self._begin(question.id)
+        self._add_reply(question.id)
         return self._request(self._current)
 
-    def _begin(
+    def _add_reply(
         self,
         parent: str | None,
         *,
@@ -337,7 +338,7 @@ class Dialogue:
         turn = Turn("assistant", parent=parent, forked_from=forked_from, fork=fork)
         turn.setup = replace(self.setup, settings=settings)
         self._add(turn)
-        self.reply, self._handed = turn, 0
+        self.reply, self._n_saved = turn, 0
 
     def _next_seed(self) -> int:
         if self.seed is None:

@@ -1,4 +1,4 @@
-"""The JSON document of a whole conversation, lossless in both directions.
+"""Write a conversation as a JSON document and read it back, without loss.
 
     {"format": "blendin conversation", "version": 1,
      "title": "...", "setup": {...}, "leaf": "id of the last turn of the current path, or null",
@@ -6,9 +6,9 @@
 
 A reply also has: setup, finish_reason, error, forked_from, fork, dropped, models, calibrated (see `Turn`),
 summary and timings (as in `blendin generate --json`, with the numbers of decoded tokens, and "kept", the
-number of steps taken over from another reply), and steps (as with `--steps`). Bytes stand as text. Bytes that
-are not UTF-8 also stand under "data_base64" of a step or "text_base64" of a candidate, and the text is only
-informative, as are metrics that follow from the steps.
+number of steps taken over from another reply), and steps (as with `--steps`). Bytes are written as text.
+Bytes that are not UTF-8 are also written under "data_base64" of a step or "text_base64" of a candidate;
+reading ignores their text, and all metrics that follow from the steps.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _keep_bytes(record: dict[str, Any], name: str, data: bytes) -> None:
 
 
 def read_json(document: str, name: str = "This file") -> tuple[str, Setup, Tree]:
-    """Title, setup and tree of a document; unknown keys are ignored.
+    """Return title, setup and tree of a document; unknown keys are ignored.
 
     name: the document's name in messages. Raises HistoryError for a foreign, newer or damaged document.
     """
@@ -161,14 +161,14 @@ def _tree(turns: list[Turn], leaf: str | None) -> Tree:
     if len(parents) < len(turns):
         raise InvalidValue("two turns have the same id")
     if any(id is not None and id not in parents for id in (*parents.values(), leaf)):
-        raise InvalidValue("a turn that follows from others is there without them")
+        raise InvalidValue("a turn refers to one that does not exist")
     rooted: set[str | None] = {None}
     for id in parents:
         above: dict[str | None, None] = {}
         place: str | None = id
         while place not in rooted and place is not None:
             if place in above:
-                raise InvalidValue("turns follow one another in a circle")
+                raise InvalidValue("turns form a cycle")
             above[place] = None
             place = parents[place]
         rooted.update(above)

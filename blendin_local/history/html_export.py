@@ -14,7 +14,7 @@ from typing import Any
 from blendin_local.engine.steps import Candidate, Candidates, Source, Step
 from blendin_local.engine.text_attribution import Attribution
 from blendin_local.history.markdown_html import markdown_html
-from blendin_local.history.reply_footer import asked_with, described, reply_footer
+from blendin_local.history.reply_footer import describe_differences, describe_settings, reply_footer
 from blendin_local.history.tree import Setup, StepsOf, Tree, Turn
 from blendin_local.presentation.colour_scale import BAND_COLOURS, MEANINGS, MODES, band, quantity, ranges
 from blendin_local.presentation.explanation import FIGURE_HELP, SPEAKERS, explain_alpha
@@ -94,7 +94,7 @@ def as_page(title: str, setup: Setup, tree: Tree, steps_of: StepsOf = attrgetter
     return page_template("history").render(
         title=sanitize(title) or "Conversation",
         models=sanitize(f"{setup.base} + {setup.guide}"),
-        settings=sanitize(described(setup.settings)),
+        settings=sanitize(describe_settings(setup.settings)),
         system=sanitize(setup.system).strip(),
         turns=views,
         modes={mode: "who spoke" if mode == "source" else quantity(mode) for mode in MODES},
@@ -137,7 +137,7 @@ def _view(turn: Turn, setup: Setup, siblings: list[str], places: dict[str, int],
         footer=reply_footer(turn) if turn.is_reply else "",
         figures=list(_figures(turn)) if turn.is_reply else [],
         error=sanitize(turn.error),
-        other=sanitize(asked_with(turn.setup, setup)) if turn.setup else "",
+        other=sanitize(describe_differences(turn.setup, setup)) if turn.setup else "",
     )
 
 
@@ -152,7 +152,7 @@ def _pieces(turn: Turn) -> Iterator[_Piece]:
     places = {id(step): place for place, step in enumerate(turn.steps)}
     begun = False
     for text, step in owned:
-        # A reply to a plain prompt begins with the space or line break that its prompt ends before.
+        # With a plain prompt format, a reply may begin with white space.
         shown = sanitize(text) if begun else sanitize(text).lstrip()
         begun = begun or bool(shown)
         # White space before a word is left out, so that it is not underlined.
@@ -176,7 +176,7 @@ def _figures(turn: Turn) -> Iterator[tuple[str, str]]:
     yield "intervention rate", f"{summary.intervention_rate:.1%}"
     yield "changed-token rate", f"{summary.changed_rate:.1%}"
     yield "guide-word rate", f"{summary.guide_word_rate:.1%}"
-    reliability = "reliability" if turn.calibrated else "confidence of whoever spoke"
+    reliability = "reliability" if turn.calibrated else "confidence of the writing model"
     for name, value in (
         ("mean α of interventions", summary.mean("alpha")),
         ("mean c_b", summary.mean("c_b")),
@@ -223,17 +223,17 @@ def _row(step: Step, turn: Turn, tokens: _Tokens) -> list[Any]:
         list(Source).index(step.source),
         tokens.place(step.data),
         "\n".join(explain_alpha(step, turn.setup.settings.blend)) if turn.setup else "",
-        [_parts(figure) for figure in figures],
-        _flat(listed.base, tokens),
-        _flat(listed.guide, tokens),
+        [_to_units(figure) for figure in figures],
+        _flatten_candidates(listed.base, tokens),
+        _flatten_candidates(listed.guide, tokens),
         # Without an intervention the blend is the writing model's own distribution.
-        _flat(listed.blend, tokens) if step.intervened else [],
+        _flatten_candidates(listed.blend, tokens) if step.intervened else [],
     ]
 
 
-def _flat(candidates: tuple[Candidate, ...], tokens: _Tokens) -> list[int]:
-    return [n for each in candidates for n in (tokens.place(each.data), _parts(each.probability))]
+def _flatten_candidates(candidates: tuple[Candidate, ...], tokens: _Tokens) -> list[int]:
+    return [n for each in candidates for n in (tokens.place(each.data), _to_units(each.probability))]
 
 
-def _parts(value: float | None) -> int:
+def _to_units(value: float | None) -> int:
     return -1 if value is None else round(value * 10_000)

@@ -20,17 +20,17 @@ def import_file(path: Path, store: Store) -> str:
     """
     title, setup, tree = load(path)
     id = new_id()
-    store.add(SavedConversation(id, title, setup, _renamed(tree)))
+    store.add(SavedConversation(id, title, setup, _assign_new_ids(tree)))
     return id
 
 
 def load(path: Path) -> tuple[str, Setup, Tree]:
-    """Title, setup and tree of an exported conversation. Raises HistoryError."""
+    """Return title, setup and tree of an exported conversation. Raises HistoryError."""
     name = sanitize(str(path))
     try:
         if path.exists() and not path.is_file():
             # Reading a pipe or a device could block forever.
-            raise HistoryError(f"{name} is no file with a conversation in it.")
+            raise HistoryError(f"{name} is not a file.")
         document = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         raise HistoryError(f"{name} is not text: blendin reads conversations exported as JSON.") from error
@@ -40,8 +40,8 @@ def load(path: Path) -> tuple[str, Setup, Tree]:
     return read_json(document, name)
 
 
-def _renamed(tree: Tree) -> Tree:
-    """Return the tree with new ids; a `forked_from` that is not in the tree becomes None."""
+def _assign_new_ids(tree: Tree) -> Tree:
+    """Assign new ids to all turns; a `forked_from` that is not in the tree becomes None."""
     ids = {id: new_id() for id in tree.turns}
     for turn in tree.turns.values():
         turn.id = ids[turn.id]

@@ -1,4 +1,4 @@
-"""A thread that writes to the store in order, so that no user interface waits for the disk."""
+"""Write to the store in order in a thread, so that the user interface does not wait for the disk."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ class Journal:
 
 
 def _try(call: Call, store: Store) -> tuple[str, bool]:
-    """Return the error of a call or "", and whether it may be temporary."""
+    """Run a call; return its error or "", and whether that may be temporary."""
     try:
         call(store)
     except HistoryError as error:
         return str(error), isinstance(error.__cause__, sqlite3.OperationalError)
     except Exception as error:
-        # The conversation goes on, whatever the error.
-        return f"A part of the conversation was not kept ({type(error).__name__}: {error}).", False
+        # No error may end the thread.
+        return f"A part of the conversation was not saved ({type(error).__name__}: {error}).", False
     return "", False

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from blendin_local.history.reply_footer import asked_with, described, reply_footer
+from blendin_local.history.reply_footer import describe_differences, describe_settings, reply_footer
 from blendin_local.history.tree import Setup, Tree, Turn
 from blendin_local.safe_text import sanitize
 
@@ -38,38 +38,38 @@ def as_markdown(title: str, setup: Setup, tree: Tree) -> str:
 
 def _facts(setup: Setup) -> Iterator[str]:
     names = {"Pair": setup.pair, "Base": setup.base, "Guide": setup.guide}
-    facts = names | {"Settings": described(setup.settings)}
+    facts = names | {"Settings": describe_settings(setup.settings)}
     yield "\n".join(f"- {name}: {_line(fact)}" for name, fact in facts.items() if fact)
     if setup.system.strip():
         yield "## System prompt"
-        yield _placed(setup.system)
+        yield _contain(setup.system)
 
 
 def _message(turn: Turn, setup: Setup) -> Iterator[str]:
-    yield _placed(turn.text)
+    yield _contain(turn.text)
     if turn.error:
         yield f"*Error: {_line(turn.error)}*"
     if turn.is_reply:
         drawn = turn.setup and turn.setup.settings.sampling.temperature
         seed = f" · seed {turn.setup.settings.seed}" if turn.setup and drawn else ""
         yield f"*{_line(reply_footer(turn))}{seed}*"
-    if turn.setup and (other := asked_with(turn.setup, setup)):
+    if turn.setup and (other := describe_differences(turn.setup, setup)):
         yield f"*Asked with {_line(other)}*"
 
 
 def _line(text: str) -> str:
-    """Text as one line with Markdown escaped."""
+    """Return text on one line with Markdown escaped."""
     return _SPECIAL.sub(r"\\\1", " ".join(sanitize(text).split()))
 
 
-def _placed(text: str) -> str:
+def _contain(text: str) -> str:
     """Return a message that cannot affect the document around it."""
     # Tabs are kept: a Makefile needs them.
     text = "\t".join(sanitize(part) for part in text.split("\t")).strip("\n")
     # A heading appended for the test shows whether all blocks of the message end with it.
     tokens = _PARSER.parse(f"{text}\n\n# end")
     tokens, after = tokens[:-3], tokens[-3:]
-    if any(token.type.startswith("html") for token in _all(tokens + after)):
+    if any(token.type.startswith("html") for token in _flatten(tokens + after)):
         longest = max((len(run) for run in _BACKTICKS.findall(text)), default=0)
         fence = "`" * max(3, longest + 1)
         return f"{fence}text\n{text}\n{fence}"
@@ -79,7 +79,7 @@ def _placed(text: str) -> str:
     return text
 
 
-def _all(tokens: Sequence[Token]) -> Iterator[Token]:
+def _flatten(tokens: Sequence[Token]) -> Iterator[Token]:
     for token in tokens:
         yield token
         yield from token.children or ()

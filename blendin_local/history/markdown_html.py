@@ -18,7 +18,7 @@ class _Harmless(MarkdownIt):
 
 
 def markdown_html(text: str) -> str:
-    """Return the HTML of a Markdown text."""
+    """Render a Markdown text as HTML."""
     # After rendering, because Markdown can express any character: &#x202e;
     return sanitize(_RENDERER.render(text))
 

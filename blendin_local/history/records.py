@@ -1,4 +1,4 @@
-"""The database's codec: steps, setups and reply details as compact JSON.
+"""Encode steps, setups and reply details as compact JSON for the database.
 
 Lossless: bytes that are not UTF-8 and all digits of floats survive. Records of other versions are read as far
 as their fields are known; missing fields take their defaults.
@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_args
 
 from blendin_local.engine.steps import Candidate, Candidates, FinishReason, Source, Step, Summary
 from blendin_local.history.tree import REPLY_FIELDS, Setup, Turn
-from blendin_local.history.validation import with_known
+from blendin_local.history.validation import replace_known
 
 __all__ = [
     "decode_details",
@@ -38,7 +38,7 @@ _ZLIB_LEVEL = 1
 
 
 def dumps(value: object) -> str:
-    """Compact JSON in ASCII, which can hold lone surrogates."""
+    """Write compact JSON in ASCII, which can represent lone surrogates."""
     return json.dumps(value, separators=(",", ":"))
 
 
@@ -65,15 +65,15 @@ def _row(candidates: tuple[Candidate, ...]) -> list[Any]:
     return [[_text_of(c.data) for c in candidates], *([getattr(c, n) for c in candidates] for n in _NUMBERS)]
 
 
-def _candidates_to(candidates: Candidates | None) -> list[Any] | None:
-    """Return a row each of base, guide and blend, the last only if it differs from the base's."""
+def _encode_candidates(candidates: Candidates | None) -> list[Any] | None:
+    """Encode the candidates of base, guide and blend, the last only if it differs from the base's."""
     if candidates is None:
         return None
     rows = [_row(candidates.base), _row(candidates.guide)]
     return rows if candidates.blend == candidates.base else [*rows, _row(candidates.blend)]
 
 
-def _candidates_from(rows: list[Any] | None) -> Candidates | None:
+def _decode_candidates(rows: list[Any] | None) -> Candidates | None:
     if rows is None:
         return None
     base, guide, *blend = (tuple(map(Candidate, map(_bytes_of, row[0]), *row[1:])) for row in rows)
@@ -83,13 +83,13 @@ def _candidates_from(rows: list[Any] | None) -> Candidates | None:
 _NUMBERS = ("probability", "outcome")
 _DEFAULTS = {field.name: field.default for field in fields(Step)}
 _SOURCES = {str(source): source for source in Source}
-_TO: dict[str, Callable[[Any], Any]] = {"data": _text_of, "candidates": _candidates_to}
+_TO: dict[str, Callable[[Any], Any]] = {"data": _text_of, "candidates": _encode_candidates}
 _FROM: dict[str, Callable[[Any], Any]] = {
     "data": _bytes_of,
     "source": _source_of,
     "base_tokens": tuple,
     "guide_tokens": tuple,
-    "candidates": _candidates_from,
+    "candidates": _decode_candidates,
     "finish_reason": _reason_of,
 }
 
@@ -124,14 +124,14 @@ def encode_setup(setup: Setup) -> str:
 
 @lru_cache(maxsize=64)
 def decode_setup(text: str) -> Setup:
-    return with_known(Setup("", ""), json.loads(text))
+    return replace_known(Setup("", ""), json.loads(text))
 
 
 # Summaries
 
 
 def encode_summary(summary: Summary) -> dict[str, Any]:
-    """Return a summary as plain data, with the running sums that its means need."""
+    """Return a summary as plain data, including the sums that its means are computed from."""
     values = {field.name: getattr(summary, field.name) for field in fields(summary)}
     # Copies, because another thread may still be adding to the summary.
     copied = {name: dict(value) for name, value in values.items() if isinstance(value, Counter)}
@@ -147,7 +147,7 @@ def decode_summary(values: Mapping[str, Any]) -> Summary:
         if isinstance(old, Counter):
             new = Counter(new)
         elif is_dataclass(old):
-            new = with_known(old, new)
+            new = replace_known(old, new)
         setattr(summary, field.name, new)
     summary.sources = Counter({_source_of(name): count for name, count in summary.sources.items()})
     summary.finish_reason = _reason_of(summary.finish_reason)
@@ -166,7 +166,7 @@ def summarize(steps: Sequence[Step], kept: int = 0) -> Summary:
 
 
 def encode_details(turn: Turn) -> str:
-    """Encode a reply's fields beside setup, text and steps; "" for a question."""
+    """Encode the fields of a reply other than setup, text and steps; "" for a question."""
     if not turn.is_reply:
         return ""
     values = {name: getattr(turn, name) for name in REPLY_FIELDS}

@@ -10,7 +10,7 @@ from blendin_local.history.tree import Setup, Turn
 from blendin_local.presentation.setting_label import setting_label
 from blendin_local.settings import BlendSettings, GenerationSettings, setting_names
 
-__all__ = ["asked_with", "described", "reply_footer"]
+__all__ = ["describe_differences", "describe_settings", "reply_footer"]
 
 _ENDS: dict[FinishReason, str] = {
     "cancelled": "stopped",
@@ -20,7 +20,7 @@ _ENDS: dict[FinishReason, str] = {
 
 
 def reply_footer(turn: Turn, siblings: Sequence[Turn] = ()) -> str:
-    """Return the line under a finished reply: its outcome, metrics and settings."""
+    """Return the line under a finished reply: its finish reason, metrics and settings."""
     summary = turn.summary
     parts = [f"{siblings.index(turn) + 1}/{len(siblings)}"] if len(siblings) > 1 else []
     if turn.error:
@@ -45,8 +45,8 @@ def reply_footer(turn: Turn, siblings: Sequence[Turn] = ()) -> str:
     return " · ".join(parts)
 
 
-def described(settings: GenerationSettings, usual: GenerationSettings | None = None) -> str:
-    """Method, γ and all settings that are not defaults; with `usual`, all that differ from it."""
+def describe_settings(settings: GenerationSettings, usual: GenerationSettings | None = None) -> str:
+    """List method, γ and all settings other than defaults; with `usual`, all that differ from it."""
     blend = settings.blend
     parts = [] if usual else [blend.method, f"gamma {blend.gamma:g}"]
     usual = usual or GenerationSettings(BlendSettings(method=blend.method, gamma=blend.gamma))
@@ -58,14 +58,14 @@ def described(settings: GenerationSettings, usual: GenerationSettings | None = N
     return ", ".join(parts)
 
 
-def asked_with(own: Setup, usual: Setup) -> str:
-    """Return the differences of a reply's setup from the conversation's, except for seeds; "" without any."""
+def describe_differences(own: Setup, usual: Setup) -> str:
+    """List the differences of a reply's setup from the conversation's, except for seeds."""
     settings = replace(own.settings, seed=usual.settings.seed)
     parts = [f"{own.base} + {own.guide}"] if (own.base, own.guide) != (usual.base, usual.guide) else []
     if own.system != usual.system:
         parts.append("another system prompt" if own.system else "no system prompt")
     if settings != usual.settings:
-        parts.append(described(settings, usual.settings))
+        parts.append(describe_settings(settings, usual.settings))
     if own.formats != usual.formats:
         parts.append(f"the prompt formats {own.formats.base} and {own.formats.guide}")
     return "; ".join(parts)

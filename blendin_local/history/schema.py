@@ -1,4 +1,4 @@
-"""The schema of the database of conversations; opening and migrating it."""
+"""Open the database of conversations, creating or migrating its schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from blendin_local.errors import HistoryError
 from blendin_local.safe_text import encodable
 
-__all__ = ["MIGRATIONS", "connect", "explained", "first_line", "fold", "reader"]
+__all__ = ["MIGRATIONS", "connect", "first_line", "fold", "open_reader", "translate_errors"]
 
 _LOCK_TIMEOUT_S = 10.0
 """Maximum wait for another process that is writing."""
@@ -83,19 +83,19 @@ def first_line(text: str) -> str:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
     """Convert errors of SQLite, the system and decoding to HistoryError."""
     try:
         yield
     except (sqlite3.OperationalError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise HistoryError(f"Conversations cannot be kept in {path}: {reason}.") from error
+        raise HistoryError(f"Conversations cannot be saved in {path}: {reason}.") from error
     except sqlite3.IntegrityError as error:
-        raise HistoryError("A conversation cannot be kept: it was deleted for good meanwhile.") from error
+        raise HistoryError("A conversation cannot be saved: it was permanently deleted meanwhile.") from error
     except (sqlite3.Error, zlib.error, ValueError) as error:
         raise HistoryError(
-            f"The file of kept conversations, {path}, is damaged ({error}): "
-            "nothing in it was changed; move it away to begin a new one."
+            f"The file of saved conversations, {path}, is damaged ({error}): "
+            "it is unchanged; move it away to begin a new one."
         ) from error
 
 
@@ -104,11 +104,11 @@ def connect(path: Path) -> sqlite3.Connection:
 
     Raises HistoryError if it cannot be written, is damaged, or has a newer version.
     """
-    with explained(path):
+    with translate_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Conversations are private.
         path.touch(mode=0o600)
-        database = _opened(path)
+        database = _open(path)
         try:
             _prepare(database, path)
         except BaseException:
@@ -117,15 +117,15 @@ def connect(path: Path) -> sqlite3.Connection:
     return database
 
 
-def reader(path: Path) -> sqlite3.Connection:
+def open_reader(path: Path) -> sqlite3.Connection:
     """Open a second, read-only connection, which can read while others write."""
-    with explained(path):
-        database = _opened(path)
+    with translate_errors(path):
+        database = _open(path)
         database.execute("PRAGMA query_only = ON")
     return database
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _open(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, _LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     for function in (fold, first_line):
         database.create_function(function.__name__, 1, function, deterministic=True)
@@ -135,14 +135,14 @@ def _opened(path: Path) -> sqlite3.Connection:
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
     if _version(database) > len(MIGRATIONS):
         raise HistoryError(
-            f"The conversations in {path} were kept by a newer version of blendin-local: update the program, "
-            "or move the file away."
+            f"The conversations in {path} were saved by a newer version of blendin-local: update the "
+            "program, or move the file away."
         )
     mode = _write_ahead(database)
     if mode != "wal":
         raise HistoryError(
-            f"Conversations cannot be kept in {path}: its file system, a network's perhaps, has no shared "
-            "memory (WAL)."
+            f"Conversations cannot be saved in {path}: its file system, such as a network's, does not "
+            "support shared memory (WAL)."
         )
     database.execute("PRAGMA synchronous = NORMAL")
     database.execute("PRAGMA foreign_keys = ON")

@@ -57,7 +57,7 @@ class ConversationInfo:
 def search(
     database: sqlite3.Connection, query: str, limit: int, *, deleted: bool = False
 ) -> list[ConversationInfo]:
-    """Conversations with messages, the latest changed first.
+    """Return the conversations with messages, the latest changed first.
 
     deleted: list deleted conversations instead, the latest first. query: words that must all occur, also as
     parts of words, in the title or a message; case and accents are ignored, no character is special.
@@ -76,7 +76,7 @@ def search(
 
 
 def _find(database: sqlite3.Connection, word: str) -> dict[str, int | None]:
-    """Ids of the conversations that contain a word, with the key of the latest matching turn, if any."""
+    """Return the ids of conversations that contain a word, with the key of the latest matching turn."""
     titled = database.execute("SELECT id FROM conversations WHERE instr(fold(title), ?)", (word,))
     found: dict[str, int | None] = {id: None for (id,) in titled}
     quoted = '"' + word.replace('"', '""') + '"'
@@ -101,7 +101,7 @@ def _pair_of(setup: Setup) -> str:
 
 
 def _snippet(text: str, words: Sequence[str]) -> str:
-    """Text around the first match, in one line, with all matches marked."""
+    """Return the text around the first match on one line, with all matches marked."""
     text = re.sub(f"[\\s{MATCH_BEGINS}{MATCH_ENDS}]+", " ", text).strip()
     folded = [fold(character) for character in text]
     where = [i for i, parts in enumerate(folded) for _ in parts] + [len(text)]

@@ -1,7 +1,7 @@
-"""The store of conversations: list, search, open, and save them as they grow.
+"""List, search, open and save conversations in a database.
 
 Thread-safe; several processes may open the same file. Reading never waits for writing. All methods raise
-HistoryError where the file cannot be read or written.
+HistoryError if the file cannot be read or written.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from blendin_local.history.records import (
     encode_steps,
     summarize,
 )
-from blendin_local.history.schema import connect, explained, first_line, fold, reader
+from blendin_local.history.schema import connect, first_line, fold, open_reader, translate_errors
 from blendin_local.history.search import ConversationInfo, search
 from blendin_local.history.tree import Removal, Setup, Tree, Turn
 from blendin_local.safe_text import encodable
@@ -50,37 +50,37 @@ class Store:
         """Open the database, creating it if it is missing."""
         self.path = path
         self._database = connect(path)
-        self._reader = reader(path)
+        self._reader = open_reader(path)
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
 
     def close(self) -> None:
-        with self._read_lock, self._write_lock, explained(self.path):
+        with self._read_lock, self._write_lock, translate_errors(self.path):
             self._reader.close()
             self._database.close()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A read transaction: a consistent snapshot."""
-        with self._read_lock, explained(self.path), self._reader:
+        """Begin a read transaction: a consistent snapshot."""
+        with self._read_lock, translate_errors(self.path), self._reader:
             self._reader.execute("BEGIN")
             yield self._reader
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction."""
-        with self._write_lock, explained(self.path), self._database:
+        """Begin a write transaction."""
+        with self._write_lock, translate_errors(self.path), self._database:
             self._database.execute("BEGIN IMMEDIATE")
             yield self._database
 
     # Conversations
 
     def list(self, query: str = "", limit: int = 200) -> list[ConversationInfo]:
-        """Conversations with messages, the latest changed first; see `search.search`."""
+        """Return conversations with messages, the latest changed first; see `search.search`."""
         with self._reading() as database:
             return search(database, query, limit)
 
     def deleted(self, limit: int = 200) -> Sequence[ConversationInfo]:
-        """Conversations that `undelete` can restore, the latest deleted first."""
+        """Return conversations that `undelete` can restore, the latest deleted first."""
         with self._reading() as database:
             return search(database, "", limit, deleted=True)
 
@@ -110,7 +110,7 @@ class Store:
                 "SELECT title, setup, leaf FROM conversations WHERE id = ? AND deleted IS NULL", (id,)
             ).fetchone()
             if row is None:
-                raise HistoryError("This conversation is not there any more: it was deleted meanwhile.")
+                raise HistoryError("This conversation does not exist any more: it was deleted meanwhile.")
             rows = database.execute(
                 "SELECT id, parent, role, created, text, setup, details, removed FROM turns "
                 "WHERE conversation = ? ORDER BY created, key",
@@ -122,7 +122,7 @@ class Store:
             setup = decode_setup(setup)
         for turn in turns.values():
             # Another process may have answered a removed turn: attach the answer to its nearest ancestor.
-            left = _left(turn.parent, removed)
+            left = _remaining_ancestor(turn.parent, removed)
             turn.parent = left if left in turns else None
         return SavedConversation(id, title, setup, Tree(turns.values(), leaf))
 
@@ -203,7 +203,7 @@ class Store:
         marks = [(removed, turn) for turn in gone]
         moved = [(parent, turn.id) for turn, parent in removal.moved]
         if removed is not None:
-            moved = [(_left(parent, gone), turn) for parent, turn in moved]
+            moved = [(_remaining_ancestor(parent, gone), turn) for parent, turn in moved]
         with self._writing() as database:
             database.executemany("UPDATE turns SET removed = ? WHERE id = ?", marks)
             database.executemany("UPDATE turns SET parent = ? WHERE id = ?", moved)
@@ -233,7 +233,7 @@ def _save(database: sqlite3.Connection, id: str, turn: Turn) -> None:
     text = encodable(turn.text)
     setup = encode_setup(turn.setup) if turn.setup else ""
     values = (turn.parent, text, setup, encode_details(turn), turn.id)
-    # A conversation that is still written to, perhaps by another process, is not deleted.
+    # A conversation that another process still writes to is undeleted.
     wakes = "UPDATE conversations SET updated = ?, deleted = NULL WHERE id = ?"
     database.execute(wakes, (time.time(), id))
     update = "UPDATE turns SET parent = ?, text = ?, setup = ?, details = ? WHERE id = ?"
@@ -270,7 +270,7 @@ def _steps(database: sqlite3.Connection, turn_id: str) -> list[Step]:
     return steps
 
 
-def _left(parent: str | None, gone: dict[str, str | None]) -> str | None:
+def _remaining_ancestor(parent: str | None, gone: dict[str, str | None]) -> str | None:
     """Return the nearest ancestor that is not removed; None if the removed ones form a cycle."""
     seen = set()
     while parent in gone and parent not in seen:

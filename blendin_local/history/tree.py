@@ -45,7 +45,7 @@ class Turn:
     created: seconds since 1970. summary: metrics of the steps. finish_reason: None while the reply is being
     generated, and if the program ended meanwhile. forked_from, fork: id of the reply that this one branched
     from, and the index of the first step that differs. dropped: number of old messages left out of the
-    prompt. models: vocabulary fingerprints of "base" and "guide". calibrated: whether reliabilities come from
+    prompt. models: vocabulary hashes of "base" and "guide". calibrated: whether reliabilities come from
     calibration curves.
     """
 
@@ -71,7 +71,7 @@ class Turn:
 
 
 REPLY_FIELDS = ("finish_reason", "error", "forked_from", "fork", "dropped", "models", "calibrated")
-"""Fields of a reply that its records hold as they are."""
+"""Fields of a reply that are saved unconverted."""
 
 StepsOf = Callable[[Turn], list[Step]]
 """Loads the steps of a reply."""
@@ -105,7 +105,7 @@ class Tree:
         self._note_path()
 
     def copy(self) -> Tree:
-        """Return a snapshot for another thread."""
+        """Copy the tree for another thread."""
         return Tree((replace(turn, steps=list(turn.steps)) for turn in self.turns.values()), self.leaf)
 
     # Reading
@@ -126,7 +126,7 @@ class Tree:
         return [turn for turn in self.turns.values() if turn.parent == id]
 
     def siblings(self, turn: Turn) -> list[Turn]:
-        """Return the turns with the same parent, this one included."""
+        """Return the turns with the same parent, including this one."""
         return self.children(turn.parent)
 
     def messages(self, id: str | None, system: str = "") -> tuple[Message, ...]:

@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from blendin_local.errors import HistoryError, SettingError
 
-__all__ = ["BASE64", "InvalidValue", "read", "read_fields", "with_known"]
+__all__ = ["BASE64", "InvalidValue", "read", "read_fields", "replace_known"]
 
 BASE64 = "_base64"
-"""Suffix of the key under which bytes that are not UTF-8 stand."""
+"""Suffix of the key for bytes that are not UTF-8."""
 
 T = TypeVar("T")
 
@@ -58,14 +58,13 @@ def read(kind: Any, value: Any, where: str) -> Any:
 def read_fields(
     kind: Any, value: Any, where: str, keys: Mapping[str, str] | None = None, skipped: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Return the fields of a dataclass in a JSON object; other keys are ignored. Raises InvalidValue.
+    """Read the fields of a dataclass from a JSON object; other keys are ignored. Raises InvalidValue.
 
-    keys: keys of fields that differ from their names. Bytes may stand under the key with the suffix
-    `BASE64`.
+    keys: keys of fields that differ from their names. The key of bytes may have the suffix `BASE64`.
     """
     record = _object(value, where)
     found = {}
-    for name, hint, required in _declared(kind):
+    for name, hint, required in _list_fields(kind):
         key = (keys or {}).get(name, name)
         if name in skipped:
             continue
@@ -78,15 +77,15 @@ def read_fields(
     return found
 
 
-def with_known(known: T, values: Mapping[str, Any]) -> T:
+def replace_known(known: T, values: Mapping[str, Any]) -> T:
     """Replace those fields of a dataclass for which `values` has a valid value; ignore all others."""
     kind: Any = type(known)
-    for name, hint, _ in _declared(kind):
+    for name, hint, _ in _list_fields(kind):
         if name not in values:
             continue
         old, new = getattr(known, name), values[name]
         try:
-            new = with_known(old, new) if is_dataclass(old) else read(hint, new, name)
+            new = replace_known(old, new) if is_dataclass(old) else read(hint, new, name)
             known = replace(known, **{name: new})  # type: ignore[type-var]
         except (InvalidValue, SettingError, TypeError):
             continue
@@ -94,8 +93,8 @@ def with_known(known: T, values: Mapping[str, Any]) -> T:
 
 
 @cache
-def _declared(kind: type) -> list[tuple[str, Any, bool]]:
-    """Name, type and whether it is required, of every field."""
+def _list_fields(kind: type) -> list[tuple[str, Any, bool]]:
+    """Return name, type and whether it is required, of every field."""
     hints = get_type_hints(kind)
     return [
         (each.name, hints[each.name], each.default is MISSING and each.default_factory is MISSING)

@@ -57,8 +57,8 @@ def answered(dialogue: Dialogue, chats: Chats, request: ReplyRequest) -> Turn:
     chat, turn = chats(dialogue.setup), dialogue.reply
     assert turn is not None
     reply = chat.write(request)
-    dialogue.begun(reply, chat)
-    dialogue.take(list(reply))
+    dialogue.start_reply(reply, chat)
+    dialogue.append_steps(list(reply))
     dialogue.end(reply.text, reply.finish_reason, "")
     return turn
 

@@ -52,8 +52,8 @@ def answer(dialogue: Dialogue, request: ReplyRequest, text: str, *, end: bool = 
     """Write a reply as the screen does."""
     reply = FakeReply(steps_of(text))
     reply.go_on_from(request.prefix)
-    dialogue.begun(reply, CHAT)
-    dialogue.take(list(reply))
+    dialogue.start_reply(reply, CHAT)
+    dialogue.append_steps(list(reply))
     assert dialogue.reply is not None
     turn = dialogue.reply
     if end:
@@ -76,7 +76,7 @@ def test_what_is_said_is_kept_at_once_and_replies_as_they_grow(dialogue: Dialogu
     turn = answer(dialogue, request, "one two", end=False)
     assert kept(store, dialogue).tree.turns[turn.id].text == ""
     dialogue.checkpoint()
-    dialogue.take([step(2, " three")])
+    dialogue.append_steps([step(2, " three")])
     cut = kept(store, dialogue).tree.turns[turn.id]
     assert (cut.text, cut.finish_reason, cut.summary.steps) == ("one two", "cancelled", 2)
     assert store.load_steps(turn.id) == turn.steps[:2]
@@ -110,7 +110,7 @@ def test_what_is_handed_over_does_not_change_any_more(store: Store) -> None:
 def test_a_conversation_is_resumed_exactly(dialogue: Dialogue, store: Store, path: Path) -> None:
     answer(dialogue, dialogue.send("a"), "one")
     first = dialogue.last
-    answer(dialogue, dialogue.again(), "two")
+    answer(dialogue, dialogue.regenerate(), "two")
     answer(dialogue, dialogue.send("b"), "three")
     assert first is not None
     dialogue.select(first)
@@ -139,26 +139,26 @@ def test_every_reply_has_a_seed_of_its_own(dialogue: Dialogue) -> None:
         request = dialogue.send(text)
         answer(dialogue, request, "x")
         requests.append(request)
-    requests.append(dialogue.again())
+    requests.append(dialogue.regenerate())
     assert [request.settings.seed for request in requests] == [5, 6, 7]
     answer(dialogue, requests[2], "x")
     # One that was given counts up, and stays within what the engine takes.
     dialogue.seed = (1 << 63) - 1
     seeds = []
     for _ in range(2):
-        request = dialogue.again()
+        request = dialogue.regenerate()
         answer(dialogue, request, "x")
         seeds.append(request.settings.seed)
         assert dialogue.last is not None and dialogue.last.setup is not None
         assert dialogue.last.setup.settings.seed == request.settings.seed
     assert seeds == [(1 << 63) - 1, 0]
-    assert dialogue.again(seed=99).settings.seed == 99
+    assert dialogue.regenerate(seed=99).settings.seed == 99
     assert dialogue.seed == (1 << 63) + 1
 
 
 def test_messages_alternate_whatever_happens(dialogue: Dialogue, store: Store) -> None:
     with pytest.raises(PromptError, match="no message"):
-        dialogue.again()
+        dialogue.regenerate()
     dialogue.send("a")
     dialogue.end("", "cancelled", "")
     assert said(dialogue) == ["a"]
@@ -168,7 +168,7 @@ def test_messages_alternate_whatever_happens(dialogue: Dialogue, store: Store) -
     answer(dialogue, request, "one")
     assert [turn.text for turn in dialogue.tree.siblings(dialogue.tree.path()[0])] == ["a", "b"]
     # Another reply that comes to nothing leaves the first; a refused message is as if it had never been.
-    dialogue.again()
+    dialogue.regenerate()
     dialogue.end(" \n", None, "It failed.")
     assert said(dialogue) == ["b", "one"]
     dialogue.send("c")
@@ -183,7 +183,7 @@ def test_messages_alternate_whatever_happens(dialogue: Dialogue, store: Store) -
 
 def test_a_branch_that_comes_to_nothing_leads_back(dialogue: Dialogue) -> None:
     turn = answer(dialogue, dialogue.send("a"), "one two")
-    other = answer(dialogue, dialogue.again(), "three")
+    other = answer(dialogue, dialogue.regenerate(), "three")
     request = dialogue.branch(turn, 1, Candidate(b"zwei", 0.1, 42))
     assert (request.prefix, request.forced_outcome) == (tuple(turn.steps[:1]), 42)
     assert dialogue.reply is not None
@@ -234,7 +234,7 @@ def test_another_pair_continues_a_reply_beside_it(dialogue: Dialogue, store: Sto
     turn = cut_off(dialogue, "one two")
     steps = list(turn.steps)
     dialogue.change(OTHER)
-    more = answer(dialogue, dialogue.go_on(turn), " three")
+    more = answer(dialogue, dialogue.continue_reply(turn), " three")
     assert dialogue.tree.siblings(turn) == [turn, more]
     assert (more.text, more.forked_from, more.fork) == ("one two three", turn.id, 2)
     assert more.setup is not None
@@ -248,12 +248,12 @@ def test_another_pair_continues_a_reply_beside_it(dialogue: Dialogue, store: Sto
 def test_a_continuation_that_is_refused_leaves_the_reply_as_it_was(dialogue: Dialogue, store: Store) -> None:
     turn = cut_off(dialogue, "one two")
     turn.finish_reason, turn.error = "cancelled", "It broke."
-    dialogue.go_on(turn)
+    dialogue.continue_reply(turn)
     assert dialogue.end("", None, "No room.") is turn
     # One that was begun has an end of its own.
     for each in (turn, kept(store, dialogue).tree.turns[turn.id]):
         assert (each.text, each.finish_reason, each.error) == ("one two", "cancelled", "It broke.")
-    answer(dialogue, dialogue.go_on(turn), " three")
+    answer(dialogue, dialogue.continue_reply(turn), " three")
     assert (turn.text, turn.finish_reason, turn.error) == ("one two three", "stop", "")
 
 
@@ -261,7 +261,7 @@ def test_a_reply_that_came_to_its_end_is_not_continued(dialogue: Dialogue) -> No
     turn = answer(dialogue, dialogue.send("a"), "one")
     for wrong in (turn, dialogue.tree.path()[0]):
         with pytest.raises(PromptError):
-            dialogue.go_on(wrong)
+            dialogue.continue_reply(wrong)
     assert dialogue.reply is None
 
 

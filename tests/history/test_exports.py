@@ -167,8 +167,8 @@ def test_a_foreign_document_is_named_so(document: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        ("leaf", "nowhere", "a turn that follows from others is there without them"),
-        ("turns.0.parent", "1", "turns follow one another in a circle"),
+        ("leaf", "nowhere", "a turn refers to one that does not exist"),
+        ("turns.0.parent", "1", "turns form a cycle"),
         ("turns.1.id", "0", "two turns have the same id"),
         ("turns.0.role", "system", "turns[0].role is none of user, assistant"),
         ("turns.1.steps", None, "turns[1].steps is not a list"),

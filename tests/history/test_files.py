@@ -103,7 +103,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, content: bytes | None, mess
 
 
 def test_what_is_no_file_or_has_no_name_is_not_read(tmp_path: Path) -> None:
-    with pytest.raises(HistoryError, match="is no file"):
+    with pytest.raises(HistoryError, match="is not a file"):
         load(tmp_path)
     with pytest.raises(HistoryError, match="cannot be read: File name too long"):
         load(tmp_path / ("x" * 300))

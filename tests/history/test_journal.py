@@ -63,7 +63,7 @@ def test_a_call_that_fails_is_told_and_the_journal_goes_on(store: Store) -> None
     journal.put(lambda store: store.create("a", SETUP))
     journal.put(lambda store: store.save_turn("a", Turn("user", "kept")))
     assert journal.flush()
-    assert "deleted for good" in journal.problem
+    assert "permanently deleted" in journal.problem
     assert found(store, "kept") == ["a"]
     journal.put(lambda store: 1 / 0)
     assert journal.flush()

@@ -206,7 +206,7 @@ def test_deleted_conversations_come_back_until_they_are_purged(store: Store) -> 
     store.delete("a")
     assert found(store, "") == ["b"]
     assert found(store, "alpha") == []
-    with pytest.raises(HistoryError, match="not there"):
+    with pytest.raises(HistoryError, match="does not exist"):
         store.open("a")
     store.purge(3600)
     store.undelete("a")
@@ -307,9 +307,9 @@ def test_damaged_details_are_said_in_a_sentence(store: Store) -> None:
 
 def test_a_folder_that_cannot_be_made_or_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(HistoryError, match="cannot be kept"):
+    with pytest.raises(HistoryError, match="cannot be saved"):
         Store(tmp_path / "file" / "chats.db")
-    with pytest.raises(HistoryError, match="cannot be kept"):
+    with pytest.raises(HistoryError, match="cannot be saved"):
         Store(tmp_path)
 
 

@@ -109,7 +109,7 @@ async def test_a_conversation_comes_back_with_its_pair_or_else_with_what_is_ther
         await press(pilot, app, "ctrl+r")
         assert texts(app) == ["about broken", "other"]
         await screen.conversations.resume("nowhere")
-        await wait_until(pilot, lambda: "not there any more" in told(app))
+        await wait_until(pilot, lambda: "does not exist any more" in told(app))
 
 
 # What was asked for before, and comes too late

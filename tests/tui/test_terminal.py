@@ -368,7 +368,7 @@ def test_odd_terminals(
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda folder: (folder / "data").write_text(""), "cannot be kept in"),
+        (lambda folder: (folder / "data").write_text(""), "cannot be saved in"),
         (
             lambda folder: (folder / "data" / "conversations.db").write_bytes(b"no database" * 99),
             "is damaged",

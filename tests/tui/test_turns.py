@@ -107,7 +107,7 @@ async def test_a_reply_that_was_cut_off_is_continued_in_place(store: Store) -> N
         assert kept(store) == ["Why?", "one two three"]
         assert store.load_steps(turn.id) == turn.steps
         await press(pilot, app, "c")
-        assert "came to its own end" in told(app)
+        assert "The model ended this reply" in told(app)
         assert len(chat.requests) == 3
 
 

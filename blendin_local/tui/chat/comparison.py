@@ -93,7 +93,7 @@ class Comparison:
             return
         setup = self.dialogue.setup
         self.dialogue.setup = _with_blend(setup, replace(setup.settings.blend, method=self._left.popleft()))
-        request = self.dialogue.again(self._question, seed=self._seed)
+        request = self.dialogue.regenerate(self._question, seed=self._seed)
         self._seed = request.settings.seed
         self.replies.start(request)
 

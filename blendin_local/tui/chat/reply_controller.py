@@ -114,7 +114,7 @@ class ReplyController:
             if waiting is not None:
                 # The message was written for the models of before.
                 self._dialogue.take_back(question=False)
-                waiting = self._dialogue.again(seed=waiting.settings.seed)
+                waiting = self._dialogue.regenerate(seed=waiting.settings.seed)
         else:
             # A resumed conversation keeps what was asked for on the command line, once its models are there.
             self._dialogue.change(self._dialogue.setup)
@@ -233,14 +233,14 @@ class ReplyController:
         assert self._session.backend is not None
         self._text, self._typed = ReplyText(), ""
         self._figures = Figures(reply.summary)
-        self._dialogue.begun(reply, self._session.backend)
+        self._dialogue.start_reply(reply, self._session.backend)
         if pieces := self._text.take(reply.prefix):
             self._show(pieces)
         self._figures.add(reply.prefix)
 
     def _write(self, steps: list[Step]) -> None:
         if steps and self._text:
-            self._dialogue.take(steps)
+            self._dialogue.append_steps(steps)
             self._figures.add(steps)
             self._show(self._text.take(steps))
 

@@ -75,9 +75,9 @@ class ChatSession:
         while events and self.dialogue.reply is not None:
             match events.popleft():
                 case ReplyBegun(reply) if self.backend is not None:
-                    self.dialogue.begun(reply, self.backend)
+                    self.dialogue.start_reply(reply, self.backend)
                 case Step() as step:
-                    self.dialogue.take([step])
+                    self.dialogue.append_steps([step])
                 case ReplyEnded(text, reason, error):
                     self.dialogue.end(text, reason, error)
         self.dialogue.checkpoint()

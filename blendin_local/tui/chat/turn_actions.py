@@ -40,7 +40,7 @@ class TurnActions:
         if not self.replies.may_act():
             return
         turn = self.conversation.selected_turn if self.conversation.has_focus else None
-        begun = self.replies.start_or_tell(partial(self.dialogue.again, turn))
+        begun = self.replies.start_or_tell(partial(self.dialogue.regenerate, turn))
         if begun and self.dialogue.setup.settings.sampling.temperature == 0:
             self.tell("The temperature is 0, so the reply will be the same.")
 
@@ -48,7 +48,7 @@ class TurnActions:
         """Continue a reply that was cut off."""
         turn = self.conversation.selected_or_last_reply
         if turn is not None and self.replies.may_act():
-            self.replies.start_or_tell(partial(self.dialogue.go_on, turn))
+            self.replies.start_or_tell(partial(self.dialogue.continue_reply, turn))
 
     def edit(self) -> None:
         """Put a message into the input, to say it differently."""
