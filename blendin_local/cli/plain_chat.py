@@ -19,6 +19,7 @@ from blendin_local.engine.interrupt import interrupting
 from blendin_local.errors import BlendinError
 from blendin_local.models.loading import locate_pair, name_pair
 from blendin_local.presentation.progress_display import Display
+from blendin_local.safe_text import sanitize
 
 if TYPE_CHECKING:
     from blendin_local.tui.loading import Preparer
@@ -52,7 +53,7 @@ def _answer_lines(chat: Chat, draw_seed: bool) -> int:
         try:
             finished = _answer(chat, text, draw_seed)
         except BlendinError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {sanitize(str(error))}", err=True)
             status = FAILED
             continue
         if not finished and not is_terminal(sys.stdin):

@@ -58,6 +58,15 @@ def test_a_message_that_fails_is_told_and_the_rest_is_answered(pair: list[str]) 
     assert result.stdout.strip()
 
 
+def test_an_error_is_no_command_to_the_terminal(pair: list[str], tmp_path: Path) -> None:
+    """It names what a stranger's file says, here an escape sequence in the role of a template's error."""
+    template = tmp_path / "evil.jinja"
+    template.write_text("{{ raise_exception('\x1b]0;taken\x07\x1b[31mred') }}")
+    result = piped(pair, "--base-format", str(template), stdin="hello\n")
+    assert result.exit_code != 0 and "red" in result.stderr
+    assert "\x1b" not in result.stderr and "\x07" not in result.stderr
+
+
 def test_bytes_that_are_no_text_do_not_end_the_chat(pair: list[str]) -> None:
     result = piped(pair, stdin=b"hello \xff\xfe\n")
     assert result.exit_code == 0, result.output
