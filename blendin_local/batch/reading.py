@@ -217,7 +217,7 @@ class RowSource:
     def _delimiter(self) -> str:
         """The delimiter that the first line states, or else the one by which the header names the prompt."""
         first = next(self._lines.first(), None) or b""
-        if stated := re.fullmatch(rb'"?sep=(.)"?\s*', first):
+        if stated := re.fullmatch(rb'"?sep=([^"\r\n ])"?\s*', first):
             next(iter(self._lines))
             return chr(stated[1][0])
         usual = "\t" if extension_of(self.options.path) == ".tsv" else ","

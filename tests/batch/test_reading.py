@@ -676,6 +676,12 @@ def test_the_delimiter_is_the_one_of_the_header(data: bytes) -> None:
     assert prompts_of(data, path="in.csv") == ["Hello, world", "Two; three"]
 
 
+@pytest.mark.parametrize("stated", [b'sep="', b"sep=\r", b"sep= ", b"sep=", b"sep=;;"])
+def test_a_delimiter_that_cannot_be_one_is_a_header_without_a_prompt(stated: bytes) -> None:
+    with pytest.raises(InputError, match=r"no column `prompt`|header of in\.csv cannot be read"):
+        source_of(stated + b"\nid,prompt\n1,a\n", path="in.csv")
+
+
 def test_rows_may_leave_out_trailing_columns() -> None:
     data = b'id,prompt,system,note\n1,Hello,Be brief,x\n2,World\n3,"a, b",\n4\n'
     first, second, third, bad = rows_of(data, path="in.csv")
