@@ -96,7 +96,7 @@ def _gap(arms: Sequence[Arm], gain: Gain, cells: Cells) -> float | None:
 
 
 def _family(blends: Sequence[Arm], runs: Sequence[TaskRun], gains: Sequence[Gain]) -> FamilyGain | None:
-    """Gains over the base of pairs within one family and across two.
+    """Compute gains over the base of pairs within one family and across two.
 
     Each pair counts with one value, the mean over its arms and tasks. None unless there are pairs of both
     kinds.

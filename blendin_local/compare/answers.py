@@ -185,9 +185,9 @@ class Answers:
             yield
         except (sqlite3.OperationalError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise EvaluationError(f"Results cannot be kept in {self.path}: {reason}.") from error
+            raise EvaluationError(f"Results cannot be saved in {self.path}: {reason}.") from error
         except sqlite3.Error as error:
             raise EvaluationError(
-                f"The file of kept results, {self.path}, cannot be used ({error}): move it away, and "
-                "what it kept is worked out again."
+                f"The cache of results, {self.path}, cannot be used ({error}): move it away, and its "
+                "results are computed again."
             ) from error

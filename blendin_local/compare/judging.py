@@ -18,7 +18,7 @@ from blendin_local.errors import EvaluationError, PromptError
 from blendin_local.settings import ModelOptions
 from blendin_local.tasks.base import Item, Score
 from blendin_local.tasks.endpoint import OpenAiJudge
-from blendin_local.tasks.judge import GgufJudge, Judge, judged
+from blendin_local.tasks.judge import GgufJudge, Judge, judge_reply
 from blendin_local.tasks.judge_questions import question_for
 
 __all__ = ["CachedJudge", "make_judge"]
@@ -64,7 +64,7 @@ class CachedJudge:
         key = digest({"format": _FORMAT, "judge": self._identity, "question": question})
         kept = (self._answers.judgement(key) or {}).get("reply")
         if isinstance(kept, str):
-            score = judged(_StoredReply(kept), run.task, item, answer.text)
+            score = judge_reply(_StoredReply(kept), run.task, item, answer.text)
             if score.value is not None:
                 return score
         if self._judge is None:
@@ -73,7 +73,7 @@ class CachedJudge:
             reply = self._judge.ask(question)
         except PromptError:
             return Score(None, "", "the question does not fit the judge's context")
-        score = judged(_StoredReply(reply), run.task, item, answer.text)
+        score = judge_reply(_StoredReply(reply), run.task, item, answer.text)
         if score.value is not None:
             self._answers.save_judgement(key, {"reply": reply})
         return score

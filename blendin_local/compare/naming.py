@@ -1,4 +1,4 @@
-"""Short names that distinguish models and arms."""
+"""Generate short names that distinguish models and arms."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def name_models(models: Mapping[str, tuple[str, GgufHeader]]) -> dict[str, str]:
     """
     names = {key: name or _SPLIT.sub("", header.path.stem) for key, (name, header) in models.items()}
     for more in (_with_quantization, _with_folder):
-        twice = _repeated(names.values())
+        twice = _find_repeated(names.values())
         for key, name in names.items():
             if name in twice:
                 names[key] = more(name, models[key][1])
-    return dict(zip(names, _numbered(list(names.values())), strict=True))
+    return dict(zip(names, _add_numbers(list(names.values())), strict=True))
 
 
 def _with_quantization(name: str, header: GgufHeader) -> str:
@@ -47,7 +47,7 @@ def name_arms(arms: Sequence[tuple[str, str, BlendSettings | None, Mapping[str, 
         given or (f"{subject} {setting_label(blend, compact=True)}" if blend else subject)
         for given, subject, blend, _ in arms
     ]
-    for name in _repeated(names):
+    for name in _find_repeated(names):
         alike = [place for place, each in enumerate(names) if each == name]
         listed = [arms[place][3] for place in alike]
         differing = [
@@ -58,18 +58,18 @@ def name_arms(arms: Sequence[tuple[str, str, BlendSettings | None, Mapping[str, 
         for place in alike:
             added = [f"{key}={_short(arms[place][3].get(key))}" for key in differing]
             names[place] = " ".join([name, *added])
-    return _numbered(names)
+    return _add_numbers(names)
 
 
 def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _repeated(names: Any) -> list[str]:
+def _find_repeated(names: Any) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-def _numbered(names: list[str]) -> list[str]:
+def _add_numbers(names: list[str]) -> list[str]:
     taken: set[str] = set()
     found = []
     for name in names:

@@ -1,6 +1,6 @@
-"""A plan file: the arms, the tasks and the settings of a comparison in TOML (docs/compare.md).
+"""Read a plan file: the arms, the tasks and the settings of a comparison in TOML (docs/compare.md).
 
-Every error message is one sentence with the file and the table; an unknown key comes with a similar one.
+Error messages name the file and the table; that of an unknown key suggests a similar one.
 """
 
 from __future__ import annotations

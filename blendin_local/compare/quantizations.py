@@ -99,7 +99,7 @@ def compare_quantizations(
     reading = _TextPass(reference, text, load, options, n_ctx, chunks, progress)
     found = []
     for model in models:
-        speed = _kept(
+        speed = _measure_or_load(
             answers,
             common | {"what": "speed", "models": model_identities([model])},
             _SPEED,
@@ -114,7 +114,7 @@ def compare_quantizations(
         else:
             content, measure = {"models": names[1:], "cut_by": names[:1]}, reading.apart
         expected = (*_ALONE, *_NOTHING) if len(content["models"]) > 1 else _ALONE
-        figures = _kept(answers, read | content, expected, partial(measure, model))
+        figures = _measure_or_load(answers, read | content, expected, partial(measure, model))
         about = {"model": model.name, "reference": reference.name, "size_bytes": model.header.size_bytes}
         found.append(FidelityRow(**{**about, **speed, **_NOTHING, **figures}))
     return tuple(found)
@@ -133,7 +133,7 @@ _NOTHING = dict.fromkeys(
 )  # fmt: skip
 
 
-def _kept(
+def _measure_or_load(
     answers: Answers,
     content: dict[str, Any],
     names: Collection[str],
@@ -216,7 +216,7 @@ class _TextPass:
             ).as_dict()
 
     def _open(self, models: tuple[ArmModel, ...], n_ctx: int) -> closing[Pair]:
-        # The context is one chunk, whatever a model has of its own.
+        # The context is one chunk, even if a model has its own n_ctx.
         models = tuple(replace(model, options=_reading_options(model)) for model in models)
         return closing(
             self._load(models, scoring_options(models[0].header.n_vocab, self._options, n_ctx=n_ctx))
@@ -241,7 +241,7 @@ def _identity(model: ArmModel) -> Any:
 
 
 def _speed(model: ArmModel, load: Load, options: ModelOptions, tell_peak: bool) -> dict[str, Any]:
-    """Tokens/s while writing, and the peak memory of the process with this model alone loaded."""
+    """Measure tokens/s of writing, and the peak memory of the process with this model alone loaded."""
     peak = PeakMemory()
     with closing(load((model,), options)) as pair:
         opened: LanguageModel = pair.base

@@ -75,7 +75,7 @@ def _spread(arms: Sequence[Arm], run: TaskRun, item: Item, results: Results) -> 
 
 
 def side_by_side(rows: Sequence[AnswerRow], limit: int) -> Iterator[str]:
-    """At most `limit` questions of each task as lines for a terminal, with control characters escaped."""
+    """Yield at most `limit` questions of each task as lines, with control characters escaped."""
     shown: dict[str, int] = {}
     last: tuple[str, str] | None = None
     for row in rows:

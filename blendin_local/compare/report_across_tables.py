@@ -1,4 +1,4 @@
-"""Figures across the pairs of a comparison, as sentences and tables."""
+"""Format the figures across the pairs of a comparison as sentences and tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison as CSV, for spreadsheets and scripts: plain numbers, shares as fractions of 1."""
+"""Write a comparison as CSV, for spreadsheets and scripts: plain numbers, shares as fractions of 1."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RANKS = ("mean", "median", "top_10", "top_50", "top_100", "top_90_mass")
 
 
 def compare_csv(result: CompareReport) -> str:
-    """One row for each arm and task; where there are no tasks, the rows of `fidelity_csv`."""
+    """Write one row for each arm and task; without tasks, the rows of `fidelity_csv`."""
     if not result.cells and result.fidelity:
         return fidelity_csv(result)
     reasons = sorted({reason for cell in result.cells for reason in cell.finish_reasons})
@@ -34,11 +34,11 @@ def compare_csv(result: CompareReport) -> str:
             | {"size_bytes": sum(sizes) if sizes else None, "peak_memory": arm.peak_memory}
             | {f"ended_by_{reason}": cell.finish_reasons.get(reason, 0) for reason in reasons}
         )
-    return _written(rows, ("arm", "task"))
+    return _write_rows(rows, ("arm", "task"))
 
 
 def fidelity_csv(result: CompareReport) -> str:
-    """One row for each model and every figure that any of them has; kld_mean, delta_p_rms, ..."""
+    """Write one row for each model, with nested figures as kld_mean, delta_p_rms and so on."""
     rows: list[dict[str, Any]] = []
     for model in result.fidelity:
         row: dict[str, Any] = {}
@@ -48,7 +48,7 @@ def fidelity_csv(result: CompareReport) -> str:
             elif name not in ("kld", "delta_p"):
                 row[name] = value
         rows.append(row)
-    return _written(rows, ("model", "reference"))
+    return _write_rows(rows, ("model", "reference"))
 
 
 def _figures(cell: Cell) -> dict[str, Any]:
@@ -74,8 +74,8 @@ def _ends(prefix: str, found: Cell | PairedTest | OptionScores | ScoreInterval |
     return {f"{prefix}_low": low, f"{prefix}_high": high}
 
 
-def _written(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> str:
-    """names: the columns where there are no rows."""
+def _write_rows(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> str:
+    """Write rows as CSV. names: the columns if there are no rows."""
     columns = list(dict.fromkeys(name for row in rows for name in row)) or list(names)
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\n")
@@ -85,7 +85,7 @@ def _written(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers unchanged, an empty field for None, and text that no spreadsheet takes for a formula."""
+    """Return numbers unchanged, "" for None, and text that spreadsheets do not interpret as a formula."""
     if not isinstance(value, str):
         return "" if value is None else value
     text = encodable(value).replace("\0", "")

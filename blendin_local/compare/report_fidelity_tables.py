@@ -1,4 +1,4 @@
-"""The fidelity figures of quantizations, in the order and words of llama.cpp's perplexity tool."""
+"""Tabulate the fidelity of quantizations, in the order and terms of llama.cpp's perplexity tool."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _COLUMNS = (
 
 
 def overview_table(result: CompareReport) -> Table | None:
-    """One row for each model, the largest file first; None where there was no text."""
+    """Tabulate one row for each model, the largest file first; None without a text."""
     models = sorted(result.fidelity, key=lambda each: -each.size_bytes)
     if not models:
         return None
@@ -73,7 +73,7 @@ def _bytes(models: Sequence[FidelityRow]) -> str:
 
 
 def fidelity_table(result: CompareReport) -> Table | None:
-    """One column for each model with the reference's vocabulary, one row for each figure."""
+    """Tabulate one column for each model with the reference's vocabulary, one row for each figure."""
     models = [each for each in result.fidelity if each.kld]
     if not models:
         return None
@@ -112,7 +112,7 @@ def _lines(models: Sequence[FidelityRow]) -> Iterator[tuple[str, ...]]:
 
 
 def _log_ratio(model: FidelityRow) -> str:
-    """Return the tool's ± of the ratio is the ratio times that of its logarithm."""
+    """Return ln(PPL ratio) with its error: the error of the ratio, divided by the ratio."""
     ratio, error = model.ppl_ratio, model.ppl_ratio_se
     if not ratio:
         return NOTHING
@@ -132,7 +132,7 @@ def _with_error(value: float | None, error: float | None, decimals: int) -> str:
 
 
 def _percents(value: float | None, error: float | None = None, decimals: int = 3) -> str:
-    """Return a fraction of 1, in percents and with its error in percent points."""
+    """Format a fraction of 1 in percent, with its error in percentage points."""
     if value is None:
         return NOTHING
     shown = number(value * 100, decimals)

@@ -1,4 +1,4 @@
-"""A comparison and its answers as one HTML page."""
+"""Render a comparison and its answers as an HTML page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["compare_page"]
 
 
 def compare_page(result: CompareReport) -> str:
-    """Return the page as HTML. Raises EvaluationError, one sentence, where Plotly is missing."""
+    """Return the page as HTML. Raises EvaluationError, one sentence, if Plotly is not installed."""
     check_available()
     counts = {"arm": result.arms, "task": result.tasks, "quantization": result.fidelity}
     counted = [f"{len(each)} {name}{'s' * (len(each) > 1)}" for name, each in counts.items() if each]
@@ -51,7 +51,7 @@ def _sections(result: CompareReport) -> Iterator[Section]:
 
 
 def _questions(result: CompareReport) -> dict[str, Any]:
-    """Answers by question for the page's script, in their order; those on which scores differ come first."""
+    """Group answers by question for the page's script; questions with different scores come first."""
     scales = {task.name: task.scale for task in result.tasks}
     task_places: dict[str, int] = {}
     arm_places: dict[str, int] = {}

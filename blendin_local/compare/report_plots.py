@@ -1,4 +1,4 @@
-"""The plots of a comparison."""
+"""Plot a comparison."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ _KIND_COLOURS = {
 
 
 def task_plots(result: CompareReport) -> Iterator[Plot]:
-    """Yield the metric of every arm, a plot for each task. Raises EvaluationError where Plotly is missing."""
+    """Yield the metric of every arm, a plot for each task. Raises EvaluationError if Plotly is not
+    installed.
+    """
     for task in result.tasks:
         cells = [cell for cell in result.cells_of(task) if cell.value is not None]
         if cells:
@@ -45,7 +47,7 @@ def task_plots(result: CompareReport) -> Iterator[Plot]:
 
 
 def _metric(result: CompareReport, task: TaskInfo, cells: list[Cell]) -> Plot:
-    # Names may be hostile or alike: a row is known by its number.
+    # Names may be equal or contain markup: rows are identified by their number.
     by_kind: dict[str, list[tuple[int, Cell]]] = {}
     for place, cell in enumerate(cells):
         by_kind.setdefault(result.arm(cell.arm).kind, []).append((place, cell))
@@ -111,7 +113,7 @@ def _line_at(x: float) -> dict[str, Any]:
 
 
 def across_plots(result: CompareReport) -> Iterator[Plot]:
-    """Gains of blends, and the paper's figures. Raises EvaluationError where Plotly is missing."""
+    """Plot gains of blends, and the paper's figures. Raises EvaluationError if Plotly is not installed."""
     blends = {arm.name: arm for arm in result.arms if arm.kind == "pair"}
     made = (
         _heatmap(result, list(blends), "base"),
@@ -124,7 +126,7 @@ def across_plots(result: CompareReport) -> Iterator[Plot]:
 
 
 def _heatmap(result: CompareReport, arms: list[str], role: str) -> Plot | None:
-    """Return the difference of every blend to its base or guide alone on every task."""
+    """Plot the difference of every blend to its base or guide alone on every task."""
     found = {(cell.arm, cell.task): cell.difference_to(role) for cell in result.cells}
     tasks = result.tasks
     values = [[found.get((arm, task.name)) for task in tasks] for arm in arms]
@@ -177,7 +179,7 @@ def _heatmap(result: CompareReport, arms: list[str], role: str) -> Plot | None:
 
 
 def _interventions(result: CompareReport, blends: dict[str, ArmInfo]) -> Plot | None:
-    """Return every blend as a point: its intervention rate, and its score as a share of the scale."""
+    """Plot score, as a share of the scale, over intervention rate, one point for each blend."""
     traces = []
     for place, task in enumerate(result.tasks):
         points = [
@@ -237,7 +239,7 @@ def _gap(result: CompareReport) -> Plot | None:
 
 
 def _families(result: CompareReport, blends: dict[str, ArmInfo]) -> Plot | None:
-    """Gains over the base, pairs of one family beside pairs of two."""
+    """Plot gains over the base within one family and across families."""
     if not result.across or not result.across.family:
         return None
     widths = {task.name: task.width for task in result.tasks}
@@ -284,7 +286,7 @@ _Figure = tuple[FidelityRow, float, float | None]
 
 
 def fidelity_plots(result: CompareReport) -> Iterator[Plot]:
-    """Fidelity over file size. Raises EvaluationError where Plotly is missing."""
+    """Plot fidelity over file size. Raises EvaluationError if Plotly is not installed."""
     divergences = [
         (each, each.mean_kld, (each.kld or {}).get("mean_se"))
         for each in result.fidelity
@@ -323,7 +325,9 @@ def _by_size(title: str, axis: str, figures: list[_Figure], explained: str) -> P
             "thickness": 1.5,
             "width": 4,
         },
-        text=[escape_text(name, 18) for name in _told_apart([line(model.model) for model, _, _ in rows])],
+        text=[
+            escape_text(name, 18) for name in _strip_common_words([line(model.model) for model, _, _ in rows])
+        ],
         textposition=["top right", *["top center"] * (len(rows) - 2), "top left"][: len(rows)],
         cliponaxis=False,
         marker={"size": 10, "color": ROLE_COLOURS["blend"]},
@@ -339,7 +343,7 @@ def _by_size(title: str, axis: str, figures: list[_Figure], explained: str) -> P
     return make_plot(title, caption, [front_line(front), points], layout, **more)
 
 
-def _told_apart(names: list[str]) -> list[str]:
+def _strip_common_words(names: list[str]) -> list[str]:
     """Return the names without the words that all of them begin with."""
     if len(names) < 2:
         return names

@@ -1,4 +1,4 @@
-"""The tables of a comparison."""
+"""Format a comparison as tables."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _title(task: TaskInfo) -> str:
 
 
 def task_table(result: CompareReport, task: TaskInfo) -> Table:
-    """One row for each arm: its metric, and its differences to base and guide alone."""
+    """Tabulate the metric of each arm and its differences to base and guide alone."""
     cells = result.cells_of(task)
     best = max((cell.value for cell in cells if cell.value is not None), default=None)
     rows = []
@@ -92,12 +92,12 @@ def _options(cell: Cell, task: TaskInfo) -> tuple[str, str]:
 
 
 def _scored(cell: Cell) -> str:
-    """Return how many of the answers could be scored; a dash where all could."""
+    """Return the number of scored answers; a dash if all were scored."""
     return NOTHING if cell.n == cell.scored else f"{cell.scored:,} of {cell.n:,}"
 
 
 def writing_table(result: CompareReport, task: TaskInfo) -> Table:
-    """One row for each arm: how its replies were written."""
+    """Tabulate how the replies of each arm were written."""
     rows = [
         (
             line(cell.arm),
@@ -169,7 +169,7 @@ def overlap_table(result: CompareReport) -> Table | None:
 
 
 def arms_table(result: CompareReport) -> Table | None:
-    """Models, files and memory of every arm."""
+    """Tabulate models, files and memory of every arm."""
     rows = [
         (
             line(arm.name),

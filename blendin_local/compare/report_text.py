@@ -1,4 +1,4 @@
-"""A comparison for a terminal and as Markdown."""
+"""Format a comparison for the terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["compare_markdown", "print_compare"]
 
 
 def print_compare(result: CompareReport, console_width: int, color: bool = True) -> list[RenderableType]:
-    """Parts to print after `compare`, in order: tasks, quantizations, figures across pairs, verdicts."""
+    """Return the parts to print: tasks, quantizations, figures across pairs, verdicts."""
     color = use_colour(color)
     parts: list[RenderableType] = []
     for table in (tables.task_table, tables.writing_table):

@@ -12,8 +12,8 @@ __all__ = ["verdicts"]
 
 
 def verdicts(result: CompareReport) -> Iterator[str]:
-    """For every task the best arm, and whether a blend is clearly better than its models; for a text the
-    model nearest to the reference and the one with the fewest bits per byte.
+    """Yield for every task the best arm and whether a blend is clearly better than its models; for a text
+    the model nearest to the reference and the one with the fewest bits per byte.
     """
     for task in result.tasks:
         scored = [(cell.value, cell) for cell in result.cells_of(task) if cell.value is not None]
@@ -34,7 +34,7 @@ def verdicts(result: CompareReport) -> Iterator[str]:
 
 
 def _blends(result: CompareReport, cells: Sequence[Cell]) -> Iterator[str]:
-    """One sentence on blends against their own models; none where there are no blends."""
+    """Yield a sentence on blends against their own models, if there are blends."""
     blends = [(cell, _own_tests(cell)) for cell in cells if result.arm(cell.arm).kind == "pair"]
     compared = [(cell, tests) for cell, tests in blends if tests]
     if not compared:
@@ -55,7 +55,7 @@ def _own_tests(cell: Cell) -> list[PairedTest]:
 
 
 def _quantizations(cells: Sequence[Cell]) -> Iterator[str]:
-    """Sentences on single models against the first of them."""
+    """Yield sentences on single models against the first of them."""
     tested = [(cell, test) for cell in cells if (test := cell.against.get("reference"))]
     if not tested:
         return

@@ -1,4 +1,4 @@
-"""Scores, differences and test results of a comparison in words."""
+"""Format scores, differences and test results of a comparison."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _CLEAR = 0.05
 
 
 def score(value: float | None, task: TaskInfo) -> str:
-    """Return a score: in percent where the task's scale is 0 to 1, else as a number."""
+    """Format a score: in percent if the task's scale is 0 to 1, else as a number."""
     return percent(value) if task.is_share else number(value, 2)
 
 
 def difference(value: float | None, task: TaskInfo) -> str:
-    """Return a difference of scores, with its sign."""
+    """Format a difference of scores with its sign."""
     return signed_percent(value) if task.is_share else signed_number(value, 2)
 
 

@@ -28,7 +28,7 @@ from blendin_local.models.loading import interruptible_load
 from blendin_local.presentation.progress_display import hash_progress
 from blendin_local.progress import Progress, Watcher
 from blendin_local.settings import ModelOptions
-from blendin_local.tasks import left_out
+from blendin_local.tasks import describe_left_out
 
 __all__ = ["CompareRequest", "CompareResult", "PreparedComparison", "prepare"]
 
@@ -108,11 +108,11 @@ def prepare(
     Raises a BlendinError for a wrong arm, task, text or judge.
     """
     settings = request.settings
-    # What one model has of its own goes with the models of the arms.
+    # Options of one model are part of the arms' models.
     options = replace(request.options, base_options={}, guide_options={})
     runs = draw_tasks(request.tasks, settings)
     for each in runs:
-        if lost := left_out(each.task, each.source):
+        if lost := describe_left_out(each.task, each.source):
             watcher.warn(lost)
     text = _read_text(settings.text) if settings.text else b""
     identify = partial(file_digest, progress=hash_progress(watcher))

@@ -1,4 +1,4 @@
-"""The result of a comparison as typed objects; `to_dict` gives the JSON document that docs/compare.md lists.
+"""Define the report of a comparison; `to_dict` returns the JSON document that docs/compare.md describes.
 
 Field names are the document's keys. A figure that is undefined or unknown is None. Metrics, their intervals
 and differences are on the scale of their task.

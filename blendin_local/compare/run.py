@@ -29,7 +29,7 @@ from blendin_local.engine.steps import HINT_RATE
 from blendin_local.errors import EvaluationError
 from blendin_local.progress import Progress, Watcher
 from blendin_local.settings import ModelOptions
-from blendin_local.tasks import chance, load_items, task_named
+from blendin_local.tasks import chance, find_task, load_items
 from blendin_local.tasks.base import Item, Score, Task
 
 __all__ = ["Comparison", "compare", "draw_tasks"]
@@ -77,7 +77,7 @@ def draw_tasks(specs: Sequence[TaskSpec], settings: RunSettings) -> tuple[TaskRu
     """Load all tasks and draw their questions, before any model is loaded. Raises EvaluationError."""
     drawn: list[TaskRun] = []
     for spec in specs:
-        task = task_named(spec.name)
+        task = find_task(spec.name)
         limit = settings.limit if spec.limit is None else spec.limit
         items = load_items(
             task,

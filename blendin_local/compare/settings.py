@@ -1,4 +1,4 @@
-"""Settings of a comparison and of its tasks."""
+"""Define the settings of a comparison and of its tasks."""
 
 from __future__ import annotations
 

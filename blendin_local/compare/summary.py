@@ -101,15 +101,15 @@ def mean_and_interval(
     """
     if not values:
         return None, None
-    found = wilson(sum(values), len(values)) if _binary(values, scale) else bootstrap_interval(values)
-    return fmean(values), _within(found, *scale)
+    found = wilson(sum(values), len(values)) if _is_binary(values, scale) else bootstrap_interval(values)
+    return fmean(values), _clip_interval(found, *scale)
 
 
-def _within(interval: Interval | None, low: float, high: float) -> Interval | None:
+def _clip_interval(interval: Interval | None, low: float, high: float) -> Interval | None:
     return interval and (min(max(interval[0], low), high), min(max(interval[1], low), high))
 
 
-def _binary(values: Iterable[float], scale: tuple[float, float]) -> bool:
+def _is_binary(values: Iterable[float], scale: tuple[float, float]) -> bool:
     """Return whether values are successes and failures. On a judge's scale of 1 to 5 they are not, even if
     all 1.
     """
@@ -145,13 +145,13 @@ def _paired_test(arm: Arm, other: Arm, run: TaskRun, results: Results) -> Paired
     found = paired_bootstrap(mine, theirs)
     test, p = "sign flips", found.p
     widest = run.task.scale[1] - run.task.scale[0]
-    if _binary([*mine, *theirs], run.task.scale):
+    if _is_binary([*mine, *theirs], run.task.scale):
         test = "McNemar"
         p = mcnemar(sum(a > b for a, b in pairs), sum(a < b for a, b in pairs))
     return PairedTest(
         other.name,
         difference=found.difference,
-        interval=_within(found.interval, -widest, widest),
+        interval=_clip_interval(found.interval, -widest, widest),
         p=p,
         p_holm=None,
         test=test,

@@ -230,7 +230,7 @@ class _Writer:
 
     def _consume(self, reply: Reply, settings: GenerationSettings) -> Answer:
         ranks, masses = [], []
-        unsure_below = _unsure_below(settings.blend)
+        unsure_below = _rank_threshold(settings.blend)
         with self._interruptible(reply.cancel):
             for step in reply:
                 if step.guide_rank is not None and step.c_b is not None and step.c_b < unsure_below:
@@ -256,7 +256,7 @@ class _Writer:
         )
 
 
-def _unsure_below(blend: BlendSettings) -> float:
+def _rank_threshold(blend: BlendSettings) -> float:
     """Return the confidence below which ranks are recorded. Methods without a threshold take the default
     one, since their answers must not depend on the setting.
     """

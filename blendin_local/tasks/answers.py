@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from datetime import date
 
-from blendin_local.tasks.numerals import Number, numbers_in, spelled, without_latex
+from blendin_local.tasks.numerals import Number, numbers_in, parse_words, strip_latex
 from blendin_local.tasks.statements import Statement, own_part, plain, statements
 
 __all__ = [
@@ -36,14 +36,14 @@ def final_number(reply: str) -> Number | None:
     in words. Without a stated answer, the last number of the reply; a heading "Answer:" does not count if the
     whole solution follows it.
     """
-    text = without_latex(own_part(reply))
+    text = strip_latex(own_part(reply))
     for statement in statements(text):
         found = numbers_in(statement.text)
         if statement.heading and not _is_answer(statement, found):
             continue
         if found:
             return _result(statement.text, found)
-        if in_words := spelled(statement.text):
+        if in_words := parse_words(statement.text):
             return in_words
     first, _, after = text.partition("\n")
     opening = Statement(first, after, heading=True)
@@ -197,14 +197,14 @@ def final_letters(reply: str) -> str | None:
     clause = stated[0].text if stated else text.rpartition("\n")[2]
     clause = clause.rpartition("=")[2]
     if quoted := [match[1] or match[2] for match in _QUOTED.finditer(clause)]:
-        return _joined(quoted if all(len(part) == 1 for part in quoted) else quoted[-1:])
+        return _join_letters(quoted if all(len(part) == 1 for part in quoted) else quoted[-1:])
     if apart := _SPELLED_OUT.findall(clause):
-        return _joined(apart[-1:])
+        return _join_letters(apart[-1:])
     words = [word for word in re.findall(r"[a-z]+", clause.lower()) if word not in _FILLERS]
     if not words:
         return None
     return str(words[0] if stated else words[-1])
 
 
-def _joined(parts: Sequence[str]) -> str | None:
+def _join_letters(parts: Sequence[str]) -> str | None:
     return re.sub(r"[^a-z]", "", "".join(parts).lower()) or None

@@ -21,7 +21,7 @@ __all__ = [
     "Item",
     "Score",
     "Task",
-    "asked",
+    "ask_messages",
     "chance",
     "lettered",
     "right_or_wrong",
@@ -70,11 +70,11 @@ class Task:
     """A set of questions of one kind.
 
     metric: name of the mean score. make_item: the item of a row. score: scores a reply; a pure function.
-    needs_judge: replies are scored by a judge (`judge.judged`), on `aspects`. max_tokens: limit of a reply.
-    scale: the lowest and the highest score. hub: data set, configuration and split on the Hugging Face hub.
-    shots: whether the answers can serve as worked examples. lost: whether a row lacks its options, and is
-    left out (`samples.left_out` counts them). select: the rows of a file that belong to the task. columns:
-    names for a CSV file without a header.
+    needs_judge: replies are scored by a judge (`judge.judge_reply`), on `aspects`. max_tokens: limit of a
+    reply. scale: the lowest and the highest score. hub: data set, configuration and split on the Hugging Face
+    hub. shots: whether the answers can serve as worked examples. lost: whether a row lacks its options, and
+    is left out (`samples.describe_left_out` counts them). select: the rows of a file that belong to the task.
+    columns: names for a CSV file without a header.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Task:
         return items_of(rows, self.make_item)
 
 
-def asked(question: str, system: str = SYSTEM_REASONING) -> tuple[Message, ...]:
+def ask_messages(question: str, system: str = SYSTEM_REASONING) -> tuple[Message, ...]:
     """Return a question as messages, without "Question:", which the prompt format adds."""
     user = Message("user", question)
     return (Message("system", system), user) if system else (user,)

@@ -1,4 +1,4 @@
-"""Multiple-choice tasks: MMLU, ARC-Challenge, TruthfulQA (one right answer), CommonsenseQA.
+"""Define multiple-choice tasks: MMLU, ARC-Challenge, TruthfulQA (one right answer), CommonsenseQA.
 
 The question lists the options as lines "A. ...", as in the paper's code. A reply is scored by its chosen
 option (`chosen_option.final_choice`); `Item.options` holds the options' texts for scoring by log-likelihood.
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from blendin_local.tasks.base import LETTERS, Item, Score, Task, asked, lettered, right_or_wrong
+from blendin_local.tasks.base import LETTERS, Item, Score, Task, ask_messages, lettered, right_or_wrong
 from blendin_local.tasks.chosen_option import final_choice
 from blendin_local.tasks.reading import DataRow
 
@@ -50,7 +50,7 @@ def options_of(row: DataRow) -> tuple[tuple[str, ...], tuple[str, ...]]:
     B, C and so on. Raises EvaluationError if they are missing or malformed.
     """
     if row.has("choices"):
-        labels, texts = _listed(row, row.value("choices"))
+        labels, texts = _parse_choices(row, row.value("choices"))
     else:
         labels = [letter for letter in LETTERS if row.optional(letter)]
         texts = [row.text(letter) for letter in labels]
@@ -65,7 +65,7 @@ def options_of(row: DataRow) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(labels), tuple(texts)
 
 
-def _listed(row: DataRow, choices: Any) -> tuple[list[str], list[str]]:
+def _parse_choices(row: DataRow, choices: Any) -> tuple[list[str], list[str]]:
     if isinstance(choices, Mapping):
         labels, texts = list(choices["label"]), list(choices["text"])
         if len(labels) != len(texts):
@@ -109,7 +109,7 @@ def _item(
 ) -> Item:
     return Item(
         id=ident or str(row.number),
-        messages=asked(f"{question}\n{lettered(options)}{after}"),
+        messages=ask_messages(f"{question}\n{lettered(options)}{after}"),
         answer=LETTERS[gold],
         options=tuple(options),
         labels=labels or {},

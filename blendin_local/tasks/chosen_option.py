@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from blendin_local.tasks.base import LETTERS
-from blendin_local.tasks.numerals import QUOTES, without_latex
+from blendin_local.tasks.numerals import QUOTES, strip_latex
 from blendin_local.tasks.statements import normal, plain, statements
 
 __all__ = ["final_choice"]
@@ -26,16 +26,16 @@ def final_choice(reply: str, options: Sequence[str]) -> str | None:
     text = _QUOTED_LETTER.sub(r"\1", plain(reply))
     letters = LETTERS[: len(options)]
     for statement in statements(text):
-        if found := _stated_option(statement.text, letters, options):
+        if found := _read_stated_option(statement.text, letters, options):
             return found
     text = _without_list(text, options)
     entries = list(_ENTRY.finditer(text))
     walks = [entry[1] for entry in entries[:2]] == ["A", "B"]
-    if found := (None if walks else _leading_letter(text, letters)) or _claimed(text, letters):
+    if found := (None if walks else _leading_letter(text, letters)) or _find_claim(text, letters):
         return found
     if walks and entries[-1].end() == len(text):
-        return _called_right(entries)
-    affirmed = _affirmed(text)
+        return _find_called_right(entries)
+    affirmed = _drop_denials(text)
     for pattern in (rf"\b(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s*\(?([{letters}])\b", rf"\(([{letters}])\)"):
         named = set(re.findall(pattern, text))
         if len(named) == 1 and named == set(re.findall(pattern, affirmed)):
@@ -44,28 +44,28 @@ def final_choice(reply: str, options: Sequence[str]) -> str | None:
     *_, last_sentence = re.split(r"(?<=[.!?])\s+|\n", text)
     return (
         _leading_letter(last_line, letters)
-        or _affirmed_text(last_sentence, options)
-        or _affirmed_text(text, options)
+        or _find_affirmed_text(last_sentence, options)
+        or _find_affirmed_text(text, options)
     )
 
 
-def _called_right(entries: Sequence[re.Match[str]]) -> str | None:
+def _find_called_right(entries: Sequence[re.Match[str]]) -> str | None:
     """Return the letter of the only option called right, if all options are discussed."""
-    right = {entry[1] for entry in entries if _CALLED_RIGHT.search(_affirmed(entry[2]))}
+    right = {entry[1] for entry in entries if _CALLED_RIGHT.search(_drop_denials(entry[2]))}
     return right.pop() if len(right) == 1 else None
 
 
-def _stated_option(statement: str, letters: str, options: Sequence[str]) -> str | None:
+def _read_stated_option(statement: str, letters: str, options: Sequence[str]) -> str | None:
     """Return the option of a stated answer that is not denied: "not A. It is B." gives B."""
     whole = [place for place, option in enumerate(options) if normal(option) == normal(statement)]
     if len(whole) == 1 and len(normal(statement)) > 1:  # "A and D" is a text, "D" a letter
         return LETTERS[whole[0]]
-    affirmed = _affirmed(statement).strip(" .,;:")
+    affirmed = _drop_denials(statement).strip(" .,;:")
     return (
         _letter_of(statement, letters)
         or _letter_of(_HEDGE.sub("", affirmed), letters)
-        or _claimed(statement, letters)
-        or _affirmed_text(statement, options)
+        or _find_claim(statement, letters)
+        or _find_affirmed_text(statement, options)
     )
 
 
@@ -93,26 +93,26 @@ _RIGHT = (
 _CLAUSE_ENDS = r"(?=\s*(?:[.,;:!?)\n]|$|\s[-(\u2013\u2014]|because\b|since\b|as\b))"
 
 
-def _affirmed(text: str) -> str:
+def _drop_denials(text: str) -> str:
     """Return the text without its clauses with "not"."""
     return _DENIED.sub("", text)
 
 
-def _claimed(text: str, letters: str) -> str | None:
+def _find_claim(text: str, letters: str) -> str | None:
     """Return the letter of the last claim, as "I think it's D", "So D." or "D is correct"; not "so A cat"."""
     letter = rf"[(\[]?([{letters}])[)\]]?"
     claims = re.finditer(
-        rf"(?i:{_CLAIM}){letter}{_CLAUSE_ENDS}|(?<![\w'(-]){letter}(?i:{_RIGHT})", _affirmed(text)
+        rf"(?i:{_CLAIM}){letter}{_CLAUSE_ENDS}|(?<![\w'(-]){letter}(?i:{_RIGHT})", _drop_denials(text)
     )
     found = [match[1] or match[2] for match in claims]
     return found[-1] if found else None
 
 
-def _affirmed_text(text: str, options: Sequence[str]) -> str | None:
+def _find_affirmed_text(text: str, options: Sequence[str]) -> str | None:
     """Return the option whose text occurs outside denials; anywhere if options contain denials themselves."""
     if any(_DENIED.search(option.translate(QUOTES)) for option in options):
         return _by_text(text, options)
-    return _by_text(_affirmed(text), options)
+    return _by_text(_drop_denials(text), options)
 
 
 _QUOTED_LETTER = re.compile(r"[\"']([A-Z])[\"']")
@@ -136,7 +136,7 @@ def _letter_of(statement: str, letters: str) -> str | None:
     """Return the letter at the start of a stated answer: "(b)", "B", "B because ...", "option B"; not "A
     cat".
     """
-    if found := _bracketed(statement, letters) or _leading_letter(statement, letters):
+    if found := _bracketed_letter(statement, letters) or _leading_letter(statement, letters):
         return found
     if match := re.match(rf"(?i:{_LEAD})([{letters}])(?![\w'-])", statement):
         article = match[1] in "AI" and re.match(
@@ -148,7 +148,7 @@ def _letter_of(statement: str, letters: str) -> str | None:
 
 def _leading_letter(text: str, letters: str) -> str | None:
     """Return the letter that is the whole text, or its start as "(B)", "B." or "B)"."""
-    if found := _bracketed(text, letters):
+    if found := _bracketed_letter(text, letters):
         return found
     if match := re.match(
         rf"(?i:{_LEAD})([{letters}])(?:\s*[.):]|\s*,(?!\s*(?:and\s|or\s)?[{letters}]\b)|\s*\n|\s*$)", text
@@ -158,7 +158,7 @@ def _leading_letter(text: str, letters: str) -> str | None:
     return match[1].upper() if match else None
 
 
-def _bracketed(text: str, letters: str) -> str | None:
+def _bracketed_letter(text: str, letters: str) -> str | None:
     match = re.match(rf"{_LEAD}[(\[]\s*([{letters}])\s*[)\]]", text, re.IGNORECASE)
     return match[1].upper() if match else None
 
@@ -169,7 +169,7 @@ def _by_text(text: str, options: Sequence[str]) -> str | None:
     Longer options are matched first; a shorter one counts only outside of them. Case matters if options
     differ only in case, as RR, Rr and rr do.
     """
-    plain = [without_latex(option.translate(QUOTES)) for option in options]
+    plain = [strip_latex(option.translate(QUOTES)) for option in options]
     by_case = len({_words(option.casefold()) for option in plain}) < len({_words(option) for option in plain})
     wanted = [_words(option if by_case else option.casefold()) for option in plain]
     words = f" {_words(text if by_case else text.casefold())} "

@@ -1,4 +1,4 @@
-"""The task `custom`: a user's own questions, as JSON lines with `prompt` or `messages`, `answer` and `match`.
+"""Define the task `custom`: a user's questions, as JSON lines with `prompt` or `messages`, `answer`, `match`.
 
 match: `exact` (the whole reply except for case, white space and surrounding punctuation), `contains`, `regex`
 (anywhere in the reply), `number`, or `choice` (needs `options`). All look at the reply only up to the point

@@ -32,7 +32,7 @@ def hub_rows(task: Task, where: str) -> list[DataRow]:
     If the hub's host cannot be resolved, only the cache is used: the library would retry for half a minute.
     Raises EvaluationError if the library is missing or the data set cannot be loaded.
     """
-    name, configuration, split = _named(task, where.removeprefix(HUB).strip())
+    name, configuration, split = _parse_source(task, where.removeprefix(HUB).strip())
     unknown = _unknown_host()
     if unknown and "datasets" not in sys.modules:  # the library reads this once, on import
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -51,7 +51,7 @@ def hub_rows(task: Task, where: str) -> list[DataRow]:
         lines = [line for line in str(error).splitlines() if line.strip()]
         reason = " ".join(lines[0].split()).rstrip(".")[:200] if lines else type(error).__name__
         if unknown:
-            reason = f"there is no way to {unknown}"
+            reason = f"the host {unknown} cannot be resolved"
         raise EvaluationError(
             f"The data set {shown} cannot be loaded from the hub ({reason}): try again, or give a file."
         ) from error
@@ -83,7 +83,7 @@ def _silence() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _named(task: Task, rest: str) -> tuple[str, str | None, str]:
+def _parse_source(task: Task, rest: str) -> tuple[str, str | None, str]:
     parts = rest.split("/") if rest else []
     if len(parts) == 4:
         owner, name, configuration, split = parts

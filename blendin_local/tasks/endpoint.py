@@ -107,13 +107,13 @@ class OpenAiJudge:
                 answer = response.read(_LARGEST_ANSWER)
         except urllib.error.HTTPError as error:
             with error:
-                return self._refused(error, question)
+                return self._handle_refusal(error, question)
         except _BROKEN as error:
             cause = error.reason if isinstance(error, urllib.error.URLError) else error
             raise _Again(f"cannot be reached ({self._safe(str(cause)) or type(cause).__name__})") from None
         return self._content(answer)
 
-    def _refused(self, error: urllib.error.HTTPError, question: str) -> str:
+    def _handle_refusal(self, error: urllib.error.HTTPError, question: str) -> str:
         """Handle an error response: retry, retry with fewer parameters, or fail."""
         if error.code in _TEMPORARY or error.code >= 500:
             raise _Again(
@@ -128,9 +128,9 @@ class OpenAiJudge:
             return self._ask_once(question)
         if error.code in (401, 403):
             has = "is refused" if self._key() else "is not set"
-            self._fail(f"lets nobody in without a key ({error.code}), and that in {self.key_variable} {has}")
+            self._fail(f"needs an API key ({error.code}), and the one in {self.key_variable} {has}")
         if 300 <= error.code < 400:
-            self._fail(f"sends on to another address ({error.code}); give that one")
+            self._fail(f"redirects to another address ({error.code}): use that one")
         if error.code == 404:
             self._fail(f"has no model {self.model} or no {self.url.rstrip('/')}/chat/completions (404)")
         self._fail(f"refuses the request ({error.code}{': ' + said if said else ''})")

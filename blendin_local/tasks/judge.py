@@ -1,7 +1,7 @@
 """Judges: language models that score a reply from 1 to 5, behind an OpenAI-compatible endpoint or in a GGUF.
 
-The prompts are those of just-eval-instruct, as in the paper's code. An unreadable judgement gives no score,
-never a low one.
+The prompts are those of just-eval-instruct, as in the paper's code. A judgement that cannot be parsed gives
+no score, not a low one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from blendin_local.engine.pair import Pair
     from blendin_local.engine.prompts import PromptFormat
 
-__all__ = ["GgufJudge", "Judge", "judged", "parse_judgement"]
+__all__ = ["GgufJudge", "Judge", "judge_reply", "parse_judgement"]
 
 JUDGE_TOKENS = 800
 """Token limit of a judgement: five short reasons and scores."""
@@ -38,7 +38,7 @@ class Judge(Protocol):
         ...
 
 
-def judged(judge: Judge, task: Task, item: Item, reply: str) -> Score:
+def judge_reply(judge: Judge, task: Task, item: Item, reply: str) -> Score:
     """Score a reply as the mean of a judge's scores on the task's aspects; None if they cannot be read."""
     if not task.aspects:
         raise EvaluationError(f"The task {task.name} is scored by rules and needs no judge.")

@@ -1,4 +1,4 @@
-"""The judge's prompts of just-eval-instruct, as in the paper's code."""
+"""Build the judge's prompts of just-eval-instruct, as in the paper's code."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""just-eval-instruct: open instructions that only a judge can score, from 1 to 5.
+"""Define the tasks of just-eval-instruct: open instructions, scored from 1 to 5 by a judge.
 
-`justeval` has the regular instructions, judged on five aspects; `justeval_safe` the malicious ones, judged on
-safety. `judge_questions` has the judge's prompts.
+`justeval` contains the regular instructions, judged on five aspects; `justeval_safe` the malicious ones,
+judged on safety. `judge_questions` builds the judge's prompts.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from blendin_local.tasks.base import SYSTEM_INSTRUCT, Item, Score, Task, asked
+from blendin_local.tasks.base import SYSTEM_INSTRUCT, Item, Score, Task, ask_messages
 from blendin_local.tasks.reading import DataRow
 
 __all__ = ["JUDGED_TASKS", "QUALITY", "SAFETY"]
@@ -24,7 +24,7 @@ def _item(row: DataRow) -> Item:
     dataset = row.optional("dataset")
     return Item(
         id=row.optional("id") or str(row.number),
-        messages=asked(row.text("instruction", "input", "prompt"), SYSTEM_INSTRUCT),
+        messages=ask_messages(row.text("instruction", "input", "prompt"), SYSTEM_INSTRUCT),
         labels={"dataset": dataset} if dataset else {},
     )
 

@@ -1,4 +1,4 @@
-"""Word problems with a numeric answer: GSM8K, SVAMP, MultiArith.
+"""Define word problems with a numeric answer: GSM8K, SVAMP, MultiArith.
 
 A reply is scored by its final number (`answers.final_number`), which must equal the gold answer up to
 rounding. The paper's code compares the last number of each text.
@@ -11,11 +11,11 @@ from fractions import Fraction
 from functools import partial
 
 from blendin_local.tasks.answers import final_number
-from blendin_local.tasks.base import Item, Score, Task, asked, right_or_wrong
+from blendin_local.tasks.base import Item, Score, Task, ask_messages, right_or_wrong
 from blendin_local.tasks.numerals import numbers_equal, parse_number, plain_number
 from blendin_local.tasks.reading import DataRow
 
-__all__ = ["NUMBER_TASKS", "score_number", "without_marks"]
+__all__ = ["NUMBER_TASKS", "score_number", "strip_annotations"]
 
 _CALCULATION = re.compile(r"<<[^<>\n]*>>")
 _DECIMAL_ZERO = re.compile(r"(?<=\d)\.0+(?![\d.])")
@@ -31,7 +31,7 @@ def score_number(item: Item, reply: str) -> Score:
     return right_or_wrong(numbers_equal(number, gold), shown)
 
 
-def without_marks(solution: str) -> str:
+def strip_annotations(solution: str) -> str:
     """Return a GSM8K solution without its calculator annotations ("16-3=<<16-3=13>>13").
 
     The last line stays as published, "#### 13", so that answers of a model taught with it can be extracted.
@@ -55,13 +55,13 @@ def _gsm8k(row: DataRow) -> Item:
         row.fail("`answer` must end in a line '#### NUMBER'")
     return Item(
         id=row.optional("id") or str(row.number),
-        messages=asked(row.text("question")),
+        messages=ask_messages(row.text("question")),
         answer=plain_number(value),
-        reference=without_marks(solution),
+        reference=strip_annotations(solution),
     )
 
 
-def _worked(equation: str, value: Fraction) -> str:
+def _worked_answer(equation: str, value: Fraction) -> str:
     """Return a worked answer from an equation: "76 - 25 = 51" and a sentence; "" without an equation."""
     left = _DECIMAL_ZERO.sub("", equation.strip().removeprefix("X=")).strip()
     if left.startswith("(") and left.endswith(")") and _encloses(left):
@@ -84,9 +84,9 @@ def _svamp(row: DataRow) -> Item:
     value = _gold(row, "Answer")
     return Item(
         id=row.optional("ID") or str(row.number),
-        messages=asked(question),
+        messages=ask_messages(question),
         answer=plain_number(value),
-        reference=_worked(row.optional("Equation"), value),
+        reference=_worked_answer(row.optional("Equation"), value),
         labels={"type": row.optional("Type")} if row.has("Type") else {},
     )
 
@@ -101,9 +101,9 @@ def _multiarith(row: DataRow) -> Item:
         value, equation = _gold(row, "final_ans", "answer"), ""
     return Item(
         id=str(row.data.get("iIndex", row.number)),
-        messages=asked(row.text("sQuestion", "question")),
+        messages=ask_messages(row.text("sQuestion", "question")),
         answer=plain_number(value),
-        reference=_worked(equation, value),
+        reference=_worked_answer(equation, value),
     )
 
 

@@ -17,9 +17,9 @@ __all__ = [
     "numbers_equal",
     "numbers_in",
     "parse_number",
+    "parse_words",
     "plain_number",
-    "spelled",
-    "without_latex",
+    "strip_latex",
 ]
 
 QUOTES = str.maketrans(
@@ -69,7 +69,7 @@ class Number:
     end: int
 
 
-def without_latex(text: str) -> str:
+def strip_latex(text: str) -> str:
     """Text with LaTeX numbers in plain form, and without marks of emphasis."""
     for pattern, plain in _LATEX:
         text = pattern.sub(plain, text)
@@ -193,7 +193,7 @@ _SPELLED = re.compile(
 )
 
 
-def spelled(text: str) -> Number | None:
+def parse_words(text: str) -> Number | None:
     """Return the first number in words, such as "twenty-five" or "two hundred and six"."""
     match = _SPELLED.search(text)
     if match is None:

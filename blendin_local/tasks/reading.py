@@ -1,6 +1,6 @@
-"""Read the files in which test sets are published: JSON, JSON lines, CSV, TSV and Parquet, also compressed.
+"""Read files of published test sets: JSON, JSON lines, CSV, TSV and Parquet, also compressed.
 
-Every row knows its place in the file, which errors name.
+Errors name the file and the line of a row.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""All tasks by name."""
+"""Register all tasks by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from blendin_local.tasks.numbers import NUMBER_TASKS
 from blendin_local.tasks.safety import SAFETY_TASKS
 from blendin_local.tasks.short import SHORT_TASKS
 
-__all__ = ["TASKS", "task_named"]
+__all__ = ["TASKS", "find_task"]
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -21,7 +21,7 @@ TASKS: dict[str, Task] = {
 }
 
 
-def task_named(name: str) -> Task:
+def find_task(name: str) -> Task:
     """Return the task of this name. Raises EvaluationError for an unknown name, with similar ones."""
     wanted = name.strip().lower().replace("-", "_")
     if wanted in TASKS:

@@ -1,4 +1,4 @@
-"""XSTest: safe questions that sound unsafe, and contrasting unsafe ones.
+"""Define XSTest: safe questions that sound unsafe, and contrasting unsafe ones.
 
 A safe question should be answered, an unsafe one refused. Rules classify the reply (`refusals.classify`); the
 paper uses a language model as judge.
@@ -6,7 +6,7 @@ paper uses a language model as judge.
 
 from __future__ import annotations
 
-from blendin_local.tasks.base import SYSTEM_INSTRUCT, Item, Score, Task, asked
+from blendin_local.tasks.base import SYSTEM_INSTRUCT, Item, Score, Task, ask_messages
 from blendin_local.tasks.reading import DataRow
 from blendin_local.tasks.refusals import classify
 
@@ -23,7 +23,7 @@ def _xstest(row: DataRow) -> Item:
         row.fail(f"`label` must be safe or unsafe, not {label[:40]!r}")
     return Item(
         id=row.optional("id_v2", "id") or str(row.number),
-        messages=asked(row.text("prompt"), SYSTEM_INSTRUCT),
+        messages=ask_messages(row.text("prompt"), SYSTEM_INSTRUCT),
         answer="comply" if label == "safe" else "refuse",
         labels={"type": kind, "label": label},
     )

@@ -13,9 +13,9 @@ from blendin_local.errors import EvaluationError
 from blendin_local.tasks.base import Item, Task
 from blendin_local.tasks.datasets_source import HUB, hub_rows
 from blendin_local.tasks.reading import DataRow
-from blendin_local.tasks.registry import task_named
+from blendin_local.tasks.registry import find_task
 
-__all__ = ["left_out", "load_items"]
+__all__ = ["describe_left_out", "load_items"]
 
 
 def load_items(
@@ -33,7 +33,7 @@ def load_items(
     question, the same for all: the end of that permutation, never asked themselves. Raises EvaluationError
     or InputError.
     """
-    task = task_named(task) if isinstance(task, str) else task
+    task = find_task(task) if isinstance(task, str) else task
     where = str(path)
     items = _distinct(task.items(_rows(task, where)))
     if not items:
@@ -54,12 +54,12 @@ def load_items(
     return _with_shots(sample, [items[place] for place in shown])
 
 
-def left_out(task: Task | str, path: Path | str) -> str:
+def describe_left_out(task: Task | str, path: Path | str) -> str:
     """Return a sentence on the rows that `load_items` leaves out because their options are missing, or "".
 
     Reads the rows again. Raises EvaluationError and InputError as `load_items` does.
     """
-    task = task_named(task) if isinstance(task, str) else task
+    task = find_task(task) if isinstance(task, str) else task
     if task.lost is None:
         return ""
     where = str(path)
@@ -116,10 +116,10 @@ def _example(item: Item) -> tuple[Message, ...]:
     extract.
     """
     asked = tuple(message for message in item.messages if message.role != "system")
-    return (*asked, Message("assistant", item.reference or _stated(item)))
+    return (*asked, Message("assistant", item.reference or _answer_text(item)))
 
 
-def _stated(item: Item) -> str:
+def _answer_text(item: Item) -> str:
     if item.gold is None:
         return f"The answer is {item.answer}."
     option = item.options[item.gold].rstrip(".")

@@ -1,4 +1,4 @@
-"""Tasks with short answers: StrategyQA, dates, sports, coin flips, last letters."""
+"""Define tasks with short answers: StrategyQA, dates, sports, coin flips, last letters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from blendin_local.tasks.answers import (
     final_yes_no,
     parse_date,
 )
-from blendin_local.tasks.base import LETTERS, Item, Score, Task, asked, right_or_wrong
+from blendin_local.tasks.base import LETTERS, Item, Score, Task, ask_messages, right_or_wrong
 from blendin_local.tasks.choices import shuffled
 from blendin_local.tasks.chosen_option import final_choice
 from blendin_local.tasks.reading import DataRow
@@ -31,7 +31,7 @@ def _between_marks(text: str) -> str:
     return re.sub(r"\s*\bA:\s*$", "", text).strip()
 
 
-def _best(row: DataRow) -> str:
+def _read_target(row: DataRow) -> str:
     """Return the right answer of a BIG-bench row: `target`, `targets`, or the best of `target_scores`."""
     if row.has("target_scores"):
         scores = row.within("target_scores").data
@@ -42,10 +42,10 @@ def _best(row: DataRow) -> str:
 
 def _score_yes_no(item: Item, reply: str) -> Score:
     said = final_yes_no(reply)
-    return _verdict(item, said)
+    return _score_verdict(item, said)
 
 
-def _verdict(item: Item, said: bool | None) -> Score:
+def _score_verdict(item: Item, said: bool | None) -> Score:
     extracted = None if said is None else ("yes" if said else "no")
     return right_or_wrong(extracted == item.answer, extracted)
 
@@ -59,14 +59,14 @@ def _strategyqa(row: DataRow) -> Item:
         facts = row.data.get("facts") or ""
         worked = facts if isinstance(facts, str) else " ".join(str(fact).strip() for fact in facts)
     else:
-        answer = final_yes_no(_best(row))
+        answer = final_yes_no(_read_target(row))
         if answer is None:
             row.fail("the answer must be yes or no")
         worked = re.sub(r"^(?:yes|no)\b[.,:]?\s*", "", row.optional("target"), flags=re.IGNORECASE)
     said = "yes" if answer else "no"
     return Item(
         id=row.optional("qid", "id") or str(row.number),
-        messages=asked(_between_marks(row.text("question", "input", "inputs"))),
+        messages=ask_messages(_between_marks(row.text("question", "input", "inputs"))),
         answer=said,
         reference=f"{worked.strip()}\nThe answer is {said}." if worked.strip() else "",
         options=_YES_NO,
@@ -88,7 +88,7 @@ def _date(row: DataRow) -> Item:
         options = [str(option) for option in row.value("multiple_choice_targets")]
     else:
         options = [option for _, option in inside]
-    best = _best(row)
+    best = _read_target(row)
     if letter := re.fullmatch(r"\(([A-Z])\)", best):
         best = next(
             (option for mark, option in zip(LETTERS, options, strict=False) if mark == letter[1]), best
@@ -102,7 +102,7 @@ def _date(row: DataRow) -> Item:
         arranged, place = shuffled(options, place, question)
     return Item(
         id=row.optional("id") or str(row.number),
-        messages=asked(question),
+        messages=ask_messages(question),
         answer=f"{gold:%m/%d/}{gold.year:04}",
         options=arranged,
         gold=place,
@@ -125,12 +125,12 @@ def _sports(row: DataRow) -> Item:
     statement = text.replace(_SPORTS_QUESTION, "").strip()
     sentence = re.search(r"Is the following sentence plausible\?\s*\"?(.*?)\"?$", statement, re.DOTALL)
     statement = (sentence[1] if sentence else statement).removeprefix("Statement:").strip()
-    said = final_yes_no(_best(row))
+    said = final_yes_no(_read_target(row))
     if said is None:
         row.fail("the answer must be plausible or implausible")
     return Item(
         id=row.optional("id") or str(row.number),
-        messages=asked(f"{_SPORTS_QUESTION}\nStatement: {statement}"),
+        messages=ask_messages(f"{_SPORTS_QUESTION}\nStatement: {statement}"),
         answer="yes" if said else "no",
         options=_SPORTS,
         gold=0 if said else 1,
@@ -141,12 +141,12 @@ def _sports(row: DataRow) -> Item:
 
 
 def _coin_flip(row: DataRow) -> Item:
-    said = final_yes_no(_best(row))
+    said = final_yes_no(_read_target(row))
     if said is None:
         row.fail("the answer must be yes or no")
     return Item(
         id=row.optional("id") or str(row.number),
-        messages=asked(_between_marks(row.text("question", "inputs", "input"))),
+        messages=ask_messages(_between_marks(row.text("question", "inputs", "input"))),
         answer="yes" if said else "no",
         options=_YES_NO,
         gold=0 if said else 1,
@@ -159,23 +159,23 @@ _SIDE = re.compile(
 
 
 def _score_coin(item: Item, reply: str) -> Score:
-    """Score yes or no; without either, the side that the last sentence with one says is up."""
+    """Score yes or no; without either, the last statement of which side is up."""
     said = final_yes_no(reply)
     if said is None and (sides := list(_SIDE.finditer(own_part(reply)))):
         said = (sides[-1][2].lower() == "heads") != bool(sides[-1][1])
-    return _verdict(item, said)
+    return _score_verdict(item, said)
 
 
 # Last letters
 
 
 def _last_letters(row: DataRow) -> Item:
-    answer = re.sub(r"[^a-z]", "", _best(row).lower())
+    answer = re.sub(r"[^a-z]", "", _read_target(row).lower())
     if not answer:
         row.fail("the answer must be letters")
     return Item(
         id=row.optional("id") or str(row.number),
-        messages=asked(_between_marks(row.text("question", "inputs", "input"))),
+        messages=ask_messages(_between_marks(row.text("question", "inputs", "input"))),
         answer=answer,
     )
 

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from blendin_local.tasks.numerals import QUOTES, without_latex
+from blendin_local.tasks.numerals import QUOTES, strip_latex
 
 __all__ = ["Statement", "before_next_question", "normal", "own_part", "plain", "statements"]
 
@@ -113,7 +113,7 @@ def normal(text: str) -> str:
 
 def plain(reply: str) -> str:
     """Return the reply's own part without LaTeX and marks of emphasis."""
-    return _EMPHASIS.sub("", without_latex(own_part(reply))).strip()
+    return _EMPHASIS.sub("", strip_latex(own_part(reply))).strip()
 
 
 def statements(text: str) -> list[Statement]:

@@ -1,4 +1,4 @@
-"""Fit calibration curves: how often a model's top token is right at each confidence.
+"""Fit calibration curves: the accuracy of a model's top token at each confidence.
 
 A curve is fitted on some positions and evaluated on others. It is saved in a catalogue and read by
 `blendin_local.engine.steps.Calibration`, so it has few points.

@@ -53,8 +53,8 @@ def analyse(record: Record, costs: Costs, *, seed: int, hint_level: float = HINT
     choice = choose(scores, fitting, held_out, seed=seed)
     chosen = settings[choice.chosen]
     return Analysis(
-        base=_alone(settings[0], record.base_right, record),
-        guide=_alone(settings[1], record.guide_right, record),
+        base=_single_model(settings[0], record.base_right, record),
+        guide=_single_model(settings[1], record.guide_right, record),
         settings=settings,
         best=settings[choice.best],
         recommendation=Recommendation(
@@ -68,8 +68,8 @@ def analyse(record: Record, costs: Costs, *, seed: int, hint_level: float = HINT
         ),
         prior=_priors(scores, fitting),
         calibration={
-            "base": _calibrated(record, fitting, record.c_b, record.base_right),
-            "guide": _calibrated(record, fitting, record.c_g, record.guide_right),
+            "base": _calibrate_model(record, fitting, record.c_b, record.base_right),
+            "guide": _calibrate_model(record, fitting, record.c_g, record.guide_right),
         },
         uncertain=uncertain_figures(record),
         hint=hint(record, hint_level),
@@ -77,7 +77,7 @@ def analyse(record: Record, costs: Costs, *, seed: int, hint_level: float = HINT
     )
 
 
-def _alone(row: ScoredSetting, right: npt.NDArray[np.bool_], record: Record) -> SingleModel:
+def _single_model(row: ScoredSetting, right: npt.NDArray[np.bool_], record: Record) -> SingleModel:
     """Figures of one model. Its accuracy is measured where the guide could be consulted."""
     accuracy = mean_or_none(right[record.consultable])
     return SingleModel(row.bits_per_byte, row.interval, row.tokens_per_second, row.bytes_per_second, accuracy)
@@ -92,7 +92,7 @@ def _priors(scores: SettingScores, fitting: Integers) -> FittedPrior:
     return FittedPrior(scores.priors[best], tuple(map(GammaPrior, GAMMAS, scores.priors)))
 
 
-def _calibrated(
+def _calibrate_model(
     record: Record,
     fitting: Integers,
     confidences: npt.NDArray[np.float32],

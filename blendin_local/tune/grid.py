@@ -36,25 +36,25 @@ def summarize_settings(
     held = _with_interval(scores.bits[:, held_out], sizes[held_out], held_counts)
     rates = _with_interval(scores.consultations, positions, counts)
     speed = _with_interval(scores.tokens, scores.seconds, counts)
-    bytes_s = _over(np.full(len(scores.settings), sizes.sum()), scores.seconds.sum(axis=1))
-    fitted = _over(scores.bits[:, fitting].sum(axis=1), sizes[fitting].sum())
+    bytes_s = _divide(np.full(len(scores.settings), sizes.sum()), scores.seconds.sum(axis=1))
+    fitted = _divide(scores.bits[:, fitting].sum(axis=1), sizes[fitting].sum())
     asks = np.array([METHODS[each.method].writer != "guide" for each in scores.settings])
     rates = np.where(asks[:, None], rates, np.nan)
     front = pareto_front(per_byte[:, 0], bytes_s)
     return tuple(
         ScoredSetting(
             **each.as_dict(),
-            bits_per_byte=_known(per_byte[k, 0]),
-            interval=_both(per_byte[k]),
-            fitting_bits_per_byte=_known(fitted[k]),
-            held_out_bits_per_byte=_known(held[k, 0]),
-            held_out_interval=_both(held[k]),
-            intervention_rate=_known(rates[k, 0]),
-            intervention_rate_interval=_both(rates[k]),
-            tokens_per_second=_known(speed[k, 0]),
-            tokens_per_second_interval=_both(speed[k]),
-            bytes_per_second=_known(bytes_s[k]),
-            floored=_known(scores.floored[k]),
+            bits_per_byte=_finite_or_none(per_byte[k, 0]),
+            interval=_bounds(per_byte[k]),
+            fitting_bits_per_byte=_finite_or_none(fitted[k]),
+            held_out_bits_per_byte=_finite_or_none(held[k, 0]),
+            held_out_interval=_bounds(held[k]),
+            intervention_rate=_finite_or_none(rates[k, 0]),
+            intervention_rate_interval=_bounds(rates[k]),
+            tokens_per_second=_finite_or_none(speed[k, 0]),
+            tokens_per_second_interval=_bounds(speed[k]),
+            bytes_per_second=_finite_or_none(bytes_s[k]),
+            floored=_finite_or_none(scores.floored[k]),
             pareto=bool(front[k]),
         )
         for k, each in enumerate(scores.settings)
@@ -66,7 +66,7 @@ def _with_interval(above: Floats, below: Floats, counts: Floats) -> Floats:
 
     above: float64[s, e]. below: float64[e] or like above. counts: float64[r, e] of `resample_counts`.
     """
-    found = _over(above.sum(axis=-1), below.sum(axis=-1))
+    found = _divide(above.sum(axis=-1), below.sum(axis=-1))
     # Settings with the same trigger have equal rows: each distinct row is resampled once.
     both = np.concatenate([above, np.broadcast_to(below, above.shape)], axis=1)
     _, first, back = np.unique(both, axis=0, return_index=True, return_inverse=True)
@@ -92,16 +92,16 @@ def pareto_front(bits_per_byte: Floats, bytes_per_second: Floats) -> Truths:
     return front
 
 
-def _over(above: Floats, below: float | Floats) -> Floats:
+def _divide(above: Floats, below: float | Floats) -> Floats:
     """Divide, with NaN where `below` is not positive."""
     return np.asarray(
         np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
     )
 
 
-def _both(found: Floats) -> Bounds:
-    return _known(found[1]), _known(found[2])
+def _bounds(found: Floats) -> Bounds:
+    return _finite_or_none(found[1]), _finite_or_none(found[2])
 
 
-def _known(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None

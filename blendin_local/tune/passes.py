@@ -65,7 +65,7 @@ def pass_key(
     """
     asked = [asdict(example) for example in examples]
     # The batch size changes the last digits of logits, which small quantized models magnify.
-    opened = _of_both(options, lambda each: [getattr(each, name) for name in _DECISIVE] + _placement(each))
+    opened = _per_model(options, lambda each: [getattr(each, name) for name in _DECISIVE] + _placement(each))
     content = json.dumps([_FORMAT, __version__, versions, opened, [*models], [*formats], asked])
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
@@ -77,10 +77,10 @@ def speed_key(options: ModelOptions) -> str:
         named = {name: getattr(each, name) for name in ("n_threads", "n_gpu_layers", "kv_type")}
         return named | ({"placement": placement} if (placement := _placement(each)) else {})
 
-    return json.dumps(_of_both(options, chosen))
+    return json.dumps(_per_model(options, chosen))
 
 
-def _of_both(options: ModelOptions, chosen: Callable[[ModelOptions], Any]) -> Any:
+def _per_model(options: ModelOptions, chosen: Callable[[ModelOptions], Any]) -> Any:
     """Return what is chosen of the options; of each model where they differ."""
     base, guide = chosen(options.of("base")), chosen(options.of("guide"))
     return base if base == guide else {"base": base, "guide": guide}

@@ -1,4 +1,4 @@
-"""The record of a teacher-forced pass: a few numbers for each position of the reference answers.
+"""Store the record of a teacher-forced pass: a few numbers for each position of the reference answers.
 
 A position is a token of the base at which the reference is known. From these numbers every method and
 threshold is scored without running a model again (`blendin_local.tune.setting_scores`). This module does not

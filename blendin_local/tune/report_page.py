@@ -1,4 +1,4 @@
-"""A tune report as one HTML page."""
+"""Render a tune report as an HTML page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["tune_page"]
 
 
 def tune_page(result: TuneReport) -> str:
-    """Return the page as HTML. Raises EvaluationError where Plotly is missing."""
+    """Return the page as HTML. Raises EvaluationError if Plotly is not installed."""
     check_available()
     pair, recommendation = result.pair, result.recommendation
     plots = list(tune_plots(result))
@@ -71,5 +71,5 @@ def _tune_sections(result: TuneReport, plots: Sequence[Plot]) -> Iterator[Sectio
         "Can their confidence be believed?", plots=[each for each in plots if each.narrow],
         tables=drop_missing(tables.calibration_table(result)),
     )  # fmt: skip
-    yield Section("Tables", tables=[tables.interesting(result)])
+    yield Section("Tables", tables=[tables.best_settings(result)])
     yield Section("All the figures", tables=[tables.all_settings(result)], folded=True)

@@ -1,4 +1,4 @@
-"""The plots of a tune report."""
+"""Plot a tune report."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BITS = "bits per byte (lower is better)"
 
 
 def tune_plots(result: TuneReport) -> Iterator[Plot]:
-    """Yield all plots that have figures. Raises EvaluationError where Plotly is missing."""
+    """Yield all plots that have figures. Raises EvaluationError if Plotly is not installed."""
     made = (
         _speed(result),
         _over_gamma(result),
@@ -121,7 +121,7 @@ def _over_gamma(result: TuneReport) -> Plot | None:
     if not lines:
         return None
     gammas = [each.gamma for listed in lines.values() for each in listed if each.gamma is not None]
-    traces = [_level(setting, min(gammas), max(gammas)) for setting in across.values()]
+    traces = [_level_line(setting, min(gammas), max(gammas)) for setting in across.values()]
     alphas = [key for key in lines if key[1] is not None]
     best_alpha = min(alphas, key=lambda key: min(map(fitting_bits, lines[key])), default=None)
     for place, (key, listed) in enumerate(lines.items()):
@@ -138,7 +138,7 @@ def _over_gamma(result: TuneReport) -> Plot | None:
     return make_plot("Bits per byte over the threshold", caption, traces, layout, **more)
 
 
-def _level(setting: ScoredSetting, low: float, high: float) -> Trace:
+def _level_line(setting: ScoredSetting, low: float, high: float) -> Trace:
     line = {"color": colour_of(setting.method), "width": 2, "dash": "dash"}
     bits, hovers = [setting.bits_per_byte] * 2, [_hover(setting)] * 2
     return scatter(escape_text(setting.method), [low, high], bits, hovers, mode="lines", line=line)
@@ -235,7 +235,7 @@ def _reliability(role: str, found: CalibrationFit) -> Plot | None:
             line={"color": colour, "width": 2},
             marker={"color": colour, "size": 7},
         ),
-        *_fitted(found, bins),
+        *_fitted_traces(found, bins),
         _counts(bins, colour),
     ]
     layout: dict[str, Any] = {
@@ -263,7 +263,7 @@ def _bin_hover(each: ReliabilityBin, label: str, confidence: float | None) -> st
     return hover(f"{number(each.low, 2)} to {number(each.high, 2)}", **facts)
 
 
-def _fitted(found: CalibrationFit, bins: list[ReliabilityBin]) -> Iterator[Trace]:
+def _fitted_traces(found: CalibrationFit, bins: list[ReliabilityBin]) -> Iterator[Trace]:
     """Yield the curve, and the same bins moved to where it puts their confidence, as `steps.Calibration`
     does.
     """

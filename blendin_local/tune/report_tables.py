@@ -1,4 +1,4 @@
-"""The tables of a tune report, and the sentences beside them."""
+"""Format a tune report as tables and sentences."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from blendin_local.tune.result import PairInfo, References, ScoredSetting, TuneR
 
 __all__ = [
     "all_settings",
+    "best_settings",
     "calibration_line",
     "calibration_table",
     "facts",
     "fitting_bits",
-    "interesting",
     "uncertain_lines",
     "uncertain_table",
 ]
@@ -50,7 +50,7 @@ _EXPLAINED = (
 _ROLES = ("base", "guide")
 
 
-def interesting(result: TuneReport) -> Table:
+def best_settings(result: TuneReport) -> Table:
     """Base and guide alone, the best setting of every method on the fitting half, the recommended one.
 
     The held-out figures of a setting that the fitting half chose are not biased by the choice.
@@ -67,7 +67,7 @@ def interesting(result: TuneReport) -> Table:
         rows.append(result.best)
     alone = [each for each in rows if each.is_single]
     blends = sorted(
-        (each for each in rows if not each.is_single), key=lambda each: _known(each.bits_per_byte)
+        (each for each in rows if not each.is_single), key=lambda each: _or_infinity(each.bits_per_byte)
     )
     return _table("The best setting of every method", result, [*alone, *blends])
 
@@ -80,15 +80,15 @@ def fitting_bits(setting: ScoredSetting) -> float:
     """Return the figure that settings are chosen by: bits per byte on the fitting half; infinity where
     unknown.
     """
-    return _known(setting.fitting_bits_per_byte)
+    return _or_infinity(setting.fitting_bits_per_byte)
 
 
-def _known(bits: float | None) -> float:
+def _or_infinity(bits: float | None) -> float:
     return float("inf") if bits is None else bits
 
 
 def _table(title: str, result: TuneReport, settings: Sequence[ScoredSetting]) -> Table:
-    single = min(_known(result.alone(role).bits_per_byte) for role in _ROLES)
+    single = min(_or_infinity(result.alone(role).bits_per_byte) for role in _ROLES)
     rows = []
     for setting in settings:
         bits = setting.bits_per_byte
@@ -155,7 +155,7 @@ def calibration_line(result: TuneReport) -> str:
 
 
 def uncertain_table(found: UncertainPositions) -> Table | None:
-    """Whose top token is right; None where the base is never unsure."""
+    """Tabulate which model's top token is right; None if the base is never unsure."""
     if not found.positions:
         return None
     shares = (

@@ -1,4 +1,4 @@
-"""Quality against speed as a plot of characters."""
+"""Plot quality against speed with characters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEY = "B base alone  G guide alone  ★ recommended  ● Pareto front  · other
 
 
 def speed_plot(result: TuneReport, width: int, color: bool) -> Text | None:
-    """Bits per byte over bytes per second of every setting; None where fewer than two have both."""
+    """Plot bits per byte over bytes per second of every setting; None if fewer than two have both."""
     points: dict[str, list[tuple[float, float]]] = {
         mark: [] for mark in (_OTHER, _FRONT, _BASE, _GUIDE, _CHOSEN)
     }
@@ -29,7 +29,7 @@ def speed_plot(result: TuneReport, width: int, color: bool) -> Text | None:
             points[_mark(setting, result)].append((speed, bits))
     if len({point for listed in points.values() for point in listed}) < 2:
         return None
-    drawn = _drawn(points, min(width, _WIDEST))
+    drawn = _draw(points, min(width, _WIDEST))
     text = Text(no_wrap=True)
     text.append("bits per byte (lower is better)\n")
     for place, line in enumerate(drawn):
@@ -50,7 +50,7 @@ def _mark(setting: ScoredSetting, result: TuneReport) -> str:
     return alone or (_FRONT if setting.pareto else _OTHER)
 
 
-def _drawn(points: dict[str, list[tuple[float, float]]], width: int) -> list[str]:
+def _draw(points: dict[str, list[tuple[float, float]]], width: int) -> list[str]:
     """Return the lines of the plot; later marks cover earlier ones."""
     import plotext
 
@@ -77,7 +77,7 @@ def _drawn(points: dict[str, list[tuple[float, float]]], width: int) -> list[str
 
 
 def round_ticks(low: float, high: float, wanted: int) -> tuple[list[float], list[str]]:
-    """Round numbers between the two, at most about so many, and how they are written."""
+    """Return about `wanted` round numbers between `low` and `high`, and their labels."""
     rough = (high - low) / max(wanted, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)

@@ -1,4 +1,4 @@
-"""A tune report for a terminal and as Markdown."""
+"""Format a tune report for the terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def print_tune(result: TuneReport, console_width: int, color: bool = True) -> li
         Text(),
         recommended.append(f"  ({setting_flags(chosen)})", style="dim" if color else ""),
         Text(),
-        *render_tables([tables.interesting(result)], console_width, color, titled=False),
+        *render_tables([tables.best_settings(result)], console_width, color, titled=False),
         Text(),
     ]
     if plot := speed_plot(result, console_width, color):
@@ -56,7 +56,7 @@ def tune_markdown(result: TuneReport) -> str:
             markdown_line(gain_sentence(result.recommendation)),
             markdown_line(result.hint.note),
             "## Settings",
-            markdown_table(tables.interesting(result), titled=False),
+            markdown_table(tables.best_settings(result), titled=False),
             "## Where the base is unsure",
             *map(markdown_line, tables.uncertain_lines(result.uncertain)),
             *(markdown_table(table) for table in optional if table),

@@ -1,4 +1,4 @@
-"""Gains of a tune report in words."""
+"""Describe the gain of a tune report in a sentence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["gain_sentence"]
 
 
 def gain_sentence(recommendation: Recommendation) -> str:
-    """One sentence: the gain of the recommended setting over the better single model."""
+    """Describe the gain of the recommended setting over the better single model."""
     single, gain = recommendation.single, recommendation.gain
     if recommendation.setting.method == single:
         return f"The {single} alone is recommended: no blend gains clearly over it."

@@ -1,4 +1,4 @@
-"""The result of tuning a pair as typed objects; `to_dict` gives the JSON document that docs/tune.md lists.
+"""Define the report of tuning a pair; `to_dict` returns the JSON document that docs/tune.md describes.
 
 Field names are the document's keys. A figure that is undefined or unknown is None.
 """

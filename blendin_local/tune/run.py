@@ -26,7 +26,7 @@ from blendin_local.presentation.plain_data import to_json
 from blendin_local.presentation.progress_display import hash_progress
 from blendin_local.progress import Progress, Watcher
 from blendin_local.settings import Formats, ModelOptions
-from blendin_local.tasks import left_out, load_items, task_named
+from blendin_local.tasks import describe_left_out, find_task, load_items
 from blendin_local.tune import BUDGET
 from blendin_local.tune.costs import Costs
 from blendin_local.tune.examples import Example, built_in_examples, examples_of, read_examples, shuffled
@@ -173,9 +173,9 @@ def read_references(
     Raises EvaluationError if they cannot be read.
     """
     if task and data:
-        known, source = task_named(task), str(data)
+        known, source = find_task(task), str(data)
         items = load_items(known, source, shots=shots, seed=seed)
-        if watcher and (lost := left_out(known, source)):
+        if watcher and (lost := describe_left_out(known, source)):
             watcher.note(lost)
         return ReferenceAnswers(tuple(examples_of(items, known.name)), f"{known.name}: {source}")
     if task:

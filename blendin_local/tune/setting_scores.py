@@ -190,7 +190,7 @@ def score_settings(record: Record, costs: Costs, fitting: Integers) -> SettingSc
     priors = fit_priors(record, fitting)
     base_bits = _base_bits(record)
     scored: list[_Score] = [
-        (Setting("base"), _by_example(record, base_bits), _floored(base_bits)),
+        (Setting("base"), _by_example(record, base_bits), _floored_share(base_bits)),
         (Setting("guide"), np.array(record.guide_bits, np.float64), math.nan),
     ]
     for name, method in METHODS.items():
@@ -198,7 +198,7 @@ def score_settings(record: Record, costs: Costs, fitting: Integers) -> SettingSc
             scored += _score_rule(name, table, priors)
         elif method.trigger == "always":
             bits = -log2_probabilities(record, BlendSettings(method=name))
-            scored.append((Setting(name), _by_example(record, bits), _floored(bits)))
+            scored.append((Setting(name), _by_example(record, bits), _floored_share(bits)))
     settings, bits_of, floored = zip(*scored, strict=True)
     work = _work(record, costs, settings, first)
     return SettingScores(settings, np.array(bits_of), *work, np.array(floored, np.float64), priors)
@@ -208,7 +208,7 @@ _Score = tuple[Setting, Floats, float]
 """A setting, its bits float64[e], and the share of its positions at the floor."""
 
 
-def _floored(bits: Floats) -> float:
+def _floored_share(bits: Floats) -> float:
     return float((bits >= _FLOOR_BITS).mean()) if len(bits) else 0.0
 
 

@@ -34,21 +34,22 @@ def verdict(choice: Choice, settings: tuple[Setting, ...]) -> str:
         refuted = setting_phrase(settings[choice.preferred])
         return (
             f"Use {chosen}: half of the answers recommend {refuted}, but the other half refutes it: "
-            f"{_judged(choice, 'it')}."
+            f"{_held_out_phrase(choice, 'it')}."
         )
     if choice.chosen > 1:
         if choice.over_base.is_clear and choice.over_guide.is_clear:
-            return f"Blend: {_judged(choice, chosen)}."
-        return f"Too little data to say: half of the answers recommend {chosen}, but {_judged(choice, 'it')}."
+            return f"Blend: {_held_out_phrase(choice, chosen)}."
+        held_out = _held_out_phrase(choice, "it")
+        return f"Too little data to say: half of the answers recommend {chosen}, but {held_out}."
     if choice.other_single.is_worth_it:
         other = setting_phrase(settings[1 - choice.single])
         return (
             f"Too little data to say: half of the answers recommend {chosen}, but on {choice.examples[1]} "
-            f"held-out answers {other} needs {_fewer(choice.other_single, chosen)}."
+            f"held-out answers {other} needs {_gain_phrase(choice.other_single, chosen)}."
         )
     if choice.blend is None:
         return f"Use {chosen}: the base is sure everywhere and never asks the guide."
-    judged_blend = _judged(choice, setting_phrase(settings[choice.blend]))
+    judged_blend = _held_out_phrase(choice, setting_phrase(settings[choice.blend]))
     over_chosen = choice.over_guide if choice.chosen else choice.over_base
     if not choice.clear.is_clear and (over_chosen.high or 0) > WORTHWHILE:
         return (
@@ -62,7 +63,7 @@ def reason(choice: Choice, settings: tuple[Setting, ...]) -> str:
     best, single = setting_phrase(settings[choice.best]), setting_phrase(settings[choice.single])
     figures = (
         "chosen anew in resamples of it and judged on the answers that these left out, the best setting "
-        f"needs {_fewer(choice.clear, single)}"
+        f"needs {_gain_phrase(choice.clear, single)}"
     )
     if choice.is_refuted:
         return f"The fitting half prefers {best}, but on the held-out half it is worse, beyond chance."
@@ -76,14 +77,13 @@ def reason(choice: Choice, settings: tuple[Setting, ...]) -> str:
     return f"On the fitting half {best} is {hardly} better; {figures}."
 
 
-def _judged(choice: Choice, what: str) -> str:
-    return (
-        f"on {choice.examples[1]} held-out answers {what} needs {_fewer(choice.over_base, 'the base alone')} "
-        f"and {_fewer(choice.over_guide, 'the guide alone', again=True)}"
-    )
+def _held_out_phrase(choice: Choice, what: str) -> str:
+    over_base = _gain_phrase(choice.over_base, "the base alone")
+    over_guide = _gain_phrase(choice.over_guide, "the guide alone", again=True)
+    return f"on {choice.examples[1]} held-out answers {what} needs {over_base} and {over_guide}"
 
 
-def _fewer(gain: Gain, than: str, *, again: bool = False) -> str:
+def _gain_phrase(gain: Gain, than: str, *, again: bool = False) -> str:
     """ "11.2% fewer bits than the base alone (95% interval 8.1% to 13.9%)"; of a loss, more bits.
 
     again: omit the unit and the level, which an earlier gain of the sentence states.

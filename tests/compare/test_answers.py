@@ -210,7 +210,7 @@ def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"results, .*answers\.db, cannot be used .*: move it away"):
         Answers(tmp_path / "answers.db")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(EvaluationError, match="cannot be kept in"):
+    with pytest.raises(EvaluationError, match="cannot be saved in"):
         Answers(tmp_path / "file" / "answers.db")
 
 

@@ -15,9 +15,9 @@ from blendin_local.compare.judging import CachedJudge, make_judge
 from blendin_local.compare.settings import RunSettings
 from blendin_local.errors import EvaluationError, PromptError
 from blendin_local.settings import ModelOptions
-from blendin_local.tasks import task_named
+from blendin_local.tasks import find_task
 
-SAFE = task_named("justeval_safe")
+SAFE = find_task("justeval_safe")
 RUN = run_of([item_of("0", "how to do harm")], SAFE, "justeval_safe")
 JUDGED = json.dumps({"safety": {"reason": "fine", "score": 5}})
 
@@ -132,7 +132,7 @@ def test_a_model_of_this_machine_judges(answers: Answers) -> None:
 def test_what_does_not_fit_is_said_before_the_run(
     answers: Answers, settings: RunSettings, tasks: list[str], sentence: str
 ) -> None:
-    runs = [run_of([item_of("0")], task_named(name), name) for name in tasks]
+    runs = [run_of([item_of("0")], find_task(name), name) for name in tasks]
     with pytest.raises(EvaluationError, match=sentence):
         make_judge(settings, runs, answers, Loader({}), ModelOptions(), model_of)
 

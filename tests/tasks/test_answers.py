@@ -16,7 +16,7 @@ from blendin_local.tasks.answers import (
     parse_date,
 )
 from blendin_local.tasks.chosen_option import final_choice
-from blendin_local.tasks.numerals import numbers_equal, numbers_in, parse_number, plain_number, spelled
+from blendin_local.tasks.numerals import numbers_equal, numbers_in, parse_number, parse_words, plain_number
 from blendin_local.tasks.statements import normal, own_part
 
 # Numbers in a text
@@ -126,7 +126,7 @@ def test_any_text_gives_numbers_within_it(text: str) -> None:
     ],
 )
 def test_numbers_in_words(text: str, value: int | None) -> None:
-    found = spelled(text)
+    found = parse_words(text)
     assert (found.value if found else None) == value
 
 

@@ -16,16 +16,16 @@ from support.fakes import FakeModel, reciting, words_and_bytes
 from blendin_local.engine.pair import pair_models
 from blendin_local.engine.prompts import PLAIN_FORMATS
 from blendin_local.errors import EvaluationError
-from blendin_local.tasks import Item, task_named
-from blendin_local.tasks.base import asked
+from blendin_local.tasks import Item, find_task
+from blendin_local.tasks.base import ask_messages
 from blendin_local.tasks.endpoint import OpenAiJudge
-from blendin_local.tasks.judge import GgufJudge, judged, parse_judgement
+from blendin_local.tasks.judge import GgufJudge, judge_reply, parse_judgement
 from blendin_local.tasks.judge_questions import question_for
 from blendin_local.tasks.judged import QUALITY
 
 KEY = "sk-secret-1234567890"
-JUSTEVAL, JUSTEVAL_SAFE = task_named("justeval"), task_named("justeval_safe")
-ITEM = Item("1", asked("Name a river.", "You are a helpful assistant."))
+JUSTEVAL, JUSTEVAL_SAFE = find_task("justeval"), find_task("justeval_safe")
+ITEM = Item("1", ask_messages("Name a river.", "You are a helpful assistant."))
 
 
 def judgement(**scores: Any) -> str:
@@ -127,15 +127,15 @@ class Told:
 
 def test_a_reply_is_worth_the_mean_of_its_aspects() -> None:
     judge = Told(GOOD)
-    score = judged(judge, JUSTEVAL, ITEM, "The Nile.")
+    score = judge_reply(judge, JUSTEVAL, ITEM, "The Nile.")
     assert score.value == pytest.approx(3.8)
     assert score.extracted == "helpfulness 5, clarity 4, factuality 5, depth 2, engagement 3"
     assert judge.asked == [question_for(JUSTEVAL, ITEM, "The Nile.")]
-    assert judged(Told(judgement(safety=1)), JUSTEVAL_SAFE, ITEM, "").value == 1
-    unread = judged(Told("I'd say four."), JUSTEVAL, ITEM, "The Nile.")
+    assert judge_reply(Told(judgement(safety=1)), JUSTEVAL_SAFE, ITEM, "").value == 1
+    unread = judge_reply(Told("I'd say four."), JUSTEVAL, ITEM, "The Nile.")
     assert (unread.value, unread.note) == (None, "the judgement could not be read")
     with pytest.raises(EvaluationError, match="gsm8k is scored by rules and needs no judge"):
-        judged(judge, task_named("gsm8k"), ITEM, "5")
+        judge_reply(judge, find_task("gsm8k"), ITEM, "5")
 
 
 # A model of one's own
@@ -149,7 +149,7 @@ def test_a_gguf_judges_greedily_and_alone() -> None:
     guide = FakeModel(vocabulary, reciting(vocabulary, b"never asked"), name="guide")
     judge = GgufJudge(pair_models(base, guide), PLAIN_FORMATS["user-assistant"])
     assert judge.name == "judge"
-    score = judged(judge, JUSTEVAL_SAFE, ITEM, "The Nile.")
+    score = judge_reply(judge, JUSTEVAL_SAFE, ITEM, "The Nile.")
     assert (score.value, score.extracted) == (4, "safety 4")
     assert guide.decoded == 0
     assert GgufJudge(judge.pair, judge.prompt_format, max_tokens=3).ask("How safe?") == ""
@@ -255,7 +255,7 @@ def test_an_endpoint_is_asked_as_openai_is(endpoint: Endpoint, make: Make) -> No
     endpoint.says(GOOD)
     judge = make()
     assert judge.name == "gpt-x"
-    assert judged(judge, JUSTEVAL, ITEM, "The Nile.").value == pytest.approx(3.8)
+    assert judge_reply(judge, JUSTEVAL, ITEM, "The Nile.").value == pytest.approx(3.8)
     ((path, headers, body),) = endpoint.requests
     assert path == "/v1/chat/completions"
     assert headers["authorization"] == f"Bearer {KEY}"
@@ -314,13 +314,13 @@ def test_parameters_that_a_server_does_not_know_are_left_out(endpoint: Endpoint,
     [
         (
             (401, {"error": {"message": f"Incorrect API key provided: {KEY}"}}),
-            "that in OPENAI_API_KEY is refused",
+            "the one in OPENAI_API_KEY is refused",
         ),
         ((404, b"not found"), "has no model gpt-x or no http://"),
         ((400, {"error": {"message": f"bad {KEY}"}}), "refuses the request (400: bad ***)"),
         ((400, {"error": "too long"}), "refuses the request (400: too long)"),
         ((418, b"\xff"), "refuses the request (418)"),
-        ((302, {"Location": "http://127.0.0.1:9/"}, b""), "sends on to another address (302)"),
+        ((302, {"Location": "http://127.0.0.1:9/"}, b""), "redirects to another address (302)"),
         ((200, b"<html>"), "does not answer as an OpenAI-compatible endpoint does"),
         ((200, {"choices": []}), "does not answer as an OpenAI-compatible endpoint does"),
         ((200, [1]), "does not answer as an OpenAI-compatible endpoint does"),
@@ -337,12 +337,12 @@ def test_a_key_that_is_missing_is_said_to_be(
 ) -> None:
     endpoint.says((401, b""))
     monkeypatch.delenv("OPENAI_API_KEY")
-    assert "that in OPENAI_API_KEY is not set" in complaint(make())
+    assert "the one in OPENAI_API_KEY is not set" in complaint(make())
 
 
 def test_a_message_without_content_is_an_empty_reply(endpoint: Endpoint, make: Make) -> None:
     endpoint.says((200, {"choices": [{"message": {"content": None, "refusal": "no"}}]}))
-    assert judged(make(), JUSTEVAL, ITEM, "The Nile.").value is None
+    assert judge_reply(make(), JUSTEVAL, ITEM, "The Nile.").value is None
 
 
 @pytest.mark.parametrize(

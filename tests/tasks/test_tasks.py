@@ -21,10 +21,10 @@ from support.paths import ROOT
 
 from blendin_local.engine.prompts import Message
 from blendin_local.errors import EvaluationError, InputError
-from blendin_local.tasks import TASKS, Item, chance, left_out, load_items, task_named
+from blendin_local.tasks import TASKS, Item, chance, describe_left_out, find_task, load_items
 from blendin_local.tasks.base import SYSTEM_INSTRUCT, SYSTEM_REASONING
 from blendin_local.tasks.choices import shuffled
-from blendin_local.tasks.numbers import without_marks
+from blendin_local.tasks.numbers import strip_annotations
 
 Write = Callable[..., Path]
 
@@ -58,7 +58,7 @@ def question(item: Item) -> str:
 
 
 def value(task: str, item: Item, reply: str) -> float | None:
-    return task_named(task).score(item, reply).value
+    return find_task(task).score(item, reply).value
 
 
 # All tasks
@@ -78,12 +78,12 @@ def test_the_promised_tasks_are_there() -> None:
 
 
 def test_a_task_is_found_by_its_name_or_one_close_to_it() -> None:
-    assert task_named("gsm8k").name == "gsm8k"
-    assert task_named("Coin-Flip").name == "coin_flip"
+    assert find_task("gsm8k").name == "gsm8k"
+    assert find_task("Coin-Flip").name == "coin_flip"
     with pytest.raises(EvaluationError, match=r"^There is no task 'gsm8': did you mean gsm8k\?$"):
-        task_named("gsm8")
+        find_task("gsm8")
     with pytest.raises(EvaluationError, match="use one of gsm8k, svamp"):
-        task_named("zzz")
+        find_task("zzz")
 
 
 # Numbers
@@ -109,12 +109,12 @@ def test_gsm8k(write: Write) -> None:
         assert value("gsm8k", first, reply) == 0
     assert value("gsm8k", second, "It is \u221210 degrees.") == 1
     assert value("gsm8k", second, "It is 10 degrees.") == 0
-    assert task_named("gsm8k").score(first, "no idea").note == "no answer found"
-    assert task_named("gsm8k").score(first, "It is 5%").extracted == "5%"
+    assert find_task("gsm8k").score(first, "no idea").note == "no answer found"
+    assert find_task("gsm8k").score(first, "It is 5%").extracted == "5%"
 
 
 def test_a_solution_keeps_all_but_its_marks() -> None:
-    assert without_marks("2/2=<<2/2=1>>1 bolt\n2 << 3\n#### 1") == "2/2=1 bolt\n2 << 3\n#### 1"
+    assert strip_annotations("2/2=<<2/2=1>>1 bolt\n2 << 3\n#### 1") == "2/2=1 bolt\n2 << 3\n#### 1"
 
 
 def test_svamp_and_multiarith(write: Write) -> None:
@@ -220,13 +220,13 @@ def test_questions_that_lost_their_options_are_left_out(write: Write) -> None:
     path = write("arc.jsonl", [lost, three, lost])
     (item,) = load_items("arc_challenge", path)
     assert item.options == ("one", "two", "three")
-    assert left_out("arc_challenge", path) == (
+    assert describe_left_out("arc_challenge", path) == (
         f"2 of 3 questions in {path} have lost their options and are left out."
     )
     path = write("arc.jsonl", [lost, three])
-    assert left_out("arc_challenge", path).endswith("has lost its options and is left out.")
-    assert left_out("arc_challenge", write("fine.jsonl", [three])) == ""
-    assert left_out("gsm8k", path) == ""
+    assert describe_left_out("arc_challenge", path).endswith("has lost its options and is left out.")
+    assert describe_left_out("arc_challenge", write("fine.jsonl", [three])) == ""
+    assert describe_left_out("gsm8k", path) == ""
     with pytest.raises(EvaluationError, match=r"arc\.jsonl, line 1: this row has no options, as `choices`"):
         load_items("arc_challenge", write("arc.jsonl", [lost]))
 
@@ -465,7 +465,7 @@ def test_xstest_in_all_its_formats(write: Write) -> None:
         assert first.labels == {"type": "homonyms", "label": "safe"}
         assert [value("xstest", first, reply) for reply in (help, refusal, both, "")] == [1, 0, 0, 0]
         assert [value("xstest", second, reply) for reply in (help, refusal, both, "")] == [0, 1, 0, 0]
-    assert task_named("xstest").score(first, both).extracted == "partial_refusal"
+    assert find_task("xstest").score(first, both).extracted == "partial_refusal"
 
 
 def test_justeval_has_two_kinds_of_instructions(write: Write) -> None:
@@ -481,7 +481,7 @@ def test_justeval_has_two_kinds_of_instructions(write: Write) -> None:
     for name in ("justeval", "justeval_safe"):
         (item,) = load_items(name, judgements)
         assert item.messages == (Message("system", SYSTEM_INSTRUCT), Message("user", "Name a river."))
-        assert task_named(name).score(item, "The Nile.").value is None
+        assert find_task(name).score(item, "The Nile.").value is None
 
 
 # One's own
@@ -949,7 +949,9 @@ def test_a_hub_without_a_network_is_told_at_once_and_once(
             monkeypatch.setenv(spelt, "")
             monkeypatch.delenv(spelt)
     monkeypatch.setattr("socket.getaddrinfo", no_host)
-    with pytest.raises(EvaluationError, match=r"from the hub \(there is no way to huggingface\.co\): try"):
+    with pytest.raises(
+        EvaluationError, match=r"from the hub \(the host huggingface\.co cannot be resolved\): try"
+    ):
         load_items("svamp", "hub:")
     assert sys.modules["datasets"].switch == "1"
     assert not caplog.records

@@ -14,7 +14,7 @@ from blendin_local.methods import METHODS
 from blendin_local.presentation.formatting import TERM_HELP
 from blendin_local.presentation.setting_label import setting_flags, setting_label
 from blendin_local.tune.report_page import tune_page
-from blendin_local.tune.report_tables import all_settings, interesting
+from blendin_local.tune.report_tables import all_settings, best_settings
 from blendin_local.tune.report_terminal_plot import round_ticks
 from blendin_local.tune.report_text import tune_markdown
 from blendin_local.tune.report_words import gain_sentence
@@ -82,7 +82,7 @@ def test_the_best_of_a_method_is_that_of_the_fitting_half() -> None:
                 each["fitting_bits_per_byte"] = 0.5 + abs(each["gamma"] - 0.2)
                 each["bits_per_byte"] = 0.5 + abs(each["gamma"] - 0.9)
 
-    rows = [row.cells[0] for row in interesting(tuned(disagree)).rows]
+    rows = [row.cells[0] for row in best_settings(tuned(disagree)).rows]
     assert [name for name in rows if name.startswith("nudge")] == ["nudge γ 0.20"]
 
 
