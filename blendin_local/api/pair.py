@@ -39,6 +39,9 @@ def load(
     guide: str | Path | None = None,
     base_format: str = "auto",
     guide_format: str = "auto",
+    thinking: str = "auto",
+    base_variables: Mapping[str, Any] | None = None,
+    guide_variables: Mapping[str, Any] | None = None,
     progress: ShowProgress = None,
     base_options: Mapping[str, Any] | None = None,
     guide_options: Mapping[str, Any] | None = None,
@@ -49,13 +52,15 @@ def load(
     base, guide: names, .gguf files or hf:OWNER/REPO:FILE. base_format, guide_format: auto, chat,
     question-answer, user-assistant, raw, or a Jinja file. options: fields of `ModelOptions`, such as n_ctx,
     for both models. base_options, guide_options: those of one model by name, such as {"n_gpu_layers": 20}.
+    thinking: whether models think before they answer: "auto" (not where only one of the two can), "on" or
+    "off". base_variables, guide_variables: what the chat templates see beside the messages.
 
     Raises CatalogueError for an unknown name, ModelError for a file that cannot be loaded, PromptError for a
     format that does not fit a model, SettingError, or KeyboardInterrupt at Ctrl-C; nothing stays loaded then.
     """
     own = {"base_options": base_options or {}, "guide_options": guide_options or {}}
     opened = replace_options(ModelOptions(), options | own)
-    formats = Formats(base_format, guide_format)
+    formats = Formats(base_format, guide_format, thinking, base_variables or {}, guide_variables or {})
     files = find_pair(pair, base, guide)
     with open_watcher(progress) as watcher:
         return load_files(files, opened, formats, watcher, progress)

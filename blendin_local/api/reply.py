@@ -114,8 +114,13 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The text so far."""
+        """The answer so far."""
         return self._reply.text
+
+    @property
+    def reasoning(self) -> str:
+        """The thinking before the answer, without its marks; "" without any."""
+        return self._reply.reasoning
 
     @property
     def summary(self) -> Summary:

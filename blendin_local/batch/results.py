@@ -76,6 +76,7 @@ def answered(row: Row, response: Response, run: RunManifest, steps: Sequence[Ste
     result = {
         **_beginning(row),
         "text": response.text,
+        **({"reasoning": response.reasoning.strip()} if response.summary.thinking else {}),
         "finish_reason": response.finish_reason,
         **figures_as_dict(response.request.prompt_tokens, response.summary, run.calibrated),
         **_shared(run),

@@ -28,7 +28,7 @@ from blendin_local.batch.run_manifest import RunManifest, describe_run
 from blendin_local.engine.interrupt import Interruptible, uninterrupted
 from blendin_local.engine.language_model import Cancellation
 from blendin_local.engine.pair import Role
-from blendin_local.engine.prompts import PromptFormat, choose_format
+from blendin_local.engine.prompts import PromptFormat
 from blendin_local.errors import BlendinError
 from blendin_local.presentation.progress_display import hash_progress
 from blendin_local.progress import Progress, Watcher
@@ -174,11 +174,10 @@ class Batch:
             self.stats.count_unfinished(answering.unfinished_tokens)
             show(self.stats, answering.active)
 
-        names, files, now = self.request.formats, self.request.files, self.manifest.date
         # All prompts show the date of the manifest, also after a resume on another day.
         formats: dict[Role, PromptFormat] = {
-            "base": replace(choose_format(names.base, files.base.chat_template), now=now),
-            "guide": replace(choose_format(names.guide, files.guide.chat_template), now=now),
+            role: replace(form, now=self.manifest.date)
+            for role, form in self.request.files.prompt_formats(self.request.formats).items()
         }
         return AnswerSetup(self.request, self.manifest, formats, self.cancellation, watcher, on_round)
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -125,7 +125,7 @@ def describe_run(
     curves = files.entry.calibration or {}
 
     forms = files.prompt_formats(formats)
-    shared = asdict(settings) | {
+    shared = settings.to_dict(thinks=any(form.marks for form in forms.values())) | {
         "system": system,
         **_deciding_options(files.options(options)),
         "output": {"format": output_format, "steps": with_steps, "candidates": candidates},
@@ -162,10 +162,11 @@ def _deciding_options(options: ModelOptions) -> dict[str, dict[str, Any]]:
 def _model(
     header: GgufHeader, form: PromptFormat, curve: Curve | None, progress: HashProgress | None
 ) -> dict[str, Any]:
+    form_parts = [form.template, form.stops, form.bare, *filter(None, [form.additions])]
     return {
         "name": header.label,
         "sha256": file_digest(header.path, progress),
-        "format": {"name": form.name, "sha256": _digest([form.template, form.stops, form.bare])[:12]},
+        "format": {"name": form.name, "sha256": _digest(form_parts)[:12]},
         "calibration": _digest(curve)[:12] if curve else None,
     }
 

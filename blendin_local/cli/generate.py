@@ -70,6 +70,8 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
 
     files, settings, options, formats = read_generation_arguments(values)
     with Display(quiet=values["quiet"]) as display:
+        if note := files.thinking_note(formats):
+            display.note(note)
         pair = load_files(files, options, formats, display)
     with pair:
         reply = pair.reply(
@@ -89,7 +91,9 @@ def _print_reply(reply: Reply, values: Mapping[str, Any], *, calibrated: bool) -
     from blendin_local.engine.interrupt import interrupting
     from blendin_local.presentation.plain_data import to_json
 
-    printer = None if values["as_json"] else ReplyPrinter(values["view"], values["color"])
+    printer = (
+        None if values["as_json"] else ReplyPrinter(values["view"], values["color"], quiet=values["quiet"])
+    )
     with interrupting(reply.cancel):
         for step in reply.follow():
             if printer:

@@ -19,6 +19,8 @@ from blendin_local.methods import METHODS
 from blendin_local.setting_spec import SettingSpec, settings_of
 from blendin_local.settings import (
     DEFAULT_PAIR,
+    ROLES,
+    THINKING,
     BlendSettings,
     Formats,
     GenerationSettings,
@@ -28,6 +30,7 @@ from blendin_local.settings import (
     override_settings,
     paper_settings,
     parse_model_options,
+    parse_template_variables,
     setting_names,
 )
 
@@ -127,6 +130,29 @@ sampling_options = option_group(
 )
 """Sampling settings."""
 
+
+def _parse_variables(
+    _context: click.Context, param: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, Any]:
+    """Parse --template-var and the like. Raises SettingError, which names the option."""
+    try:
+        return parse_template_variables(texts)
+    except SettingError as error:
+        raise SettingError(f"{param.opts[0]}: {error}") from error
+
+
+def _variables_option(role: str, seen_by: str) -> Callable[[Any], Any]:
+    """Return the repeatable option that sets a variable of chat templates. role: "" for both models."""
+    return click.option(
+        f"--{role}-template-var" if role else "--template-var",
+        f"{role or 'both'}_variables",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=_parse_variables,
+        help=f"Set a variable of {seen_by} (repeatable; docs/models.md).",
+    )
+
+
 _FORMATS = "auto, chat, question-answer, user-assistant, raw, or a Jinja file."
 
 FORMAT_OPTIONS = (
@@ -141,9 +167,19 @@ FORMAT_OPTIONS = (
         help="Prompt format of the guide, in the same forms.",
     ),
     click.option("--raw", is_flag=True, help="No prompt format: both models continue the text."),
+    click.option(
+        "--thinking",
+        type=click.Choice(list(THINKING)),
+        default="auto",
+        show_default=True,
+        help="Whether models think before they answer; auto: not where only one of the two can.",
+    ),
+    _variables_option("", "the chat templates of both models: true, false, a number, JSON, or a text"),
+    _variables_option("base", "the base's chat template alone"),
+    _variables_option("guide", "the guide's chat template alone"),
 )
 format_options = option_group("Prompt", *FORMAT_OPTIONS)
-"""--system, --base-format, --guide-format, --raw."""
+"""--system, and how prompts are written."""
 
 
 def require_text(_context: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -156,10 +192,11 @@ def require_text(_context: click.Context, param: click.Parameter, texts: tuple[s
 length_options = option_group(
     "Output",
     setting_option(settings_of(GenerationSettings)["max_tokens"], show_default=True),
+    setting_option(settings_of(GenerationSettings)["max_thinking"], show_default=True),
     click.option("--stop", multiple=True, callback=require_text,
                  help="Stop the reply before this string (repeatable)."),
 )  # fmt: skip
-"""--max-tokens, --stop."""
+"""--max-tokens, --max-thinking, --stop."""
 
 
 @contextmanager
@@ -202,7 +239,8 @@ def override_typed(preferred: GenerationSettings, values: Mapping[str, Any], see
     if values.get("raw"):
         blend = replace(blend, guide_stop=False)
     typed = {**given_values(BlendSettings, values), **given_values(SamplingSettings, values)}
-    typed |= _typed_values(GenerationSettings, {"max_tokens": values["max_tokens"]})
+    lengths = {name: values[name] for name in ("max_tokens", "max_thinking") if name in values}
+    typed |= _typed_values(GenerationSettings, lengths)
     if values.get("stop"):
         typed["stop"] = tuple(values["stop"])
     with name_flags():
@@ -237,21 +275,28 @@ def formats_of(values: Mapping[str, Any], preferred: Formats) -> Formats:
     """Return the preferred formats, overridden by typed `format_options`."""
     if values.get("raw"):
         return Formats("raw", "raw")
-    typed = _typed_values(
-        Formats, {name: values[f"{name}_format"] for name in setting_names(Formats)}, "{}_format"
+    given = _given_parameters()
+    typed = {role: values[f"{role}_format"] for role in ROLES if f"{role}_format" in given}
+    if "thinking" in given:
+        typed["thinking"] = values["thinking"]
+    both = values["both_variables"]
+    return replace(preferred, **typed).replaced(
+        both | values["base_variables"], both | values["guide_variables"]
     )
-    return replace(preferred, **typed)
 
 
-def _typed_values(cls: type, values: Mapping[str, Any], option: str = "{}") -> dict[str, Any]:
-    """Return the values given on the command line. option: name of the click parameter of a field."""
+def _given_parameters() -> set[str]:
+    """Return the names of the parameters that were given on the command line."""
     context = click.get_current_context()
-    default = ParameterSource.DEFAULT
     return {
-        name: value
-        for name, value in given_values(cls, values).items()
-        if context.get_parameter_source(option.format(name)) is not default
+        name for name in context.params if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
+
+
+def _typed_values(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values given on the command line."""
+    given = _given_parameters()
+    return {name: value for name, value in given_values(cls, values).items() if name in given}
 
 
 def given_values(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:

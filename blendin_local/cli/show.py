@@ -10,7 +10,7 @@ from rich.cells import cell_len, set_cell_size
 
 from blendin_local.api.reply import Reply
 from blendin_local.cli.terminal import is_terminal
-from blendin_local.engine.steps import Source, Step
+from blendin_local.engine.steps import Source, Step, Summary
 from blendin_local.safe_text import sanitize
 
 COLOURS = {Source.BASE: None, Source.GUIDE: "cyan", Source.BOTH: "green", Source.BLEND: "magenta"}
@@ -20,7 +20,10 @@ _BAR = 8
 class ReplyPrinter:
     """Prints the steps of one reply to stdout while they are decoded."""
 
-    def __init__(self, view: str, color: str) -> None:
+    def __init__(self, view: str, color: str, *, quiet: bool = False) -> None:
+        """quiet: leave out the thinking, which goes to stderr otherwise."""
+        self._quiet = quiet
+        self._thinks = False
         self._tokens = view == "tokens"
         terminal = is_terminal(sys.stdout)
         self._colour = color == "always" or (color == "auto" and terminal and not os.environ.get("NO_COLOR"))
@@ -30,11 +33,27 @@ class ReplyPrinter:
             click.echo(f"{'step':>4}  {'token':24} {'source':6} {'base':14} {'guide':14} {'alpha':>5}")
 
     def show(self, step: Step) -> None:
-        line = self._step_line(step) + "\n" if self._tokens else self._style(step.text, step)
-        click.echo(line, nl=False, color=self._colour)
+        if self._tokens:
+            click.echo(self._step_line(step), color=self._colour)
+        elif step.thinking:
+            self._show_thinking(step.text)
+        else:
+            self._end_thinking()
+            click.echo(self._style(step.text, step), nl=False, color=self._colour)
+
+    def _show_thinking(self, text: str) -> None:
+        if not self._quiet and (text := sanitize(text)):
+            self._thinks = True
+            click.secho(text, nl=False, err=True, dim=True)
+
+    def _end_thinking(self) -> None:
+        if self._thinks:
+            self._thinks = False
+            click.echo("\n", err=True)
 
     def end(self, text: str) -> None:
         """Finish the output after the last step. text: the whole reply."""
+        self._end_thinking()
         if self._tokens:
             click.echo()
             click.echo(sanitize(text) if self._sanitize else text)
@@ -51,6 +70,11 @@ class ReplyPrinter:
         alpha = f"{step.alpha:5.2f}" if step.intervened else "     "
         line = f"{step.index + 1:4}  {shown} {step.source:6} {_bar(step.c_b)} {_bar(step.c_g)} {alpha}"
         return click.style(line, fg=COLOURS.get(step.source)) if self._colour else line
+
+
+def _reliability(summary: Summary, name: str) -> list[str]:
+    mean = summary.mean("reliability")
+    return [] if mean is None else [f"{name} {mean:.2f}, lowest {summary.lowest_reliability:.2f}"]
 
 
 def _bar(confidence: float | None) -> str:
@@ -76,10 +100,11 @@ def summary_line(reply: Reply, calibrated: bool) -> str:
         f"changed {summary.changed_rate:.0%}",
         f"guide words {summary.guide_word_rate:.0%}",
     ]
-    reliability = summary.mean("reliability")
-    if reliability is not None:
-        name = "reliability" if calibrated else "confidence (not calibrated)"
-        parts.append(f"{name} {reliability:.2f}, lowest {summary.lowest_reliability:.2f}")
+    name = "reliability" if calibrated else "confidence (not calibrated)"
+    parts += _reliability(summary, name)
+    if summary.thinking is not None and summary.answer is not None:
+        for part, figures in (("thinking", summary.thinking), ("answer", summary.answer)):
+            parts.append(" ".join([f"{part} {figures.tokens} tokens", *_reliability(figures, name)]))
     if reply.dropped_messages:
         parts.append(f"{reply.dropped_messages} old messages dropped")
     parts.append(f"ended by {reply.finish_reason}")

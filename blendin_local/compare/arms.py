@@ -16,6 +16,7 @@ from typing import Any, Literal
 from blendin_local.compare.naming import name_arms, name_models
 from blendin_local.engine.pair import Role
 from blendin_local.engine.prompts import PromptFormat, choose_format
+from blendin_local.engine.thinking import choose_formats
 from blendin_local.errors import EvaluationError, SettingError
 from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.methods import METHODS
@@ -165,6 +166,8 @@ def _arms_of(
 
     if spec.model:
         single = model(spec.model, spec.formats.base, options.base_options)
+        form = choose_formats(spec.formats, {"base": single.header.chat_template})["base"]
+        single = replace(single, format=form)
         settings = _combine_settings(spec, ALONE)
         return [
             replace(_single("base", single, each), kind="model", name=spec.name if len(settings) == 1 else "")
@@ -174,6 +177,11 @@ def _arms_of(
     options = options.recommended(entry.base_options, entry.guide_options)
     base = model(entry.base, spec.formats.base, options.base_options)
     guide = model(entry.guide, spec.formats.guide, options.guide_options)
+    formats = choose_formats(
+        spec.formats.recommended(entry.base_variables, entry.guide_variables),
+        {"base": base.header.chat_template, "guide": guide.header.chat_template},
+    )
+    base, guide = replace(base, format=formats["base"]), replace(guide, format=formats["guide"])
     blends = [
         each for each in _combine_settings(spec, entry.blend) if METHODS[each.blend.method].trigger != "never"
     ]

@@ -6,7 +6,7 @@ Error messages name the file and the table; that of an unknown key suggests a si
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,7 @@ class _Reader:
             sampling=self.settings(table, _SAMPLING, where),
             stop=tuple(stop),
             paper=paper,
-            formats=Formats(**formats),
+            formats=replace(self.formats, **formats),
             where=f"In {self.file}, [{where}]: ",
         )
 

@@ -88,10 +88,15 @@ def model_identities(models: Sequence[ArmModel]) -> list[dict[str, Any]]:
     own.
     """
     return [
-        {"sha256": model.sha256, "format": asdict(model.format)}
+        {"sha256": model.sha256, "format": _plain_format(model.format)}
         | ({"options": dict(model.options)} if model.options else {})
         for model in models
     ]
+
+
+def _plain_format(form: PromptFormat) -> dict[str, Any]:
+    plain = asdict(form)
+    return {name: plain[name] for name in plain if name not in ("variables", "head")} | form.additions
 
 
 def versions() -> dict[str, str]:
@@ -117,6 +122,7 @@ def answer_key(arm: Arm, item: Item, settings: GenerationSettings, options: Mode
             "blend": dict(effective(settings.blend)),
             "sampling": asdict(settings.sampling),
             "max_tokens": settings.max_tokens,
+            **({"max_thinking": settings.max_thinking} if any(m.format.marks for m in arm.models) else {}),
             "stop": settings.stop,
             "seed": settings.seed if settings.sampling.temperature > 0 else None,
             "options": options.to_dict(),

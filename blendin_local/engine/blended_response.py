@@ -57,7 +57,8 @@ class BlendedResponse(Response):
         steps = self.summary.steps
         self._uncertain = is_uncertain(blend, self._own.confidence, steps, self._interventions)
         tail = self._stream.text[-_BOUNDARY_REACH:]
-        self._asks_stop = blend.guide_stop and _BOUNDARY.search(tail) is not None
+        ends = _BOUNDARY.search(tail) is not None and not self._stream.is_thinking
+        self._asks_stop = blend.guide_stop and ends
         if is_capped(blend, steps, self._interventions):
             self._inside_guide_word = False
         self.asks_guide = self._uncertain or self._asks_stop or self._inside_guide_word
@@ -91,7 +92,7 @@ class BlendedResponse(Response):
             "guide_entropy": guide.entropy,
             "stop_mass": stop_mass,
         }
-        if self._asks_stop and stop_mass > GUIDE_STOP_ABOVE and self._forced is None:
+        if self._asks_stop and stop_mass > GUIDE_STOP_ABOVE and not self._forced:
             return self._emit_guide_stop(stop_mass, seen)
         if self._inside_guide_word and self._begins_word(guide.top):
             self._inside_guide_word = False

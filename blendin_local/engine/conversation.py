@@ -40,7 +40,13 @@ class Reply:
 
     @property
     def text(self) -> str:
+        """The answer so far."""
         return self._response.text
+
+    @property
+    def reasoning(self) -> str:
+        """The thinking before the answer; "" without any."""
+        return self._response.reasoning.strip()
 
     @property
     def summary(self) -> Summary:
@@ -235,6 +241,7 @@ def _request(
         candidates=candidates,
         prefix=prefix,
         forced_outcome=forced_outcome,
+        marks=next((marks for role in prompts if (marks := formats[role].marks)), None),
     )
 
 

@@ -11,6 +11,23 @@ from blendin_local.engine.language_model import LanguageModel
 _WORD_BOUNDARY = re.compile(rb"(?<=[A-Za-z]) (?=[A-Za-z])")
 
 
+def tokenize_reply(model: LanguageModel, text: bytes) -> list[int]:
+    """Return the tokens of text of a reply, in which the marks of thinking are the model's tokens for them.
+
+    They are not in what users write.
+    """
+    marks = model.vocabulary.mark_tokens
+    if not marks or not any(mark in text for mark in marks):
+        return model.tokenize(text)
+    pieces = re.split(b"(" + b"|".join(map(re.escape, sorted(marks, key=len, reverse=True))) + b")", text)
+    return [
+        token
+        for piece in pieces
+        if piece
+        for token in ([marks[piece]] if piece in marks else model.tokenize(piece))
+    ]
+
+
 class Retokenizer:
     """Tokens of a growing text, always equal to tokenizing it whole."""
 
@@ -29,7 +46,7 @@ class Retokenizer:
             for match in _WORD_BOUNDARY.finditer(tail):
                 boundary = match.start()
             if _WORD_BOUNDARY.search(tail):
-                self._settled_tokens += self._model.tokenize(tail[:boundary])
+                self._settled_tokens += tokenize_reply(self._model, tail[:boundary])
                 self._settled += tail[:boundary]
                 tail = tail[boundary:]
-        return self._settled_tokens + (self._model.tokenize(tail) if tail else [])
+        return self._settled_tokens + (tokenize_reply(self._model, tail) if tail else [])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from blendin_local.errors import PromptError, PromptTooLong
 from blendin_local.files import read_text
 from blendin_local.templates.messages import Rendering, RenderRequest, TemplateFailed
 from blendin_local.templates.process import render
+from blendin_local.templates.thinking_marks import ThinkingMarks, thinking_marks
 
 Role = Literal["system", "user", "assistant"]
 
@@ -36,7 +37,8 @@ class PromptFormat:
     """A template and its stop strings.
 
     bare: the prompt is plain text to be continued, so a reply's leading space is part of it. now: the time
-    shown by templates that ask for it; None for the time of rendering.
+    shown by templates that ask for it; None for the time of rendering. variables: what the template sees
+    beside the messages. head: the beginning of the reply, which ends the prompt as if the template wrote it.
     """
 
     name: str
@@ -44,6 +46,19 @@ class PromptFormat:
     stops: tuple[str, ...] = ()
     bare: bool = False
     now: datetime | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    head: str = field(default="", repr=False)
+
+    @property
+    def additions(self) -> dict[str, Any]:
+        """What the program adds to the template, for keys of stored work; empty where it adds nothing."""
+        found = {"variables": dict(self.variables), "head": self.head}
+        return {name: value for name, value in found.items() if value}
+
+    @property
+    def marks(self) -> ThinkingMarks | None:
+        """The marks with which the model shows its thinking, or None."""
+        return thinking_marks(self.template)
 
     @property
     def shows_date(self) -> bool:
@@ -53,10 +68,15 @@ class PromptFormat:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Tokens of a prompt. lead: the space with which a reply begins, or nothing."""
+    """Tokens of a prompt.
+
+    lead: the space with which a reply begins, or nothing. in_thinking: whether the reply begins inside its
+    thinking.
+    """
 
     tokens: list[int]
     lead: bytes
+    in_thinking: bool = False
 
 
 PLAIN_FORMATS: dict[str, PromptFormat] = {
@@ -146,7 +166,7 @@ def make_prompt(
     vocabulary = model.vocabulary
     check_size(model, sum(len(message.content) for message in messages))
     special = {f"{which}_token": _special_text(model, which) for which in ("bos", "eos")}
-    rendering = _render(prompt_format, messages, special, cancellation or Cancellation())
+    rendering = render_messages(prompt_format, messages, special, cancellation)
     text = rendering.text
     check_size(model, len(text))
 
@@ -162,7 +182,9 @@ def make_prompt(
     if not tokens:
         raise PromptError("The prompt is empty: give the model something to answer.")
     ends_open = end < len(text) and not text[-1].isspace()
-    return Prompt(tokens, b" " if ends_open and not prompt_format.bare else b"")
+    marks = prompt_format.marks
+    lead = b" " if ends_open and not prompt_format.bare else b""
+    return Prompt(tokens, lead, marks is not None and marks.left_open_by(text))
 
 
 def turn_stops(model: LanguageModel, prompt_format: PromptFormat) -> tuple[str, ...]:
@@ -172,7 +194,10 @@ def turn_stops(model: LanguageModel, prompt_format: PromptFormat) -> tuple[str, 
     """
     if prompt_format.stops or prompt_format.bare:
         return prompt_format.stops
-    return _marks_after_reply(prompt_format, _special_text(model, "bos"), _special_text(model, "eos"))
+    after = _marks_after_reply(prompt_format, _special_text(model, "bos"), _special_text(model, "eos"))
+    # The parts of one reply are separated by marks that separate turns, too.
+    marks = prompt_format.marks
+    return tuple(each for each in after if marks is None or each not in marks.end)
 
 
 @lru_cache(maxsize=64)
@@ -183,7 +208,7 @@ def _marks_after_reply(prompt_format: PromptFormat, bos: str, eos: str) -> tuple
         Message("user", "Another one"),
     ]
     try:
-        text = _render(prompt_format, talk, {"bos_token": bos, "eos_token": eos}, Cancellation()).text
+        text = render_messages(prompt_format, talk, {"bos_token": bos, "eos_token": eos}).text
     except PromptError:  # the template of a model for single turns, for example
         return ()
     between = text.partition(talk[1].content)[2].partition(talk[2].content)[0]
@@ -226,19 +251,28 @@ def _special_places(rendering: Rendering, specials: Mapping[str, int]) -> Iterat
                 yield match.start(), match.end(), specials[match[0]]
 
 
-def _render(
+def render_messages(
     prompt_format: PromptFormat,
     messages: Sequence[Message],
     variables: Mapping[str, Any],
-    cancellation: Cancellation,
+    cancellation: Cancellation | None = None,
 ) -> Rendering:
+    """Render messages, and the format's head of the reply. Raises PromptError.
+
+    variables: of the model, such as its special tokens; those of the format replace them.
+    """
+    cancellation = cancellation or Cancellation()
     request = RenderRequest(
         prompt_format.template,
         [(message.role, message.content) for message in messages],
-        variables,
+        {**variables, **prompt_format.variables},
         prompt_format.now.timestamp() if prompt_format.now else None,
     )
     try:
-        return render(request, lambda: cancellation.requested)
+        rendering = render(request, lambda: cancellation.requested)
+        if head := prompt_format.head:
+            end = len(rendering.text)
+            return Rendering(rendering.text + head, [*rendering.written, (end, end + len(head))])
+        return rendering
     except TemplateFailed as error:
         raise PromptError(f"The prompt template {prompt_format.name} {error}.") from error

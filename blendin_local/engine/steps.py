@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
@@ -79,6 +79,7 @@ class Step:
     Entropies and divergence (Jensen-Shannon) in bits. mapped_mass: share of the guide's distribution that
     the base can emit as one token. base_s, guide_s, blend_s: seconds.
     base_decoded, guide_decoded: tokens decoded by each model for this step, prompts included.
+    thinking: the step is part of the thinking before the answer, or of its marks.
     finish_reason: set on the last step, unless the response was cut between two steps.
     """
 
@@ -113,6 +114,7 @@ class Step:
     guide_decoded: int = 0
     candidates: Candidates | None = None
     finish_reason: FinishReason | None = None
+    thinking: bool = False
 
     @property
     def reliability(self) -> float | None:
@@ -134,6 +136,16 @@ class Step:
         return reliability is not None and reliability < WEAK_BELOW
 
 
+def answer_text(steps: Iterable[Step]) -> str:
+    """Return the text that steps released, without the thinking."""
+    return "".join(step.text for step in steps if not step.thinking)
+
+
+def thinking_text(steps: Iterable[Step]) -> str:
+    """Return the thinking before the answer, without its marks."""
+    return "".join(step.text for step in steps if step.thinking).strip()
+
+
 @dataclass(slots=True)
 class Timings:
     """Durations of a response in seconds; first_token_s and total_s count from its start."""
@@ -151,7 +163,8 @@ class Summary:
 
     Rates are shares of all steps, or of all words. Means are over the steps with a value: mean_alpha over
     interventions, mean_c_g over consultations; None without any. kept: number of steps taken over from
-    another response, whose costs are not in timings.
+    another response, whose costs are not in timings. thinking, answer: the same metrics of each part of a
+    reply that thinks; None for others.
     """
 
     steps: int = 0
@@ -170,6 +183,8 @@ class Summary:
     lowest_reliability: float | None = None
     finish_reason: FinishReason | None = None
     timings: Timings = field(default_factory=Timings)
+    thinking: Summary | None = None
+    answer: Summary | None = None
     _sums: Counter[str] = field(default_factory=Counter)
     _counts: Counter[str] = field(default_factory=Counter)
     _inside_word: bool = False
@@ -188,6 +203,10 @@ class Summary:
             setattr(self.timings, name, getattr(self.timings, name) + costs.get(name, 0.0))
 
     def add(self, step: Step) -> None:
+        if step.thinking and (self.thinking is None or self.answer is None):
+            self.thinking, self.answer = Summary(), Summary()
+        if part := self.thinking if step.thinking else self.answer:
+            part.add(replace(step, thinking=False))
         self.steps += 1
         self.base_tokens += len(step.base_tokens)
         self.guide_tokens += len(step.guide_tokens)

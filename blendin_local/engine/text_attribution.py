@@ -2,7 +2,7 @@
 
 Text is released later than its tokens are chosen: a character may need the bytes of several steps, and the
 possible beginning of a stop string is held back. Released text belongs to the steps that chose its bytes, not
-to the step that released it.
+to the step that released it. The marks of thinking, and the whitespace after them, are not released.
 """
 
 from __future__ import annotations
@@ -20,13 +20,24 @@ class Attribution:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._waiting: deque[tuple[int, Step]] = deque()
         self._last: Step | None = None
+        self._thinking = False
+        self._after_mark = False
 
     def take(self, step: Step) -> list[tuple[str, Step]]:
         """Return the pieces of text that this step released."""
         if step.source is not Source.STOP or self._last is None:
             self._last = step
-        if count := len(self._decoder.decode(step.data)):
-            self._waiting.append((count, step))
+        chars = self._decoder.decode(step.data)
+        if step.thinking != self._thinking:
+            # What waits, and all but the end of this step, is a mark.
+            self._thinking, self._after_mark = step.thinking, True
+            self._waiting.clear()
+            chars = chars[len(chars) - len(step.text) :] if step.text else ""
+        elif self._after_mark and not step.text and not chars.strip():
+            chars = ""
+        self._after_mark = self._after_mark and not step.text
+        if chars:
+            self._waiting.append((len(chars), step))
         return self.release(step.text)
 
     def release(self, text: str) -> list[tuple[str, Step]]:

@@ -9,7 +9,7 @@ is the token that the base's tokenizer chooses.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 from typing import Any
@@ -44,6 +44,8 @@ class Vocabulary:
     joins_words: whether a token may span the boundary "letter, space"; if none does, text can be tokenized
     piecewise at such boundaries.
     fingerprint: equal for two models exactly if their vocabularies are equal.
+    mark_tokens: control tokens with which a model marks its thinking. They are in `specials`, and have bytes
+    like text, so that both models of a pair can choose them.
     """
 
     blob: npt.NDArray[np.uint8]
@@ -55,6 +57,7 @@ class Vocabulary:
     joins_words: bool
     fingerprint: str
     eos: int | None = None
+    mark_tokens: Mapping[bytes, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.kinds)
@@ -92,6 +95,7 @@ def make_vocabulary(
     adds_bos: bool = False,
     splits_at_words: bool = True,
     fingerprint: str,
+    mark_tokens: Mapping[bytes, int] | None = None,
 ) -> Vocabulary:
     """Vocabulary from a list of token bytes; those of control and end tokens are dropped.
 
@@ -105,7 +109,9 @@ def make_vocabulary(
     np.cumsum([len(data) for data in texts], out=offsets[1:])
     blob = np.frombuffer(b"".join(texts), np.uint8)
     joins = not splits_at_words or _joins_words(blob, offsets)
-    return Vocabulary(blob, offsets, kind_array, specials, bos, adds_bos, joins, fingerprint, eos)
+    return Vocabulary(
+        blob, offsets, kind_array, specials, bos, adds_bos, joins, fingerprint, eos, mark_tokens or {}
+    )
 
 
 def _joins_words(blob: npt.NDArray[np.uint8], offsets: Indices) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import takewhile
 
 from blendin_local.engine.chat_backend import ChatBackend, ReplyRequest, ReplyStream
-from blendin_local.engine.steps import Candidate, FinishReason, Source, Step, Summary
+from blendin_local.engine.steps import Candidate, FinishReason, Source, Step, Summary, answer_text
 from blendin_local.errors import HistoryError, PromptError
 from blendin_local.history.journal import Journal
 from blendin_local.history.schema import first_line
@@ -98,7 +98,7 @@ class Dialogue:
         last = reply if reply is not None and reply.id in self.tree.turns else self.last
         if last is None:
             return
-        if last.is_reply and not last.text:
+        if last.is_reply and not last.steps and not last.text:
             self._discard(last)
             last = self.tree.turns.get(last.parent or "")
         if question and last is not None and not last.is_reply and not self.tree.children(last.id):
@@ -189,7 +189,7 @@ class Dialogue:
         same = takewhile(lambda pair: pair[0] == pair[1], zip(turn.steps, reply.prefix, strict=False))
         self._n_saved = min(self._n_saved, len(list(same)))
         turn.steps = list(reply.prefix)
-        turn.text = "".join(step.text for step in reply.prefix)
+        turn.text = answer_text(reply.prefix)
         turn.summary = reply.summary
         turn.dropped = reply.dropped_messages
         turn.models = dict(chat.models)
@@ -200,7 +200,7 @@ class Dialogue:
     def append_steps(self, steps: Sequence[Step]) -> None:
         turn = self._current
         turn.steps += steps
-        turn.text += "".join(step.text for step in steps)
+        turn.text += answer_text(steps)
 
     def checkpoint(self) -> None:
         """Save the steps since the last checkpoint."""
@@ -222,7 +222,7 @@ class Dialogue:
         if self._before is not None:
             # The continuation failed before its first step: restore the former end.
             (turn.finish_reason, turn.error), self._before = self._before, None
-        if not turn.text.strip():
+        if not turn.text.strip() and not any(step.thinking for step in turn.steps):
             self._discard(turn)
             return None
         self._save(turn)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
-from blendin_local.engine.steps import Candidate, Candidates, Source, Step
+from blendin_local.engine.steps import Candidate, Candidates, Source, Step, answer_text, thinking_text
 from blendin_local.engine.text_attribution import Attribution
 from blendin_local.history.markdown_html import markdown_html
 from blendin_local.history.reply_footer import describe_differences, describe_settings, reply_footer
@@ -58,6 +58,7 @@ class _View:
     hidden: bool
     pieces: list[_Piece]
     html: str
+    thinking: str
     siblings: int
     rank: int
     before: int | None
@@ -130,6 +131,7 @@ def _view(turn: Turn, setup: Setup, siblings: list[str], places: dict[str, int],
         hidden=hidden,
         pieces=list(_pieces(turn)),
         html=markdown_html(turn.text.strip() if turn.is_reply else turn.text),
+        thinking=sanitize(thinking_text(turn.steps)),
         siblings=len(siblings),
         rank=rank + 1,
         before=places[siblings[rank - 1]] if rank else None,
@@ -142,7 +144,7 @@ def _view(turn: Turn, setup: Setup, siblings: list[str], places: dict[str, int],
 
 
 def _pieces(turn: Turn) -> Iterator[_Piece]:
-    released = "".join(step.text for step in turn.steps)
+    released = answer_text(turn.steps)
     if not turn.steps or not turn.text.startswith(released):
         yield _Piece(sanitize(turn.text).strip("\n"))
         return
@@ -150,8 +152,11 @@ def _pieces(turn: Turn) -> Iterator[_Piece]:
     owned = [piece for step in turn.steps for piece in attribution.take(step)]
     owned += attribution.release(turn.text[len(released) :])
     places = {id(step): place for place, step in enumerate(turn.steps)}
-    begun = False
+    begun = thinking = False
     for text, step in owned:
+        if thinking and not step.thinking:
+            yield _Piece("\n\n")
+        thinking = step.thinking
         # With a plain prompt format, a reply may begin with white space.
         shown = sanitize(text) if begun else sanitize(text).lstrip()
         begun = begun or bool(shown)
@@ -166,9 +171,10 @@ def _pieces(turn: Turn) -> Iterator[_Piece]:
 
 
 def _classes(step: Step) -> str:
-    """CSS classes of a step: its source, and for each colour mode its band, such as "a2" for α."""
+    """CSS classes of a step: its source, for each colour mode its band, such as "a2" for α, and its part."""
     bands = ((mode, band(mode, step)) for mode in MODES)
-    return " ".join([step.source, *(f"{mode[0]}{place}" for mode, place in bands if place)])
+    part = ["thinking"] if step.thinking else []
+    return " ".join([step.source, *(f"{mode[0]}{place}" for mode, place in bands if place), *part])
 
 
 def _figures(turn: Turn) -> Iterator[tuple[str, str]]:

@@ -135,6 +135,7 @@ def encode_summary(summary: Summary) -> dict[str, Any]:
     values = {field.name: getattr(summary, field.name) for field in fields(summary)}
     # Copies, because another thread may still be adding to the summary.
     copied = {name: dict(value) for name, value in values.items() if isinstance(value, Counter)}
+    copied |= {name: encode_summary(value) for name, value in values.items() if isinstance(value, Summary)}
     return {**values, **copied, "timings": asdict(summary.timings)}
 
 
@@ -144,7 +145,9 @@ def decode_summary(values: Mapping[str, Any]) -> Summary:
         if field.name not in values:
             continue
         old, new = getattr(summary, field.name), values[field.name]
-        if isinstance(old, Counter):
+        if field.name in ("thinking", "answer"):
+            new = decode_summary(new) if isinstance(new, Mapping) else None
+        elif isinstance(old, Counter):
             new = Counter(new)
         elif is_dataclass(old):
             new = replace_known(old, new)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from blendin_local.engine.steps import FinishReason
+from blendin_local.engine.steps import FinishReason, Summary
 from blendin_local.history.tree import Setup, Turn
 from blendin_local.presentation.setting_label import setting_label
 from blendin_local.settings import BlendSettings, GenerationSettings, setting_names
 
-__all__ = ["describe_differences", "describe_settings", "reply_footer"]
+__all__ = ["describe_differences", "describe_settings", "describe_thinking", "reply_footer"]
 
 _ENDS: dict[FinishReason, str] = {
     "cancelled": "stopped",
@@ -21,14 +21,14 @@ _ENDS: dict[FinishReason, str] = {
 
 def reply_footer(turn: Turn, siblings: Sequence[Turn] = ()) -> str:
     """Return the line under a finished reply: its finish reason, metrics and settings."""
-    summary = turn.summary
+    summary = turn.summary.answer or turn.summary
     parts = [f"{siblings.index(turn) + 1}/{len(siblings)}"] if len(siblings) > 1 else []
     if turn.error:
         parts.append("failed")
     elif turn.finish_reason in _ENDS:
         parts.append(_ENDS[turn.finish_reason])
     parts.append("1 token" if summary.tokens == 1 else f"{summary.tokens} tokens")
-    if speed := summary.tokens_per_second:
+    if speed := turn.summary.tokens_per_second:
         parts.append(f"{speed:.0f}/s")
     parts += [
         f"intervened {summary.intervention_rate:.0%}",
@@ -43,6 +43,15 @@ def reply_footer(turn: Turn, siblings: Sequence[Turn] = ()) -> str:
         parts.append(f"temperature {temperature:g}" if temperature else "greedy")
         parts += ["system prompt"] if turn.setup.system.strip() else []
     return " · ".join(parts)
+
+
+def describe_thinking(turn: Turn) -> str:
+    """Return how long the thinking before a reply is, and how reliable."""
+    summary = turn.summary.thinking or Summary()
+    parts = ["thinking", "1 token" if summary.tokens == 1 else f"{summary.tokens} tokens"]
+    if (reliability := summary.mean("reliability")) is not None:
+        parts.append(f"{'reliability' if turn.calibrated else 'confidence'} {reliability:.2f}")
+    return " · ".join([*parts, f"intervened {summary.intervention_rate:.0%}"])
 
 
 def describe_settings(settings: GenerationSettings, usual: GenerationSettings | None = None) -> str:

@@ -43,7 +43,7 @@ def read(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise InvalidValue(f"{where} is not a list")
         return origin(read(arguments[0], each, f"{where}[{i}]") for i, each in enumerate(value))
-    if origin is dict:
+    if origin in (dict, Mapping):
         return {
             key: read(arguments[1], each, f"{where}.{key}") for key, each in _object(value, where).items()
         }

@@ -7,10 +7,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from blendin_local.engine.vocabulary import TokenKind, Vocabulary, make_vocabulary
 from blendin_local.llamacpp.library import api
+from blendin_local.templates.thinking_marks import is_mark_token
 
 _NORMAL, _BYTE, _USER_DEFINED = 4, 32, 16
 _SPECIAL = 1 | 2 | 8  # unknown, unused, control
@@ -34,6 +36,7 @@ def read_vocabulary(vocab: Any, special_ids: Mapping[str, int]) -> Vocabulary:
     kinds: list[int] = []
     specials: dict[str, int] = {}
     bos, eos = special_ids.get("bos"), special_ids.get("eos")
+    marks: dict[bytes, int] = {}
     ends = {special_ids[name] for name in ("eos", "eot", "eom") if name in special_ids}
     for token in range(api.llama_vocab_n_tokens(vocab)):
         attributes = api.llama_vocab_get_attr(vocab, token)
@@ -44,25 +47,33 @@ def read_vocabulary(vocab: Any, special_ids: Mapping[str, int]) -> Vocabulary:
         if kind is not None:
             kinds.append(kind)
             pieces.append(b"")
-            specials.setdefault(_text(vocab, token).decode("utf-8", "replace"), token)
+            text = _text(vocab, token)
+            name = text.decode("utf-8", "replace")
+            specials.setdefault(name, token)
+            if kind is TokenKind.CONTROL and is_mark_token(name):
+                marks[text] = token
             continue
         length = api.llama_token_to_piece(vocab, token, buffer, _LONGEST_TOKEN, 0, False)
         kinds.append(TokenKind.BYTE if attributes & _BYTE else TokenKind.TEXT)
         pieces.append(ctypes.string_at(buffer, max(0, length)))
     kind_of_tokenizer = api.llama_vocab_type(vocab)
-    vocabulary = make_vocabulary(
-        pieces,
-        kinds,
-        specials,
+    make = partial(
+        make_vocabulary,
+        specials=specials,
         bos=bos,
         eos=eos,
         adds_bos=bool(api.llama_vocab_get_add_bos(vocab)),
         splits_at_words=kind_of_tokenizer in _WORDWISE_TOKENIZERS,
         fingerprint="",
     )
+    vocabulary = make(pieces, kinds)
     digest = hashlib.sha256(bytes([kind_of_tokenizer]))
     for array in (vocabulary.blob, vocabulary.offsets, vocabulary.kinds):
         digest.update(array.tobytes())
+    if marks:
+        for text, token in marks.items():
+            pieces[token], kinds[token] = text, TokenKind.TEXT
+        vocabulary = make(pieces, kinds, mark_tokens=marks)
     return replace(vocabulary, fingerprint=digest.hexdigest())
 
 

@@ -24,6 +24,7 @@ from blendin_local.settings import (
     BlendSettings,
     SamplingSettings,
     check_model_options,
+    check_template_variables,
     model_option_specs,
     setting_names,
 )
@@ -198,6 +199,8 @@ class _Reader:
             calibration=self.calibration(table, f"{where}.calibration") if "calibration" in table else None,
             base_options=self.model_options(table, "base_options", where),
             guide_options=self.model_options(table, "guide_options", where),
+            base_variables=self.variables(table, "base_variables", where),
+            guide_variables=self.variables(table, "guide_variables", where),
             origin=self.file,
         )
 
@@ -219,6 +222,12 @@ class _Reader:
             return check_model_options(values)
         except SettingError as error:
             raise self.wrong(where, str(error).rstrip(".")) from error
+
+    def variables(self, table: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+        try:
+            return check_template_variables(self.value(table, key, dict, where, default={}))
+        except SettingError as error:
+            raise self.wrong(f"{where}.{key}", str(error).rstrip(".")) from error
 
     def calibration(self, table: dict[str, Any], where: str) -> dict[str, Curve]:
         curves = self.value(table, "calibration", dict, where)

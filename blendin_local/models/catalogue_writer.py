@@ -42,9 +42,9 @@ def _entry(pair: PairEntry) -> dict[str, Any]:
             model: {"confidences": list(curve[0]), "reliabilities": list(curve[1])}
             for model, curve in pair.calibration.items()
         }
-    for key, options in (("base_options", pair.base_options), ("guide_options", pair.guide_options)):
-        if options:
-            entry[key] = dict(options)
+    for key in ("base_options", "guide_options", "base_variables", "guide_variables"):
+        if values := getattr(pair, key):
+            entry[key] = dict(values)
     return entry
 
 

@@ -44,7 +44,7 @@ class PairEntry:
 
     base, guide: a model's name, the path of a file, or an `hf:` source. calibration: curves of "base" and
     "guide", or None for a pair that was not tuned. base_options, guide_options: how to load each model, as in
-    `ModelOptions`.
+    `ModelOptions`. base_variables, guide_variables: what each chat template sees, as in `Formats`.
     """
 
     name: str
@@ -56,4 +56,6 @@ class PairEntry:
     calibration: Mapping[str, Curve] | None = None
     base_options: Mapping[str, Any] = field(default_factory=dict)
     guide_options: Mapping[str, Any] = field(default_factory=dict)
+    base_variables: Mapping[str, Any] = field(default_factory=dict)
+    guide_variables: Mapping[str, Any] = field(default_factory=dict)
     origin: Path | None = None

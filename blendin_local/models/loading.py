@@ -12,8 +12,9 @@ from typing import Protocol, TypeVar
 from blendin_local.engine.conversation import Conversation
 from blendin_local.engine.interrupt import interrupting
 from blendin_local.engine.pair import LoadProgress, Pair, Role, pair_models
-from blendin_local.engine.prompts import PromptFormat, choose_format
+from blendin_local.engine.prompts import PromptFormat
 from blendin_local.engine.steps import Calibration
+from blendin_local.engine.thinking import choose_formats, silenced_model
 from blendin_local.files import cache_dir
 from blendin_local.llamacpp.devices import Device
 from blendin_local.llamacpp.header import GgufHeader, read_header
@@ -24,10 +25,8 @@ from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.entries import Curve, PairEntry
 from blendin_local.models.memory_estimate import MemoryEstimate
 from blendin_local.progress import Progress, Watcher
-from blendin_local.settings import DEFAULT_PAIR, Formats, GenerationSettings, ModelOptions
+from blendin_local.settings import AUTO_FORMATS, DEFAULT_PAIR, Formats, GenerationSettings, ModelOptions
 from blendin_local.templates.process import start_renderer
-
-AUTO_FORMATS = Formats()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +52,19 @@ class PairFiles:
 
     def prompt_formats(self, formats: Formats) -> dict[Role, PromptFormat]:
         """Return the prompt format of each model. Raises PromptError for one that does not fit a model."""
-        return {
-            "base": choose_format(formats.base, self.base.chat_template),
-            "guide": choose_format(formats.guide, self.guide.chat_template),
-        }
+        return choose_formats(self._recommended(formats), self._templates)
+
+    def thinking_note(self, formats: Formats) -> str:
+        """Return a sentence if a model does not think because the other one cannot, else ""."""
+        role = silenced_model(self._recommended(formats), self._templates)
+        return f"Thinking is off, because only the {role} can think; --thinking on lets it." if role else ""
+
+    def _recommended(self, formats: Formats) -> Formats:
+        return formats.recommended(self.entry.base_variables, self.entry.guide_variables)
+
+    @property
+    def _templates(self) -> dict[Role, str | None]:
+        return {"base": self.base.chat_template, "guide": self.guide.chat_template}
 
     def options(self, options: ModelOptions) -> ModelOptions:
         """Add the options that the catalogue recommends for each model, where the user gave none."""

@@ -23,13 +23,15 @@ from blendin_local.safe_text import sanitize
 from blendin_local.setting_spec import SettingSpec, setting, settings_of
 from blendin_local.settings import (
     DEFAULT_PAIR,
+    ROLES,
+    THINKING,
     BlendSettings,
     Formats,
     GenerationSettings,
     ModelOptions,
     SamplingSettings,
+    parse_template_variables,
     replace_settings,
-    setting_names,
 )
 
 __all__ = [
@@ -144,9 +146,15 @@ def _all_keys() -> Iterator[Key]:
         drawn = key.name == "seed"
         yield replace(key, default=None, unset="random; 0 in `generate`") if drawn else key
     yield from _keys("models", ModelOptions)
-    for role in setting_names(Formats):
+    for role in ROLES:
         help = f"Prompt format of the {role}: {_FORMATS}"
         yield Key("models", SettingSpec(str, "auto", help, name=f"{role}_format"), "auto")
+        seen = f'Variables of the {role}\'s chat template, such as ["enable_thinking=false"].'
+        yield Key("models", SettingSpec(tuple, (), seen, name=f"{role}_template_vars"), ())
+    thinking = SettingSpec(
+        str, "auto", "Whether models think before they answer.", choices=THINKING, name="thinking"
+    )
+    yield Key("models", thinking, "auto")
     yield from _keys("compare", ComparePreferences)
 
 
@@ -201,7 +209,14 @@ def load_preferences(path: Path | None = None) -> Preferences:
             section, _, rest = name.partition(".")
             sections[section][rest] = each.value
     models = sections["models"]
-    formats = {role: models.pop(f"{role}_format", "auto") for role in ("base", "guide")}
+    formats = {role: models.pop(f"{role}_format", "auto") for role in ROLES}
+    formats["thinking"] = models.pop("thinking", "auto")
+    for role in ROLES:
+        try:
+            variables = parse_template_variables(models.pop(f"{role}_template_vars", ()))
+        except SettingError as error:
+            raise SettingError(f"models.{role}_template_vars: {error}") from error
+        formats[f"{role}_variables"] = variables
     return Preferences(
         ChatPreferences(**sections["chat"]),
         sections["generation"],

@@ -28,8 +28,9 @@ def reply_as_dict(
     """
     document: dict[str, Any] = {
         "text": reply.text,
+        **({"reasoning": reply.reasoning} if reply.summary.thinking else {}),
         "finish_reason": reply.finish_reason,
-        "settings": asdict(settings),
+        "settings": settings.to_dict(thinks=reply.summary.thinking is not None),
         "models": {
             role: {
                 "name": header.label,
@@ -51,6 +52,9 @@ def figures_as_dict(prompt_tokens: Mapping[str, int], summary: Summary, calibrat
     """Return the figures of a finished reply: token counts, summary, timings, speed."""
     written = {"base": summary.base_tokens, "guide": summary.guide_tokens}
     decoded = {"base": summary.base_decoded, "guide": summary.guide_decoded}
+    figures = summary.as_dict() | {"calibrated": calibrated}
+    if summary.thinking is not None and summary.answer is not None:
+        figures |= {"thinking": summary.thinking.as_dict(), "answer": summary.answer.as_dict()}
     return {
         "usage": {
             role: {
@@ -60,7 +64,7 @@ def figures_as_dict(prompt_tokens: Mapping[str, int], summary: Summary, calibrat
             }
             for role in ("base", "guide")
         },
-        "summary": summary.as_dict() | {"calibrated": calibrated},
+        "summary": figures,
         "timings": asdict(summary.timings),
         "tokens_per_second": summary.tokens_per_second,
     }
@@ -72,6 +76,8 @@ def step_as_dict(step: Step) -> dict[str, Any]:
     record["data"] = step.data.decode("utf-8", "replace")
     record["source"] = str(step.source)
     record["reliability"] = step.reliability
+    if not step.thinking:
+        del record["thinking"]
     if step.candidates is None:
         del record["candidates"]
     else:

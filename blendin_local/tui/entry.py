@@ -18,6 +18,7 @@ class Kind(StrEnum):
     """What an entry is."""
 
     USER = "user"
+    THINKING = "thinking"
     REPLY = "reply"
     ERROR = "error"
     NOTE = "note"
@@ -62,6 +63,13 @@ class Entry:
         self.filled, self.foot = True, TaggedText()
         if self._width:
             self.body.layout(self._width)
+
+    def replace(self, pieces: Iterable[Piece]) -> None:
+        """Show other text."""
+        width, self.body = self._width, TaggedText()
+        self.append(pieces)
+        if width:
+            self.body.layout(width)
 
     def over(self, view: View) -> None:
         """The reply is written: from now on its words come from its turn."""

@@ -25,7 +25,7 @@ class ReplyText:
         """Return the text of new steps."""
         pieces: list[Piece] = []
         for step in steps:
-            self._released += len(step.text)
+            self._released += 0 if step.thinking else len(step.text)
             pieces += self._shown(self._attribution.take(step))
         return pieces
 
@@ -46,8 +46,23 @@ class ReplyText:
 
 
 def pieces_of(turn: Turn, steps: Sequence[Step]) -> list[Piece]:
-    """Return all pieces of a reply that is over."""
+    """Return the pieces of the answer of a finished reply."""
     if not steps:
         return [(sanitize(turn.text).strip(), "base")]
     text = ReplyText()
-    return [*text.take(steps), *text.end(turn.text)]
+    return split_thinking([*text.take(steps), *text.end(turn.text)], steps)[1]
+
+
+def thinking_of(steps: Sequence[Step]) -> list[Piece]:
+    """Return the pieces of the thinking of a reply."""
+    return split_thinking(ReplyText().take(steps), steps)[0]
+
+
+def split_thinking(pieces: Sequence[Piece], steps: Sequence[Step]) -> tuple[list[Piece], list[Piece]]:
+    """Return the pieces of the thinking and those of the answer. steps: those of the reply so far."""
+    thinking: list[Piece] = []
+    answer: list[Piece] = []
+    for text, tag in pieces:
+        inside = isinstance(tag, int) and tag < len(steps) and steps[tag].thinking
+        (thinking if inside else answer).append((text, tag))
+    return thinking, answer

@@ -11,7 +11,7 @@ from typing import Any
 from blendin_local.engine.interrupt import interrupting
 from blendin_local.engine.language_model import Cancellation
 from blendin_local.engine.pair import Pair
-from blendin_local.engine.prompts import Message, PromptFormat, choose_format, make_prompt
+from blendin_local.engine.prompts import Message, PromptFormat, make_prompt
 from blendin_local.engine.steps import HINT_RATE
 from blendin_local.errors import EvaluationError
 from blendin_local.files import cache_dir
@@ -196,11 +196,10 @@ def run_tune_pass(request: TuneRequest, watcher: Watcher) -> TunePass:
     examples = shuffled(request.references.examples, request.seed)
     hashing = hash_progress(watcher)
     digests = [file_digest(header.path, hashing) for header in (files.base, files.guide)]
-    formats = (
-        choose_format(request.formats.base, files.base.chat_template),
-        choose_format(request.formats.guide, files.guide.chat_template),
-    )
-    asked = [*map(repr, formats), request.system]
+    chosen = files.prompt_formats(request.formats)
+    formats = chosen["base"], chosen["guide"]
+    added = [json.dumps(form.additions, sort_keys=True) for form in formats if form.additions]
+    asked = [*map(repr, formats), request.system, *added]
     folder = cache_dir() / "records" / pass_key(digests, asked, examples, version, options)
     speed = speed_key(options)
     checkpoint = PassCheckpoint(folder, speed) if request.fresh else PassCheckpoint.open(folder, speed)

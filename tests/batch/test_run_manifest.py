@@ -81,7 +81,8 @@ def changes() -> Iterator[tuple[str, GenerationSettings]]:
             yield field.name, GenerationSettings(**{name: changed})
     for field in fields(GenerationSettings):
         value = getattr(GenerationSettings(), field.name)
-        if not is_dataclass(value):
+        # Models that do not think do not depend on max_thinking.
+        if not is_dataclass(value) and field.name != "max_thinking":
             yield field.name, GenerationSettings(**{field.name: another(value)})
 
 

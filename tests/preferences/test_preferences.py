@@ -33,6 +33,7 @@ from blendin_local.preferences.writer import (
     write_preference,
 )
 from blendin_local.settings import (
+    ROLES,
     BlendSettings,
     Formats,
     GenerationSettings,
@@ -96,7 +97,9 @@ def test_every_setting_of_a_reply_has_a_key() -> None:
         "explicit",
     }
     assert {key.name for key in KEYS.values() if key.section == "models"} == (
-        set(setting_names(ModelOptions)) - left_out | {f"{role}_format" for role in setting_names(Formats)}
+        set(setting_names(ModelOptions)) - left_out
+        | {f"{role}_{key}" for role in ROLES for key in ("format", "template_vars")}
+        | {"thinking"}
     )
     assert all(key.about for key in KEYS.values())
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -225,6 +225,7 @@ def write_tiny(
     chat_template: str | None = None,
     sharp: float = 4.0,
     bias: Mapping[str, float] | None = None,
+    control: Sequence[str] = (),
     cached: bool = True,
 ) -> Path:
     """Write a model to `path`; the same arguments give the same bytes.
@@ -233,11 +234,14 @@ def write_tiny(
     at 0 every token is alike.
     bias: tokens, as the file spells them, that are likelier everywhere. About half of the number reaches
     their logits; 100 on an end token makes a model that stops at once.
+    control: control tokens at the end of the vocabulary.
     cached: False writes the model anew, for a test that has patched the writer.
     """
     biases = tuple((bias or {}).items())
     make = tiny_bytes if cached else tiny_bytes.__wrapped__
-    path.write_bytes(make(arch, vocabulary, seed, n_layer, n_ctx_train, chat_template, sharp, biases))
+    path.write_bytes(
+        make(arch, vocabulary, seed, n_layer, n_ctx_train, chat_template, sharp, biases, tuple(control))
+    )
     return path
 
 
@@ -251,9 +255,11 @@ def tiny_bytes(
     chat_template: str | None,
     sharp: float,
     biases: tuple[tuple[str, float], ...],
+    control: tuple[str, ...] = (),
 ) -> bytes:
     """The bytes of a model, made once: tests ask for the same few hundreds of times."""
     tokenizer = tiny_vocabulary(vocabulary)
+    tokenizer = replace(tokenizer, tokens={**tokenizer.tokens, **dict.fromkeys(control, TokenType.CONTROL)})
     tensors = _weights(arch, np.random.default_rng(seed), n_layer, len(tokenizer), n_ctx_train)
     if arch != "bert":
         tensors["output.weight"] *= sharp

@@ -93,11 +93,6 @@ def tokens(screen: str) -> int:
     return int(counted[1]) if counted else 0
 
 
-def offered(screen: str) -> list[str]:
-    """The digits of the candidates that the inspector offers to branch to."""
-    return re.findall(r"│ (\d)  ", screen)
-
-
 def go_to_the_conversation(terminal: Terminal) -> None:
     terminal.send(TAB)
     terminal.wait("⏎ Inspect")
@@ -122,9 +117,11 @@ def hold_a_conversation(terminal: Terminal, folder: Path) -> None:
     terminal.wait("● Ready", gone="Markdown")
     go_to_the_conversation(terminal)
     terminal.send(RIGHT, RIGHT, "i")
-    screen = terminal.wait(lambda screen: re.search(r"\b2 of \d+ ", screen) and offered(screen))
-    # Which of the candidates was drawn, and has no digit, is chance.
-    terminal.send(DOWN, offered(screen)[-1])
+    terminal.wait(lambda screen: re.search(r"\b2 of \d+ ", screen))
+    terminal.send(DOWN, "3")
+    # No branch leads to the candidate that was drawn, which is a matter of chance.
+    if "is what was chosen" in terminal.wait(lambda screen: re.search("2/2 · cut off|what was chosen", screen)):
+        terminal.send("2")
     terminal.wait("2/2 · cut off")
     terminal.wait("● Ready")
     terminal.send(ESC)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from blendin_local.engine.steps import Step, Summary
 from blendin_local.history.dialogue import Dialogue
-from blendin_local.history.reply_footer import reply_footer
+from blendin_local.history.reply_footer import describe_thinking, reply_footer
 from blendin_local.history.tree import Turn
 from blendin_local.presentation.colour_scale import MODES, Mode
 from blendin_local.safe_text import sanitize
 from blendin_local.tui.chat.interfaces import ReplyEnd
 from blendin_local.tui.entry import Entry, Kind, View
-from blendin_local.tui.reply_text import Piece
+from blendin_local.tui.reply_text import Piece, split_thinking, thinking_of
 from blendin_local.tui.widgets.transcript import Transcript
 
 
@@ -28,6 +28,8 @@ class ConversationView:
     dialogue: Dialogue
     view: View
     _entries: dict[str, Entry] = field(default_factory=dict)
+    _thoughts: dict[str, Entry] = field(default_factory=dict)
+    _unfolded: set[str] = field(default_factory=set)
 
     # Entries
 
@@ -38,6 +40,8 @@ class ConversationView:
             below[turn.parent].append(turn)
         entries = []
         for turn in self.dialogue.tree.path():
+            if turn.summary.thinking is not None:
+                entries.append(self._thinking_of(turn))
             entries.append(self.entry_of(turn))
             self._set_foot(entries[-1], below[turn.parent])
         self.transcript.show(entries, keep=keep)
@@ -46,6 +50,7 @@ class ConversationView:
     def restart(self) -> None:
         """Show another conversation, from its end."""
         self._entries.clear()
+        self._thoughts.clear()
         self.transcript.select(None)
         self.rebuild(keep=False)
 
@@ -60,6 +65,27 @@ class ConversationView:
             entry.append([(sanitize(turn.text), "user")])
         self._entries[turn.id] = entry
         return entry
+
+    def _thinking_of(self, turn: Turn) -> Entry:
+        """Return the entry that shows the thinking before a reply."""
+        entry = self._thoughts.get(turn.id)
+        if entry is None or entry.turn is not turn:
+            entry = self._thoughts[turn.id] = Entry(Kind.THINKING, turn)
+        self._fill_thinking(turn, entry)
+        return entry
+
+    def _fill_thinking(self, turn: Turn, entry: Entry) -> None:
+        if turn.id in self._unfolded:
+            entry.replace([(f"{describe_thinking(turn)}\n", "note"), *thinking_of(self.dialogue.steps(turn))])
+        else:
+            entry.replace([(f"{describe_thinking(turn)} · t shows it", "note")])
+
+    def toggle_thinking(self) -> None:
+        """Show the thinking of the selected reply, or only how long it is."""
+        turn = self.selected_or_last_reply
+        if turn is not None and turn.summary.thinking is not None:
+            self._unfolded ^= {turn.id}
+            self.transcript.changed(self._thinking_of(turn))
 
     def _set_foot(self, entry: Entry, siblings: list[Turn]) -> None:
         turn = entry.turn
@@ -93,8 +119,18 @@ class ConversationView:
         self.transcript.changed(entry)
 
     def write(self, turn: Turn, pieces: list[Piece], summary: Summary) -> None:
-        if pieces:
-            self.transcript.write(self.entry_of(turn), pieces)
+        thinking, answer = split_thinking(pieces, turn.steps)
+        if summary.thinking is not None and turn.id not in self._thoughts:
+            self.rebuild()
+        elif turn.id in self._thoughts and (thinking or not answer):
+            entry = self._thoughts[turn.id]
+            if turn.id in self._unfolded:
+                self.transcript.write(entry, thinking)
+            else:
+                self._fill_thinking(turn, entry)
+                self.transcript.changed(entry)
+        if answer:
+            self.transcript.write(self.entry_of(turn), answer)
 
     def ended(self, end: ReplyEnd) -> None:
         if end.turn is not None and end.begun:
@@ -148,7 +184,13 @@ class ConversationView:
 
     def select(self, turn: Turn | None, index: int | None = None) -> None:
         """Select a message, and a token of it, and bring it into view."""
-        self.transcript.select(self.entry_of(turn) if turn else None, index)
+        entry = self.entry_of(turn) if turn else None
+        steps = self.dialogue.steps(turn) if turn and index is not None else []
+        if turn and index is not None and index < len(steps) and steps[index].thinking:
+            self._unfolded.add(turn.id)
+            entry = self._thinking_of(turn)
+            self.transcript.changed(entry)
+        self.transcript.select(entry, index)
 
     # Looks
 

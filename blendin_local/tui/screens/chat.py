@@ -322,6 +322,9 @@ class ChatScreen(Screen[None]):
     def action_toggle_view(self) -> None:
         self.conversation.toggle_view()
 
+    def action_toggle_thinking(self) -> None:
+        self.conversation.toggle_thinking()
+
     def action_toggle_views(self) -> None:
         markdown = self.conversation.view is View.MARKDOWN
         self.show_view(View.TOKENS if markdown else View.MARKDOWN)

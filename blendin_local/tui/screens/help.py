@@ -45,6 +45,7 @@ KEYS: dict[str, dict[str, str]] = {
         "1 … 9": "in the inspector: go on from another candidate",
         "transcript.previous,transcript.next": "other versions of a message",
         "transcript.view": "show this reply formatted, or token by token",
+        "transcript.thinking": "show what the model thought before its answer, or only its length",
         "transcript.colours": "other colours",
         "transcript.previous_weak,transcript.next_weak": "weak passage before, weak passage after",
         "transcript.again": "write this reply again",

@@ -25,7 +25,7 @@ from blendin_local.tui.reply_text import Piece
 from blendin_local.tui.tagged_text import Tag
 from blendin_local.tui.widgets.entry_list import GUTTER, EntryList
 
-_MARKS = {Kind.USER: "❯ ", Kind.REPLY: "  ", Kind.ERROR: "! ", Kind.NOTE: "  "}
+_MARKS = {Kind.USER: "❯ ", Kind.THINKING: "∴ ", Kind.REPLY: "  ", Kind.ERROR: "! ", Kind.NOTE: "  "}
 
 _TAGS = ("user", "base", "guide", "both", "blend", "chosen", "note", "error", "selected")
 
@@ -41,6 +41,7 @@ class Transcript(EntryList, can_focus=True):
         Binding("right,l", "step_token(1)", "Token", show=False, id="transcript.next_token"),
         Binding("enter,i", "screen.command('inspect')", "Inspect", id="transcript.inspect"),
         Binding("m", "screen.toggle_view", "View", show=False, id="transcript.view"),
+        Binding("t", "screen.toggle_thinking", "Thinking", show=False, id="transcript.thinking"),
         Binding("v", "screen.next_colours", "Colours", show=False, id="transcript.colours"),
         Binding("n", "screen.weak(1)", "Weak", show=False, id="transcript.next_weak"),
         Binding("N", "screen.weak(-1)", "Weak before", show=False, id="transcript.previous_weak"),
@@ -141,18 +142,21 @@ class Transcript(EntryList, can_focus=True):
 
     def action_step_token(self, by: int) -> None:
         """Walk along the tokens of the selected reply."""
-        entry = self.selected if self.selected and self.selected.kind is Kind.REPLY else self.last_reply
+        parts = (Kind.REPLY, Kind.THINKING)
+        entry = self.selected if self.selected and self.selected.kind in parts else self.last_reply
         if entry is None or entry.turn is None:
             return
         if not entry.filled:
             entry.append(self._fill(entry.turn))
-        count = len(entry.turn.steps)
-        if not count:
+        steps = entry.turn.steps
+        own = [i for i, step in enumerate(steps) if step.thinking == (entry.kind is Kind.THINKING)]
+        if not own:
             self.select(entry)
             return
-        start = -1 if by > 0 else count
-        here = self.pointer if entry is self.selected and self.pointer is not None else start
-        self.select(entry, min(max(here + by, 0), count - 1))
+        start = -1 if by > 0 else len(own)
+        pointed = entry is self.selected and self.pointer in own
+        here = own.index(self.pointer) if pointed and self.pointer is not None else start
+        self.select(entry, own[min(max(here + by, 0), len(own) - 1)])
 
     def on_click(self, event: events.Click) -> None:
         offset = event.get_content_offset(self)
@@ -191,7 +195,8 @@ class Transcript(EntryList, can_focus=True):
         if entry is self.selected and self.has_focus:
             return Segment("▌ ", self._style_of("selected"))
         mark = _MARKS[entry.kind] if line == 0 else " " * GUTTER
-        return Segment(mark, self._style_of(entry.kind if entry.kind is not Kind.REPLY else "note"))
+        plain = entry.kind in (Kind.REPLY, Kind.THINKING)
+        return Segment(mark, self._style_of("note" if plain else entry.kind))
 
     def _look(self, entry: Entry, tag: Tag) -> Style:
         """Return how a piece of text looks: by its tag, or by what its step is under the colours chosen."""
@@ -206,6 +211,8 @@ class Transcript(EntryList, can_focus=True):
             style = self._style_of({"user": "chosen", "stop": "base"}.get(source, source))
         else:
             style = self._style_of(f"band-{band(self.colours, step)}")
+        if step.thinking:
+            style += Style(dim=True)
         if entry is self.selected and tag == self.pointer:
             style += Style(reverse=True)
         return style
