@@ -75,6 +75,14 @@ def steps_of(text: str) -> list[Step]:
     return [step(i, word, _TURN[i % len(_TURN)]) for i, word in enumerate(words)]
 
 
+def thinking_steps(thinking: str, answer: str) -> list[Step]:
+    """Steps of a reply that thinks between marks, a step for each word."""
+    marks = [step(0, "", data=b"<think>"), step(0, "", data=b"</think>")]
+    words = [step(0, f"{word} ") for word in thinking.split()]
+    inside = [replace(each, thinking=True) for each in (marks[0], *words, marks[1])]
+    return [replace(each, index=i) for i, each in enumerate([*inside, *steps_of(answer)])]
+
+
 def with_choices(each: Step, *others: str) -> Step:
     """A step that others could stand in the place of, by their outcomes 100, 101 and so on."""
     chosen = Candidate(each.data, 0.5, each.outcome)
@@ -111,7 +119,7 @@ class FakeReply:
     def go_on_from(self, prefix: tuple[Step, ...]) -> None:
         self.prefix = prefix
         for each in prefix:
-            self.text += each.text
+            self.text += "" if each.thinking else each.text
             self.summary.take_over(each)
 
     def __iter__(self) -> Iterator[Step]:
@@ -124,7 +132,7 @@ class FakeReply:
                 return
             if i == len(self._steps) - 1 and not self._error:
                 each = replace(each, finish_reason=self._ends)
-            self.text += each.text
+            self.text += "" if each.thinking else each.text
             timings = self.summary.timings
             timings.first_token_s = 0.25
             timings.total_s = 0.25 + i * 0.025

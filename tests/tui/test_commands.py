@@ -56,7 +56,14 @@ def offered(line: str, names: Names = NAMES) -> list[str]:
 
 
 def test_every_field_of_the_settings_is_in_the_table() -> None:
-    names = {*setting_names(BlendSettings), *setting_names(SamplingSettings), "max_tokens", "max_thinking", "seed", "stop"}
+    names = {
+        *setting_names(BlendSettings),
+        *setting_names(SamplingSettings),
+        "max_tokens",
+        "max_thinking",
+        "seed",
+        "stop",
+    }
     assert set(FIELDS) == names
     assert all(field.help for field in FIELDS.values())
 

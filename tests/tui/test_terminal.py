@@ -120,7 +120,9 @@ def hold_a_conversation(terminal: Terminal, folder: Path) -> None:
     terminal.wait(lambda screen: re.search(r"\b2 of \d+ ", screen))
     terminal.send(DOWN, "3")
     # No branch leads to the candidate that was drawn, which is a matter of chance.
-    if "is what was chosen" in terminal.wait(lambda screen: re.search("2/2 · cut off|what was chosen", screen)):
+    if "is what was chosen" in terminal.wait(
+        lambda screen: re.search("2/2 · cut off|what was chosen", screen)
+    ):
         terminal.send("2")
     terminal.wait("2/2 · cut off")
     terminal.wait("● Ready")
