@@ -7,7 +7,6 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from blendin_local.engine.vocabulary import TokenKind, Vocabulary, make_vocabulary
@@ -52,28 +51,26 @@ def read_vocabulary(vocab: Any, special_ids: Mapping[str, int]) -> Vocabulary:
             specials.setdefault(name, token)
             if kind is TokenKind.CONTROL and is_mark_token(name):
                 marks[text] = token
+                kinds[-1], pieces[-1] = TokenKind.TEXT, text
             continue
         length = api.llama_token_to_piece(vocab, token, buffer, _LONGEST_TOKEN, 0, False)
         kinds.append(TokenKind.BYTE if attributes & _BYTE else TokenKind.TEXT)
         pieces.append(ctypes.string_at(buffer, max(0, length)))
     kind_of_tokenizer = api.llama_vocab_type(vocab)
-    make = partial(
-        make_vocabulary,
-        specials=specials,
+    vocabulary = make_vocabulary(
+        pieces,
+        kinds,
+        specials,
         bos=bos,
         eos=eos,
         adds_bos=bool(api.llama_vocab_get_add_bos(vocab)),
         splits_at_words=kind_of_tokenizer in _WORDWISE_TOKENIZERS,
         fingerprint="",
+        mark_tokens=marks,
     )
-    vocabulary = make(pieces, kinds)
     digest = hashlib.sha256(bytes([kind_of_tokenizer]))
     for array in (vocabulary.blob, vocabulary.offsets, vocabulary.kinds):
         digest.update(array.tobytes())
-    if marks:
-        for text, token in marks.items():
-            pieces[token], kinds[token] = text, TokenKind.TEXT
-        vocabulary = make(pieces, kinds, mark_tokens=marks)
     return replace(vocabulary, fingerprint=digest.hexdigest())
 
 

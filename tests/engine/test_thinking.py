@@ -19,7 +19,7 @@ from support.tiny_gguf import write_tiny
 
 from blendin_local.engine.conversation import begin_reply
 from blendin_local.engine.incremental_tokenizer import Retokenizer, tokenize_reply
-from blendin_local.engine.pair import pair_models
+from blendin_local.engine.pair import Pair, pair_models
 from blendin_local.engine.prompts import Message, PromptFormat, make_prompt, render_messages, turn_stops
 from blendin_local.engine.response import Response
 from blendin_local.engine.steps import Source, Step, answer_text, thinking_text
@@ -27,7 +27,7 @@ from blendin_local.engine.text_attribution import Attribution
 from blendin_local.engine.text_stream import TextStream
 from blendin_local.engine.thinking import choose_formats, silenced_model
 from blendin_local.llamacpp.model import GgufModel, open_model
-from blendin_local.settings import Formats, GenerationSettings, ModelOptions
+from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions
 from blendin_local.templates.thinking_marks import ThinkingMarks, thinking_marks
 
 TALK = [Message("user", "Why?")]
@@ -378,7 +378,26 @@ def test_marks_between_parts_of_a_reply_do_not_stop_it(mistral: GgufModel) -> No
     }
 
 
-def test_the_fingerprint_of_a_vocabulary_does_not_depend_on_marks(mistral: GgufModel, tmp_path: Path) -> None:
+def test_marks_make_another_vocabulary(mistral: GgufModel, tmp_path: Path) -> None:
     path = write_tiny(tmp_path / "other.gguf", vocabulary="bpe", control=["[SMALL]", "[/SMALL]"])
     with closing(open_model(path, ModelOptions(n_ctx=512, n_threads=1))) as other:
-        assert other.vocabulary.fingerprint == mistral.vocabulary.fingerprint
+        assert other.vocabulary.fingerprint != mistral.vocabulary.fingerprint
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("method", ["guide", "blendin"])
+def test_the_demo_guide_thinks_with_a_template_that_does(demo: Pair, method: str) -> None:
+    templates: Any = {"base": PLAIN, "guide": QWEN}
+    formats = choose_formats(Formats(thinking="on"), templates)
+    formats = {**formats, "guide": replace(formats["guide"], head="<think>\n")}
+    if method == "blendin":
+        formats["base"] = replace(formats["base"], template=QWEN, head="<think>\n")
+    settings = GenerationSettings(BlendSettings(method, guide_stop=False), max_tokens=8, max_thinking=6)
+    reply = begin_reply(demo, formats, TALK, settings)
+    steps = list(reply)
+    assert reply.reasoning and reply.text.strip()
+    assert "think>" not in reply.reasoning + reply.text
+    assert sum(not step.thinking for step in steps) <= 8
+    assert reply.summary.thinking is not None and reply.summary.answer is not None
+    silent = begin_reply(demo, choose_formats(Formats(), templates), TALK, settings)
+    assert list(silent) and silent.summary.thinking is None
