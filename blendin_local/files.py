@@ -22,6 +22,7 @@ __all__ = [
     "data_dir",
     "edit_toml",
     "hub_cache_dir",
+    "is_file_name",
     "local_path",
     "models_dir",
     "write_bytes",
@@ -29,6 +30,8 @@ __all__ = [
 ]
 
 _NAME = "blendin-local"
+_LONGEST_NAME = 200
+"""Bytes of a file's name, with room for the suffixes of partial files."""
 
 
 def config_dir() -> Path:
@@ -163,3 +166,9 @@ def edit_toml(text: str, change: Callable[[Any], None]) -> str:
         # Such as a plain value where a table is expected.
         raise ValueError(f"the document cannot be edited: {error}") from error
     return new
+
+
+def is_file_name(name: str) -> bool:
+    """Return whether a name from elsewhere can be a file in a folder of ours, on any system."""
+    plain = name.isprintable() and not set('/\\:*?"<>|') & set(name)
+    return plain and 0 < len(os.fsencode(name)) <= _LONGEST_NAME and not name.startswith(".")

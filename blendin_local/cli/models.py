@@ -98,6 +98,7 @@ def pull(names: tuple[str, ...], force: bool) -> None:
     """
     from blendin_local.models.catalogue import load_catalogue
     from blendin_local.models.download import pull as pull_model
+    from blendin_local.models.download import pull_warning
     from blendin_local.presentation.progress_display import Display, download_progress
 
     catalogue = load_catalogue()
@@ -105,6 +106,8 @@ def pull(names: tuple[str, ...], force: bool) -> None:
     try:
         for entry in entries.values():
             with Display() as display:
+                if warning := pull_warning(entry):
+                    display.warn(warning)
                 path = pull_model(entry, progress=download_progress(display), force=force)
             _echo(f"{entry.name}: {path}")
     except KeyboardInterrupt:

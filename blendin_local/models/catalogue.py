@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from blendin_local.errors import CatalogueError, SettingError
-from blendin_local.files import config_dir, local_path, parse_toml, read_text
+from blendin_local.files import config_dir, is_file_name, local_path, parse_toml, read_text
 from blendin_local.models.download.store import find_pulled
 from blendin_local.models.entries import Curve, ModelEntry, PairEntry
 from blendin_local.safe_text import sanitize
@@ -154,7 +154,7 @@ class _Reader:
         if not sources or not all(isinstance(source, str) and source for source in sources):
             raise self.wrong(where, "sources must be a list of texts, with at least one")
         file = self.value(table, "file", str, where, default="")
-        if file and (Path(file).name != file or file.startswith(".")):
+        if file and not is_file_name(file):
             raise self.wrong(where, f"file must be a plain file name, not {file!r}")
         sha256 = self.value(table, "sha256", str, where, default="")
         if sha256 and not _SHA256.fullmatch(sha256):

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from support.pulling import CONTENT, MB, SHA256, Reports, names, refusal
 
 from blendin_local.errors import CatalogueError
 from blendin_local.files import models_dir
-from blendin_local.models.download import pull, transfer
+from blendin_local.models.download import pull, pull_warning, transfer
 from blendin_local.models.download.store import entry_folder, find_pulled, remove
 from blendin_local.models.entries import ModelEntry
 
@@ -155,6 +156,98 @@ def test_refusals_of_a_server(server: FakeServer, served: ServedFile, status: in
     assert what in refusal(url_entry(server))
     # Asking again helps only where the server is at fault for a moment.
     assert len(server.requests) == (5 if status == 500 else 1)
+
+
+@pytest.mark.parametrize("length", ["many", "-5", "12.5", "1e9", "９", "9" * 5000])
+def test_a_length_that_is_no_number_is_refused(server: FakeServer, served: ServedFile, length: str) -> None:
+    served.headers = {"Content-Length": length.encode("utf-8").decode("latin-1")}
+    said = refusal(url_entry(server, sha256=SHA256))
+    assert "127.0.0.1" in said
+
+
+@pytest.mark.parametrize("header", ["bytes", "bytes x-y/z", "bytes " + "9" * 5000 + "-", "bytes 7-9/9"])
+def test_another_part_than_was_asked_for_is_not_used(
+    server: FakeServer, served: ServedFile, header: str
+) -> None:
+    entry = url_entry(server, sha256=SHA256)
+    with pytest.raises(KeyboardInterrupt):
+        pull(entry, progress=Reports(stop_after=MB // 2))
+    served.headers = {"Content-Range": header}
+    assert pull(entry).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ftp://127.0.0.1/model.gguf",
+        "file:///etc/passwd",
+        "http://[::1",
+        "http://127.0.0.1:99999/x",
+        "http://127.0.0.1:port/x",
+        "http://exa mple/x",
+        "gopher://x",
+        "http://" + "a" * 300 + "/x",
+        "//",
+    ],
+)
+def test_a_redirect_to_nowhere_is_one_sentence(server: FakeServer, served: ServedFile, address: str) -> None:
+    served.redirect = address
+    assert refusal(url_entry(server, sha256=SHA256)).startswith("web")
+
+
+def test_a_redirect_in_a_circle_is_one_sentence(server: FakeServer, served: ServedFile) -> None:
+    served.redirect = f"{server.url}/some/model%20a.gguf?x=1"
+    assert refusal(url_entry(server, sha256=SHA256)).startswith("web: 127.0.0.1")
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1/x", "ftp://127.0.0.1/x", "HTTP://127.0.0.1/x"])
+def test_https_never_leads_to_less(address: str) -> None:
+    request = urllib.request.Request("https://127.0.0.1/model.gguf")
+    with pytest.raises(transfer._Refused, match="redirects to an address that is not used"):
+        transfer._Redirects().redirect_request(request, None, 302, "Found", {}, address)
+
+
+def test_a_page_instead_of_a_model_is_refused_at_its_first_bytes(
+    server: FakeServer, served: ServedFile
+) -> None:
+    served.content = b"<!DOCTYPE html>" + bytes(3 * MB)
+    reports = Reports()
+    said = refusal(url_entry(server), progress=reports)
+    assert "begins with b'<!DOCTYPE ht' instead of GGUF" in said
+    assert max(done for done, *_ in reports) == 0
+
+
+def test_a_file_that_changed_is_not_joined_to_the_old_half(server: FakeServer, served: ServedFile) -> None:
+    served.cuts = [MB]
+    with pytest.raises(KeyboardInterrupt):
+        pull(url_entry(server), progress=Reports(stop_after=MB // 2))
+    # The server sends the rest of another file, although it was asked for that of the first one only.
+    served.content = b"GGUF" + bytes(3 * MB)
+    served.ignores_if_range, served.cuts = True, []
+    assert pull(url_entry(server)).read_bytes() == served.content
+
+
+def test_more_bytes_than_the_file_has_are_refused(server: FakeServer, served: ServedFile) -> None:
+    # Without a length, the file ends with the connection.
+    served.content, served.headers = CONTENT + bytes(MB), {"Content-Length": "", "Connection": "close"}
+    assert f"sends more than {len(CONTENT):,} bytes" in refusal(url_entry(server, size=len(CONTENT)))
+
+
+@pytest.mark.parametrize("name", ["a%00b.gguf", "a%5C..%5Cb.gguf", "%0a.gguf", "a" * 300])
+def test_names_that_no_folder_of_ours_has_are_refused(server: FakeServer, name: str) -> None:
+    entry = ModelEntry("odd", (f"url:{server.url}/some/{name}",))
+    assert "does not end in a file name" in refusal(entry)
+
+
+def test_plain_http_without_a_checksum_is_warned_about(server: FakeServer) -> None:
+    assert "without a checksum" in pull_warning(url_entry(server))
+    assert pull_warning(url_entry(server, sha256=SHA256)) == ""
+    assert pull_warning(ModelEntry("web", ("url:https://example.org/a.gguf",))) == ""
+
+
+@pytest.mark.parametrize("url", ["http://[::1/a.gguf", "url:http://host:x/a.gguf", "url:http:///a.gguf"])
+def test_an_address_that_is_none_is_one_sentence(url: str) -> None:
+    assert "odd" in refusal(ModelEntry("odd", (url,)))
 
 
 def test_server_that_is_not_there(server: FakeServer) -> None:

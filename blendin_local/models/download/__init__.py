@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blendin_local.errors import CatalogueError, ModelError
+from blendin_local.errors import BlendinError, CatalogueError, ModelError
 from blendin_local.files import local_path
 from blendin_local.llamacpp.header import read_header
 from blendin_local.llamacpp.trial import vouch_for
@@ -28,7 +28,7 @@ from blendin_local.models.download.transfer import Progress, no_progress
 if TYPE_CHECKING:
     from blendin_local.models.entries import ModelEntry
 
-__all__ = ["Progress", "pull"]
+__all__ = ["Progress", "pull", "pull_warning"]
 
 
 def pull(entry: ModelEntry, *, progress: Progress = no_progress, force: bool = False) -> Path:
@@ -53,10 +53,26 @@ def pull(entry: ModelEntry, *, progress: Progress = no_progress, force: bool = F
                 with suppress(ModelError):  # loading it tells what is wrong
                     vouch_for(read_header(path))
             return path
+    except BlendinError:
+        raise
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         where = error.filename or entry_folder(entry)
         raise CatalogueError(f"{entry.name} cannot be pulled: {reason} ({where}).") from error
+    except Exception as error:  # whatever a server, an archive or a package of theirs makes of it
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CatalogueError(f"{entry.name} cannot be pulled: {reason}.") from error
+
+
+def pull_warning(entry: ModelEntry) -> str:
+    """Return a warning if anybody on the way could exchange the file, else ""."""
+    plain = any(source.removeprefix("url:").startswith("http://") for source in entry.sources)
+    if not plain or entry.sha256:
+        return ""
+    return (
+        f"{entry.name} is downloaded over http, without a checksum: nothing proves that the file is the one "
+        "that was meant. Use https, or give the entry a sha256."
+    )
 
 
 def _kind(entry: ModelEntry) -> str:

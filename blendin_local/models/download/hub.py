@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blendin_local.errors import CatalogueError
-from blendin_local.files import hub_cache_dir
+from blendin_local.files import hub_cache_dir, is_file_name
 from blendin_local.models.download.store import Pulled, check_file
 from blendin_local.models.download.transfer import Progress, Remote, download
 
@@ -63,7 +63,9 @@ def fetch(entry: ModelEntry, folder: Path, progress: Progress, force: bool) -> l
             pulled.append(check_file(cached, entry, progress))
             continue
         remote = hub.locate(name, entry)
-        target = folder / (entry.file if entry.file and len(files) == 1 else Path(name).name)
+        target = folder / (entry.file if entry.file and len(files) == 1 else name.rpartition("/")[2])
+        if not is_file_name(target.name):
+            raise CatalogueError(f"hf:{source.repo} has a file whose name cannot be used here: {name!r}.")
         pulled.append(Pulled(target, download(remote, target, progress)))
     return pulled
 

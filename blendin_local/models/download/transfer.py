@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from blendin_local.errors import CatalogueError
 from blendin_local.files import write_text
 
-__all__ = ["Progress", "Remote", "check_room", "download", "hash_file", "no_progress"]
+__all__ = ["Progress", "Remote", "check_is_model", "check_room", "download", "hash_file", "no_progress"]
 
 Progress = Callable[[int, int | None, str], None]
 """Called with bytes done, bytes in total (None if unknown), and a label of the activity."""
@@ -34,6 +34,7 @@ _CHUNK = 1 << 20
 _TIMEOUT_S = 30
 _MAX_ATTEMPTS = 5
 _RETRY_DELAY_S = 1.0
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _CONNECTION_ERRORS = (ConnectionError, TimeoutError, http.client.HTTPException, ssl.SSLError)
 
 
@@ -112,23 +113,18 @@ def _receive(remote: Remote, part: _Part, progress: Progress) -> None:
         request.add_header("Range", f"bytes={part.length}-")
         if part.tag:
             request.add_header("If-Range", part.tag)
-    try:
-        response = _opener.open(request, timeout=_TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416 and part.length:
-            part.restart()
-            raise _Refused("has a different file now", temporary=True) from error
-        raise _Refused(
-            _describe_http_error(error), temporary=error.code in (408, 429) or error.code >= 500
-        ) from error
-    with response:
+    with _open(request, part) as response:
         start = _range_start(response) if response.status == 206 else 0
+        if start and part.is_another_file(response):
+            part.restart()
+            raise _Refused("has a different file now", temporary=True)
         if start != part.length:
             part.restart()
             if start:
                 raise _Refused("sent another part of the file than requested", temporary=True)
-        rest = response.headers.get("Content-Length")
+        rest = response.headers.get("Content-Length", "")
+        if rest and not _LENGTH.fullmatch(rest):
+            raise _Refused("does not say how long the file is", temporary=False)
         total = part.length + int(rest) if rest else remote.size
         if remote.size is not None and total != remote.size:
             raise _Refused(f"has a file of {total:,} bytes instead of {remote.size:,}", temporary=False)
@@ -139,6 +135,24 @@ def _receive(remote: Remote, part: _Part, progress: Progress) -> None:
             progress(part.length, total, f"downloading {part.target.name}")
     if total is not None and part.length < total:
         raise ConnectionError(f"after {part.length:,} of {total:,} bytes")
+
+
+def _open(request: urllib.request.Request, part: _Part) -> Any:
+    """Return the response to a request. Raises _Refused, URLError or a connection error."""
+    try:
+        return _opener.open(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416 and part.length:
+            part.restart()
+            raise _Refused("has a different file now", temporary=True) from error
+        raise _Refused(
+            _describe_http_error(error), temporary=error.code in (408, 429) or error.code >= 500
+        ) from error
+    except (_Refused, urllib.error.URLError, *_CONNECTION_ERRORS):
+        raise
+    except Exception as error:  # addresses and headers of a server can be anything
+        raise _Refused(f"gives an answer that cannot be used ({_reason(error)})", temporary=False) from error
 
 
 class _Part:
@@ -167,12 +181,15 @@ class _Part:
         self.length, self.tag = 0, ""
         self._note.unlink(missing_ok=True)
 
+    def is_another_file(self, response: Any) -> bool:
+        """Return whether a response belongs to another file than the bytes that are here."""
+        return bool(self.tag) and self.tag != _tag(response)
+
     def begin(self, response: Any, total: int | None) -> None:
         """Open the file for the bytes of a response."""
         check_room(self.target.parent, (total or 0) - self.length, self._remote.what)
         if not self._remote.identity:
-            strong = response.headers.get("ETag", "")
-            self.tag = strong if strong.startswith('"') else response.headers.get("Last-Modified", "")
+            self.tag = _tag(response)
         note = {"url": _strip_query(self._remote.url), "identity": self._remote.identity, "tag": self.tag}
         write_text(self._note, json.dumps(note))
         self.close()
@@ -181,6 +198,10 @@ class _Part:
 
     def append(self, chunk: bytes) -> None:
         assert self._stream is not None
+        if not self.length and not self._remote.sha256:
+            check_is_model(chunk, self._remote.what)
+        if self._remote.size is not None and self.length + len(chunk) > self._remote.size:
+            raise _Refused(f"sends more than {self._remote.size:,} bytes", temporary=False)
         self._stream.write(chunk)
         self._stream.flush()
         self.length += len(chunk)
@@ -217,6 +238,15 @@ def hash_file(path: Path, progress: Progress, label: str) -> str:
     return digest.hexdigest()
 
 
+def check_is_model(start: bytes, what: str) -> None:
+    """Raise CatalogueError unless a file that begins so can be a model."""
+    if start[:4] != b"GGUF":
+        raise CatalogueError(
+            f"{what} is no model: its file begins with {start[:12]!r} instead of GGUF. Check where it comes "
+            "from; a page of a web site, for example, has another address than its file."
+        )
+
+
 def check_room(folder: Path, needed: int, what: str) -> None:
     """Raise CatalogueError if the disk of `folder` has fewer than `needed` free bytes."""
     free = shutil.disk_usage(folder).free
@@ -228,11 +258,16 @@ def check_room(folder: Path, needed: int, what: str) -> None:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, without sending the user's token to another server."""
+    """Follows redirects of http and https, never from https to less, and without sending the user's token to
+    another server.
+    """
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
+        scheme = urlsplit(newurl).scheme.lower()
+        if scheme not in ("http", "https") or (req.type == "https" and scheme == "http"):
+            raise _Refused(f"redirects to an address that is not used: {newurl[:100]!r}", temporary=False)
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
         if new is not None and urlsplit(new.full_url)[:2] != urlsplit(req.full_url)[:2]:
             new.remove_header("Authorization")
@@ -243,24 +278,30 @@ _opener = urllib.request.build_opener(_Redirects)
 
 
 def _range_start(response: Any) -> int:
-    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    match = re.match(r"bytes (\d{1,18})-", response.headers.get("Content-Range", ""))
     return int(match[1]) if match else -1
+
+
+def _tag(response: Any) -> str:
+    """Return what changes with the file on the server, as far as the response says."""
+    strong = str(response.headers.get("ETag", ""))
+    return strong if strong.startswith('"') else str(response.headers.get("Last-Modified", ""))
 
 
 def _describe_http_error(error: urllib.error.HTTPError) -> str:
     match error.code:
         case 401 | 403:
-            return f"denies access to the file ({error.code} {error.reason})"
+            return f"denies access to the file ({error.code} {_reason(error.reason)})"
         case 404 | 410:
             return f"has no such file ({error.code})"
         case _:
-            return f"answers with an error ({error.code} {error.reason})"
+            return f"answers with an error ({error.code} {_reason(error.reason)})"
 
 
 def _reason(error: object) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error) or type(error).__name__
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
 def _strip_query(url: str) -> str:
