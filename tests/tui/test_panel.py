@@ -27,8 +27,8 @@ from blendin_local.tui.about import About
 from blendin_local.tui.metrics import PanelFigures, Totals
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.rows import PanelLayout
-from blendin_local.tui.widgets.figure_section import FigureSection, explained
 from blendin_local.tui.widgets.legend import Legend
+from blendin_local.tui.widgets.metric_section import FigureSection, explained
 from blendin_local.tui.widgets.panel import Panel
 from blendin_local.tui.widgets.status_line import StatusLine
 from blendin_local.tui.widgets.title_bar import TitleBar

@@ -44,7 +44,7 @@ from blendin_local.preferences.preferences import ChatPreferences, Preferences
 from blendin_local.presentation.colour_scale import MODES
 from blendin_local.settings import ModelOptions
 from blendin_local.tui.app import ChatApp
-from blendin_local.tui.chat.figure_display import FigureDisplay
+from blendin_local.tui.chat.metrics_display import FigureDisplay
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.screens import pairs
 from blendin_local.tui.screens.compare import CompareScreen

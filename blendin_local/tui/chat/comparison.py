@@ -13,9 +13,9 @@ from blendin_local.history.dialogue import Dialogue
 from blendin_local.history.tree import Setup, Turn
 from blendin_local.settings import BlendSettings
 from blendin_local.tui.chat.conversation_view import ConversationView
-from blendin_local.tui.chat.figure_display import FigureDisplay
 from blendin_local.tui.chat.interfaces import ReplyEnd, Tell
 from blendin_local.tui.chat.message_editor import MessageEditor
+from blendin_local.tui.chat.metrics_display import FigureDisplay
 from blendin_local.tui.chat.reply_controller import ReplyController
 from blendin_local.tui.commands import is_command, message_of
 from blendin_local.tui.phase import Phase

@@ -10,9 +10,9 @@ from blendin_local.history.dialogue import Dialogue
 from blendin_local.history.tree import Turn
 from blendin_local.safe_text import encodable
 from blendin_local.tui.chat.conversation_view import ConversationView
-from blendin_local.tui.chat.figure_display import FigureDisplay
 from blendin_local.tui.chat.interfaces import Tell
 from blendin_local.tui.chat.message_editor import MessageEditor
+from blendin_local.tui.chat.metrics_display import FigureDisplay
 from blendin_local.tui.chat.reply_controller import ReplyController
 from blendin_local.tui.markdown_lines import code_blocks
 

@@ -20,9 +20,9 @@ from blendin_local.safe_text import sanitize
 from blendin_local.tui.chat.comparison import Comparison
 from blendin_local.tui.chat.conversation_dialogs import ConversationDialogs
 from blendin_local.tui.chat.conversation_view import ConversationView
-from blendin_local.tui.chat.figure_display import FigureDisplay
 from blendin_local.tui.chat.interfaces import ReplySink
 from blendin_local.tui.chat.message_editor import MessageEditor
+from blendin_local.tui.chat.metrics_display import FigureDisplay
 from blendin_local.tui.chat.pair_dialogs import PairDialogs
 from blendin_local.tui.chat.reply_controller import ReplyController
 from blendin_local.tui.chat.session import ChatSession

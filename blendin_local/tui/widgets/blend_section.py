@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from blendin_local.tui.metrics import PanelFigures
 from blendin_local.tui.rows import PanelLayout, Row
-from blendin_local.tui.widgets.figure_section import FigureSection
+from blendin_local.tui.widgets.metric_section import FigureSection
 
 
 class BlendSection(FigureSection):

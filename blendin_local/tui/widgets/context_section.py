@@ -9,7 +9,7 @@ from textual.content import Content
 from blendin_local.engine.chat_backend import ContextUse
 from blendin_local.tui.metrics import NEARLY_FULL, PanelFigures
 from blendin_local.tui.rows import UNKNOWN, WARNING, PanelLayout, Row
-from blendin_local.tui.widgets.figure_section import FigureSection
+from blendin_local.tui.widgets.metric_section import FigureSection
 
 
 class ContextSection(FigureSection):

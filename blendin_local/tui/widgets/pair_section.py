@@ -8,7 +8,7 @@ from textual.content import Content
 
 from blendin_local.tui.metrics import PanelFigures
 from blendin_local.tui.rows import MUTED, PanelLayout, Row, name
-from blendin_local.tui.widgets.figure_section import FigureSection
+from blendin_local.tui.widgets.metric_section import FigureSection
 
 
 class PairSection(FigureSection):

@@ -19,8 +19,8 @@ from blendin_local.tui.metrics import PanelFigures
 from blendin_local.tui.rows import MUTED
 from blendin_local.tui.widgets.blend_section import BlendSection
 from blendin_local.tui.widgets.context_section import ContextSection
-from blendin_local.tui.widgets.figure_section import FigureSection, explained
 from blendin_local.tui.widgets.legend import Legend
+from blendin_local.tui.widgets.metric_section import FigureSection, explained
 from blendin_local.tui.widgets.pair_section import PairSection
 from blendin_local.tui.widgets.rates_section import RatesSection
 from blendin_local.tui.widgets.reliability_section import ReliabilitySection

@@ -9,7 +9,7 @@ from textual.content import Content
 from blendin_local.engine.steps import WEAK_BELOW
 from blendin_local.tui.metrics import PanelFigures
 from blendin_local.tui.rows import MUTED, UNKNOWN, PanelLayout, Row, number
-from blendin_local.tui.widgets.figure_section import FigureSection
+from blendin_local.tui.widgets.metric_section import FigureSection
 
 
 class ReliabilitySection(FigureSection):

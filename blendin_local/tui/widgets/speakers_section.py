@@ -10,7 +10,7 @@ from blendin_local.engine.steps import Source
 from blendin_local.tui.bars import stack
 from blendin_local.tui.metrics import PanelFigures
 from blendin_local.tui.rows import UNKNOWN, PanelLayout, Row
-from blendin_local.tui.widgets.figure_section import FigureSection
+from blendin_local.tui.widgets.metric_section import FigureSection
 
 _SPEAKERS = (
     (Source.BASE, "base", "█", "$source-base"),
