@@ -19,7 +19,7 @@ NEARLY_FULL = 0.85
 
 
 @dataclass(slots=True)
-class Course:
+class MetricSeries:
     """One figure over all steps of a reply: its last value, its mean, and means of stretches of steps.
 
     When the columns are used up, each two are merged into one: adding a step costs the same at any length.
@@ -69,15 +69,15 @@ class Course:
 
 
 @dataclass(slots=True)
-class Figures:
+class ReplyMetrics:
     """What was measured over a reply so far; base and guide are reliabilities (see `Step.r_b`)."""
 
     summary: Summary = field(default_factory=Summary)
-    base: Course = field(default_factory=Course)
-    guide: Course = field(default_factory=Course)
-    agreement: Course = field(default_factory=Course)
-    alpha: Course = field(default_factory=Course)
-    divergence: Course = field(default_factory=Course)
+    base: MetricSeries = field(default_factory=MetricSeries)
+    guide: MetricSeries = field(default_factory=MetricSeries)
+    agreement: MetricSeries = field(default_factory=MetricSeries)
+    alpha: MetricSeries = field(default_factory=MetricSeries)
+    divergence: MetricSeries = field(default_factory=MetricSeries)
 
     def add(self, steps: Iterable[Step]) -> None:
         for step in steps:
@@ -128,7 +128,7 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class PanelFigures:
+class PanelMetrics:
     """Everything that the panel shows.
 
     about: the pair and the method that this reply was asked with. totals: of the conversation, this reply
@@ -138,7 +138,7 @@ class PanelFigures:
     """
 
     about: About
-    reply: Figures = field(default_factory=Figures)
+    reply: ReplyMetrics = field(default_factory=ReplyMetrics)
     totals: Totals = field(default_factory=Totals)
     calibrated: bool = False
     context_use: Mapping[str, ContextUse] = field(default_factory=dict)

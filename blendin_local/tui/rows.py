@@ -8,7 +8,7 @@ from textual.content import Content
 
 from blendin_local.safe_text import sanitize
 from blendin_local.tui.bars import bar, sparkline
-from blendin_local.tui.metrics import Course
+from blendin_local.tui.metrics import MetricSeries
 
 UNKNOWN = "–"
 MUTED = "$foreground-muted"
@@ -20,12 +20,12 @@ _LABEL, _NUMBER = 12, 6
 class Row:
     """Lines that stand together, and the figure of `explanation.FIGURE_HELP` that they show; "" for none."""
 
-    figure: str
+    metric: str
     lines: tuple[Content, ...]
 
     @classmethod
-    def of(cls, figure: str, *lines: Content) -> Row:
-        return cls(figure, lines)
+    def of(cls, metric: str, *lines: Content) -> Row:
+        return cls(metric, lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,12 @@ class PanelLayout:
         return self.apart(Content.styled(label, MUTED), value)
 
     def gauge(
-        self, label: str, figure: Course, style: str, weak_below: float = 0.0
+        self, label: str, series: MetricSeries, style: str, weak_below: float = 0.0
     ) -> tuple[Content, Content]:
         """Return a share as a bar with its last value and its mean, and its course below."""
-        numbers = (number(value, weak_below) for value in (figure.last, figure.mean))
-        line = Content.assemble(f"{label:{_LABEL}}", self._bar(figure.last, style), *numbers)
-        return line, Content.styled(sparkline(figure.columns(self.width)), style)
+        numbers = (number(value, weak_below) for value in (series.last, series.mean))
+        line = Content.assemble(f"{label:{_LABEL}}", self._bar(series.last, style), *numbers)
+        return line, Content.styled(sparkline(series.columns(self.width)), style)
 
     def rate(
         self, label: str, reply: Content, chat: Content, share: float | None, tick: float | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blendin_local.engine.steps import Source, Step
-from blendin_local.tui.metrics import Figures
+from blendin_local.tui.metrics import ReplyMetrics
 
 
 def step(index: int, source: Source = Source.BASE) -> Step:
@@ -28,11 +28,11 @@ def step(index: int, source: Source = Source.BASE) -> Step:
 _TURN = [Source(name) for name in ("base", "base", "guide", "base", "both", "base", "blend", "user")]
 
 
-def figures_of(n: int) -> Figures:
-    figures = Figures()
+def metrics_of(n: int) -> ReplyMetrics:
+    metrics = ReplyMetrics()
     for i in range(n):
-        figures.add([each := step(i, _TURN[i % len(_TURN)])])
-        figures.summary.add(each)
-    figures.summary.timings.first_token_s = 0.42
-    figures.summary.timings.total_s = 0.42 + (n - 1) / 40
-    return figures
+        metrics.add([each := step(i, _TURN[i % len(_TURN)])])
+        metrics.summary.add(each)
+    metrics.summary.timings.first_token_s = 0.42
+    metrics.summary.timings.total_s = 0.42 + (n - 1) / 40
+    return metrics

@@ -8,39 +8,39 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.contrast import assert_readable
-from support.panel_fakes import figures_of, step
+from support.panel_fakes import metrics_of, step
 
 from blendin_local.engine.steps import Source, Summary
 from blendin_local.presentation.colour_scale import BAND_COLOURS, LIMITS, MODES, Mode, band, ranges
 from blendin_local.tui.bars import stack
-from blendin_local.tui.metrics import COLUMNS, Course, Totals
+from blendin_local.tui.metrics import COLUMNS, MetricSeries, Totals
 
 # Figures
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=900), st.integers(1, 60))
-def test_a_course_covers_the_whole_reply(values: list[float | None], width: int) -> None:
-    course = Course()
+def test_a_series_covers_the_whole_reply(values: list[float | None], width: int) -> None:
+    series = MetricSeries()
     for value in values:
-        course.add(value)
+        series.add(value)
     measured = [value for value in values if value is not None]
-    assert course.count == len(measured)
-    assert course.last == (measured[-1] if measured else None)
-    columns = course.columns(width)
+    assert series.count == len(measured)
+    assert series.last == (measured[-1] if measured else None)
+    columns = series.columns(width)
     assert len(columns) == min(width, len(columns))
     assert [value is None for value in columns] == [True] * len(columns) or measured
     if measured:
-        assert course.mean == pytest.approx(sum(measured) / len(measured))
+        assert series.mean == pytest.approx(sum(measured) / len(measured))
         assert min(measured) - 1e-9 <= min(v for v in columns if v is not None)
         assert max(v for v in columns if v is not None) <= max(measured) + 1e-9
 
 
-def test_a_long_course_is_kept_in_few_columns_and_in_the_right_place() -> None:
-    course = Course()
+def test_a_long_series_is_kept_in_few_columns_and_in_the_right_place() -> None:
+    series = MetricSeries()
     for i in range(100_000):
-        course.add(None if i < 25_000 else i / 100_000)
-    assert len(course._columns) <= COLUMNS
-    columns = course.columns(32)
+        series.add(None if i < 25_000 else i / 100_000)
+    assert len(series._columns) <= COLUMNS
+    columns = series.columns(32)
     assert columns[:8] == [None] * 8
     assert [value for value in columns[8:] if value is not None] == pytest.approx(
         [(i + 0.5) / 32 for i in range(8, 32)], abs=0.02
@@ -48,7 +48,7 @@ def test_a_long_course_is_kept_in_few_columns_and_in_the_right_place() -> None:
 
 
 def test_totals_weigh_replies_by_their_steps_and_words() -> None:
-    short, long = figures_of(8).summary, Summary()
+    short, long = metrics_of(8).summary, Summary()
     for i in range(24):
         long.add(step(i))
     totals = Totals.of([short, long])

@@ -181,7 +181,7 @@ async def test_a_conversation_does_not_open_into_a_reply(
         opening = asyncio.create_task(screen.conversations.resume("old"))
         await say(pilot, app, "Why?")
         if stopped:
-            await wait_until(pilot, lambda: screen.replies.live_figures is not None)
+            await wait_until(pilot, lambda: screen.replies.live_metrics is not None)
             listening.clear()
             await pilot.press("escape")
             await wait_until(pilot, lambda: has_ended(app))

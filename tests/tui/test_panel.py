@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 from support.chat_fakes import wait_until
-from support.panel_fakes import figures_of
+from support.panel_fakes import metrics_of
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -24,11 +24,11 @@ from blendin_local.presentation.colour_scale import BAND_COLOURS, MODES, Mode, r
 from blendin_local.presentation.explanation import FIGURE_HELP, describe_reply
 from blendin_local.settings import BlendSettings
 from blendin_local.tui.about import About
-from blendin_local.tui.metrics import PanelFigures, Totals
+from blendin_local.tui.metrics import PanelMetrics, Totals
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.rows import PanelLayout
 from blendin_local.tui.widgets.legend import Legend
-from blendin_local.tui.widgets.metric_section import FigureSection, explained
+from blendin_local.tui.widgets.metric_section import MetricSection, explained
 from blendin_local.tui.widgets.panel import Panel
 from blendin_local.tui.widgets.status_line import StatusLine
 from blendin_local.tui.widgets.title_bar import TitleBar
@@ -40,12 +40,12 @@ _SOURCES = ("base", "guide", "both", "blend")
 _COLOURS = {f"source-{source}": ("#fff", "#000") for source in _SOURCES} | BAND_COLOURS
 
 
-def shown(n: int = 16, **changes: Any) -> PanelFigures:
-    reply = figures_of(n)
-    full = PanelFigures(
+def shown(n: int = 16, **changes: Any) -> PanelMetrics:
+    reply = metrics_of(n)
+    full = PanelMetrics(
         ABOUT,
         reply=reply,
-        totals=Totals.of([reply.summary, *[figures_of(2).summary] * 4]),
+        totals=Totals.of([reply.summary, *[metrics_of(2).summary] * 4]),
         context_use={"base": ContextUse(412, 4096), "guide": ContextUse(3800, 4096)},
         memory=913_000_000,
         weak_passages=3,
@@ -98,10 +98,10 @@ async def running(size: tuple[int, int] = WIDE, about: About = ABOUT) -> Any:
         yield app, pilot
 
 
-async def drawn(pilot: Pilot[None], figures: PanelFigures) -> str:
+async def drawn(pilot: Pilot[None], metrics: PanelMetrics) -> str:
     app = pilot.app
     assert isinstance(app, Host)
-    app.panel.show(figures)
+    app.panel.show(metrics)
     await pilot.pause()
     return app.seen
 
@@ -159,7 +159,7 @@ async def test_figures_change_neither_the_layout_nor_what_stays_the_same() -> No
             lay_out(*args, **options)
 
         app.screen._refresh_layout = counted
-        for section in app.query(FigureSection):
+        for section in app.query(MetricSection):
             section.refresh = partial(lambda name, *regions: painted.add(name), type(section).__name__)
         await drawn(pilot, shown())
         assert painted == set()
@@ -175,14 +175,14 @@ async def test_figures_change_neither_the_layout_nor_what_stays_the_same() -> No
 @pytest.mark.parametrize("width", [32, 33, 40])
 def test_no_row_is_wider_than_the_panel(width: int) -> None:
     about = About("b" * 90, "木" * 90, "p" * 90, blend=BlendSettings(method="fixed"))
-    figures = shown(4000, about=about, weak_passages=120, weak_at=99, calibrated=True)
-    figures.reply.summary.timings.total_s = 4000.4
+    metrics = shown(4000, about=about, weak_passages=120, weak_at=99, calibrated=True)
+    metrics.reply.summary.timings.total_s = 4000.4
     context_use = {"base": ContextUse(32768, 32768), "guide": ContextUse(131071, 131072)}
     for case in (
-        figures,
-        replace(figures, context_use=context_use),
-        PanelFigures(about),
-        replace(figures, weak_at=None),
+        metrics,
+        replace(metrics, context_use=context_use),
+        PanelMetrics(about),
+        replace(metrics, weak_at=None),
     ):
         panel = Panel(about)
         for section in panel._sections:
@@ -197,22 +197,22 @@ async def test_a_cursor_explains_every_figure() -> None:
         unexplained = str(words.content)
         app.panel.focus()
         await pilot.pause()
-        assert app.panel.figure == "confidence"
+        assert app.panel.metric == "confidence"
         seen = []
         for _ in app.panel._stops:
-            assert str(words.content) == f"{app.panel.figure}: {FIGURE_HELP[app.panel.figure]}"
+            assert str(words.content) == f"{app.panel.metric}: {FIGURE_HELP[app.panel.metric]}"
             section, place = app.panel._stops[app.panel._cursor]
             row = section.region_of(place).translate(section.region.offset)
-            assert app.panel.query_one("#figures").region.contains_region(row)
-            seen.append(app.panel.figure)
+            assert app.panel.query_one("#metrics").region.contains_region(row)
+            seen.append(app.panel.metric)
             await pilot.press("down")
         assert {*seen, "reliability"} == set(FIGURE_HELP)
         await pilot.press("home", "up")
-        assert app.panel.figure == "confidence"
+        assert app.panel.metric == "confidence"
         app.query_one(Input).focus()
         await pilot.pause()
         assert str(words.content) == unexplained
-        sections = app.query(FigureSection)
+        sections = app.query(MetricSection)
         assert "reverse" not in str([line.spans for section in sections for line in section._lines])
 
 
@@ -220,22 +220,22 @@ async def test_a_cursor_explains_every_figure() -> None:
 async def test_every_help_line_fits(size: tuple[int, int]) -> None:
     async with running(size) as (app, _):
         words = app.panel.query_one("#words", Static)
-        for figure in FIGURE_HELP:
-            lines = Content(str(explained(figure))).wrap(words.size.width)
-            assert len(lines) <= words.size.height, figure
+        for metric in FIGURE_HELP:
+            lines = Content(str(explained(metric))).wrap(words.size.width)
+            assert len(lines) <= words.size.height, metric
 
 
 async def test_the_mouse_explains_and_chooses() -> None:
     async with running() as (app, pilot):
         await drawn(pilot, shown())
-        section = app.query("RatesSection").first(FigureSection)
+        section = app.query("RatesSection").first(MetricSection)
         await pilot.hover(section, offset=(3, 2))
         assert str(section.tooltip) == str(explained("changed-token rate"))
         await pilot.hover(app.query("PairSection").first(), offset=(3, 0))
         assert app.query("PairSection").first().tooltip is None
         await pilot.click(section, offset=(3, 3))
         assert app.panel.has_focus
-        assert app.panel.figure == "guide-word rate"
+        assert app.panel.metric == "guide-word rate"
 
 
 @pytest.mark.parametrize(
@@ -245,13 +245,13 @@ async def test_the_mouse_explains_and_chooses() -> None:
 async def test_rates_over_the_hint_level_are_marked(method: str, hint_rate: float, marked: bool) -> None:
     about = replace(ABOUT, blend=BlendSettings(method=method))
     async with running(HUGE) as (app, pilot):
-        figures = shown(about=about, hint_rate=hint_rate)
-        seen = await drawn(pilot, figures)
+        metrics = shown(about=about, hint_rate=hint_rate)
+        seen = await drawn(pilot, metrics)
         assert ("38%!" in seen) is marked
         assert ("╂" in seen) is (method == "blendin")
         assert method in seen.splitlines()[1]
         app.status.show(Phase.READY)
-        app.status.show_progress(figures)
+        app.status.show_progress(metrics)
         await pilot.pause()
         assert ("intervened 38%!" in said(app)) is marked
 
@@ -289,7 +289,7 @@ async def test_the_status_line_says_what_is_going_on() -> None:
         )
         app.status.show(Phase.STOPPING)
         assert said(app).startswith("● Stopping … · 1 token")
-        app.status.show_progress(PanelFigures(ABOUT))
+        app.status.show_progress(PanelMetrics(ABOUT))
         assert said(app) == "● Stopping …"
 
 

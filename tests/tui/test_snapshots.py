@@ -44,7 +44,7 @@ from blendin_local.preferences.preferences import ChatPreferences, Preferences
 from blendin_local.presentation.colour_scale import MODES
 from blendin_local.settings import ModelOptions
 from blendin_local.tui.app import ChatApp
-from blendin_local.tui.chat.metrics_display import FigureDisplay
+from blendin_local.tui.chat.metrics_display import MetricsDisplay
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.screens import pairs
 from blendin_local.tui.screens.compare import CompareScreen
@@ -97,7 +97,7 @@ def fixed(prompt_pilot: None, monkeypatch: pytest.MonkeyPatch, compose: Any = Fo
     monkeypatch.setattr(TextArea, "_toggle_cursor_blink_visible", lambda field: None)
     monkeypatch.setattr(Footer, "compose", compose)
     monkeypatch.setattr(memory_estimate, "free_memory", lambda: 8 * 10**9)
-    monkeypatch.setattr(FigureDisplay, "_memory_bytes", lambda figures: 903_000_000)
+    monkeypatch.setattr(MetricsDisplay, "_memory_bytes", lambda display: 903_000_000)
 
 
 @pytest.fixture

@@ -313,7 +313,7 @@ async def test_a_reply_branches_at_a_token() -> None:
 async def test_the_inspector_offers_nothing_of_another_reply(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reply_controller, "_FIGURES_INTERVAL_S", 1e9)
+    monkeypatch.setattr(reply_controller, "_METRICS_INTERVAL_S", 1e9)
     first = [with_choices(each, "zwei", "deux") for each in steps_of("one two three")]
     script = (FakeReply(steps_of("zwei"), hold_at=0), FakeReply(steps_of("deux")))
     async with chatting(FakeReply(first), *script, asked="Why?") as (pilot, app, chat):

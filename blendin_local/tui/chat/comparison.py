@@ -15,7 +15,7 @@ from blendin_local.settings import BlendSettings
 from blendin_local.tui.chat.conversation_view import ConversationView
 from blendin_local.tui.chat.interfaces import ReplyEnd, Tell
 from blendin_local.tui.chat.message_editor import MessageEditor
-from blendin_local.tui.chat.metrics_display import FigureDisplay
+from blendin_local.tui.chat.metrics_display import MetricsDisplay
 from blendin_local.tui.chat.reply_controller import ReplyController
 from blendin_local.tui.commands import is_command, message_of
 from blendin_local.tui.phase import Phase
@@ -37,7 +37,7 @@ class Comparison:
     replies: ReplyController
     conversation: ConversationView
     editor: MessageEditor
-    figures: FigureDisplay
+    metrics: MetricsDisplay
     tell: Tell
     screen: CompareScreen | None = None
     _question: Turn | None = None
@@ -85,7 +85,7 @@ class Comparison:
         elif before is not None and before.id in self.dialogue.tree.turns:
             self.dialogue.select(before)
         self.conversation.rebuild(keep=False)
-        self.figures.show()
+        self.metrics.show()
 
     def _next_method(self) -> None:
         """Have the next method answer, all with the same seed."""

@@ -58,7 +58,7 @@ class ReplyView(Protocol):
     def show_pair(self) -> None:
         """The pair, or how the next reply is asked for, is another now."""
 
-    def show_figures(self) -> None:
+    def show_metrics(self) -> None:
         """The figures of the reply being written, or of the one selected, have changed."""
 
     def take_back(self, typed: str) -> None:

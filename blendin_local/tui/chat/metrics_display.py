@@ -14,13 +14,13 @@ from blendin_local.tui.chat.reply_controller import ReplyController
 from blendin_local.tui.chat.session import ChatSession
 from blendin_local.tui.entry import View
 from blendin_local.tui.loading import model_name
-from blendin_local.tui.metrics import Figures, PanelFigures, Totals
+from blendin_local.tui.metrics import PanelMetrics, ReplyMetrics, Totals
 from blendin_local.tui.widgets.panel import Panel
 from blendin_local.tui.widgets.status_line import StatusLine
 
 
 @dataclass(eq=False)
-class FigureDisplay:
+class MetricsDisplay:
     """Draws the reply being written, else the selected one, else the last one."""
 
     session: ChatSession
@@ -28,16 +28,16 @@ class FigureDisplay:
     conversation: ConversationView
     panel: Panel
     status: StatusLine
-    _cached: tuple[Turn, Figures, list[range]] | None = None
+    _cached: tuple[Turn, ReplyMetrics, list[range]] | None = None
     _memory: tuple[float, int] = (-1.0, 0)
     """When it was read, and the bytes."""
 
     def show(self) -> None:
-        turn, figures, passages = self._shown_reply()
+        turn, metrics, passages = self._shown_reply()
         pointer = self.conversation.transcript.pointer
         setup = (turn.setup if turn else None) or self.session.dialogue.setup
         backend = self.session.backend
-        shown = PanelFigures(
+        shown = PanelMetrics(
             replace(
                 self.session.prepared.about,
                 base=model_name(setup.base),
@@ -45,7 +45,7 @@ class FigureDisplay:
                 pair=setup.pair,
                 blend=setup.settings.blend,
             ),
-            figures,
+            metrics,
             Totals.of(reply.summary for reply in self.session.dialogue.replies),
             calibrated=turn.calibrated if turn else backend is not None and backend.calibrated,
             context_use=backend.context_use() if backend else {},
@@ -64,18 +64,18 @@ class FigureDisplay:
         self.status.show_colours(conversation.colours if tokens else None)
         self.panel.show_colours(conversation.colours)
 
-    def _shown_reply(self) -> tuple[Turn | None, Figures, list[range]]:
-        if (live := self.replies.live_figures) is not None:
+    def _shown_reply(self) -> tuple[Turn | None, ReplyMetrics, list[range]]:
+        if (live := self.replies.live_metrics) is not None:
             turn = self.session.dialogue.reply
             return turn, live, weak_passages(turn.steps) if turn else []
         turn = self.conversation.selected_or_last_reply
         if turn is None:
-            return None, Figures(), []
+            return None, ReplyMetrics(), []
         cached = self._cached
         if cached is None or cached[0] is not turn or len(turn.steps) != cached[1].summary.steps:
-            figures = Figures(turn.summary)
-            figures.add(self.session.dialogue.steps(turn))
-            self._cached = cached = turn, figures, weak_passages(turn.steps)
+            metrics = ReplyMetrics(turn.summary)
+            metrics.add(self.session.dialogue.steps(turn))
+            self._cached = cached = turn, metrics, weak_passages(turn.steps)
         return cached
 
     def _memory_bytes(self) -> int:

@@ -16,12 +16,12 @@ from blendin_local.history.tree import Setup
 from blendin_local.tui.chat.interfaces import ReplyEnd, ReplySink, ReplyView
 from blendin_local.tui.chat.session import ChatSession
 from blendin_local.tui.loading import Prepared
-from blendin_local.tui.metrics import Figures
+from blendin_local.tui.metrics import ReplyMetrics
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.reply_text import Piece, ReplyText
 from blendin_local.tui.worker import Event, Loaded, LoadFailed, ReplyBegun, ReplyEnded
 
-_FIGURES_INTERVAL_S = 0.75
+_METRICS_INTERVAL_S = 0.75
 """The figures are drawn less often than the words: nobody reads faster, and the models need the time."""
 _CHECKPOINT_INTERVAL_S = 0.8
 """How much of a reply may be lost with the process, in seconds."""
@@ -52,7 +52,7 @@ class ReplyController:
         self._view = view
         self._sink = sink
         self._text: ReplyText | None = None
-        self._figures = Figures()
+        self._metrics = ReplyMetrics()
         self._waiting: ReplyRequest | None = None
         self._typed = ""
         self._postponed: list[Callable[[], object]] = []
@@ -83,9 +83,9 @@ class ReplyController:
             act()
 
     @property
-    def live_figures(self) -> Figures | None:
+    def live_metrics(self) -> ReplyMetrics | None:
         """The figures of the reply being written."""
-        return self._figures if self._text else None
+        return self._metrics if self._text else None
 
     # Models
 
@@ -119,7 +119,7 @@ class ReplyController:
             # A resumed conversation keeps what was asked for on the command line, once its models are there.
             self._dialogue.change(self._dialogue.setup)
         self._set_phase(Phase.READY)
-        self._view.show_figures()
+        self._view.show_metrics()
         if waiting is not None:
             self.start(waiting, typed=self._typed)
 
@@ -204,9 +204,9 @@ class ReplyController:
 
     def _do_at_intervals(self) -> None:
         now = time.monotonic()
-        if now - self._drawn_at >= _FIGURES_INTERVAL_S:
+        if now - self._drawn_at >= _METRICS_INTERVAL_S:
             self._drawn_at = now
-            self._view.show_figures()
+            self._view.show_metrics()
         if now - self._checkpoint_at >= _CHECKPOINT_INTERVAL_S:
             self._checkpoint_at = now
             self._dialogue.checkpoint()
@@ -232,21 +232,21 @@ class ReplyController:
     def _begin(self, reply: ReplyStream) -> None:
         assert self._session.backend is not None
         self._text, self._typed = ReplyText(), ""
-        self._figures = Figures(reply.summary)
+        self._metrics = ReplyMetrics(reply.summary)
         self._dialogue.start_reply(reply, self._session.backend)
         if pieces := self._text.take(reply.prefix):
             self._show(pieces)
-        self._figures.add(reply.prefix)
+        self._metrics.add(reply.prefix)
 
     def _write(self, steps: list[Step]) -> None:
         if steps and self._text:
             self._dialogue.append_steps(steps)
-            self._figures.add(steps)
+            self._metrics.add(steps)
             self._show(self._text.take(steps))
 
     def _show(self, pieces: list[Piece]) -> None:
         if (reply := self._dialogue.reply) is not None:
-            self._sink().write(reply, pieces, self._figures.summary)
+            self._sink().write(reply, pieces, self._metrics.summary)
 
     def _end(self, ended: ReplyEnded) -> None:
         text, self._text = self._text, None
@@ -262,7 +262,7 @@ class ReplyController:
         if self.phase is not Phase.READY:
             # Another reply was asked for already, side by side with this one.
             return
-        self._view.show_figures()
+        self._view.show_metrics()
         postponed, self._postponed = self._postponed, []
         for act in postponed:
             act()

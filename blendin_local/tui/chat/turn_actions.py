@@ -12,7 +12,7 @@ from blendin_local.safe_text import encodable
 from blendin_local.tui.chat.conversation_view import ConversationView
 from blendin_local.tui.chat.interfaces import Tell
 from blendin_local.tui.chat.message_editor import MessageEditor
-from blendin_local.tui.chat.metrics_display import FigureDisplay
+from blendin_local.tui.chat.metrics_display import MetricsDisplay
 from blendin_local.tui.chat.reply_controller import ReplyController
 from blendin_local.tui.markdown_lines import code_blocks
 
@@ -28,7 +28,7 @@ class TurnActions:
     replies: ReplyController
     conversation: ConversationView
     editor: MessageEditor
-    figures: FigureDisplay
+    metrics: MetricsDisplay
     tell: Tell
     to_clipboard: Callable[[str], None]
     _copied: tuple[Turn | None, int] = (None, 0)
@@ -72,7 +72,7 @@ class TurnActions:
             self.conversation.rebuild()
             if focused and (left := self.dialogue.tree.path()):
                 self.conversation.select(left[min(place, len(left) - 1)])
-            self.figures.show()
+            self.metrics.show()
             self.tell("Deleted. u, or /undo, brings it back.")
 
     def undo(self) -> None:

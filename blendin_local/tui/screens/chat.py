@@ -22,7 +22,7 @@ from blendin_local.tui.chat.conversation_dialogs import ConversationDialogs
 from blendin_local.tui.chat.conversation_view import ConversationView
 from blendin_local.tui.chat.interfaces import ReplySink
 from blendin_local.tui.chat.message_editor import MessageEditor
-from blendin_local.tui.chat.metrics_display import FigureDisplay
+from blendin_local.tui.chat.metrics_display import MetricsDisplay
 from blendin_local.tui.chat.pair_dialogs import PairDialogs
 from blendin_local.tui.chat.reply_controller import ReplyController
 from blendin_local.tui.chat.session import ChatSession
@@ -82,10 +82,10 @@ class ChatScreen(Screen[None]):
 
         self.conversation = ConversationView(self.transcript, self.dialogue, View(chat.view))
         self.replies = ReplyController(session, self, self._sink)
-        self.figures = FigureDisplay(session, self.replies, self.conversation, self.panel, self.status)
+        self.metrics = MetricsDisplay(session, self.replies, self.conversation, self.panel, self.status)
         self.editor = MessageEditor(self.prompt, self.dialogue, self.replies, self.conversation, self.tell)
         self.turns = TurnActions(
-            self.dialogue, self.replies, self.conversation, self.editor, self.figures, self.tell, self._copy
+            self.dialogue, self.replies, self.conversation, self.editor, self.metrics, self.tell, self._copy
         )
         self.tokens = TokenActions(self.dialogue, self.replies, self.conversation, self.inspector, self.tell)
         self.pairs = PairDialogs(
@@ -101,7 +101,7 @@ class ChatScreen(Screen[None]):
             self.replies,
             self.conversation,
             self.editor,
-            self.figures,
+            self.metrics,
             self.tell,
         )
 
@@ -163,8 +163,8 @@ class ChatScreen(Screen[None]):
         about = self.session.prepared.about
         self.title_bar.show(replace(about, blend=self.dialogue.setup.settings.blend))
 
-    def show_figures(self) -> None:
-        self.figures.show()
+    def show_metrics(self) -> None:
+        self.metrics.show()
         if self.tokens.inspecting:
             self.tokens.show()
 
@@ -180,7 +180,7 @@ class ChatScreen(Screen[None]):
         """Another conversation is shown from now on."""
         self.editor.stop_editing()
         self.conversation.restart()
-        self.figures.show()
+        self.metrics.show()
         self.show_pair()
 
     # Messages of the widgets
@@ -213,7 +213,7 @@ class ChatScreen(Screen[None]):
     def _pointed(self, message: Transcript.Pointed) -> None:
         if message.transcript is self.transcript:
             self.tokens.show()
-            self.figures.show()
+            self.metrics.show()
 
     @on(Inspector.Move)
     def _move(self, message: Inspector.Move) -> None:
@@ -335,10 +335,10 @@ class ChatScreen(Screen[None]):
     def show_view(self, view: View) -> None:
         """Show all replies formatted, or token by token."""
         self.conversation.show_view(view)
-        self.figures.show_legend()
-        self.figures.show()
+        self.metrics.show_legend()
+        self.metrics.show()
 
     def show_colours(self, mode: Mode) -> None:
         """Colour the tokens by something else."""
         self.conversation.show_colours(mode)
-        self.figures.show_legend()
+        self.metrics.show_legend()

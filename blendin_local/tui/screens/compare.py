@@ -36,7 +36,7 @@ class ReplyColumn(Vertical):
     """One method's reply: its name, its words, its figures."""
 
     words = query_one(ReplyWords)
-    figures = query_one(".figures", Static)
+    metrics = query_one(".metrics", Static)
 
     def __init__(self, number: int, method: str) -> None:
         super().__init__()
@@ -46,12 +46,12 @@ class ReplyColumn(Vertical):
 
     def compose(self) -> ComposeResult:
         yield ReplyWords(lambda turn: [])
-        yield Static("waits", classes="figures", markup=False)
+        yield Static("waits", classes="metrics", markup=False)
 
     def begin(self, turn: Turn) -> None:
         self.entry = self.words.add(Entry(Kind.REPLY, turn))
         self.entry.begin_again()
-        self.figures.update("reads the conversation …")
+        self.metrics.update("reads the conversation …")
 
     def show(self, summary: Summary) -> None:
         calibrated = bool(self.entry and self.entry.turn and self.entry.turn.calibrated)
@@ -64,7 +64,7 @@ class ReplyColumn(Vertical):
         if speed := summary.tokens_per_second:
             parts.append(f"{speed:.0f}/s")
         parts += [f"intervened {summary.intervention_rate:.0%}", f"changed {summary.changed_rate:.0%}"]
-        self.figures.update(
+        self.metrics.update(
             Content.assemble(
                 f"{title} ", (full, "$source-guide"), (rest, "$foreground-disabled"), numbers, "\n",
                 (" · ".join(parts), "$text-muted"),
@@ -136,7 +136,7 @@ class CompareScreen(ModalScreen[int | None]):
         if turn is not None and not error:
             column.show(turn.summary)
         else:
-            column.figures.update(Content.styled(sanitize(error) or "no words came", "$text-error"))
+            column.metrics.update(Content.styled(sanitize(error) or "no words came", "$text-error"))
 
     # Keys
 

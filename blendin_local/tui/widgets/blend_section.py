@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from blendin_local.tui.metrics import PanelFigures
+from blendin_local.tui.metrics import PanelMetrics
 from blendin_local.tui.rows import PanelLayout, Row
-from blendin_local.tui.widgets.metric_section import FigureSection
+from blendin_local.tui.widgets.metric_section import MetricSection
 
 
-class BlendSection(FigureSection):
-    def rows(self, shown: PanelFigures, sheet: PanelLayout) -> Sequence[Row]:
-        figures = shown.reply
+class BlendSection(MetricSection):
+    def rows(self, shown: PanelMetrics, layout: PanelLayout) -> Sequence[Row]:
+        metrics = shown.reply
         return [
-            Row.of("", sheet.heading("The mixture", "last", "mean")),
-            Row.of("alpha", *sheet.gauge("α", figures.alpha, "$source-guide")),
-            Row.of("agreement", *sheet.gauge("agreement", figures.agreement, "$source-both")),
-            Row.of("divergence", *sheet.gauge("divergence", figures.divergence, "$source-blend")),
+            Row.of("", layout.heading("The mixture", "last", "mean")),
+            Row.of("alpha", *layout.gauge("α", metrics.alpha, "$source-guide")),
+            Row.of("agreement", *layout.gauge("agreement", metrics.agreement, "$source-both")),
+            Row.of("divergence", *layout.gauge("divergence", metrics.divergence, "$source-blend")),
         ]

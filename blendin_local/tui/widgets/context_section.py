@@ -7,30 +7,30 @@ from collections.abc import Sequence
 from textual.content import Content
 
 from blendin_local.engine.chat_backend import ContextUse
-from blendin_local.tui.metrics import NEARLY_FULL, PanelFigures
+from blendin_local.tui.metrics import NEARLY_FULL, PanelMetrics
 from blendin_local.tui.rows import UNKNOWN, WARNING, PanelLayout, Row
-from blendin_local.tui.widgets.metric_section import FigureSection
+from blendin_local.tui.widgets.metric_section import MetricSection
 
 
-class ContextSection(FigureSection):
-    def rows(self, shown: PanelFigures, sheet: PanelLayout) -> Sequence[Row]:
+class ContextSection(MetricSection):
+    def rows(self, shown: PanelMetrics, layout: PanelLayout) -> Sequence[Row]:
         memory = f"{shown.memory / 1e9:.2f} GB" if shown.memory else UNKNOWN
         return [
-            Row.of("", sheet.heading("Context", "tokens")),
+            Row.of("", layout.heading("Context", "tokens")),
             *(
-                Row.of("context fill", _fill(role, shown.context_use.get(role), sheet))
+                Row.of("context fill", _fill(role, shown.context_use.get(role), layout))
                 for role in ("base", "guide")
             ),
-            Row.of("memory", sheet.fact("memory taken", memory)),
+            Row.of("memory", layout.fact("memory taken", memory)),
         ]
 
 
-def _fill(role: str, fill: ContextUse | None, sheet: PanelLayout) -> Content:
+def _fill(role: str, fill: ContextUse | None, layout: PanelLayout) -> Content:
     if fill is None or not fill.size:
-        return sheet.fact(role, UNKNOWN)
+        return layout.fact(role, UNKNOWN)
     share = fill.used / fill.size
     warned = share >= NEARLY_FULL
-    return sheet.fill(
+    return layout.fill(
         f"{role}{' !' if warned else ''}",
         share,
         WARNING if warned else f"$source-{role}",

@@ -166,23 +166,23 @@ The chosen token is marked with ✓. Probabilities are the models' own, before t
             yield Content(_broken(statement, self._room))
         if measured:
             yield Content()
-            yield from self._figures(step)
+            yield from self._metrics(step)
 
-    def _figures(self, step: Step) -> Iterator[Content]:
-        sheet = PanelLayout(min(self._room, _WIDEST))
+    def _metrics(self, step: Step) -> Iterator[Content]:
+        layout = PanelLayout(min(self._room, _WIDEST))
         weak = WEAK_BELOW
-        yield sheet.heading("", "base", "guide")
-        yield sheet.fact("confidence", number(step.c_b, weak) + number(step.c_g, weak))
+        yield layout.heading("", "base", "guide")
+        yield layout.fact("confidence", number(step.c_b, weak) + number(step.c_g, weak))
         calibrated = number(step.r_b, weak) + number(step.r_g, weak)
-        yield sheet.fact("reliability", calibrated if self._calibrated else "not calibrated")
-        yield sheet.fact("entropy, bits", number(step.base_entropy) + number(step.guide_entropy))
+        yield layout.fact("reliability", calibrated if self._calibrated else "not calibrated")
+        yield layout.fact("entropy, bits", number(step.base_entropy) + number(step.guide_entropy))
         rank = UNKNOWN if step.guide_rank is None else str(step.guide_rank + 1)
-        halves = PanelLayout((sheet.width - _GAP) // 2)
+        halves = PanelLayout((layout.width - _GAP) // 2)
         for left, right in (
             (halves.fact("α", number(step.alpha)), halves.fact("agreement", number(step.agreement))),
             (halves.fact("divergence", number(step.divergence)), halves.fact("guide rank", rank)),
         ):
-            yield sheet.apart(left, right)
+            yield layout.apart(left, right)
 
 
 def _broken(statement: str, width: int) -> str:

@@ -13,28 +13,28 @@ from textual.message import Message
 from textual.widget import Widget
 
 from blendin_local.presentation.explanation import FIGURE_HELP
-from blendin_local.tui.metrics import PanelFigures
+from blendin_local.tui.metrics import PanelMetrics
 from blendin_local.tui.rows import PanelLayout, Row
 
 _USUAL_WIDTH = 32
 
 
-def explained(figure: str) -> Content:
+def explained(metric: str) -> Content:
     """Return the name of a figure and its line of help."""
-    return Content.assemble((figure, "bold"), ": ", FIGURE_HELP[figure])
+    return Content.assemble((metric, "bold"), ": ", FIGURE_HELP[metric])
 
 
-class FigureSection(Widget):
+class MetricSection(Widget):
     """A subclass says which rows there are; how many never changes, so neither does the layout."""
 
     @dataclass
     class Chosen(Message):
         """A row was clicked on: `place` among the section's rows."""
 
-        section: FigureSection
+        section: MetricSection
         place: int
 
-    def __init__(self, shown: PanelFigures) -> None:
+    def __init__(self, shown: PanelMetrics) -> None:
         super().__init__()
         self._shown = shown
         self._pointed: int | None = None
@@ -42,9 +42,9 @@ class FigureSection(Widget):
         self._lines: list[Content] = [line for row in self._rows for line in row.lines]
 
     @abstractmethod
-    def rows(self, shown: PanelFigures, sheet: PanelLayout) -> Sequence[Row]: ...
+    def rows(self, shown: PanelMetrics, layout: PanelLayout) -> Sequence[Row]: ...
 
-    def show(self, shown: PanelFigures) -> None:
+    def show(self, shown: PanelMetrics) -> None:
         self._shown = shown
         self._draw()
 
@@ -57,10 +57,10 @@ class FigureSection(Widget):
     @property
     def places(self) -> list[int]:
         """The rows that can be pointed at."""
-        return [place for place, row in enumerate(self._rows) if row.figure]
+        return [place for place, row in enumerate(self._rows) if row.metric]
 
-    def figure_of(self, place: int) -> str:
-        return self._rows[place].figure
+    def metric_of(self, place: int) -> str:
+        return self._rows[place].metric
 
     def region_of(self, place: int) -> Region:
         """Return the lines of a row within the section."""
@@ -98,7 +98,7 @@ class FigureSection(Widget):
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         place = self._place_at(event.y)
-        help = None if place is None else explained(self.figure_of(place))
+        help = None if place is None else explained(self.metric_of(place))
         if help != self.tooltip:
             self.tooltip = help
 

@@ -15,19 +15,19 @@ from textual.widgets import Static
 from blendin_local.presentation.colour_scale import Mode
 from blendin_local.presentation.explanation import describe_reply
 from blendin_local.tui.about import About
-from blendin_local.tui.metrics import PanelFigures
+from blendin_local.tui.metrics import PanelMetrics
 from blendin_local.tui.rows import MUTED
 from blendin_local.tui.widgets.blend_section import BlendSection
 from blendin_local.tui.widgets.context_section import ContextSection
 from blendin_local.tui.widgets.legend import Legend
-from blendin_local.tui.widgets.metric_section import FigureSection, explained
+from blendin_local.tui.widgets.metric_section import MetricSection, explained
 from blendin_local.tui.widgets.pair_section import PairSection
 from blendin_local.tui.widgets.rates_section import RatesSection
 from blendin_local.tui.widgets.reliability_section import ReliabilitySection
 from blendin_local.tui.widgets.speakers_section import SpeakersSection
 from blendin_local.tui.widgets.speed_section import SpeedSection
 
-_SECTIONS: tuple[type[FigureSection], ...] = (
+_SECTIONS: tuple[type[MetricSection], ...] = (
     PairSection,
     ReliabilitySection,
     RatesSection,
@@ -56,19 +56,19 @@ class Panel(Vertical, can_focus=True):
     ]
 
     legend = query_one(Legend)
-    _scroll = query_one("#figures", VerticalScroll)
+    _scroll = query_one("#metrics", VerticalScroll)
     _words = query_one("#words", Static)
 
     def __init__(self, about: About, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._shown = PanelFigures(about)
+        self._shown = PanelMetrics(about)
         self._sections = [section(self._shown) for section in _SECTIONS]
         self._stops = [(section, place) for section in self._sections for place in section.places]
         self._cursor = 0
         self._said = Content("")
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(id="figures", can_focus=False):
+        with VerticalScroll(id="metrics", can_focus=False):
             yield from self._sections
             yield Legend(explained=True)
         yield Static(id="words")
@@ -76,7 +76,7 @@ class Panel(Vertical, can_focus=True):
     def on_mount(self) -> None:
         self._say()
 
-    def show(self, shown: PanelFigures) -> None:
+    def show(self, shown: PanelMetrics) -> None:
         """Show figures as they are now; never changes the layout, and repaints only what is new."""
         self._shown = shown
         for section in self._sections:
@@ -90,10 +90,10 @@ class Panel(Vertical, can_focus=True):
     # The cursor
 
     @property
-    def figure(self) -> str:
+    def metric(self) -> str:
         """The figure that the cursor is at."""
         section, place = self._stops[self._cursor]
-        return section.figure_of(place)
+        return section.metric_of(place)
 
     def watch_has_focus(self, has_focus: bool) -> None:
         super().watch_has_focus(has_focus)
@@ -106,8 +106,8 @@ class Panel(Vertical, can_focus=True):
     def action_page(self, direction: int) -> None:
         self._scroll.scroll_relative(y=direction * self._scroll.size.height, animate=False)
 
-    @on(FigureSection.Chosen)
-    def _choose(self, message: FigureSection.Chosen) -> None:
+    @on(MetricSection.Chosen)
+    def _choose(self, message: MetricSection.Chosen) -> None:
         self._cursor = self._stops.index((message.section, message.place))
         self.focus(scroll_visible=False)
         self._point()
@@ -121,7 +121,7 @@ class Panel(Vertical, can_focus=True):
             self._show_row(current, place)
         self._say()
 
-    def _show_row(self, section: FigureSection, place: int) -> None:
+    def _show_row(self, section: MetricSection, place: int) -> None:
         if self._cursor == 0:
             # What stands above the first figure belongs to it.
             self._scroll.scroll_home(animate=False)
@@ -131,7 +131,7 @@ class Panel(Vertical, can_focus=True):
 
     def _say(self) -> None:
         if self.has_focus:
-            said = explained(self.figure)
+            said = explained(self.metric)
         else:
             shown = self._shown
             method = shown.about.blend.method

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from textual.content import Content
 
 from blendin_local.engine.steps import WEAK_BELOW
-from blendin_local.tui.metrics import PanelFigures
+from blendin_local.tui.metrics import PanelMetrics
 from blendin_local.tui.rows import MUTED, UNKNOWN, PanelLayout, Row, number
-from blendin_local.tui.widgets.metric_section import FigureSection
+from blendin_local.tui.widgets.metric_section import MetricSection
 
 
-class ReliabilitySection(FigureSection):
+class ReliabilitySection(MetricSection):
     """Called reliability only where the pair has been calibrated."""
 
-    def rows(self, shown: PanelFigures, sheet: PanelLayout) -> Sequence[Row]:
-        figures, summary = shown.reply, shown.reply.summary
+    def rows(self, shown: PanelMetrics, layout: PanelLayout) -> Sequence[Row]:
+        metrics, summary = shown.reply, shown.reply.summary
         title, source = (
             ("reliability", "calibrated for this pair")
             if shown.calibrated
@@ -28,19 +28,19 @@ class ReliabilitySection(FigureSection):
         )
         weak = f"{summary.weak_share:.0%}" if summary.steps else UNKNOWN
         return [
-            Row.of("", sheet.heading(title.capitalize(), "now", "mean")),
+            Row.of("", layout.heading(title.capitalize(), "now", "mean")),
             Row.of(title, Content.styled(source, MUTED)),
-            Row.of(title, *sheet.gauge("base", figures.base, "$source-base", WEAK_BELOW)),
-            Row.of(title, *sheet.gauge("guide", figures.guide, "$source-guide", WEAK_BELOW)),
+            Row.of(title, *layout.gauge("base", metrics.base, "$source-base", WEAK_BELOW)),
+            Row.of(title, *layout.gauge("guide", metrics.guide, "$source-guide", WEAK_BELOW)),
             Row.of(
                 "mean and lowest reliability",
-                sheet.fact("who spoke", Content.assemble("mean ", mean, "  lowest ", lowest)),
+                layout.fact("who spoke", Content.assemble("mean ", mean, "  lowest ", lowest)),
             ),
-            Row.of("weak passages", sheet.fact(f"weak steps {weak}", _passages(shown))),
+            Row.of("weak passages", layout.fact(f"weak steps {weak}", _passages(shown))),
         ]
 
 
-def _passages(shown: PanelFigures) -> str:
+def _passages(shown: PanelMetrics) -> str:
     if not shown.weak_passages:
         return "no weak passage" if shown.reply.summary.steps else ""
     if shown.weak_at is not None:

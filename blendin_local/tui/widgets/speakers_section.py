@@ -8,9 +8,9 @@ from textual.content import Content
 
 from blendin_local.engine.steps import Source
 from blendin_local.tui.bars import stack
-from blendin_local.tui.metrics import PanelFigures
+from blendin_local.tui.metrics import PanelMetrics
 from blendin_local.tui.rows import UNKNOWN, PanelLayout, Row
-from blendin_local.tui.widgets.metric_section import FigureSection
+from blendin_local.tui.widgets.metric_section import MetricSection
 
 _SPEAKERS = (
     (Source.BASE, "base", "█", "$source-base"),
@@ -22,16 +22,16 @@ _SPEAKERS = (
 _APART = 4
 
 
-class SpeakersSection(FigureSection):
-    def rows(self, shown: PanelFigures, sheet: PanelLayout) -> Sequence[Row]:
+class SpeakersSection(MetricSection):
+    def rows(self, shown: PanelMetrics, layout: PanelLayout) -> Sequence[Row]:
         sources = shown.reply.summary.sources
         counts = [sources[source] for source, *_ in _SPEAKERS]
         total = sum(counts)
-        cells = stack(counts, sheet.width)
+        cells = stack(counts, layout.width)
         bar = Content.assemble(
             *((mark * n, style) for n, (_, _, mark, style) in zip(cells, _SPEAKERS, strict=True))
         )
-        width = (sheet.width - _APART) // 2
+        width = (layout.width - _APART) // 2
 
         def entry(place: int) -> Content:
             _, label, mark, style = _SPEAKERS[place]
@@ -41,10 +41,10 @@ class SpeakersSection(FigureSection):
             return PanelLayout(width).apart(Content.assemble((mark, style), f" {label}"), share)
 
         def pair(left: int, right: int) -> Content:
-            return sheet.apart(entry(left), entry(right))
+            return layout.apart(entry(left), entry(right))
 
         you = Content.assemble("  ", entry(4)) if counts[4] else Content("")
         return [
-            Row.of("", sheet.apart(Content.styled("Who spoke", "bold"), you)),
-            Row.of("who spoke", bar if total else Content("─" * sheet.width), pair(0, 1), pair(2, 3)),
+            Row.of("", layout.apart(Content.styled("Who spoke", "bold"), you)),
+            Row.of("who spoke", bar if total else Content("─" * layout.width), pair(0, 1), pair(2, 3)),
         ]

@@ -10,7 +10,7 @@ from textual.widgets import Static
 
 from blendin_local.engine.steps import WEAK_BELOW
 from blendin_local.presentation.colour_scale import Mode
-from blendin_local.tui.metrics import NEARLY_FULL, PanelFigures
+from blendin_local.tui.metrics import NEARLY_FULL, PanelMetrics
 from blendin_local.tui.phase import Phase
 from blendin_local.tui.rows import WARNING
 from blendin_local.tui.widgets.legend import Legend
@@ -23,7 +23,7 @@ _SAYS = {
     Phase.WRITING: ("Reading the conversation …", "$text-primary"),
     Phase.STOPPING: ("Stopping …", WARNING),
 }
-_WITH_FIGURES = (Phase.READY, Phase.WRITING, Phase.STOPPING)
+_WITH_METRICS = (Phase.READY, Phase.WRITING, Phase.STOPPING)
 _FOR_THE_STATE = 60
 """Cells that are left to the state before the legend gets any."""
 
@@ -49,7 +49,7 @@ class StatusLine(Horizontal):
         self._phase = phase
         self._say()
 
-    def show_progress(self, shown: PanelFigures, branch: tuple[int, int] = (1, 1)) -> None:
+    def show_progress(self, shown: PanelMetrics, branch: tuple[int, int] = (1, 1)) -> None:
         """The figures of the reply under way, or of the last one.
 
         branch: which of how many replies to this message it is, from 1.
@@ -71,7 +71,7 @@ class StatusLine(Horizontal):
 
     def _say(self) -> None:
         text, style = _SAYS[self._phase]
-        parts = self._parts if self._phase in _WITH_FIGURES else []
+        parts = self._parts if self._phase in _WITH_METRICS else []
         if parts and self._phase is Phase.WRITING:
             text = "Writing"
         said = Content.styled(f"● {text}", style)
@@ -91,7 +91,7 @@ def _fitting(parts: list[tuple[int, Content]], room: int) -> list[tuple[int, Con
     return parts
 
 
-def _parts(shown: PanelFigures, branch: int, branches: int) -> list[tuple[int, Content]]:
+def _parts(shown: PanelMetrics, branch: int, branches: int) -> list[tuple[int, Content]]:
     """Return what there is to say of a reply in the order of reading, with how soon it gives way."""
     summary = shown.reply.summary
     if not summary.steps:
