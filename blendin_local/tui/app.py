@@ -1,4 +1,4 @@
-"""The app: colours, signals, and the end of the session."""
+"""The Textual app of the chat: themes and colours, signals, closing of the session."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from pathlib import Path
 from typing import ClassVar
 
 from rich.terminal_theme import TerminalTheme
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+import blendin_local.tui.terminal_input  # noqa: F401
 from blendin_local.presentation.colour_scale import BAND_COLOURS
 from blendin_local.safe_text import sanitize
 from blendin_local.tui.chat.session import ChatSession
 from blendin_local.tui.commands import Names
+from blendin_local.tui.editable import editable
 from blendin_local.tui.screens.chat import ChatScreen
 
 _SOURCE_COLOURS = {
-    # Dark and light; all at least 4.5 : 1 against the background of every theme of Textual's.
+    # For dark and light themes: contrast of at least 4.5 : 1 with the background of every Textual theme.
     "source-base": ("#f2f2f2", "#1c1c1c"),
     "source-guide": ("#5fd7ff", "#004f7a"),
     "source-both": ("#8fe388", "#145214"),
@@ -32,7 +35,7 @@ _SOURCE_COLOURS = {
 }
 _COLOURS = _SOURCE_COLOURS | BAND_COLOURS
 _BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-very-wide")]
-# What code in a reply is coloured with on light themes, at least 4.5 : 1.
+# Colours of code in replies on light themes, with a contrast of at least 4.5 : 1.
 _PALETTE = [
     (31, 31, 31), (150, 0, 24), (20, 82, 20), (95, 82, 0),
     (0, 60, 160), (106, 27, 154), (0, 79, 122), (89, 89, 89),
@@ -43,7 +46,7 @@ _STYLES = Path(__file__).parent
 
 
 class ChatApp(App[None]):
-    """Shows a session. names: what commands are completed from, beside themes."""
+    """Shows a session. names: the names that complete arguments of commands; the app adds its themes."""
 
     TITLE = "blendin"
     CSS_PATH: ClassVar = [_STYLES / "app.tcss", *sorted((_STYLES / "css").glob("*.tcss"))]
@@ -71,20 +74,30 @@ class ChatApp(App[None]):
             days = preferences.chat.keep_deleted_days
             session.journal.put(lambda store: store.purge(days * _DAY_S))
         if sys.platform != "win32" and not self.is_headless:
-            # Textual heeds neither: the terminal would stay as no shell can use it, the last words unkept.
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._told_to_end)
-            signal.signal(signal.SIGHUP, self._hung_up)
+            # Textual handles neither: they would leave the terminal in raw mode and lose the last steps.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._terminate)
+            signal.signal(signal.SIGHUP, self._hang_up)
 
-    def _told_to_end(self) -> None:
+    def _terminate(self) -> None:
         self.exit(return_code=128 + signal.SIGTERM)
 
-    def _hung_up(self, number: int, _frame: object) -> None:
-        # The loop may be waiting for a terminal that is gone, and would do so for ever.
+    def _hang_up(self, number: int, _frame: object) -> None:
+        # The event loop may be blocked by a write to the closed terminal, so it cannot end the app.
         def leave() -> None:
             self.session.close()
             os._exit(128 + number)
 
         threading.Thread(target=leave, name="hang-up").start()
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Paste) and not event.is_forwarded:
+            event.text = editable(event.text)
+        await super().on_event(event)
+
+    @property
+    def clipboard(self) -> str:
+        """The text that Ctrl+V pastes, without control characters."""
+        return editable(super().clipboard)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         dark = self.current_theme.dark
@@ -100,5 +113,5 @@ class ChatApp(App[None]):
         self.exit()
 
     async def on_unmount(self) -> None:
-        # However the app ends, the models are freed and their last words kept before it does.
+        # Frees the models and saves the reply under way, however the app ends.
         await asyncio.to_thread(self.session.close)

@@ -1,20 +1,25 @@
-"""The input: completion, what was sent before, long pastes."""
+"""Tests of the prompt: suggestions, history, pastes."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
-from support.chat_fakes import wait_until
+from hypothesis import given
+from hypothesis import strategies as st
+from support.chat_fakes import assert_inert, chatting, press, replies, screen_of, wait_until
+from textual._xterm_parser import XTermParser
 from textual.app import App, ComposeResult
 from textual.containers import Vertical
 from textual.events import Paste
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from blendin_local.history.store import Store
 from blendin_local.tui.app import ChatApp
 from blendin_local.tui.commands import Names
 from blendin_local.tui.prompt_history import MOST, PromptHistory
@@ -59,7 +64,7 @@ async def opened(
 
 
 def shown(prompt: Prompt) -> list[str]:
-    """The rows of the list as they are drawn, without the space at their ends."""
+    """Return the rows of the list as drawn, without trailing spaces."""
     return (
         [line.rstrip() for line in prompt.suggestions.render().plain.split("\n")] if is_open(prompt) else []
     )
@@ -118,7 +123,7 @@ async def test_keys_typed_ahead_of_the_screen_still_complete() -> None:
         assert prompt.text == "/method "
 
 
-async def test_tab_leaves_the_prompt_where_nothing_is_offered() -> None:
+async def test_tab_leaves_the_prompt_without_suggestions() -> None:
     async with opened() as (pilot, _, prompt):
         await pilot.press("a", "tab")
         assert not prompt.has_focus and prompt.text == "a"
@@ -144,7 +149,7 @@ async def test_a_row_is_taken_by_a_click() -> None:
         assert prompt.text == "/settings" and prompt.has_focus
 
 
-async def test_a_mention_is_completed_in_the_midst_of_a_message(tmp_path: Path) -> None:
+async def test_a_mention_is_completed_within_a_message(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     (tmp_path / "notes.bad\x1b[31m").touch()
     async with opened(Names(folder=tmp_path)) as (pilot, app, prompt):
@@ -159,7 +164,9 @@ async def test_a_mention_is_completed_in_the_midst_of_a_message(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("text", ["look @", "by @na", "/system\nas @na"])
-async def test_enter_sends_a_message_that_ends_like_a_file(tmp_path: Path, text: str) -> None:
+async def test_enter_sends_a_message_that_ends_with_the_start_of_a_file_name(
+    tmp_path: Path, text: str
+) -> None:
     (tmp_path / "names.txt").touch()
     async with opened(Names(folder=tmp_path)) as (pilot, app, prompt):
         prompt.insert(text)
@@ -177,13 +184,13 @@ async def test_nothing_is_offered_inside_a_word() -> None:
         assert not is_open(prompt)
 
 
-async def test_descriptions_cannot_draw_on_the_screen() -> None:
+async def test_descriptions_are_sanitized() -> None:
     async with opened(Names(pairs={"evil": "[red]x\x1b[31m\ny[/]"})) as (pilot, _, prompt):
         await pilot.press(*"/pair ")
         assert shown(prompt) == ["› evil  [red]x␛[31m y[/]"]
 
 
-async def test_two_slashes_send_one_and_come_back_as_two() -> None:
+async def test_two_slashes_escape_one() -> None:
     async with opened() as (pilot, app, prompt):
         await pilot.press(*"//etc", "enter")
         assert app.entered == [("sent", "/etc")]
@@ -192,10 +199,10 @@ async def test_two_slashes_send_one_and_come_back_as_two() -> None:
         assert (prompt.text, is_open(prompt)) == ("//etc", False)
 
 
-# What was sent before
+# History
 
 
-async def test_up_and_down_walk_through_what_was_sent() -> None:
+async def test_up_and_down_move_through_the_history() -> None:
     async with opened() as (pilot, _, prompt):
         for line in ("one", "/help", "three\nlines"):
             prompt.insert(line)
@@ -214,7 +221,7 @@ async def test_up_and_down_walk_through_what_was_sent() -> None:
         assert prompt.text == "draf"
 
 
-async def test_up_moves_the_cursor_first_where_there_are_lines_above() -> None:
+async def test_up_moves_the_cursor_before_it_recalls_a_message() -> None:
     async with opened(past=PromptHistory()) as (pilot, _, prompt):
         prompt.past.add("old")
         prompt.insert("a" * 100)
@@ -226,7 +233,7 @@ async def test_up_moves_the_cursor_first_where_there_are_lines_above() -> None:
         assert prompt.text == "a" * 100
 
 
-def test_what_was_sent_is_found_again(tmp_path: Path) -> None:
+def test_sent_messages_are_found_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "data" / "history.jsonl"
     first = PromptHistory(path)
     for text in ("one", "two\nlines \u2028 \x1b", "two\nlines \u2028 \x1b", "x" * 100_000):
@@ -241,7 +248,7 @@ def test_what_was_sent_is_found_again(tmp_path: Path) -> None:
     assert first.earlier("") == "x" * 100_000
 
 
-def test_several_programs_share_the_file(tmp_path: Path) -> None:
+def test_concurrent_chats_share_the_history_file(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     one, other = PromptHistory(path), PromptHistory(path)
     for i in range(20):
@@ -257,7 +264,7 @@ def entries(history: PromptHistory) -> list[str]:
     return found
 
 
-def test_the_file_stays_short_and_a_torn_one_is_mended(tmp_path: Path) -> None:
+def test_the_history_file_stays_short_and_an_incomplete_line_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     path.write_text("".join(f'"{i}"\n' for i in range(2 * MOST + 5)) + '"torn', "utf-8")
     assert entries(PromptHistory(path)) == [str(i) for i in range(MOST + 5, 2 * MOST + 5)]
@@ -267,13 +274,13 @@ def test_the_file_stays_short_and_a_torn_one_is_mended(tmp_path: Path) -> None:
     assert entries(PromptHistory(path)) == ["good", "next"]
 
 
-def test_a_file_that_cannot_be_used_costs_the_memory_only(tmp_path: Path) -> None:
+def test_a_history_file_that_cannot_be_used_is_ignored(tmp_path: Path) -> None:
     history = PromptHistory(tmp_path)
     history.add("text")
     assert history.earlier("") == "text"
 
 
-def test_a_message_that_was_changed_is_the_new_draft() -> None:
+def test_an_edited_message_becomes_the_draft() -> None:
     history = PromptHistory()
     history.add("one")
     history.add("two")
@@ -289,33 +296,85 @@ def test_a_message_that_was_changed_is_the_new_draft() -> None:
 @pytest.mark.parametrize(
     "text", ["some words on a line\n" * 9_600, "word " * 40_000], ids=["lines", "one line"]
 )
-async def test_a_paste_of_200_kilobytes_is_whole_and_can_be_edited(text: str) -> None:
+async def test_a_paste_of_200_kilobytes_is_sent_whole(text: str) -> None:
     async with opened() as (pilot, app, prompt):
-        prompt.post_message(Paste(text))
+        app.post_message(Paste(text))
         await wait_until(pilot, lambda: prompt.text)
         await pilot.press("x", "enter")
         assert app.entered == [("sent", (text + "x").strip("\n"))]
 
 
-async def test_the_clipboard_is_pasted_as_it_is_seen() -> None:
-    async with opened() as (pilot, app, prompt):
-        app._clipboard = "a\x1b[31m\r\nb"
-        await pilot.press("ctrl+v")
-        assert prompt.text == "a␛[31m\nb"
+async def pasted(text: str) -> str:
+    """Paste a text into the chat's input and return what it holds then."""
+    async with chatting() as (pilot, app, _):
+        app.post_message(Paste(text))
+        prompt = screen_of(app).prompt
+        await wait_until(pilot, lambda: prompt.text)
+        rows = [prompt.render_line(y).text for y in range(prompt.size.height)]
+        assert_inert("\n".join(rows))
+        return prompt.text
 
 
-async def test_a_paste_keeps_tabs_and_what_is_written_in_any_script() -> None:
+async def test_a_paste_with_escape_characters_keeps_its_order() -> None:
+    assert await pasted("a\x1b[31mb\x1b[0mc\r\nd\re\n\x1b\x1b]0;f\x07g") == ("a␛[31mb␛[0mc\nd\ne\n␛␛]0;f␇g")
+
+
+async def test_a_paste_keeps_tabs_and_the_marks_of_every_script() -> None:
     text = "all:\n\tmake\tit  \n\nשלום\u200f! \u061ca\u200eb\u200b\u2060 \U0001f469\u200d\U0001f4bb a\u200cb"
-    async with opened() as (pilot, app, prompt):
-        prompt.post_message(Paste(text))
-        await wait_until(pilot, lambda: prompt.text)
-        await pilot.press("enter")
-        assert app.entered == [("sent", text)]
+    async with chatting(*replies("Yes.")) as (pilot, app, chat):
+        app.post_message(Paste(text))
+        await wait_until(pilot, lambda: screen_of(app).prompt.text)
+        await press(pilot, app, "enter")
+        assert chat.asked == [text]
 
 
-async def test_what_a_terminal_would_act_on_does_not_reach_the_screen_from_a_paste() -> None:
-    async with opened() as (pilot, _, prompt):
-        prompt.post_message(Paste("\t\x1b[31m\x07\x9b\u202egnp\u2066.\xad"))
-        await wait_until(pilot, lambda: prompt.text)
-        assert prompt.text == "\t␛[31m␇\ufffd\ufffdgnp\ufffd."
-        assert "\t" not in "".join(prompt.render_line(y).text for y in range(prompt.size.height))
+async def test_control_characters_of_a_paste_become_visible() -> None:
+    assert await pasted("\t\x1b[31m\x07\x9b\u202egnp\u2066.\xad") == "\t␛[31m␇\ufffd\ufffdgnp\ufffd."
+
+
+async def test_control_characters_of_the_clipboard_become_visible() -> None:
+    async with chatting() as (pilot, app, _):
+        app.copy_to_clipboard("a\x1b[31m\r\nb")
+        await pilot.press("ctrl+v")
+        assert screen_of(app).prompt.text == "a␛[31m\nb"
+
+
+@pytest.mark.parametrize(("keys", "field"), [(("ctrl+o",), "#conversations-search"), (("f4", "down"), Input)])
+async def test_a_paste_into_a_dialog_has_no_control_characters(
+    keys: tuple[str, ...], field: Any, tmp_path: Path
+) -> None:
+    with closing(Store(tmp_path / "chats.db")) as store:
+        async with chatting(store=store) as (pilot, app, _):
+            await pilot.press(*keys)
+            await wait_until(pilot, lambda: isinstance(app.focused, Input))
+            app.focused.clear()
+            app.post_message(Paste("a\x1b[31m\x9bb"))
+            await wait_until(pilot, lambda: app.focused.value == "a␛[31m\ufffdb")
+
+
+# Escape sequences of the terminal
+
+START, END = "\x1b[200~", "\x1b[201~"
+
+
+def parsed(*chunks: str) -> list[str]:
+    """Return the texts of pastes and the names of keys in chunks of terminal input."""
+    parser = XTermParser()
+    events = [event for chunk in chunks for event in parser.feed(chunk)]
+    return [event.text if isinstance(event, Paste) else event.key for event in events]
+
+
+@given(
+    text=st.lists(st.sampled_from(["a", "é", "\x1b", "\x1b[31m", "\r", "[201~", "\x1b[A", START, "\x1b[20"])),
+    cuts=st.lists(st.integers(0, 60)),
+)
+def test_a_bracketed_paste_is_one_text_however_its_input_is_cut(text: list[str], cuts: list[int]) -> None:
+    pasted = "".join(text).replace(END, "")
+    data = f"x{START}{pasted}{END}y\x1b[A{START}z{END}\r"
+    places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    chunks = [data[start:end] for start, end in pairwise(places)]
+    assert parsed(*chunks) == ["x", pasted.replace("\x1b", "␛"), "y", "up", "z", "enter"]
+
+
+def test_alt_enter_is_a_new_line_without_a_keyboard_protocol() -> None:
+    assert parsed("\x1b\r") == ["ctrl+j"]

@@ -1,4 +1,4 @@
-"""The chat as its users have it: a process in a terminal, keys that go in, and the screen that comes out."""
+"""Tests of the chat as a process in a terminal, with keys as input and the screen as output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from blendin_local.models.loading import PairFiles
 pytestmark = pytest.mark.slow
 
 ENDLESS = "60000"
-"""Steps; it takes tiny models a minute, and no test waits for it."""
+"""Token limit that tiny models reach after a minute; no test waits for it."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ Opens = Callable[..., Terminal]
 
 @pytest.fixture
 def opens(models: tuple[str, str]) -> Opens:
-    """Opens a chat with the tiny pair; options of `blendin chat`, and the `size` of the terminal."""
+    """Return a function that opens a chat with the tiny pair, from options and the size of the terminal."""
 
     def chat(*options: str, **terminal: object) -> Terminal:
         pair = () if "--resume" in options else ("--base", models[0], "--guide", models[1])
@@ -52,7 +52,7 @@ def opens(models: tuple[str, str]) -> Opens:
 
 @pytest.fixture
 def in_tokens(tmp_path: Path) -> None:
-    """Finished replies stay as their tokens: Markdown would take signs of a word salad for its own."""
+    """Show finished replies as tokens, because random text may contain Markdown syntax."""
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "config.toml").write_text('[chat]\nview = "tokens"\n')
 
@@ -72,23 +72,23 @@ def last(store: Store) -> Turn:
 
 
 def squeezed(text: str) -> str:
-    """Text however it is broken into lines."""
+    """Return a text without white space, to compare it regardless of wrapping."""
     return "".join(text.split())
 
 
 def words_of_the_reply(screen: str, growing: int = 1) -> str:
-    """Four rows above the status line; growing: so many below them may still change."""
+    """Return four rows above the status line, without the last `growing` rows, which may still change."""
     rows = re.sub("[▁-█]", "", screen.partition("  ●")[0]).rstrip().splitlines()
     return squeezed("".join(rows[-4 - growing : len(rows) - growing]))
 
 
 def last_words(screen: str) -> str:
-    """Four rows above the line under a reply that was stopped."""
+    """Return the last four rows of a stopped reply."""
     return words_of_the_reply(screen.partition("stopped ·")[0], growing=0)
 
 
 def tokens(screen: str) -> int:
-    """How many the status line counts."""
+    """Return the number of tokens in the status line."""
     counted = re.search(r"● .* (\d+) tokens", screen)
     return int(counted[1]) if counted else 0
 
@@ -106,13 +106,13 @@ def quits(terminal: Terminal) -> None:
 
 
 def hold_a_conversation(terminal: Terminal, folder: Path) -> None:
-    """Every door of the chat once."""
+    """Use every screen of the chat once."""
     terminal.wait("● Ready")
     terminal.send("Tell me about the sea.", ENTER)
     terminal.wait("cut off at the token limit")
     assert "❯ Tell me about the sea." in terminal.text
 
-    # A token, what else it could have been, and a reply that goes on from there.
+    # Inspect a token and branch to another candidate.
     terminal.send(F6)
     terminal.wait("● Ready", gone="Markdown")
     go_to_the_conversation(terminal)
@@ -133,7 +133,7 @@ def hold_a_conversation(terminal: Terminal, folder: Path) -> None:
     terminal.send(ESC)
     terminal.wait("● Ready", gone="Inspect")
 
-    # The same question to all methods.
+    # Compare all methods.
     terminal.send("And the moon?", F5)
     terminal.wait(lambda screen: all(f"{place} goes on with it" in screen for place in range(1, 5)))
     terminal.send("2", CTRL_O)
@@ -155,7 +155,7 @@ def hold_a_conversation(terminal: Terminal, folder: Path) -> None:
     quits(terminal)
 
 
-def test_a_conversation_from_the_first_word_to_the_last_key(opens: Opens, tmp_path: Path) -> None:
+def test_a_whole_conversation(opens: Opens, tmp_path: Path) -> None:
     with opens("-n", "12", size=(120, 40)) as terminal:
         hold_a_conversation(terminal, tmp_path)
 
@@ -169,7 +169,7 @@ def test_the_same_with_the_demo_pair(demo_files: PairFiles, tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("in_tokens")
-def test_a_reply_is_stopped_in_a_window_that_changes_and_then_continued(opens: Opens, store: Store) -> None:
+def test_a_reply_is_stopped_after_resizes_and_continued(opens: Opens, store: Store) -> None:
     with opens("-n", ENDLESS) as terminal:
         terminal.wait("● Ready")
         terminal.send("hello", ENTER)
@@ -182,7 +182,7 @@ def test_a_reply_is_stopped_in_a_window_that_changes_and_then_continued(opens: O
         terminal.wait(f"╭{'─' * 78}╮")
         terminal.send(ESC)
         stopped = tokens(terminal.wait("stopped ·"))
-        # The last words are kept a moment after they are shown.
+        # The last tokens are saved shortly after they are shown.
         terminal.wait(lambda screen: squeezed(last(store).text).endswith(last_words(screen)))
         reply = last(store)
         assert reply.finish_reason == "cancelled"
@@ -206,7 +206,22 @@ def test_other_models_are_loaded_into_the_chat(opens: Opens, models: tuple[str, 
         quits(terminal)
 
 
-def test_the_chat_is_left_while_a_reply_is_written(opens: Opens) -> None:
+def test_a_paste_with_escape_characters_keeps_its_order_and_presses_no_key(
+    opens: Opens, store: Store
+) -> None:
+    lines = ["a\x1b[31mb\x1b[0mc", "d\x1bOQ\x1b\x11e", *(f"line {i}\x1b[0m" for i in range(2000)), "end"]
+    with opens("-n", "1", size=(80, 24)) as terminal:
+        terminal.wait("● Ready")
+        terminal.send("x", f"\x1b[200~{chr(13).join(lines)}\x1b[201~", "y")
+        terminal.wait("endy")
+        terminal.send(ENTER)
+        terminal.wait("cut off at the token limit")
+        quits(terminal)
+    question = latest(store).tree.path()[0].text
+    assert question == f"x{chr(10).join(lines)}y".replace("\x1b", "␛").replace("\x11", "␑")
+
+
+def test_quitting_while_a_reply_is_written(opens: Opens) -> None:
     with opens("-n", ENDLESS) as terminal:
         terminal.wait("● Ready")
         terminal.send("hello", ENTER)
@@ -214,9 +229,9 @@ def test_the_chat_is_left_while_a_reply_is_written(opens: Opens) -> None:
         quits(terminal)
 
 
-def test_the_chat_is_left_while_it_loads(opens: Opens) -> None:
+def test_quitting_while_models_load(opens: Opens) -> None:
     with opens() as terminal:
-        # It may be over before a screen is seen that says so.
+        # Loading may end before a whole frame is read, so look at the raw output.
         terminal.wait(lambda screen: "oading" in terminal.said)
         quits(terminal)
 
@@ -236,7 +251,7 @@ loading.pair_loader = pair_loader
 from blendin_local.cli import main
 main()
 """
-"""A program with models that load until they are given up."""
+"""A chat whose models load until the load is cancelled."""
 
 
 @pytest.mark.parametrize(
@@ -244,7 +259,7 @@ main()
     [lambda terminal: terminal.signal(signal.SIGHUP), Terminal.hang_up],
     ids=["SIGHUP", "closed window"],
 )
-def test_a_window_is_closed_while_the_models_load(
+def test_closing_the_window_while_models_load(
     models: tuple[str, str], told: Callable[[Terminal], None]
 ) -> None:
     with Terminal("-c", LOADS, "chat", "--base", models[0], "--guide", models[1]) as terminal:
@@ -265,7 +280,7 @@ def test_a_window_is_closed_while_the_models_load(
         pytest.param(Terminal.hang_up, 128 + signal.SIGHUP, id="closed window", marks=pytest.mark.nightly),
     ],
 )  # fmt: skip
-def test_what_was_said_is_kept_when_the_system_ends_the_chat(
+def test_a_reply_is_saved_when_a_signal_ends_the_chat(
     opens: Opens, store: Store, told: Callable[[Terminal], None], status: int
 ) -> None:
     with opens("-n", ENDLESS) as terminal:
@@ -282,7 +297,7 @@ def test_what_was_said_is_kept_when_the_system_ends_the_chat(
 
 
 @pytest.mark.usefixtures("in_tokens")
-def test_a_chat_that_is_killed_goes_on_where_it_was(opens: Opens, store: Store) -> None:
+def test_a_killed_chat_is_resumed_where_it_was(opens: Opens, store: Store) -> None:
     with opens("-n", "8") as terminal:
         terminal.wait("● Ready")
         for typed, shown in (
@@ -326,7 +341,7 @@ def test_a_chat_that_is_killed_goes_on_where_it_was(opens: Opens, store: Store) 
     assert last(store).text.startswith(reply.text)
 
 
-def test_two_chats_share_what_they_keep(opens: Opens, store: Store) -> None:
+def test_two_running_chats_share_their_conversations(opens: Opens, store: Store) -> None:
     with opens("-n", "8") as one, opens("-n", "8") as other:
         for terminal, question in ((one, "first question"), (other, "second question")):
             terminal.wait("● Ready")
@@ -358,7 +373,7 @@ def test_two_chats_share_what_they_keep(opens: Opens, store: Store) -> None:
     ],
     ids=["no TERM and no locale", "Latin-1", "20 x 5"],
 )
-def test_odd_terminals(
+def test_unusual_terminals(
     opens: Opens, store: Store, size: tuple[int, int], environment: dict[str, str | None]
 ) -> None:
     with opens("-n", "8", size=size, environment=environment) as terminal:
@@ -382,7 +397,7 @@ def test_odd_terminals(
     ],
     ids=["no folder", "damaged database", "damaged preferences"],
 )
-def test_what_cannot_be_read_is_said_before_the_screen_is_taken(
+def test_unreadable_files_are_reported_before_the_screen_opens(
     opens: Opens, tmp_path: Path, spoil: Callable[[Path], object], says: str
 ) -> None:
     (tmp_path / "config").mkdir()

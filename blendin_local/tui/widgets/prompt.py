@@ -1,39 +1,33 @@
-"""The input: Enter sends, and several keys make a new line because terminals differ in which they report.
+"""The input of messages and commands, with completion and a history.
 
-It completes commands and names of files, and remembers what was sent.
+Enter sends; several keys insert a line break, because terminals report different ones.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
-from textual import _ansi_sequences, events, on
+from textual import events, on
 from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
-from textual.keys import Keys
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import TextArea
 
 from blendin_local.tui.commands import Names, is_command, message_of, typed_for
 from blendin_local.tui.completions import Completion, completions
-from blendin_local.tui.editable import editable
 from blendin_local.tui.prompt_history import PromptHistory
 from blendin_local.tui.widgets.suggestions import Suggestions
 
 _NEWLINE_KEYS = {"shift+enter", "alt+enter", "ctrl+j", "ctrl+enter", "shift+\r", "alt+\r", "ctrl+\r"}
 """The last three are how Textual names the keys that tmux and xterm report in their own format."""
 
-# Terminals without a keyboard protocol report alt+enter as escape and return, which Textual takes for a
-# plain enter: it would send a message that was meant to go on.
-cast(dict[str, Any], _ansi_sequences.ANSI_SEQUENCES_KEYS).setdefault("\x1b\r", (Keys.ControlJ,))
-
 
 class Prompt(TextArea):
-    """Grows with its text up to the height that app.tcss allows, and mounts its suggestions before itself.
+    """A text area that grows with its text, and mounts its suggestions before itself.
 
-    names: what is completed. history: what was sent before.
+    names: complete arguments of commands. history: sent messages.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -46,7 +40,7 @@ class Prompt(TextArea):
 
     @dataclass
     class Entered(Message):
-        """Enter was pressed on a text that is not blank. A handler that refuses the text restores it."""
+        """Enter was pressed on a text that is not blank. A handler that rejects the text restores it."""
 
         prompt: Prompt
         text: str
@@ -63,7 +57,7 @@ class Prompt(TextArea):
 
     @dataclass
     class PageWanted(Message):
-        """The conversation shall scroll by a page, up if direction is negative."""
+        """Scroll the conversation by a page, up if direction is negative."""
 
         direction: int
 
@@ -86,14 +80,14 @@ class Prompt(TextArea):
 
     def action_send(self) -> None:
         self._suggest()
-        # A message ends where it ends, though a file is called like its last word: those are Tab's.
+        # Enter completes only commands: a message may end with the start of a file name.
         chosen = self.suggestions.chosen if self._is_in_command() else None
         if chosen and self._typed_since(chosen.start) != chosen.text:
             self._accept(chosen)
         elif self.text.strip():
             typed = self.text.strip("\n")
             self.past.add(typed)
-            # At once: what is typed ahead belongs to the next message.
+            # At once, because keys typed ahead belong to the next message.
             self.clear()
             self._settle()
             self.post_message(
@@ -104,11 +98,11 @@ class Prompt(TextArea):
         self.post_message(self.PageWanted(direction))
 
     def restore(self, message: str) -> None:
-        """Give a message back that was not sent, before what has been written since."""
+        """Insert a message that was not sent before the text typed since then."""
         self.give_back(typed_for(message))
 
     def give_back(self, typed: str) -> None:
-        """The same for a text as it was typed, a command say."""
+        """Insert a typed text, for example a command, before the text typed since then."""
         self.text = f"{typed}\n{self.text}" if self.text.strip() else typed
         self.move_cursor(self.document.end)
         self._settle()
@@ -118,7 +112,7 @@ class Prompt(TextArea):
     @on(TextArea.Changed)
     @on(TextArea.SelectionChanged)
     def _suggest(self) -> None:
-        """Offer what fits before the cursor. Keys ask for it too: they may come before the message does."""
+        """Offer completions at the cursor. Actions call it too: a key may arrive before `Changed` does."""
         row, column = self.cursor_location
         line = self.document.get_line(row)
         before = line[:column]
@@ -129,7 +123,7 @@ class Prompt(TextArea):
         self.suggestions.offer([] if inside_word else completions(before, self.names, first=row == 0))
 
     def _settle(self) -> None:
-        """Offer nothing until the text changes."""
+        """Offer nothing until the text or the cursor changes."""
         row, column = self.cursor_location
         self._looked_at = row, self.document.get_line(row)[:column]
         self.suggestions.offer([])
@@ -158,7 +152,7 @@ class Prompt(TextArea):
     def action_close(self) -> None:
         self._settle()
 
-    # Up and down: within the list, within the text, beyond it through what was sent
+    # Up and down: within the suggestions, within the text, and from its edges through the history
 
     def action_cursor_up(self, select: bool = False) -> None:
         if select or not self._step(-1):
@@ -182,13 +176,13 @@ class Prompt(TextArea):
             return False
         self._put(found, (0, 0), self.document.end)
         if up:
-            # On the first row, so that the same key goes on to the message before.
+            # On the first row, so that the same key continues with the message before.
             self.move_cursor((0, len(self.document.get_line(0))))
         self._settle()
         return True
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """F6 and F7 select text in a TextArea, but are the screen's here; Escape closes only what is open."""
+        """Leave F6 and F7, which select text in a TextArea, to the screen, and Escape if no list is open."""
         if action == "close":
             self._suggest()
             return bool(self.suggestions.chosen)
@@ -203,7 +197,7 @@ class Prompt(TextArea):
             self._restart_blink()
             self._put("\n", *self.selection)
         elif event.key == "enter" and self._enter_sends:
-            # The binding would run after the keys that are waiting already: they belong to the next message.
+            # A binding would run after the keys in the queue, which belong to the next message.
             event.stop()
             event.prevent_default()
             self.action_send()
@@ -211,17 +205,6 @@ class Prompt(TextArea):
     @property
     def _enter_sends(self) -> bool:
         return "enter" in self.app._keymap.get("prompt.send", "enter").split(",")
-
-    async def _on_paste(self, event: events.Paste) -> None:
-        event.prevent_default()
-        event.stop()
-        self._paste(event.text)
-
-    def action_paste(self) -> None:
-        self._paste(self.app.clipboard)
-
-    def _paste(self, text: str) -> None:
-        self._put(editable(text), *self.selection)
 
     def _put(self, text: str, start: tuple[int, int], end: tuple[int, int]) -> None:
         if result := self._replace_via_keyboard(text, start, end):
