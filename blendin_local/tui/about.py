@@ -1,4 +1,4 @@
-"""What is known of a pair before it is loaded: what the app's title and first screen say."""
+"""Describe a pair before it is loaded, for the title bar, the welcome text and the loading bar."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from blendin_local.settings import BlendSettings
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Names as the user knows them, the blend settings, and what loading will take.
+    """Display names of a pair, its blend settings, and the memory that loading it needs.
 
-    pair: "" for two models that the catalogue does not know as a pair. memory, warning: one sentence each,
-    or "".
+    pair: its catalogue name, "" for two models that are no pair of the catalogue. memory: one sentence with
+    the estimate. warning: one sentence if the estimate exceeds the free memory, else "".
     """
 
     base: str
@@ -31,12 +31,12 @@ class About:
 
     @property
     def method(self) -> str:
-        """The method with the numbers that matter to it."""
+        """The method and the parameters that it uses."""
         return setting_label(self.blend)
 
     @property
     def roles(self) -> tuple[str, str]:
-        """What base and guide do under this method, in a few words."""
+        """The roles of base and guide under this method, in a few words each."""
         blend = self.blend
         method = METHODS[blend.method]
         if method.writer == "guide":

@@ -1,4 +1,4 @@
-"""Bars and courses drawn in characters; without colour they differ by weight and height."""
+"""Draw bars and sparklines with characters that can be told apart without colour."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ _GAP = " "
 
 
 def bar(share: float, width: int) -> tuple[str, str]:
-    """Return a bar of `width` cells as (the part for the share, the rest), exact to half a cell."""
+    """Return the filled and the empty part of a bar of `width` cells, rounded to half a cell.
+
+    A share above 0 fills at least half a cell.
+    """
     halves = round(min(max(share, 0.0), 1.0) * 2 * width)
     if share > 0:
         halves = max(halves, 1)
@@ -18,13 +21,14 @@ def bar(share: float, width: int) -> tuple[str, str]:
 
 
 def sparkline(values: Iterable[float | None]) -> str:
-    """Values between 0 and 1 as columns of one line; a gap where there is none."""
+    """Return one character for each value from 0 to 1, a space for None."""
     return "".join(_GAP if value is None else _HEIGHTS[min(int(max(value, 0.0) * 8), 7)] for value in values)
 
 
 def stack(counts: Sequence[int], width: int) -> list[int]:
-    """Return how many of `width` cells each count gets: none lost by rounding, one at least for what there
-    is.
+    """Divide `width` cells among counts in proportion; counts above 0 get at least one cell if there is room.
+
+    The cells add up to `width`, or are all 0 where the counts are.
     """
     total = sum(counts)
     if not total:

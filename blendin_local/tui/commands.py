@@ -1,6 +1,6 @@
-"""The commands that begin with a slash: one table says what each is called, takes and means.
+"""Parse slash commands: one table declares their names, arguments and help.
 
-A line is parsed into a small record of what to do; the screen of the conversation carries it out.
+A line is parsed into a `Command`, which the chat screen runs.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from blendin_local.errors import SettingError
 from blendin_local.settings import GenerationSettings
 from blendin_local.tui.setting_fields import FIELDS, RANDOM, changed, field_of
 
-# What a line asks for
+# Results of parsing
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeSettings:
-    """The next reply is asked with `settings`. seed_random: None leaves that as it is. says: for the user."""
+    """Use `settings` from the next reply on.
+
+    says: a sentence for the user. seed_random: whether every reply takes another seed; None changes nothing.
+    """
 
     settings: GenerationSettings
     says: str
@@ -29,7 +32,7 @@ class ChangeSettings:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSystem:
-    """The system prompt of the next reply; "" is none."""
+    """Use another system prompt from the next reply on; "" removes it. says: a sentence for the user."""
 
     system: str
     says: str
@@ -37,9 +40,9 @@ class ChangeSystem:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Something for the chat to do: the name of a command, and what was written after it.
+    """Run an action of the chat screen by the command's name, with the command's argument.
 
-    "open" with a JSON file after it is "import".
+    `/open` with a JSON file becomes "import".
     """
 
     name: str
@@ -48,14 +51,14 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """The line is a message."""
+    """Send the text as a message."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The line begins like a command and is none, or its argument will not do. says: why, in a sentence."""
+    """Reject an unknown command or a wrong argument. says: the reason, one sentence."""
 
     says: str
 
@@ -65,7 +68,10 @@ Command = ChangeSettings | ChangeSystem | Act | Say | Refused
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What arguments are completed from. pairs: each with its description. folder: where file names begin."""
+    """Names that complete arguments.
+
+    pairs: descriptions by name. folder: the folder that file names are relative to.
+    """
 
     pairs: Mapping[str, str] = field(default_factory=dict)
     models: tuple[str, ...] = ()
@@ -75,14 +81,15 @@ class Names:
 
 Read = Callable[[str, GenerationSettings], Command]
 Offer = Callable[[str, Names], Mapping[str, str]]
-"""What may stand after the words of the argument that are complete, each with what it means."""
+"""Returns completions of an argument's last word, with descriptions, from the words before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A command. argument: what follows it, choices in small letters; what stands in [] may be left out.
+    """Declaration of a command.
 
-    read: what it asks for, None for an `Act`. offer: completions of its last word, None for its choices.
+    argument: its syntax: choices in small letters, placeholders in capitals, optional parts in brackets.
+    read: parses the argument; None makes an `Act`. offer: completes the argument; None offers its choices.
     """
 
     name: str
@@ -197,36 +204,36 @@ SPECS = (
 COMMANDS = {spec.name: spec for spec in SPECS}
 
 
-# A message that begins with a slash is typed with two.
+# A message that begins with a slash is typed with two slashes.
 
 
 def is_command(text: str) -> bool:
-    """Return whether a typed text is a command and not a message."""
+    """Return whether a typed text is a command rather than a message."""
     return text.startswith("/") and not text.startswith("//")
 
 
 def message_of(typed: str) -> str:
-    """Return the message that a typed text stands for."""
+    """Return the message of a typed text: the text without an escaping slash."""
     return typed[1:] if typed.startswith("//") else typed
 
 
 def typed_for(message: str) -> str:
-    """Return how a message is typed."""
+    """Return the text that is typed for a message, with an escaping slash where needed."""
     return f"/{message}" if message.startswith("/") else message
 
 
 def words(argument: str) -> list[str]:
-    """Return the words of an argument; quotes hold together what has spaces."""
+    """Split an argument into words; double quotes enclose words with spaces."""
     return [quoted or plain for quoted, plain in re.findall(r'"([^"]*)"|(\S+)', argument)]
 
 
 def _unquoted(name: str) -> str:
-    """Return the name of a file without the quotes that it needs in other places."""
+    """Return a file name without the double quotes around it."""
     return name[1:].removesuffix('"') if name.startswith('"') else name
 
 
 def parse(text: str, settings: GenerationSettings, names: Names | None = None) -> Command:
-    """Return what a typed line asks for. `names`: where given, a theme is looked up in them."""
+    """Parse a typed text. names: if given, `/theme` accepts only their themes."""
     if not is_command(text):
         return Say(message_of(text))
     name, argument = re.findall(r"/(\S*)\s*(.*)", text, re.DOTALL)[0]

@@ -1,4 +1,4 @@
-"""What can stand where the cursor is: commands and their arguments, files after an @."""
+"""Complete commands, their arguments, and file names after an @."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MOST_FILES = 100
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """`text` can stand in place of what was typed from the column `start` on.
+    """A text that replaces the line from column `start` to the cursor.
 
-    hint: what goes on after it. description: what it means.
+    hint: the syntax of the argument after it. description: its meaning.
     """
 
     text: str
@@ -27,17 +27,17 @@ class Completion:
 
 
 def completions(line: str, names: Names, *, first: bool) -> list[Completion]:
-    """Return what could stand in place of the end of `line`, the text before the cursor on its line.
+    """Return completions for a cursor at the end of `line`.
 
-    first: whether that is the first line of the input, where commands stand. [] where there is nothing to
-    offer, or what is typed is all there is.
+    first: whether it is the first line of the input, where commands are allowed. [] if nothing matches or
+    the only completion is already typed.
     """
     found = complete(line, names) if first and is_command(line) else _complete_mention(line, names.folder)
     return [] if [each.text for each in found] == [line[each.start :] for each in found[:1]] else found
 
 
 def complete(text: str, names: Names) -> list[Completion]:
-    """Return how a command, typed up to the cursor, can go on."""
+    """Return completions of a command that is typed up to the cursor."""
     head, space, rest = text.partition(" ")
     if not space:
         commands = [
@@ -53,7 +53,7 @@ def complete(text: str, names: Names) -> list[Completion]:
     if spec is None:
         return []
     if spec.name in ("export", "open"):
-        # Quotes are not needed, but may be there.
+        # Quotes are optional.
         name = rest.removeprefix('"')
         of_files = _complete_export if spec.name == "export" else _complete_import
         return of_files(name, len(text) - len(name), names.folder)
@@ -65,7 +65,7 @@ def complete(text: str, names: Names) -> list[Completion]:
 
 
 def _matching(typed: str, offered: list[Completion]) -> list[Completion]:
-    """Those that begin with what was typed, then those that hold it; what was typed itself stands first."""
+    """Filter completions by a typed text: an exact match first, then prefixes, then other matches."""
     low = typed.casefold()
 
     def rank(each: Completion) -> tuple[bool, bool]:
@@ -84,7 +84,7 @@ def _complete_export(typed: str, start: int, folder: Path) -> list[Completion]:
 
 
 def _complete_import(typed: str, start: int, folder: Path) -> list[Completion]:
-    # Whatever else is typed is searched for: Enter must not turn it into a file.
+    # Any other argument is a search, which Enter must not replace by a file name.
     if not any(mark in typed for mark in "./"):
         return []
     found = [path for path in complete_path(typed, folder) if path.endswith(("/", ".json"))]
@@ -103,5 +103,5 @@ def _complete_mention(line: str, folder: Path) -> list[Completion]:
 def _mention(path: str, quoted: bool) -> str:
     if not quoted and " " not in path:
         return f"@{path}"
-    # A folder's quotes stay open: its files come next.
+    # The quotes of a folder stay open, so that its files can be completed.
     return f'@"{path}' + ("" if path.endswith("/") else '"')

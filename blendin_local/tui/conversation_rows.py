@@ -1,43 +1,45 @@
-"""The rows of the list of conversations: title, last change, messages, pair, and what was found."""
+"""Format the rows of the list of conversations: title, last change, messages, pair, search result."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from textual.content import Content
 
 from blendin_local.history.search import MATCH_BEGINS, MATCH_ENDS, ConversationInfo
+from blendin_local.presentation.formatting import line
 from blendin_local.safe_text import sanitize
+from blendin_local.tui.rows import fit
 
 CURRENT = "●"
-"""Before the conversation that is open."""
+"""Mark of the open conversation."""
 
 _WHEN, _COUNT, _GAP = 11, 10, 2
 _FOR_PAIR, _FOR_COUNT = 60, 45
-"""Lists narrower than this leave out the pair, and the number of messages."""
+"""Widths below which a list has no column for the pair, and none for the number of messages."""
 
 
 def heads(width: int) -> Content:
-    """Return the names of the columns, in as many cells."""
+    """Return the column titles in `width` cells."""
     return Content(_columns(width, "", "Title", "Changed", "Messages", "Pair"))
 
 
 def row(listed: ConversationInfo, width: int, now: float, *, current: bool, found: bool) -> Content:
-    """Return a conversation in one line of that many cells; below it the passage that was found."""
-    line = _columns(
+    """Return a conversation in one line of `width` cells; if `found`, with the matching passage below it."""
+    first = _columns(
         width,
         CURRENT if current else "",
-        one_line(listed.title),
+        line(listed.title),
         when(listed.updated, now),
         str(listed.messages),
-        one_line(listed.pair),
+        line(listed.pair),
     )
-    return Content.assemble(line, "\n  ", _marked(listed.snippet)) if found else Content(line)
+    return Content.assemble(first, "\n  ", _marked(listed.snippet)) if found else Content(first)
 
 
 def when(moment: float, now: float) -> str:
-    """Return a moment as people name it, in at most eleven characters; both are seconds since 1970."""
+    """Format a time relative to `now` in at most 11 characters; both are seconds since 1970."""
     then, today = datetime.fromtimestamp(moment), datetime.fromtimestamp(now)
     days = (today.date() - then.date()).days
     if days == 0:
@@ -47,29 +49,17 @@ def when(moment: float, now: float) -> str:
     return f"{then.day} {then:%b}" if then.year == today.year else f"{then.day} {then:%b %Y}"
 
 
-def one_line(text: str) -> str:
-    """Anyone's text, harmless and in one line."""
-    return " ".join(sanitize(text).split())
-
-
 def _columns(width: int, mark: str, title: str, changed: str, messages: str, pair: str) -> str:
     rest = f"{changed:<{_WHEN}}"
     if width >= _FOR_COUNT:
         rest += f"{messages:>{_COUNT}}"
     if width >= _FOR_PAIR:
-        rest += " " * _GAP + _fit(pair, max(14, width // 5))
-    return f"{mark:<{_GAP}}{_fit(title, width - cell_len(rest) - 2 * _GAP)}{' ' * _GAP}{rest}"
-
-
-def _fit(text: str, width: int) -> str:
-    """Text that takes just this many cells."""
-    if cell_len(text) > width:
-        text = set_cell_size(text, width - 1).rstrip() + "…"
-    return set_cell_size(text, width)
+        rest += " " * _GAP + fit(pair, max(14, width // 5))
+    return f"{mark:<{_GAP}}{fit(title, width - cell_len(rest) - 2 * _GAP)}{' ' * _GAP}{rest}"
 
 
 def _marked(snippet: str) -> Content:
-    """Return a snippet with what was found set off."""
+    """Return a snippet with its matches underlined."""
     first, *others = snippet.split(MATCH_BEGINS)
     parts: list[str | tuple[str, str]] = [sanitize(first)]
     for each in others:

@@ -1,4 +1,4 @@
-"""Text from elsewhere as it may stand in an input, where what is seen is what the models will read."""
+"""Make text from other sources safe to show in an input, where the models read the text as shown."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ _OTHERS = re.compile(f"[^{_KEPT}]+")
 
 
 def editable(text: str) -> str:
-    """Text as `sanitize` shows it, control characters made visible, but with all that is harmless as it was.
+    """Sanitize a text like `sanitize`, but keep tabs and the invisible marks that some scripts need.
 
-    Tabs stay, which inputs draw themselves, and invisible marks that some scripts are written with: no
-    terminal gives them a cell, and they reach no further than the characters beside them.
+    Line ends become "\\n". Inputs draw tabs themselves; the marks affect only adjacent characters.
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
     return _OTHERS.sub(lambda part: sanitize(part[0]), lines)

@@ -1,4 +1,4 @@
-"""One message in the transcript: its words, a line under them, and how either becomes lines."""
+"""A message in the transcript: its body and its footer, wrapped to lines on demand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from blendin_local.tui.tagged_text import Tag, TaggedText, cells
 
 
 class Kind(StrEnum):
-    """What an entry is."""
+    """Type of an entry."""
 
     USER = "user"
     THINKING = "thinking"
@@ -25,17 +25,17 @@ class Kind(StrEnum):
 
 
 class View(StrEnum):
-    """How a reply is shown. While it is written it is tokens."""
+    """Display of a finished reply; a reply that is being written is always shown as tokens."""
 
     MARKDOWN = "markdown"
     TOKENS = "tokens"
 
 
 class Entry:
-    """A message, a reply, an error or a note. It takes its lines and one empty line after them.
+    """A message, a reply, an error or a note, followed by one empty line.
 
-    Lines are made when they are first wanted; until then the height is an estimate, because a long
-    conversation must open at once.
+    Lines are wrapped when they are first shown; until then `height` is an estimate, so that a long
+    conversation opens at once. filled: whether `body` holds the text of the turn.
     """
 
     def __init__(self, kind: Kind, turn: Turn | None = None, view: View = View.TOKENS) -> None:
@@ -49,35 +49,35 @@ class Entry:
         self._width = 0
         self._estimate = 1
 
-    # Words
+    # Text
 
     def append(self, pieces: Iterable[Piece]) -> None:
-        """Add sanitized text to the end."""
+        """Append sanitized text to the body."""
         self.filled = True
         for piece, tag in pieces:
             self.body.append(piece, tag)
 
     def begin_again(self) -> None:
-        """Forget the words: they are about to be written anew, as tokens."""
-        self.over(View.TOKENS)
+        """Clear the body and the footer for a reply that is written again, shown as tokens."""
+        self.finish(View.TOKENS)
         self.filled, self.foot = True, TaggedText()
         if self._width:
             self.body.layout(self._width)
 
     def replace(self, pieces: Iterable[Piece]) -> None:
-        """Show other text."""
+        """Replace the text of the body."""
         width, self.body = self._width, TaggedText()
         self.append(pieces)
         if width:
             self.body.layout(width)
 
-    def over(self, view: View) -> None:
-        """The reply is written: from now on its words come from its turn."""
+    def finish(self, view: View) -> None:
+        """Show a finished reply as `view`; its body is filled from its turn again."""
         self.restyle()
         self.body, self.filled, self.view = TaggedText(), False, view
 
     def set_foot(self, text: str, tag: str = "note") -> None:
-        """What stands under the words."""
+        """Set the footer below the body."""
         self.foot = TaggedText()
         self.foot.append(sanitize(text), tag)
         if self._width:
@@ -85,7 +85,7 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """The words, sanitized."""
+        """The sanitized text of the message."""
         return self.body.text if self.filled or self.turn is None else sanitize(self.turn.text).strip()
 
     # Lines
@@ -96,7 +96,7 @@ class Entry:
 
     @property
     def prepared(self) -> bool:
-        """Whether its lines are made, and its height is no estimate."""
+        """Whether the lines are wrapped and `height` is exact."""
         return bool(self._width) and (self._markdown is not None if self.as_markdown else self.filled)
 
     @property
@@ -109,7 +109,7 @@ class Entry:
         return len(self._markdown or ()) if self.as_markdown else len(self.body.lines)
 
     def resize(self, width: int) -> None:
-        """Take a new width; lines that nobody sees are made later."""
+        """Discard the lines and estimate the height at a new width."""
         self._width, self._markdown = 0, None
         self._estimate = sum(max(1, -(-cells(line) // width)) for line in self.text.split("\n"))
         self.foot.layout(width)
@@ -117,7 +117,7 @@ class Entry:
     def prepare(
         self, width: int, fill: Callable[[Turn], Iterable[Piece]], render: Callable[[str, int], Lines]
     ) -> None:
-        """Make the lines. fill: the pieces of a kept reply. render: Markdown to lines."""
+        """Wrap the lines at a width. fill: returns the pieces of a saved reply. render: renders Markdown."""
         self._width = width
         if self.as_markdown:
             if self._markdown is None:
@@ -128,17 +128,17 @@ class Entry:
         self.foot.layout(width)
 
     def restyle(self) -> None:
-        """Forget lines whose colours are made with them."""
+        """Discard rendered Markdown lines, which contain their colours."""
         if self.prepared:
             self._estimate = self.body_height
         self._markdown = None
 
     def segments(self, line: int) -> list[Segment]:
-        """Return a line of Markdown."""
+        """Return the segments of a line of Markdown."""
         return self._markdown[line] if self._markdown and line < len(self._markdown) else []
 
     def runs(self, line: int) -> Iterable[tuple[str, Tag]]:
-        """Yield the pieces of a line of words, or of the foot after them."""
+        """Yield the tagged pieces of a line of the body or, after its last line, of the footer."""
         part, place = (self.body, line) if line < self.body_height else (self.foot, line - self.body_height)
         if place < len(part.lines) and part.text:
             yield from part.runs(*part.lines[place])
@@ -149,11 +149,9 @@ class Entry:
     # Copying
 
     def cut(self, first: tuple[int, int] | None, last: tuple[int, int] | None) -> str:
-        """Return the text between two (line, column)s, None being either end, without breaks that the
-        width made.
-        """
+        """Return the text between two (line, column) positions without wrapping; None is the start or end."""
         if not self.prepared:
-            # It was never in view, so that both ends are beyond it.
+            # The entry was never in view, so both positions lie outside it.
             return self.text
         if self.as_markdown:
             lines = ["".join(segment.text for segment in line) for line in self._markdown or ()]
@@ -168,7 +166,7 @@ class Entry:
         return self.body.text[start : None if last is None else self._place(*last)]
 
     def step_at(self, line: int, column: int) -> int | None:
-        """Return the step whose text stands in a cell of a line."""
+        """Return the index of the step at a cell of a line, None where there is none."""
         if self.as_markdown or line >= len(self.body.lines):
             return None
         for text, tag in self.body.runs(*self.body.lines[line]):
@@ -178,7 +176,7 @@ class Entry:
         return None
 
     def line_of(self, step: int) -> int | None:
-        """Return the line on which a step's text begins."""
+        """Return the line on which a step's text begins, None if it has none or Markdown is shown."""
         place = self.body.place_of(step)
         return None if self.as_markdown or place is None else self.body.line_at(place)
 

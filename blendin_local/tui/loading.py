@@ -1,4 +1,4 @@
-"""From a pair's files to what the app is made of: its `About`, its `Setup`, and what loads it."""
+"""Prepare pairs for loading: locate their files, estimate memory, choose settings and formats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from blendin_local.tui.about import About
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A pair that can be loaded. fits: beside another one of its size in the free memory."""
+    """A pair that can be loaded. fits: whether the free memory suffices while the current pair is loaded."""
 
     about: About
     setup: Setup
@@ -27,19 +27,18 @@ class Prepared:
 
 
 Prepare = Callable[..., Prepared]
-"""Prepares a pair by its name, or two models by theirs ("" for what is not given).
+"""Prepares a pair by name, or two models: (pair, base, guide), "" for a name that is not given.
 
-Takes the names of pair, base and guide, and by name `options` other than those of the chat's start, if any.
-Raises BlendinError.
+A keyword argument `options` replaces the model options of the chat's start. Raises BlendinError.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Preparer:
-    """Prepares pairs with the user's options.
+    """A `Prepare` with the user's model options.
 
-    settings: what replies are written with, from what the catalogue says of the pair. catalogue: read anew
-    each time, because other programs add to it.
+    settings: returns the generation settings for an entry of the catalogue. catalogue: called for each pair,
+    because other programs may add to the catalogue.
     """
 
     options: ModelOptions
@@ -62,7 +61,7 @@ class Preparer:
 
 
 def about_pair(files: PairFiles, options: ModelOptions, setup: Setup) -> About:
-    """Return what can be said of a pair before it is loaded."""
+    """Describe a pair before it is loaded."""
     return About(
         base=model_name(files.entry.base),
         guide=model_name(files.entry.guide),
@@ -74,10 +73,7 @@ def about_pair(files: PairFiles, options: ModelOptions, setup: Setup) -> About:
 
 
 def pair_loader(files: PairFiles, options: ModelOptions, setup: Setup) -> LoadBackend:
-    """Return the function that loads a pair.
-
-    Raises PromptError at once where a format does not fit a model.
-    """
+    """Return the function that loads a pair. Raises PromptError if a prompt format does not fit a model."""
     formats = files.prompt_formats(setup.formats)
     fingerprints = {"base": files.base.fingerprint, "guide": files.guide.fingerprint}
 
@@ -88,5 +84,5 @@ def pair_loader(files: PairFiles, options: ModelOptions, setup: Setup) -> LoadBa
 
 
 def model_name(given: str) -> str:
-    """Return a catalogue's name as it is; of a path or a source, the file's name."""
+    """Return the file name of a path or source without `.gguf`; a catalogue name stays as it is."""
     return re.split(r"[/\\:]", given)[-1].removesuffix(".gguf") or given

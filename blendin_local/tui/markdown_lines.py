@@ -1,4 +1,4 @@
-"""Markdown as styled lines of a width, with nothing in it that could act: no links, no control characters."""
+"""Render Markdown to styled lines, without links and control characters."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from blendin_local.tui.tagged_text import wrap
 Lines = list[list[Segment]]
 
 _MARKS = 60
-"""Letters that may stand in marks alone: languages of code, entities, addresses of pictures."""
+"""Letters of a text that rendering may drop: names of code languages, entities, image addresses."""
 
-# Tags are shown as they are: Rich would leave them out.
+# HTML tags are parsed as text: Rich would drop them.
 _PARSER = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
 
 
 class _PlainHeading(Heading):
-    """To the left and without a frame: a reply is no poster."""
+    """A left-aligned heading without a frame."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         self.text.justify = "left"
@@ -47,21 +47,21 @@ class _Markdown(Markdown):
 def _parse(text: str) -> list[Token]:
     tokens = _PARSER.parse(sanitize(text).strip())
     for token in tokens:
-        # Once more, because entities have become characters.
+        # Sanitized again, because the parser has replaced entities by characters.
         for each in (token, *(token.children or ())):
             each.content = sanitize(each.content)
     return tokens
 
 
 def markdown_lines(text: str, width: int, *, dark: bool, styles: Mapping[str, str]) -> Lines:
-    """Lines of at most `width` cells. styles: Rich styles by the names that Rich's own theme has.
+    """Render Markdown to lines of at most `width` cells. styles: Rich styles by the names of Rich's theme.
 
-    A text that is no sensible Markdown, so that much of it would not be seen, stands as it was written.
+    If the renderer fails or drops much of the text, the text is wrapped without rendering.
     """
     try:
         lines = _rendered(text, width, dark, styles)
     except Exception:
-        # A defect in a library must not cost the reply, nor the chat.
+        # An error in the library must neither hide the reply nor end the chat.
         lines = []
     said = "".join(segment.text for line in lines for segment in line)
     lost = _words(text) - _words(said)
@@ -81,7 +81,7 @@ def _rendered(text: str, width: int, dark: bool, styles: Mapping[str, str]) -> L
 
 
 def _words(text: str) -> int:
-    """Return how much a text says: its letters and digits."""
+    """Count the letters and digits of a text."""
     return sum(map(str.isalnum, text))
 
 
@@ -91,5 +91,5 @@ def _plain(text: str, width: int) -> Lines:
 
 
 def code_blocks(text: str) -> list[str]:
-    """Return the contents of the code blocks of a text, in their order."""
+    """Return the contents of the code blocks of a Markdown text, in order."""
     return [token.content for token in _PARSER.parse(text) if token.type in ("fence", "code_block")]

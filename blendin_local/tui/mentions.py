@@ -1,4 +1,4 @@
-"""Files in a message: `@notes.txt` stands for the file's text."""
+"""Insert mentioned files into a message: `@notes.txt` stands for the text of the file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from blendin_local.safe_text import sanitize
 __all__ = ["Expanded", "complete_path", "expand", "unfinished"]
 
 LARGEST = 256 * 1024
-"""Largest file that a message takes in, in bytes."""
+"""Largest file that is inserted into a message, in bytes."""
 
-# At the start of a word only, so that an address is none; after opening brackets and quotes too.
+# Only at the start of a word, so that e-mail addresses are no mentions; also after brackets and quotes.
 _START = r"(?:(?<=[\s(\[{'\"])|^)"
 _FENCED = r"^(`{3,})[^`\n]*\n[\s\S]*?(?:^\1|\Z)"
 _MENTION = re.compile(_FENCED + "|" + _START + r'(\\)?@(?:"([^"\n]+)"|([^\s"]+))', re.MULTILINE)
@@ -28,9 +28,9 @@ _BACKTICKS = re.compile(r"`{3,}")
 
 @dataclass(frozen=True, slots=True)
 class Expanded:
-    """A message as the models read it.
+    """A message with its files inserted.
 
-    files: those that were inserted, each once. missing: what looks like a mention but names no file.
+    files: the inserted files, each once. missing: names of mentions for which there is no file.
     """
 
     text: str
@@ -39,12 +39,12 @@ class Expanded:
 
 
 def expand(text: str, folder: Path) -> Expanded:
-    r"""Put the files that a message mentions before it, and their bare names in place of the mentions.
+    r"""Insert mentioned files before a message, and replace the mentions by the file names.
 
-    `@name`, or `@"a name"` with spaces, at the start of a word is a mention; names are relative to `folder`.
-    `\@` is a plain @, and so is any between fences, since code has many. The question stays last because
-    small models forget what stands before a long text.
-    Raises PromptError for a folder, a file that is too large or cannot be read, and one that is not text.
+    `@name` or `@"a name"` at the start of a word is a mention; names are relative to `folder`. `\@` is a
+    plain @, and mentions in fenced code are ignored. The question stays last because small models forget
+    a question before a long text.
+    Raises PromptError for a folder and for a file that is too large, unreadable or not text.
     """
     inserted: dict[Path, str] = {}
     missing: list[str] = []
@@ -69,9 +69,7 @@ def expand(text: str, folder: Path) -> Expanded:
 
 
 def unfinished(line: str) -> tuple[int, str, bool] | None:
-    """Return the mention being typed at the end of `line`: where its @ stands, the name, whether it is
-    quoted.
-    """
+    """Return the unfinished mention at the end of `line`: (column of its @, name, whether it is quoted)."""
     if match := _UNFINISHED.search(line):
         quoted, plain = match.groups()
         return match.start(), quoted if plain is None else plain, plain is None
@@ -79,10 +77,10 @@ def unfinished(line: str) -> tuple[int, str, bool] | None:
 
 
 def complete_path(prefix: str, folder: Path) -> list[str]:
-    """Return names of files that begin with `prefix`, relative to `folder`; folders end with a slash.
+    """Return the names of files that begin with `prefix`, relative to `folder`; folders end with a slash.
 
-    Hidden files are listed if the prefix asks for them, names that a terminal cannot show never. At most one
-    folder is read.
+    Hidden files are listed only for a prefix with a dot, and names that a terminal cannot show never. Reads
+    at most one folder.
     """
     parent, slash, start = prefix.rpartition("/")
     try:
@@ -101,7 +99,7 @@ def complete_path(prefix: str, folder: Path) -> list[str]:
 
 
 def _find(name: str, folder: Path, *, trim: bool) -> tuple[str, str]:
-    """Return the name without the punctuation after it, and that; ("", ...) if no such file exists."""
+    """Split a mention into the name of an existing file and the punctuation after it; ("", ...) if none."""
     end = len(name) if len(name) <= _LONGEST_NAME else 0
     while end and not _exists(folder / os.path.expanduser(name[:end])):
         end = end - 1 if trim and name[end - 1] in _CLOSING else 0
@@ -125,7 +123,7 @@ def _read(path: Path, name: str) -> str:
             raise PromptError(
                 f"{name} is a folder: name a file in it, or write \\@{name} to send it as it is."
             )
-        # Reading a pipe or a device could take for ever.
+        # Reading a pipe or a device could block.
         if not stat.S_ISREG(status.st_mode):
             raise PromptError(f"{name} is not a file with text, so it cannot be inserted.")
         with path.open("rb") as file:
@@ -145,8 +143,6 @@ def _read(path: Path, name: str) -> str:
 
 
 def _fenced(name: str, text: str) -> str:
-    """Return the file as Markdown; the fence is longer than any in the text, so that nothing in it ends
-    it.
-    """
+    """Return the file as a Markdown code block with a fence longer than any run of backticks in the text."""
     fence = "`" * max([3, *(len(run) + 1 for run in _BACKTICKS.findall(text))])
     return f"{name}:\n{fence}\n{text.rstrip(chr(10))}\n{fence}"

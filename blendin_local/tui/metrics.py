@@ -1,4 +1,4 @@
-"""The figures that the panel shows: those of one reply, by its steps and summary, and of all."""
+"""Metrics that the panel shows: of one reply, from its steps and summary, and totals of the conversation."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from blendin_local.methods import METHODS
 from blendin_local.tui.about import About
 
 COLUMNS = 128
-"""Most columns that a course is kept in, however long the reply; an even number."""
+"""Largest number of columns of a series; an even number."""
 
 NEARLY_FULL = 0.85
-"""Share of a context from which its fill is warned of."""
+"""Used share of a context from which a warning is shown."""
 
 
 @dataclass(slots=True)
 class MetricSeries:
-    """One figure over all steps of a reply: its last value, its mean, and means of stretches of steps.
+    """One metric over the steps of a reply: last value, mean, and means of columns of consecutive steps.
 
-    When the columns are used up, each two are merged into one: adding a step costs the same at any length.
+    When there are `COLUMNS` columns, adjacent ones are merged, so adding a step takes constant time.
     """
 
     last: float | None = None
     total: float = 0.0
     count: int = 0
     _columns: list[tuple[float, int]] = field(default_factory=list)
-    """Of each stretch, the sum of its values and how many of its steps have one."""
-    _stretch: int = 1
+    """(sum of the values, number of the values) of each column."""
+    _steps_per_column: int = 1
     _room: int = 0
-    """Steps that the last column still takes in."""
+    """Steps that the last column can still take."""
 
     def add(self, value: float | None) -> None:
-        """Take in a step; None where the figure was not measured."""
+        """Add the value of a step; None if the metric was not measured."""
         if not self._room:
             self._begin_column()
         self._room -= 1
@@ -51,16 +51,16 @@ class MetricSeries:
         if len(self._columns) == COLUMNS:
             pairs = zip(self._columns[::2], self._columns[1::2], strict=True)
             self._columns = [(a + b, m + n) for (a, m), (b, n) in pairs]
-            self._stretch *= 2
+            self._steps_per_column *= 2
         self._columns.append((0.0, 0))
-        self._room = self._stretch
+        self._room = self._steps_per_column
 
     @property
     def mean(self) -> float | None:
         return self.total / self.count if self.count else None
 
     def columns(self, width: int) -> list[float | None]:
-        """Return the whole course in at most `width` values, None where nothing was measured."""
+        """Return the series as at most `width` means, None where nothing was measured."""
         n = len(self._columns)
         width = min(n, width)
         parts = [self._columns[i * n // width : (i + 1) * n // width] for i in range(width)]
@@ -70,7 +70,7 @@ class MetricSeries:
 
 @dataclass(slots=True)
 class ReplyMetrics:
-    """What was measured over a reply so far; base and guide are reliabilities (see `Step.r_b`)."""
+    """Metrics of a reply so far. base, guide: reliabilities (see `Step.r_b`). alpha: of blended steps."""
 
     summary: Summary = field(default_factory=Summary)
     base: MetricSeries = field(default_factory=MetricSeries)
@@ -90,7 +90,7 @@ class ReplyMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counts of one or several replies, and their rates: shares of all steps or words, None without any."""
+    """Counts of one or several replies, and rates: shares of all steps or words, None if there are none."""
 
     steps: int = 0
     tokens: int = 0
@@ -102,7 +102,7 @@ class Totals:
 
     @classmethod
     def of(cls, summaries: Iterable[Summary]) -> Totals:
-        """Totals of replies: those of the current path, say."""
+        """Add up the summaries of replies."""
         summaries = list(summaries)
         return cls(
             steps=sum(each.steps for each in summaries),
@@ -131,10 +131,10 @@ class Totals:
 class PanelMetrics:
     """Everything that the panel shows.
 
-    about: the pair and the method that this reply was asked with. totals: of the conversation, this reply
-    included. context_use: context use by "base" and "guide". memory: bytes that the process takes now, 0 for
-    unknown. hint_rate: the rate above which it is remarked on. weak_passages: how many the reply has;
-    weak_at: the number of the one that the pointer is in, from 0.
+    about: pair and method of the reply. totals: of the conversation, this reply included. context_use: by
+    "base" and "guide". memory: resident bytes of the process, 0 if unknown. hint_rate: the intervention rate
+    above which a hint is shown. weak_passages: their number in the reply. weak_at: index of the one that
+    the pointer is in.
     """
 
     about: About
@@ -149,7 +149,7 @@ class PanelMetrics:
 
     @property
     def hint(self) -> float | None:
-        """The hint level, None for methods that do not ask the guide only where the base is unsure."""
+        """The hint level; None for methods that ask the guide at every step or at none."""
         return self.hint_rate if METHODS[self.about.blend.method].trigger == "uncertain" else None
 
     def over_hint(self, share: float | None) -> bool:

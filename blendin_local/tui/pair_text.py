@@ -1,4 +1,4 @@
-"""Pairs and models as rows of a list, and what there is to say about a pair before it is loaded."""
+"""Format pairs and models as rows of lists, and describe a pair before it is loaded."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from blendin_local.llamacpp.header import GgufHeader
 from blendin_local.models import memory_estimate
 from blendin_local.models.available import AvailableModel, AvailablePair
 from blendin_local.models.compatibility import Overlap, cautions, check_memory, same_vocabulary
+from blendin_local.presentation.formatting import line
 from blendin_local.safe_text import sanitize
 from blendin_local.settings import ModelOptions, format_model_options
+from blendin_local.tui.rows import MUTED
 from blendin_local.tui.widgets.pick_list import Row
 
 LOADED, MISSING, WRONG = "●", "↓", "✗"
-_MUTED = "$foreground-muted"
 
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What pairs are judged by: the loaded pair with its name in the catalogue, and how models are opened.
+    """What descriptions of pairs depend on: model options, the loaded pair, and vocabulary overlaps.
 
-    changed: whether the options are other ones than those of the loaded pair.
-
-    overlaps: by the fingerprints of base and guide; a sentence where they could not be compared.
+    loaded_name: the catalogue name of the loaded pair, or "". overlaps: by vocabulary hashes of base and
+    guide; a sentence if the comparison failed. changed: whether the options differ from those of the loaded
+    pair.
     """
 
     options: ModelOptions
@@ -39,18 +40,18 @@ class Knowledge:
         return (self.loaded and self.loaded.headers) or ()
 
     def options_of(self, pair: AvailablePair) -> ModelOptions:
-        """Return how both models of the pair are opened."""
+        """Return the options to open the models of a pair with."""
         return self.options.recommended(pair.base_options, pair.guide_options)
 
     def is_loaded(self, pair: AvailablePair) -> bool:
-        """Return whether that pair is the loaded one; a pair of another name brings other settings."""
+        """Return whether a pair is loaded; the same files under another catalogue name are another pair."""
         if self.loaded is None or not pair.headers or pair.paths != self.loaded.paths:
             return False
         return not (pair.name and self.loaded_name) or pair.name == self.loaded_name
 
 
 def pair_row(pair: AvailablePair, group: str, knowledge: Knowledge) -> Row[AvailablePair]:
-    """Two lines: name and state; the models and what the catalogue says of them."""
+    """Return a row of two lines: name and state; the models with the note of the catalogue."""
     mark, state = " ", ""
     if pair.problem:
         mark, state = WRONG, "cannot be used"
@@ -64,11 +65,11 @@ def pair_row(pair: AvailablePair, group: str, knowledge: Knowledge) -> Row[Avail
         state = f"{_gb(files)} on disk, takes {_gb(needs)}"
         if knowledge.is_loaded(pair):
             mark, state = LOADED, f"loaded now · {state}"
-    # A suggested pair has no name but those of its models.
+    # The title of a suggested pair consists of its model names already.
     second = ": ".join(filter(None, [f"{pair.base} + {pair.guide}" if pair.name else "", pair.note]))
     shown = Content.assemble(
-        f"{mark} ", (_line(pair.title), "bold"), (f"  {state}", _MUTED), "\n",
-        (f"  {_line(second)}", _MUTED),
+        f"{mark} ", (line(pair.title), "bold"), (f"  {state}", MUTED), "\n",
+        (f"  {line(second)}", MUTED),
     )  # fmt: skip
     return Row(
         "\0".join((pair.name, pair.base, pair.guide)),
@@ -80,37 +81,35 @@ def pair_row(pair: AvailablePair, group: str, knowledge: Knowledge) -> Row[Avail
 
 
 def model_row(model: AvailableModel) -> Row[AvailableModel]:
-    """One line: quantization, size, name."""
+    """Return a row of one line: quantization, size, name."""
     header = model.header
     about = f"{header.quantization:<8.8}{_gb(header.size_bytes):>8}" if header else f"{'?':<16}"
-    shown = Content.assemble(f"{WRONG if model.problem else ' '} ", (about, _MUTED), f"  {_line(model.name)}")
+    shown = Content.assemble(f"{WRONG if model.problem else ' '} ", (about, MUTED), f"  {line(model.name)}")
     searched = f"{model.name} {model.place} {header.quantization if header else ''}"
     return Row(model.given, model, shown, searched)
 
 
 def files(pair: AvailablePair) -> Content:
-    """Return a line for each file of a pair that is here."""
+    """Return a line for each file of a pair that is on this machine."""
     lines = []
     for role, header in zip(("base", "guide"), pair.headers or (), strict=False):
         about = f"{header.n_params / 1e6:,.0f} M parameters · {header.quantization} · "
         about += f"{_gb(header.size_bytes)} · {header.path}"
         lines.append(
-            Content.assemble(f"{role:<7}", (_line(header.label), "bold"), (f"  {_line(about)}", _MUTED))
+            Content.assemble(f"{role:<7}", (line(header.label), "bold"), (f"  {line(about)}", MUTED))
         )
     return Content("\n").join(lines)
 
 
 def judgement(pair: AvailablePair, knowledge: Knowledge) -> Content:
-    """Return what would have to come first, how both models go together, and whether there is room for
-    them.
-    """
+    """Describe a pair: missing files, vocabulary overlap, memory need, warnings."""
     return Content("\n").join(_judgement(pair, knowledge))
 
 
 def _judgement(pair: AvailablePair, knowledge: Knowledge) -> Iterator[Content]:
     for entry in pair.missing:
         about = " · ".join(filter(None, [_gb(entry.size) if entry.size else "", entry.licence, entry.note]))
-        yield Content.assemble((_line(entry.name), "bold"), (f"  {_line(about)}", _MUTED))
+        yield Content.assemble((line(entry.name), "bold"), (f"  {line(about)}", MUTED))
     if pair.headers is None:
         return
     yield Content(sanitize(_vocabulary(*pair.headers, knowledge)))
@@ -121,7 +120,7 @@ def _judgement(pair: AvailablePair, knowledge: Knowledge) -> Iterator[Content]:
         yield Content.styled(there.verdict, "" if there.fits else "bold $text-warning")
     for role, own in (("base", options.base_options), ("guide", options.guide_options)):
         if own:
-            yield Content.assemble((f"{role:<7}", "bold"), (_line(format_model_options(own)), _MUTED))
+            yield Content.assemble((f"{role:<7}", "bold"), (line(format_model_options(own)), MUTED))
     for caution in cautions(*pair.headers):
         yield Content.styled(caution, "$text-warning")
 
@@ -139,8 +138,3 @@ def _vocabulary(base: GgufHeader, guide: GgufHeader, knowledge: Knowledge) -> st
 
 def _gb(size: int) -> str:
     return f"{size / 1e9:.2f} GB"
-
-
-def _line(text: str) -> str:
-    """Any text on one line."""
-    return " ".join(sanitize(text).split())

@@ -1,4 +1,4 @@
-"""What the app is doing: decides what a key does, and what the status line says."""
+"""States of the chat, which decide what keys do and what the status line says."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from enum import Enum, auto
 
 class Phase(Enum):
     LOADING = auto()
-    """The models are being loaded."""
+    """Models are being loaded."""
     WAITING = auto()
-    """They are, and a message waits for them."""
+    """Models are being loaded, and a message waits for them."""
     FAILED = auto()
-    """They could not be loaded."""
+    """No models are loaded, because loading failed."""
     READY = auto()
     WRITING = auto()
-    """A reply is under way."""
+    """A reply is being written."""
     STOPPING = auto()
-    """It was told to stop."""
+    """The reply was cancelled and has not ended yet."""
 
     @property
     def is_loading(self) -> bool:

@@ -1,4 +1,4 @@
-"""The messages that were sent before, to walk through and to find again after a restart."""
+"""History of sent messages, kept in a file across restarts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from blendin_local import files
 
 MOST = 500
 _LONGEST = 64 * 1024
-"""Longer entries, in bytes, are pastes: they can be walked to, but are not kept on disk."""
+"""Longest entry in bytes that is written to the file; longer ones stay in memory only."""
 
 
 class PromptHistory:
-    """Messages of this and earlier runs, the latest last.
+    """Messages of this and earlier runs, the latest last, with a position that `earlier` and `later` move.
 
-    path: a file of one JSON string a line, shared by all that run at the same time; None keeps nothing.
-    It holds at most twice `MOST` entries. Where it cannot be read or written, the chat goes on without.
+    path: a file with one JSON string per line and at most `2 * MOST` entries, shared by concurrent chats;
+    None writes no file. Errors of the file are ignored.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -29,7 +29,7 @@ class PromptHistory:
         self._draft = ""
 
     def add(self, text: str) -> None:
-        """Remember a message that was sent, and end the walk."""
+        """Add a sent message, and move to the end."""
         if not self._entries or self._entries[-1] != text:
             self._entries.append(text)
             self._append(text)
@@ -37,20 +37,18 @@ class PromptHistory:
         self._draft = ""
 
     def earlier(self, current: str) -> str | None:
-        """Return the message before the one shown, None if there is none. `current` is what stands in the
-        input.
-        """
+        """Move back and return that message, None at the start. current: the text of the input."""
         return self._walk(-1, current)
 
     def later(self, current: str) -> str | None:
-        """Return the message after the one shown, at last the draft; None if it is shown."""
+        """Move forward and return that message, at the end the draft, and None after it."""
         return self._walk(1, current)
 
     def _walk(self, by: int, current: str) -> str | None:
         at = self._at + by
         if not 0 <= at <= len(self._entries):
             return None
-        # What was changed since it was called up is a draft too.
+        # A message that was edited after it was recalled becomes the draft.
         if self._at == len(self._entries) or current != self._entries[self._at]:
             self._draft = current
         self._at = at
@@ -62,7 +60,7 @@ class PromptHistory:
         except OSError:
             return []
         entries = [text for line in lines if (text := _read(line))]
-        # Half a line is what a crash left: the next entry would be written behind it.
+        # A crash can leave an incomplete line, to which the next entry would be appended.
         if len(entries) > 2 * MOST or (lines and lines[-1]):
             self._rewrite(entries[-MOST:])
         return entries
@@ -80,7 +78,7 @@ class PromptHistory:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                # One write at the end of the file: entries of several programs never mix.
+                # One write in append mode, so that entries of concurrent chats do not mix.
                 os.write(file, line)
             finally:
                 os.close(file)

@@ -1,4 +1,4 @@
-"""Models being pulled while the interface goes on."""
+"""Pull models in the background."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from blendin_local.tui.worker import sentence_of
 
 
 class Pulling:
-    """Pulls models in a thread, one after another; every attribute may be read at any time.
+    """Pulls models in a thread, one after another; its attributes may be read from any thread.
 
-    name: the model on its way. done, total: bytes of it, total None if unknown. doing: what is done with
-    them. ended: nothing more happens. error: one sentence if it went wrong.
+    name: the current model. done, total: its bytes, total None if unknown. doing: the current activity.
+    ended: whether the thread is done. error: one sentence if it failed.
     """
 
     def __init__(self, models: Sequence[ModelEntry]) -> None:
@@ -26,7 +26,7 @@ class Pulling:
         self.ended = False
         self.error = ""
         self._given_up = threading.Event()
-        # A daemon: a server that does not answer must not keep the process alive.
+        # A daemon, so that a server that does not answer cannot keep the process alive.
         threading.Thread(target=self._run, name="pull", daemon=True).start()
 
     @property
@@ -38,7 +38,7 @@ class Pulling:
         return self._given_up.is_set()
 
     def give_up(self) -> None:
-        """Stop at the next report; what has come stays, and the next pull goes on from there."""
+        """Stop at the next progress report; the partial file stays, and the next pull continues it."""
         self._given_up.set()
 
     def _run(self) -> None:
@@ -61,4 +61,4 @@ class Pulling:
 
 
 class _GivenUp(BaseException):
-    """As a KeyboardInterrupt, it is for nobody to handle on the way."""
+    """Raised to end a pull; a BaseException, so that no handler on the way catches it."""

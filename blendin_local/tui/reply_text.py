@@ -1,4 +1,4 @@
-"""The words of a reply for the transcript: pieces of sanitized text, each tagged with its step."""
+"""Convert the steps of a reply to pieces of sanitized text, each tagged with its step."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from blendin_local.history.tree import Turn
 from blendin_local.safe_text import sanitize
 
 Piece = tuple[str, str | int]
-"""Inert text, and its tag: the index of the step that it belongs to, or the name of a style."""
+"""Sanitized text and its tag: the index of its step, or the name of a style."""
 
 
 class ReplyText:
-    """Turns the steps of a reply into pieces as they come."""
+    """Incrementally converts steps to pieces."""
 
     def __init__(self) -> None:
         self._attribution = Attribution()
         self._released = 0
-        self._says_something = False
+        self._started = False
 
     def take(self, steps: Sequence[Step]) -> list[Piece]:
-        """Return the text of new steps."""
+        """Return the pieces of new steps."""
         pieces: list[Piece] = []
         for step in steps:
             self._released += 0 if step.thinking else len(step.text)
@@ -30,18 +30,18 @@ class ReplyText:
         return pieces
 
     def end(self, text: str) -> list[Piece]:
-        """Return what no step released of the whole text."""
+        """Return the pieces of `text`, the whole reply, that no step has released."""
         return self._shown(self._attribution.release(text[self._released :]))
 
     def _shown(self, pieces: Sequence[tuple[str, Step]]) -> list[Piece]:
         shown: list[Piece] = [(sanitize(text), step.index) for text, step in pieces]
-        if not self._says_something:
-            # A base begins its reply with the space or line break that its prompt left to it.
+        if not self._started:
+            # A base model starts its reply with the space or line break after its prompt: it is not shown.
             while shown and not (first := shown[0][0].lstrip()):
                 shown.pop(0)
             if shown:
                 shown[0] = (first, shown[0][1])
-                self._says_something = True
+                self._started = True
         return shown
 
 

@@ -1,6 +1,6 @@
-"""Settings as text: how a form or a command shows a setting, and how typed text changes it.
+"""Format and parse settings as text, for the settings form and the commands that change settings.
 
-The settings screen and the commands that change settings are made from the declarations in `settings`.
+Names, choices, ranges and help come from the declarations in `settings`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from blendin_local.settings import (
 )
 
 RANDOM = "random"
-"""Stands for the seed where every reply takes another one."""
+"""The seed as text if every reply takes another one."""
 
 _SWITCH = {"on": "", "off": ""}
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
@@ -53,17 +53,17 @@ class Field:
 
     @property
     def choices(self) -> Mapping[str, str]:
-        """The values to choose from, each with its meaning; empty where a number or a text is typed."""
+        """Allowed values with their descriptions; empty for numbers and texts."""
         if self.spec.kind is bool:
             return _SWITCH
         return {choice: str(meaning) for choice, meaning in self.spec.choices.items()}
 
     def idle(self, settings: GenerationSettings) -> str:
-        """Return why the setting has no effect under these settings, in a few words; "" where it has one."""
+        """Return in a few words why the setting has no effect under these settings; "" if it has one."""
         return self.spec.idle_reason(settings)
 
     def text(self, settings: GenerationSettings) -> str:
-        """Return the setting's value as one would type it."""
+        """Format the setting's value as it is typed."""
         value = getattr(_owner(settings, self.name), self.name)
         if isinstance(value, bool):
             return "on" if value else "off"
@@ -74,7 +74,7 @@ class Field:
         return str(value)
 
     def value(self, text: str) -> Any:
-        """Return the checked value of a typed text. Raises SettingError."""
+        """Parse and check a typed value. Raises SettingError."""
         value: Any = text.strip()
         if self.spec.kind is tuple:
             value = tuple(_unescaped(line) for line in text.splitlines() if line.strip())
@@ -83,7 +83,7 @@ class Field:
                 raise SettingError(f"{self.name} must be on or off, not {value!r}.")
             value = value == "on"
         elif self.spec.kind is not str:
-            # The check below says what is expected.
+            # The check below reports the expected values.
             with suppress(ValueError):
                 value = self.spec.kind(value)
         self.spec.check(value)
@@ -114,18 +114,18 @@ GROUPS: dict[str, tuple[Field, ...]] = {
         ("Length and end", GenerationSettings),
     )
 }
-"""Every field of the generation settings, in the order in which a form shows them."""
+"""All fields of the generation settings by group, in the order of the form."""
 
 FIELDS = {each.name: each for group in GROUPS.values() for each in group}
 
 
 def changed(settings: GenerationSettings, values: Mapping[str, str]) -> GenerationSettings:
-    """Return the settings with those fields set to the values of their texts. Raises SettingError."""
+    """Return the settings with changes parsed from text by name. Raises SettingError."""
     return replace_settings(settings, {name: field_of(name).value(text) for name, text in values.items()})
 
 
 def field_of(name: str) -> Field:
-    """Return the setting of that name. Raises SettingError for an unknown one, suggesting similar names."""
+    """Return the field of a setting. Raises SettingError with similar names if there is none."""
     if found := FIELDS.get(name.replace("-", "_")):
         return found
     close = get_close_matches(name, FIELDS, n=3, cutoff=0.5)

@@ -1,7 +1,7 @@
-"""Text in tagged pieces that grows at its end, and its lines at some width.
+"""Append-only text in tagged pieces, wrapped to lines.
 
-A tag is the name of a style or the index of a step; what it looks like is the widget's business. Growing
-costs in proportion to the new text and the last line, however long the text already is.
+A tag is the name of a style or the index of a step; widgets decide how it looks. Appending takes time in
+proportion to the new text and the last line, not to the whole text.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from rich.cells import cell_len, split_graphemes
 Tag = str | int
 
 Line = tuple[int, int]
-"""Where a line starts and ends in its text."""
+"""Start and end of a line as indices of the text."""
 
-# Ideographs, kana, hangul and full-width forms: lines may break before and after each.
+# Ideographs, kana, hangul and full-width forms: a line may break before and after each of them.
 _WIDE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
 _SPACE = " \u1680\u2000-\u2006\u2008-\u200a\u205f\u3000"
 _CHUNK = re.compile(
@@ -26,7 +26,7 @@ _CHUNK = re.compile(
 
 
 class TaggedText:
-    """Pieces of text, each with a tag, and their lines once a width is set."""
+    """Pieces of text with tags, and their lines once `layout` has set a width."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -36,7 +36,7 @@ class TaggedText:
         self._tags: list[Tag] = []
 
     def append(self, piece: str, tag: Tag) -> None:
-        """Add a piece at the end; it must be sanitized already."""
+        """Append a sanitized piece."""
         if not piece:
             return
         if not self._tags or self._tags[-1] != tag:
@@ -48,21 +48,21 @@ class TaggedText:
             self.lines += wrap(self.text, last, self._width)
 
     def layout(self, width: int) -> None:
-        """Wrap everything at a width of at least two cells."""
+        """Wrap the text at a width of at least two cells."""
         if width != self._width:
             self._width = width
             self.lines = wrap(self.text, 0, width)
 
     def place_of(self, tag: Tag) -> int | None:
-        """Return where the first piece with a tag begins, None where there is none."""
+        """Return the index at which the first piece with a tag begins, None if there is none."""
         return self._starts[self._tags.index(tag)] if tag in self._tags else None
 
     def line_at(self, place: int) -> int:
-        """Return the line that has the character at a place."""
+        """Return the number of the line with the character at an index."""
         return max(0, bisect_right(self.lines, place, key=lambda line: line[0]) - 1)
 
     def runs(self, start: int, end: int) -> Iterator[tuple[str, Tag]]:
-        """Yield the pieces of one line with their tags, cut only between characters as a reader sees them."""
+        """Yield the tagged pieces of a line, cut only between graphemes."""
         if start >= end:
             return
         first = bisect_right(self._starts, start) - 1
@@ -76,7 +76,7 @@ class TaggedText:
 
 
 def _between_graphemes(text: str, cuts: list[int]) -> list[int]:
-    """Move cuts that fall inside a grapheme to its end: a terminal draws it as one."""
+    """Move cuts inside a grapheme to its end, because a terminal draws it as one."""
     start, end = cuts[0], cuts[-1]
     borders = [start + span[0] for span in split_graphemes(text[start:end])[0]] + [end]
     inner = [borders[bisect_right(borders, cut - 1)] for cut in cuts[1:-1]]
@@ -84,15 +84,15 @@ def _between_graphemes(text: str, cuts: list[int]) -> list[int]:
 
 
 def cells(text: str) -> int:
-    """Terminal cells of sanitized text."""
+    """Return the width of sanitized text in terminal cells."""
     return len(text) if text.isascii() else cell_len(text)
 
 
 def wrap(text: str, start: int, width: int) -> list[Line]:
-    """Return the lines of `text[start:]`, at most `width` cells each; there is always at least one.
+    """Wrap `text[start:]` to one or more lines of at most `width` cells.
 
-    `start` must be the start of a line. Spaces at which a line breaks belong to no line. Wrapping on from
-    the start of the last line gives the same lines as wrapping all of it.
+    start: the start of a line. Spaces at line breaks belong to no line. Wrapping again from the start of the
+    last line gives the same lines as wrapping the whole text.
     """
     lines: list[Line] = []
     while True:
@@ -132,8 +132,8 @@ def _wrap_paragraph(text: str, start: int, end: int, width: int, lines: list[Lin
 
 
 def _fold(text: str, start: int, end: int, width: int) -> int:
-    """Return where a word that is wider than a line must be cut; at least one grapheme stays before it."""
-    # No grapheme is wider than two cells or, without being hostile, longer than this many characters.
+    """Return the index at which to cut a word that is wider than a line, after at least one grapheme."""
+    # Enough characters for a line: no grapheme of honest text is longer than 16 characters.
     part = text[start : min(end, start + 16 * width)]
     if part.isascii():
         return min(start + width, end)

@@ -1,4 +1,4 @@
-"""The chat in a browser: a server that starts a chat for each tab, for pages of its own only."""
+"""Serve the chat to a browser on this machine, with one chat process for each tab."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["ChatServer"]
 
 
 class ChatServer(Server):
-    """Serves a command on this machine's own address; `serve()` runs until Ctrl-C."""
+    """Serves a command on localhost; `serve()` runs until Ctrl-C. Only its own pages may connect."""
 
     def __init__(self, command: str, port: int) -> None:
         super().__init__(command, host="localhost", port=port, title="blendin")
         self._tabs: set[asyncio.Task[Any]] = set()
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
-        # Browsers let every site open a socket to this machine, and this one leads to a chat and its history.
+        # Browsers let any site open a web socket to localhost, and this one gives access to saved chats.
         if request.headers.get("Origin") != self.public_url:
             raise web.HTTPForbidden(text=f"Only {self.public_url} may open a chat.")
         tab = asyncio.current_task()
@@ -31,6 +31,6 @@ class ChatServer(Server):
             self._tabs.discard(tab)
 
     async def on_shutdown(self, app: web.Application) -> None:
-        # The server would wait a minute for its tabs, and they for somebody to close them.
+        # Otherwise the server waits a minute for its tabs to close.
         for tab in self._tabs:
             tab.cancel()

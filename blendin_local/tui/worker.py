@@ -1,7 +1,7 @@
-"""The thread that owns the models: it loads them, writes replies, and frees them.
+"""The models' thread: it loads models, writes replies and frees models.
 
-The interface hands it work and takes what happened from a deque, as often as it likes to look. Nothing is
-posted from here into the interface's loop, so a fast model cannot flood it.
+The interface queues jobs and polls a deque of events. The thread posts no messages to the interface's event
+loop, so a fast model cannot flood it.
 """
 
 from __future__ import annotations
@@ -20,17 +20,14 @@ from blendin_local.errors import BlendinError
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The models are ready, and have taken the place of those before them."""
+    """New models are loaded and have replaced the old ones."""
 
     chat: ChatBackend
 
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
-    """The models could not be loaded; one sentence says why.
-
-    chat: the models of before, which are still there or there again; None if there are none.
-    """
+    """Loading failed. reason: one sentence. chat: the old models if they are loaded, else None."""
 
     reason: str
     chat: ChatBackend | None = None
@@ -38,16 +35,16 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True)
 class ReplyBegun:
-    """The prompt is made, and the models begin to read it. The steps follow as they are."""
+    """The prompt is rendered, and the models start to read it; the next events are the reply's `Step`s."""
 
     reply: ReplyStream
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyEnded:
-    """The last event of a reply, also of one that failed before it began.
+    """The last event of a reply, also if it failed before `ReplyBegun`.
 
-    text: all of it; it may end in text that no step released. error: one sentence if it failed.
+    text: the whole reply, which may end in text that no step released. error: one sentence if it failed.
     """
 
     text: str = ""
@@ -60,16 +57,16 @@ Event = Step | Loaded | LoadFailed | ReplyBegun | ReplyEnded
 
 @dataclass(slots=True, eq=False)
 class _Loading:
-    """A load that was asked for; it may be given up before it has begun, and until its end."""
+    """A requested load; it can be cancelled until it ends."""
 
     load: LoadBackend
     release_first: bool = False
-    given_up: bool = False
+    cancelled: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class _Writing:
-    """A reply that was asked for; it may be stopped before it has begun."""
+    """A requested reply; it can be stopped before it begins."""
 
     request: ReplyRequest
     reply: ReplyStream | None = None
@@ -91,10 +88,9 @@ class _Writing:
 
 
 class ModelWorker:
-    """Runs a chat in a thread of its own; every method may be called from the interface's thread.
+    """Runs a `ChatBackend` in a thread; its methods may be called from the interface's thread.
 
-    events: what happened, oldest first. progress: the role of the model being loaded ("" if none is), and
-    the share of it.
+    events: oldest first. progress: role of the model that is being loaded, "" if none, and the loaded share.
     """
 
     def __init__(self) -> None:
@@ -109,13 +105,13 @@ class ModelWorker:
         # A daemon, so that a load that cannot be interrupted never keeps the process alive.
         self._thread = threading.Thread(target=self._run, name="models", daemon=True)
 
-    # From the interface
+    # Called in the interface's thread
 
     def load(self, load: LoadBackend, *, release_first: bool = False) -> None:
-        """Load models in the place of those that are loaded; ends in `Loaded` or `LoadFailed`.
+        """Replace the loaded models; ends in `Loaded` or `LoadFailed`.
 
-        release_first: free the old ones before, because both do not fit; they are loaded again if the new
-        ones fail.
+        release_first: free the old models first, because both do not fit into memory; they are loaded again
+        if the new ones fail.
         """
         loading = _Loading(load, release_first)
         self._loadings.append(loading)
@@ -123,25 +119,25 @@ class ModelWorker:
         self._do(lambda: self._replace(loading))
 
     def cancel_load(self) -> None:
-        """Give up the load under way, and those that wait behind it: the models of before stay."""
+        """Cancel the current load and all queued ones; the old models stay."""
         for loading in tuple(self._loadings):
-            loading.given_up = True
+            loading.cancelled = True
 
     def write(self, request: ReplyRequest) -> None:
-        """Write a reply: `ReplyBegun`, its steps, then `ReplyEnded`."""
+        """Queue a reply, which yields the events `ReplyBegun`, its steps, and `ReplyEnded`."""
         writing = _Writing(request)
         self._writings.append(writing)
         self._do(lambda: self._write(writing))
 
     def stop(self) -> None:
-        """Stop the reply under way, and those that wait behind it."""
+        """Stop the current reply and all queued ones."""
         for writing in tuple(self._writings):
             writing.stop()
 
     def close(self) -> None:
-        """Stop everything, free the models, and let the thread end. Does not wait: see `join`.
+        """Stop everything, free the models and end the thread, without waiting for it (see `join`).
 
-        What was not begun is dropped without an event.
+        Queued jobs are dropped without an event.
         """
         self._closing.set()
         self.stop()
@@ -158,7 +154,7 @@ class ModelWorker:
         if self._thread.ident is None and not self._closing.is_set():
             self._thread.start()
 
-    # In the thread
+    # Called in the models' thread
 
     def _run(self) -> None:
         try:
@@ -177,7 +173,7 @@ class ModelWorker:
             return wanted()
 
         def wanted() -> bool:
-            return not (loading.given_up or self._closing.is_set())
+            return not (loading.cancelled or self._closing.is_set())
 
         new, reason = None, "The load was given up."
         try:
@@ -190,7 +186,7 @@ class ModelWorker:
                 reason = sentence_of(error)
         self._loadings.remove(loading)
         if new is None or not wanted():
-            # It is also given up where it was told so too late to be interrupted.
+            # A cancel may arrive after the last progress report, when the load can no longer be interrupted.
             _close(new)
             reason += self._restored()
             self.events.append(LoadFailed(reason, self._chat))
@@ -200,10 +196,10 @@ class ModelWorker:
         self.events.append(Loaded(new))
 
     def _restored(self) -> str:
-        """Load the old models again if they were freed for the new ones; return what to add to the reason."""
+        """Load the old models again if they were freed for the new ones; return a sentence if that fails."""
         if self._chat is not None or self._load is None or self._closing.is_set():
             return ""
-        # The shares of old models would be taken for those of the new.
+        # Progress of the old models would be shown as that of the new ones.
         self.progress = ("", 0.0)
         try:
             self._chat = self._load(lambda role, share: not self._closing.is_set())
@@ -219,7 +215,7 @@ class ModelWorker:
             reply = self._chat.write(writing.request)
             writing.begun(reply)
             self.events.append(ReplyBegun(reply))
-            # Appending is all that happens between two steps: it costs the models nothing.
+            # Only an append between two steps, so that the interface does not slow down the models.
             for step in reply:
                 self.events.append(step)
         except Exception as failure:
@@ -233,14 +229,14 @@ class ModelWorker:
 
 
 def _close(chat: ChatBackend | None) -> None:
-    """Free models. Whatever goes wrong there must not cost the thread, and with it the next models."""
+    """Free models. Errors are ignored: the thread must survive to load the next models."""
     if chat is not None:
         with suppress(Exception):
             chat.close()
 
 
 def sentence_of(error: Exception) -> str:
-    """Return what a user is told. An error that is not ours is a defect; its kind helps to report it."""
+    """Return an error as a sentence for the user; an unexpected one is named by its type, to be reported."""
     if isinstance(error, BlendinError):
         return str(error)
     return f"Something went wrong inside blendin ({type(error).__name__}: {error})."

@@ -1,4 +1,4 @@
-"""A scripted chat for tests of the interface: fixed steps, fixed times, and gates that hold it still."""
+"""A scripted chat for tests of the interface, with fixed steps and times, and gates that pause it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _TURN = (Source.BASE, Source.BASE, Source.GUIDE, Source.BASE, Source.BOTH, Sourc
 
 
 def step(index: int, text: str, source: Source = Source.BASE, data: bytes | None = None) -> Step:
-    """A step with made-up figures that depend on its index only."""
+    """Return a step with metrics that depend on its index only."""
     intervened = source is not Source.BASE
     c_b = 0.2 + 0.05 * (index % 4) if intervened else 0.5 + 0.1 * (index % 5)
     c_g = 0.3 + 0.1 * (index % 6) if intervened else None
@@ -69,7 +69,7 @@ def step(index: int, text: str, source: Source = Source.BASE, data: bytes | None
 
 
 def steps_of(text: str) -> list[Step]:
-    """A step for each word, by all sources in turn."""
+    """Return a step for each word, with all sources in turn."""
     words = [f"{word} " for word in text.split(" ")]
     words[-1] = words[-1][:-1]
     return [step(i, word, _TURN[i % len(_TURN)]) for i, word in enumerate(words)]
@@ -84,14 +84,14 @@ def thinking_steps(thinking: str, answer: str) -> list[Step]:
 
 
 def with_choices(each: Step, *others: str) -> Step:
-    """A step that others could stand in the place of, by their outcomes 100, 101 and so on."""
+    """Return a step with further candidates, whose outcomes are 100, 101 and so on."""
     chosen = Candidate(each.data, 0.5, each.outcome)
     choices = (chosen, *(Candidate(text.encode(), 0.1, 100 + i) for i, text in enumerate(others)))
     return replace(each, candidates=Candidates(base=choices, blend=choices))
 
 
 class FakeReply:
-    """Yields its steps; waits at `hold_at` until the gate opens or it is cancelled; may end in an error."""
+    """Yields its steps, waits at `hold_at` until its gate opens or it is cancelled, and may raise `error`."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class FakeReply:
 
 
 class SlowToStop(FakeReply):
-    """Heeds that it is cancelled when its gate opens, as models do at the end of a decode."""
+    """A reply that stops only when its gate opens, as models do at the end of a decode."""
 
     def _wait(self) -> None:
         self.gate.wait()
@@ -169,7 +169,7 @@ Script = FakeReply | Exception
 
 
 class FakeChat:
-    """Plays a script: each request takes the next reply, or raises the next error."""
+    """A backend with a script: each request returns the next reply or raises the next error."""
 
     def __init__(self, *script: Script, calibrated: bool = False) -> None:
         self.models = {"base": "b", "guide": "g"}
@@ -199,7 +199,7 @@ class FakeChat:
 
 
 class FakeLoad:
-    """A load that reports half of the base and then waits until `finish` is called, if it is held."""
+    """A load that reports half of the base and, if `held`, waits until `finish` is set."""
 
     def __init__(self, chat: FakeChat, *, held: bool = False, error: Exception | None = None) -> None:
         self.finish = threading.Event()
@@ -224,11 +224,11 @@ class FakeLoad:
 def app_with(
     load: LoadBackend, *, about: About = ABOUT, temperature: float = 0.8, view: str = "tokens", **options: Any
 ) -> ChatApp:
-    """An app that opens with these models; view: how finished replies are shown."""
+    """Return an app that loads these models. view: of finished replies."""
     settings = GenerationSettings(sampling=SamplingSettings(temperature=temperature))
     prepared = Prepared(about, Setup(about.base, about.guide, about.pair, settings=settings), load)
     preferences = options.pop("preferences", None) or Preferences(ChatPreferences(view=view))  # type: ignore[arg-type]
-    # Tests wait for each look at what the models said: ten in a second, as users have, are slow.
+    # Tests wait for polls of the models' thread: the usual rate would be slow.
     options["preferences"] = replace(preferences, chat=replace(preferences.chat, looks_per_second=60))
     options.setdefault("prepare", no_pairs)
     return ChatApp(ChatSession(prepared, **options))
@@ -239,13 +239,13 @@ def no_pairs(pair: str, base: str, guide: str) -> Prepared:
 
 
 def app_of(*script: Script, calibrated: bool = False, **options: Any) -> tuple[ChatApp, FakeChat]:
-    """An app whose models are loaded at once, and the scripted chat behind it."""
+    """Return an app whose models load at once, and its scripted backend."""
     chat = FakeChat(*script, calibrated=calibrated)
     return app_with(FakeLoad(chat), **options), chat
 
 
 def pairs_of(**loads: FakeLoad) -> Prepare:
-    """Prepares pairs by their names; each has a system prompt of its own."""
+    """Return a `Prepare` of pairs by name; their setups have a system prompt."""
 
     def prepare(pair: str, base: str, guide: str) -> Prepared:
         name = pair or f"{base} {guide}"
@@ -256,7 +256,7 @@ def pairs_of(**loads: FakeLoad) -> Prepare:
 
 
 async def wait_until(pilot: Pilot[None], true: Callable[[], object], seconds: float = 20) -> None:
-    """Give the app time until something holds."""
+    """Let the app run until a condition holds."""
     for _ in range(int(seconds / 0.02)):
         if true():
             await pilot.pause()
@@ -265,7 +265,7 @@ async def wait_until(pilot: Pilot[None], true: Callable[[], object], seconds: fl
     raise AssertionError("waited in vain")
 
 
-# What is on the screen
+# The screen
 
 
 def screen_of(app: ChatApp) -> ChatScreen:
@@ -275,24 +275,24 @@ def screen_of(app: ChatApp) -> ChatScreen:
 
 
 def texts(app: ChatApp, kind: Kind | None = None) -> list[str]:
-    """What the transcript says, entry by entry."""
+    """Return the texts of the transcript's entries."""
     entries = screen_of(app).transcript.entries
     return [entry.text for entry in entries if kind in (None, entry.kind)]
 
 
 def feet(app: ChatApp) -> list[str]:
-    """The lines under the entries."""
+    """Return the footers of the transcript's entries."""
     return [entry.foot.text for entry in screen_of(app).transcript.entries]
 
 
 def visible(app: ChatApp) -> str:
-    """What stands on the screen now."""
+    """Return the text of the screen."""
     rows = app.screen._compositor.render_strips(app.size)
     return "\n".join("".join(segment.text for segment in row) for row in rows)
 
 
 def told(app: ChatApp) -> str:
-    """The sentence that the app says last, beside the conversation."""
+    """Return the text of the last notification, or ""."""
     said = [note.message for note in app._notifications]
     return said[-1] if said else ""
 
@@ -301,15 +301,15 @@ def assert_inert(said: str) -> None:
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff]", said)
 
 
-# What a user does
+# Actions of a user
 
 FOOTER = Footer.compose
-"""What `prompt_pilot` takes away."""
+"""The method that `prompt_pilot` replaces."""
 
 
 @pytest.fixture(autouse=True)
 def prompt_pilot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drive apps by keys that wait until they are handled, not until time has passed.
+    """Let the pilot wait until its keys are handled, rather than for a time.
 
     Textual's own way watches the processor, which a look at the models twenty times a second keeps busy.
     """
@@ -324,27 +324,27 @@ def prompt_pilot(monkeypatch: pytest.MonkeyPatch) -> None:
                 quiet = 0 if any(pump.message_queue_size for pump in pumps) else quiet + 1
             app.screen._on_timer_update()
 
-    # Textual's footer is made anew whenever the focus moves, which would take most of the time.
+    # Textual composes the footer again whenever the focus moves, which would take most of the time.
     monkeypatch.setattr(Footer, "compose", lambda footer: iter(()))
     for module in ("app", "pilot"):
         monkeypatch.setattr(f"textual.{module}.wait_for_idle", handled)
 
 
 def deaf(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """The chat looks at what the models said until this is emptied."""
+    """Stop the polling of the models' thread once the returned list is emptied."""
     look, listening = ReplyController.look, [True]
     monkeypatch.setattr(ReplyController, "look", lambda self: look(self) if listening else None)
     return listening
 
 
 def rush(app: ChatApp, *keys: str) -> None:
-    """Press keys that arrive all at once, as they do where the screen was busy, or a line is slow."""
+    """Press keys that arrive all at once, as after a delay of the screen or the connection."""
     for key in keys:
         app.post_message(Key(key, key if len(key) == 1 else None))
 
 
 def has_ended(app: ChatApp) -> bool:
-    """Whether the models' thread has ended a reply that the chat has not looked at."""
+    """Return whether the models' thread has ended a reply that the chat has not polled."""
     return any(isinstance(event, ReplyEnded) for event in app.session.worker.events)
 
 
@@ -353,14 +353,14 @@ async def ready(pilot: Pilot[None], app: ChatApp) -> None:
 
 
 async def press(pilot: Pilot[None], app: ChatApp, *keys: str) -> None:
-    """Press keys, and wait for the reply that they may ask for."""
+    """Press keys, and wait for the reply that they may request."""
     await pilot.press(*keys)
     await pilot.pause()
     await ready(pilot, app)
 
 
 async def say(pilot: Pilot[None], app: ChatApp, text: str) -> None:
-    """Send a message, or a command, without waiting for what comes of it."""
+    """Send a message or a command, without waiting for its effect."""
     prompt = screen_of(app).prompt
     prompt.focus()
     prompt.insert(text)
@@ -379,7 +379,7 @@ async def ask(pilot: Pilot[None], app: ChatApp, text: str = "Why?") -> None:
 async def chatting(
     *script: Script, size: tuple[int, int] = NARROW, asked: str = "", **options: Any
 ) -> AsyncIterator[tuple[Pilot[None], ChatApp, FakeChat]]:
-    """An app with its models loaded; asked: a message that was answered already."""
+    """Run an app with loaded models. asked: a message that is sent and answered first."""
     app, chat = app_of(*script, **options)
     async with app.run_test(size=size) as pilot:
         await ready(pilot, app)

@@ -1,4 +1,4 @@
-"""Replies with round figures, for tests of what shows figures."""
+"""Metrics of replies with round numbers, for tests of the panel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from blendin_local.tui.metrics import ReplyMetrics
 
 
 def step(index: int, source: Source = Source.BASE) -> Step:
-    """The base is weak and the guide asked at every step that is not the base's."""
+    """Return a step; unless the base chose it, the base is weak and the guide was asked."""
     asked = source not in (Source.BASE, Source.USER)
     return Step(
         index=index,

@@ -1,4 +1,4 @@
-"""A process in a terminal of its own: what is typed into it, what its screen shows, and how it ends."""
+"""Run a process in a pseudo-terminal: type keys, read the screen, get the exit status."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from types import TracebackType
 import pyte
 
 _PATIENCE_S = 300.0
-"""A safety net, and no measure: machines that run tests are busy."""
+"""Generous, because machines that run tests are busy."""
 _LEAD = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
-"""A new session has no terminal until its first process takes one; hangups need it."""
-# pyte prints the ends of these: questions about the terminal, and the keyboard protocol.
+"""Makes the pseudo-terminal the controlling terminal of the new session, which SIGHUP needs."""
+# pyte prints the ends of these sequences: queries of the terminal, and the keyboard protocol.
 _UNKNOWN = re.compile(r"\x1b\[(\?[\d;]*\$p|[<>=][\d;]*[a-z])")
 _HALF = re.compile(r"\x1b\[\?2026h(?!.*\x1b\[\?2026l).*\Z|\x1b(\[[<>=?\d;$]*)?\Z", re.DOTALL)
-"""A frame that is not all there, or an escape sequence."""
+"""An incomplete frame or escape sequence at the end."""
 _CAN_YOU_WAIT, _YES = "\x1b[?2026$p", "\x1b[?2026;2$y"
-"""Whether the terminal shows frames whole; else a test would see them half drawn."""
+"""Query and answer whether the terminal draws frames at once, so that tests see whole ones only."""
 
 CTRL_C, CTRL_D, CTRL_N, CTRL_O, CTRL_Q, CTRL_R = "\x03", "\x04", "\x0e", "\x0f", "\x11", "\x12"
 ENTER, TAB, ESC, UP, DOWN, RIGHT, LEFT = "\r", "\t", "\x1b", "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D"
@@ -39,9 +39,9 @@ F2, F4, F5, F6 = "\x1bOQ", "\x1bOS", "\x1b[15~", "\x1b[17~"
 
 
 class Terminal:
-    """Runs `python ARGUMENTS`; leaving the context kills what still runs.
+    """Runs `python ARGUMENTS`; leaving the context kills the process.
 
-    environment: what differs from this process's own; None takes a variable out.
+    environment: changes of this process's environment; None removes a variable.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Terminal:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._half = ""
         self.said = ""
-        """Everything that was written, with its escape sequences."""
+        """The whole output, with escape sequences."""
         self._set_size(size)
         self.modes_before = termios.tcgetattr(self.ours)
         changed: dict[str, str | None] = {"TERM": "xterm-256color", "COLUMNS": None, "LINES": None}
@@ -80,7 +80,7 @@ class Terminal:
         self.process.wait()
         self.hang_up()
 
-    # The person before it
+    # The user
 
     def send(self, *keys: str) -> None:
         for each in keys:
@@ -99,11 +99,11 @@ class Terminal:
             os.close(self.ours)
             self.ours = -1
 
-    # What it shows
+    # The output
 
     @property
     def text(self) -> str:
-        """The screen as it stands, a line for each row."""
+        """The text of the screen, one line for each row."""
         return "\n".join(row.rstrip() for row in self._screen.display)
 
     @property
@@ -113,16 +113,16 @@ class Terminal:
 
     @property
     def as_it_was(self) -> bool:
-        """Whether lines, echo and cursor are as the program found them, and the mouse is left alone."""
+        """Whether terminal modes and the cursor are restored, and mouse reports are off."""
         mouse = ("1000", "1003", "1006", "2004", "1004")
         off = all(self.said.rfind(f"\x1b[?{mode}h") <= self.said.rfind(f"\x1b[?{mode}l") for mode in mouse)
         modes = termios.tcgetattr(self.ours) == self.modes_before
         return off and modes and not self.full_screen and not self._screen.cursor.hidden
 
     def wait(self, wanted: str | Callable[[str], object], gone: str = "") -> str:
-        """Read until the screen shows this text, or what the function looks for; returns the screen then.
+        """Read until the screen contains a text, or a function of it returns true; return the screen.
 
-        gone: a text that must not stand there any more.
+        gone: a text that the screen must not contain.
         """
         seen = (lambda text: wanted in text) if isinstance(wanted, str) else wanted
         end = time.monotonic() + _PATIENCE_S
@@ -132,7 +132,7 @@ class Terminal:
         return self.text
 
     def read(self, seconds: float = 0.05) -> bool:
-        """Take in what was written by then; False once nobody is there to write."""
+        """Read available output; return False once the process has closed the terminal."""
         if not select.select([self.ours], [], [], seconds)[0]:
             return True
         try:
@@ -152,7 +152,7 @@ class Terminal:
             self.send(_YES)
 
     def end(self) -> int:
-        """Read to the end of the process; returns its exit status, below 0 for a signal's number."""
+        """Read until the process ends, and return its exit status: negative for a signal."""
         end = time.monotonic() + _PATIENCE_S
         while self.process.poll() is None:
             if self.ours >= 0:

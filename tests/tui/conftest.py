@@ -1,4 +1,4 @@
-"""Tests of the chat drive apps by a pilot that waits for keys to be handled, not for time to pass."""
+"""Let the pilot of the chat's tests wait until its keys are handled."""
 
 from support.chat_fakes import prompt_pilot
 

@@ -1,4 +1,4 @@
-"""Methods described in one line."""
+"""Tests of the one-line descriptions of methods."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Bars and sparklines of one line."""
+"""Tests of bars and sparklines."""
 
 from __future__ import annotations
 
 from blendin_local.tui.bars import bar, sparkline
 
 
-def test_bars() -> None:
+def test_bars_and_sparklines_are_exact() -> None:
     assert bar(0, 4) == ("", "────")
     assert bar(0.001, 4) == ("╸", "───")
     assert bar(0.5, 4) == ("━━", "──")

@@ -1,4 +1,4 @@
-"""The chat's screen driven by keys, on a scripted chat and on two tiny models."""
+"""Tests of the chat screen with keys and scripted replies: sending, stopping, loading, hostile text."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_a_message_is_sent_and_the_reply_is_coloured_by_source() -> None:
         looks = [transcript._look(entry, index) for index in range(7)]
         sources = ["base", "base", "guide", "base", "both", "base", "blend"]
         assert looks == [transcript._style_of(source) for source in sources]
-        # The panel shows its figures.
+        # The panel shows its metrics.
         figures = "Confidence|not calibrated|0.30|0.46|0.50|0.55|43%|14%|29%|context 93%"
         for figure in figures.split("|"):
             assert figure in visible(app), figure
@@ -95,7 +95,7 @@ async def test_escape_stops_the_reply_and_never_quits() -> None:
         await press(pilot, app, "tab", "escape")
         assert texts(app)[-1] == "one two "
         assert feet(app)[-1].startswith("stopped · 2 tokens · ")
-        # Then, one after the other: what is open, the input.
+        # Further presses close the inspector, then focus the input.
         screen = screen_of(app)
         await pilot.press("left", "i")
         assert screen.tokens.inspecting
@@ -104,7 +104,7 @@ async def test_escape_stops_the_reply_and_never_quits() -> None:
         assert not screen.tokens.inspecting
         assert screen.prompt.has_focus
         assert app.is_running
-        # One that is stopped before its first word can be asked for again.
+        # A reply that is stopped before its first token can be requested again.
         await say(pilot, app, "And?")
         await press(pilot, app, "escape")
         assert texts(app)[2:] == ["And?", "(stopped before the first word; Ctrl+R asks again)"]
@@ -112,8 +112,8 @@ async def test_escape_stops_the_reply_and_never_quits() -> None:
         assert texts(app)[2:] == ["And?", "at last"]
 
 
-async def test_no_token_is_lost_however_fast_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of steps between two looks, a character cut in two, and a tail that no step released."""
+async def test_no_token_is_lost_when_thousands_arrive_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of steps between two polls, a character in two tokens, and text that no step released."""
     words = [f"w{i} " for i in range(5000)]
     steps = [step(i, word, list(Source)[i % 4]) for i, word in enumerate(words)]
     bat = "\N{BAT}".encode()
@@ -136,7 +136,7 @@ async def test_no_token_is_lost_however_fast_they_come(monkeypatch: pytest.Monke
         assert entry is not None
         wrapped = " ".join(entry.body.text[start:end].strip() for start, end in entry.body.lines)
         assert wrapped.split() == said.split()
-        # The transcript is written to once a look.
+        # The transcript is updated once per poll.
         assert writes < 100
 
 
@@ -159,7 +159,7 @@ async def test_the_view_follows_the_reply_only_near_its_end() -> None:
         assert transcript.following
 
 
-# Loading and failing
+# Loading and errors
 
 
 async def test_the_load_is_shown_and_a_message_waits_for_it() -> None:
@@ -188,7 +188,7 @@ async def test_the_load_is_shown_and_a_message_waits_for_it() -> None:
         assert not screen_of(app).loading_bar.display
 
 
-async def test_a_failed_load_says_why_and_the_app_goes_on() -> None:
+async def test_a_failed_load_shows_the_error_and_the_chat_stays_usable() -> None:
     reason = "llama.cpp cannot load /models/[red]x.gguf: tensor data is not within the file bounds."
     load = FakeLoad(FakeChat(), held=True, error=ModelError(reason))
     app = app_with(load)
@@ -204,7 +204,7 @@ async def test_a_failed_load_says_why_and_the_app_goes_on() -> None:
     assert app.return_code == 0
 
 
-async def test_what_fails_keeps_what_was_said_and_frees_the_input() -> None:
+async def test_a_failed_reply_keeps_its_text_and_the_input_stays_usable() -> None:
     script = (
         PromptError("The prompt is too long: 9000 tokens."),
         FakeReply(steps_of("one two"), error=ModelError("llama.cpp failed to decode: [b]no[/b].")),
@@ -232,7 +232,7 @@ HOSTILE = (
 )
 
 
-async def test_hostile_text_is_shown_as_it_is_and_does_nothing(tmp_path: Path) -> None:
+async def test_hostile_text_is_shown_without_effect(tmp_path: Path) -> None:
     about = About(base=HOSTILE, guide=HOSTILE, pair=HOSTILE, memory=f"[red]memory[/red] {HOSTILE}")
     steps = [step(0, HOSTILE), step(1, HOSTILE, Source.GUIDE), step(2, "x" * 20_000)]
     script = (FakeReply(steps), ModelError(HOSTILE), FakeReply([step(0, HOSTILE)]))
@@ -240,7 +240,7 @@ async def test_hostile_text_is_shown_as_it_is_and_does_nothing(tmp_path: Path) -
     async with chatting(*script, about=about, store=store) as (pilot, app, chat):
         assert_inert(visible(app))
         await ask(pilot, app, HOSTILE)
-        # The models get the message as it was written.
+        # The models get the message unchanged.
         assert chat.asked[0] == HOSTILE.replace("\r", "\n")
         assert_inert(visible(app))
         await pilot.press("tab", "up", "home")
@@ -255,7 +255,7 @@ async def test_hostile_text_is_shown_as_it_is_and_does_nothing(tmp_path: Path) -
         screen_of(app).prompt.clear()
         for command in (f"/rename {HOSTILE}", f"/{HOSTILE}", f"/export {HOSTILE}.md", f"/system {HOSTILE}"):
             await say(pilot, app, command.replace("\n", " "))
-            # What is typed or pasted is sanitized already.
+            # Typed and pasted text is sanitized already.
             screen_of(app).prompt.clear()
             await pilot.pause()
             assert_inert(visible(app) + told(app))
@@ -264,8 +264,8 @@ async def test_hostile_text_is_shown_as_it_is_and_does_nothing(tmp_path: Path) -
         assert_inert(visible(app))
 
 
-# Looks
+# Themes
 
 
-def test_sources_are_readable_in_every_theme() -> None:
+def test_source_colours_have_contrast_in_every_theme() -> None:
     assert_readable(_SOURCE_COLOURS)

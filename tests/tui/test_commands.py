@@ -1,4 +1,4 @@
-"""Slash commands: what a typed line asks for, and how it can go on."""
+"""Tests of parsing and completing slash commands."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def offered(line: str, names: Names = NAMES) -> list[str]:
 # Settings
 
 
-def test_every_field_of_the_settings_is_in_the_table() -> None:
+def test_every_setting_has_a_field() -> None:
     names = {
         *setting_names(BlendSettings),
         *setting_names(SamplingSettings),
@@ -69,7 +69,7 @@ def test_every_field_of_the_settings_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_a_field_reads_back_what_it_shows(name: str) -> None:
+def test_a_field_parses_its_own_text(name: str) -> None:
     settings = GenerationSettings(
         BlendSettings(method="tiered", gamma=0.123456789, unit="word", guide_stop=False),
         SamplingSettings(temperature=1 / 3, top_k=7),
@@ -120,7 +120,7 @@ def test_a_seed_is_random_or_a_number() -> None:
     assert [c.seed_random for c in commands if isinstance(c, ChangeSettings)] == [True, False, None]
 
 
-def test_it_is_said_what_changed_and_whether_it_has_an_effect() -> None:
+def test_a_change_is_confirmed_and_says_if_it_has_no_effect() -> None:
     command = parse("/set tau 0.2", SETTINGS)
     assert isinstance(command, ChangeSettings)
     assert command.says == "From the next reply on, tau is 0.2 (only for tiered)."
@@ -150,11 +150,11 @@ def test_it_is_said_what_changed_and_whether_it_has_an_effect() -> None:
         ("/ gamma", "no command /"),
     ],
 )
-def test_what_will_not_do_is_refused_in_a_sentence(line: str, part: str) -> None:
+def test_wrong_commands_and_arguments_are_refused_with_a_sentence(line: str, part: str) -> None:
     assert part in refusal(line)
 
 
-def test_an_unknown_setting_is_an_error_of_settings() -> None:
+def test_an_unknown_setting_raises_setting_error() -> None:
     with pytest.raises(SettingError, match="no setting"):
         changed(SETTINGS, {"colour": "1"})
 
@@ -178,14 +178,14 @@ def test_a_setting_is_idle_exactly_where_it_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
-def test_every_command_is_read_with_its_argument(spec: object) -> None:
+def test_every_command_is_parsed_with_its_argument(spec: object) -> None:
     argument = {"NAME VALUE": "gamma 0.2", "X": "0.2", "N": "2", "N|random": "2", "NAME": "guide"}
     text = argument.get(spec.argument, (spec.choices or ("a b",))[0])  # type: ignore[attr-defined]
     line = f"/{spec.name} {text}" if spec.argument else f"/{spec.name}"  # type: ignore[attr-defined]
     assert not isinstance(parse(line, SETTINGS), Refused | Say)
 
 
-def test_acts_carry_what_was_written_after_them() -> None:
+def test_acts_carry_their_argument() -> None:
     assert parse("/quit", SETTINGS) == Act("quit")
     assert parse("/rename  Leaves in autumn ", SETTINGS) == Act("rename", "Leaves in autumn")
     assert parse("/open", SETTINGS) == Act("open")
@@ -195,19 +195,19 @@ def test_acts_carry_what_was_written_after_them() -> None:
 
 
 @pytest.mark.parametrize("typed", ["a b.json", '"a b.json"', '"a b.json'])
-def test_names_of_files_need_no_quotes_and_may_have_them(typed: str) -> None:
+def test_file_names_may_be_quoted(typed: str) -> None:
     assert parse(f"/export {typed}", SETTINGS) == Act("export", "a b.json")
     assert parse(f"/open {typed}", SETTINGS) == Act("import", "a b.json")
 
 
-def test_a_system_prompt_may_have_lines_and_may_go() -> None:
+def test_a_system_prompt_can_have_several_lines_and_be_removed() -> None:
     command = parse("/system Be brief.\nBe kind.", SETTINGS)
     assert isinstance(command, ChangeSystem) and command.system == "Be brief.\nBe kind."
     command = parse("/system", SETTINGS)
     assert isinstance(command, ChangeSystem) and command.system == ""
 
 
-def test_a_theme_is_looked_up_where_the_themes_are_known() -> None:
+def test_unknown_themes_are_refused_if_the_themes_are_known() -> None:
     assert parse("/theme nord", SETTINGS, NAMES) == Act("theme", "nord")
     assert "did you mean nord?" in refusal("/theme nort", NAMES)
 
@@ -215,7 +215,7 @@ def test_a_theme_is_looked_up_where_the_themes_are_known() -> None:
 @pytest.mark.parametrize(
     ("typed", "message"), [("hello /you", "hello /you"), ("//usr is full", "/usr is full"), (" /x", " /x")]
 )
-def test_messages_are_no_commands(typed: str, message: str) -> None:
+def test_messages_are_not_commands(typed: str, message: str) -> None:
     assert not is_command(typed)
     assert parse(typed, SETTINGS) == Say(message)
     assert message_of(typed_for(message)) == message
@@ -224,7 +224,7 @@ def test_messages_are_no_commands(typed: str, message: str) -> None:
 # Completion
 
 
-def test_commands_are_completed_by_their_beginning() -> None:
+def test_commands_are_completed_from_a_prefix() -> None:
     assert offered("/se") == ["/seed ", "/set ", "/settings"]
     assert offered("/set") == ["/set ", "/settings"]
     assert offered("/pair twins", Names(pairs={"twins-2": "", "twins": ""})) == ["twins", "twins-2"]
@@ -232,7 +232,7 @@ def test_commands_are_completed_by_their_beginning() -> None:
     assert offered("/nothing") == offered("hello") == offered("//se") == []
 
 
-def test_nothing_is_offered_once_all_is_typed() -> None:
+def test_a_complete_command_offers_nothing() -> None:
     assert offered("/quit") == offered("/method guide") == offered("/gamma ") == offered("/quit ") == []
 
 
@@ -251,17 +251,17 @@ def test_arguments_are_completed() -> None:
     assert offered("/seed r") == ["random"]
 
 
-def test_a_completion_says_what_it_replaces_and_means() -> None:
+def test_a_completion_has_a_start_and_a_description() -> None:
     (word,) = completions("/set unit w", NAMES, first=True)
     assert (word.text, word.start) == ("word", len("/set unit "))
     assert completions("/pair d", NAMES, first=True)[0].description == "the demo pair"
 
 
-def test_commands_stand_on_the_first_line_only() -> None:
+def test_commands_are_completed_on_the_first_line_only() -> None:
     assert completions("/se", NAMES, first=False) == []
 
 
-def test_exports_are_completed_by_folder_and_ending(tmp_path: Path) -> None:
+def test_export_completes_folders_and_suffixes(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes.txt").touch()
     names = Names(folder=tmp_path)
@@ -271,7 +271,7 @@ def test_exports_are_completed_by_folder_and_ending(tmp_path: Path) -> None:
     assert offered('/export "notes/a', names) == [f"notes/a{end}" for end in SUFFIXES]
 
 
-def test_conversations_in_files_are_completed_where_a_path_is_typed(tmp_path: Path) -> None:
+def test_open_completes_files_for_a_typed_path(tmp_path: Path) -> None:
     (tmp_path / "demos").mkdir()
     for name in ("demo talk.json", "demo.txt"):
         (tmp_path / "demos" / name).touch()

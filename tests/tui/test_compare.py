@@ -1,4 +1,4 @@
-"""Replies side by side: one message, several methods, one to go on with."""
+"""Tests of comparing the replies of several methods side by side."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def preferring(view: str = "tokens") -> Preferences:
 
 
 async def compared(pilot: Pilot[None], app: ChatApp) -> CompareScreen:
-    """The screen once every method has answered, or failed to."""
+    """Return the screen once all replies have ended."""
     await wait_until(pilot, lambda: isinstance(app.screen, CompareScreen))
     await pilot.pause()
     await ready(pilot, app)
@@ -68,7 +68,7 @@ async def test_a_message_is_answered_by_every_method_and_one_reply_is_picked() -
         assert len({request.settings.seed for request in chat.requests}) == 1
         assert chat.asked == ["Why?"] * 3
         await pilot.press("right", "left", "2")
-        # The words are in the conversation, in both of its views, and it goes on with the method.
+        # The reply is in the conversation, in both views, and the method is set for the next one.
         await wait_until(pilot, lambda: texts(app) == ["Why?", "**says** guide"])
         assert "  says guide" in visible(app)
         await press(pilot, app, "f6")
@@ -115,14 +115,14 @@ async def test_a_method_that_fails_says_why_and_the_others_answer() -> None:
         await ready(pilot, app)
 
 
-async def test_leaving_stops_the_reply_under_way_and_those_that_would_follow() -> None:
+async def test_leaving_stops_the_current_reply_and_the_following_ones() -> None:
     script = (FakeReply(steps_of("one two")), FakeReply(steps_of("three four"), hold_at=1))
     async with chatting(*script, preferences=preferring()) as (pilot, app, chat):
         screen_of(app).prompt.insert("Why?")
         await pilot.press("f5")
         await wait_until(pilot, lambda: "three" in visible(app))
         await press(pilot, app, "escape")
-        # The question was new, so the conversation leads through the last answer; nothing of it is missing.
+        # The question was new, so the path contains its last answer.
         await wait_until(pilot, lambda: texts(app) == ["Why?", "three "])
         assert len(chat.requests) == 2
         await pilot.press("tab", "left_square_bracket")
@@ -130,8 +130,8 @@ async def test_leaving_stops_the_reply_under_way_and_those_that_would_follow() -
 
 
 @pytest.mark.parametrize("key", ["ctrl+o", "ctrl+r", "f3", "f5", "/again"])
-async def test_keys_wait_while_the_reply_under_way_is_stopped(store: Store, key: str) -> None:
-    """They were refused, though nobody saw a reply being written."""
+async def test_keys_wait_until_the_current_reply_has_stopped(store: Store, key: str) -> None:
+    """They used to be refused, although no reply was shown as being written."""
     slow, script = SlowToStop(steps_of("three four"), hold_at=1), replies("one", "two", "four", "five", "six")
     script.insert(2, slow)
     async with chatting(*script, preferences=preferring(), store=Store(store.path)) as (pilot, app, chat):
@@ -160,7 +160,7 @@ async def test_keys_wait_while_the_reply_under_way_is_stopped(store: Store, key:
         assert "three " in [turn.text for turn in app.session.dialogue.tree.turns.values()]
 
 
-async def test_nothing_is_said_of_a_reply_that_was_stopped_before_its_first_word_and_not_picked() -> None:
+async def test_no_note_is_shown_for_an_empty_reply_that_was_not_picked() -> None:
     slow = SlowToStop(steps_of("three"), hold_at=0)
     async with chatting(*replies("one", "two"), slow, preferences=preferring()) as (pilot, app, chat):
         screen_of(app).prompt.insert("Why?")
@@ -173,7 +173,7 @@ async def test_nothing_is_said_of_a_reply_that_was_stopped_before_its_first_word
         assert screen_of(app).transcript.entries[1].foot.text.startswith("1/2 · ")
 
 
-async def test_what_is_typed_right_after_picking_is_the_next_message() -> None:
+async def test_keys_typed_right_after_picking_go_to_the_input() -> None:
     for key in ("2", "enter", "escape"):
         async with chatting(*replies("one", "two", "three"), preferences=preferring()) as (pilot, app, _):
             screen_of(app).prompt.insert("Why?")
@@ -183,7 +183,7 @@ async def test_what_is_typed_right_after_picking_is_the_next_message() -> None:
             await wait_until(pilot, lambda app=app: screen_of(app).prompt.text == "And")
 
 
-async def test_the_key_that_picks_a_reply_stands_below_it_once_it_is_there() -> None:
+async def test_a_finished_reply_shows_the_key_that_picks_it() -> None:
     held = FakeReply(steps_of("two more"), hold_at=1)
     prefs = replace(preferring(), keys={"compare.pick_1": "ctrl+y"})
     async with chatting(*replies("one"), held, *replies("three"), preferences=prefs) as (pilot, app, _):
@@ -197,7 +197,7 @@ async def test_the_key_that_picks_a_reply_stands_below_it_once_it_is_there() -> 
         assert "2 goes on with it" in visible(app)
 
 
-async def test_the_keys_are_the_screen_s(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keys_of_a_transcript_have_no_effect_in_a_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Footer, "compose", FOOTER)
     async with chatting(*replies("one", "two", "three"), preferences=preferring()) as (pilot, app, chat):
         screen_of(app).prompt.insert("Why?")
@@ -217,7 +217,7 @@ async def test_the_keys_are_the_screen_s(monkeypatch: pytest.MonkeyPatch) -> Non
         await wait_until(pilot, lambda: texts(app) == ["Why?", "two"])
 
 
-async def test_the_line_of_keys_shows_six_and_those_of_what_has_the_focus_first(
+async def test_the_footer_shows_six_keys_and_those_of_the_focused_widget_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Footer, "compose", FOOTER)
@@ -245,7 +245,7 @@ async def test_a_long_reply_is_scrolled_with_keys() -> None:
             assert words.scroll_offset.y == y, key
 
 
-async def test_only_a_message_is_compared() -> None:
+async def test_commands_and_edited_messages_are_not_compared() -> None:
     script = replies("first", "a", "b", "c", "after")
     async with chatting(*script, asked="Why?", preferences=preferring()) as (pilot, app, chat):
         prompt, turns = screen_of(app).prompt, len(app.session.dialogue.tree.turns)

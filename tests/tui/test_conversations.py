@@ -1,4 +1,4 @@
-"""The list of earlier conversations, driven by keys."""
+"""Tests of the list of saved conversations."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Host(App[None]):
 
 
 async def settle(pilot: Pilot[None]) -> None:
-    """Let the search that typing began come to its end."""
+    """Wait until the search has ended."""
     await pilot.pause()
     await pilot.app.workers.wait_for_complete()
     await pilot.pause()
@@ -65,7 +65,7 @@ async def settle(pilot: Pilot[None]) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """Three conversations: sky, written to last; sea; and one with a hostile title."""
+    """Three conversations: sky, which was changed last; sea; and one with a hostile title."""
     with closing(Store(tmp_path / "chats.db")) as store:
         for id, title, text in (
             ("evil", HOSTILE, "nothing"),
@@ -89,7 +89,7 @@ async def listing(
 
 
 @pytest.mark.parametrize("size", [NARROW, WIDE, (40, 12)])
-async def test_the_list(store: Store, size: tuple[int, int]) -> None:
+async def test_the_list_shows_title_time_messages_and_pair(store: Store, size: tuple[int, int]) -> None:
     async with listing(store, "sea", size=size) as (app, _):
         assert [title.split()[0] for title in app.titles] == ["Why", "The", "[bold"]
         assert app.chosen == "sea"
@@ -102,14 +102,14 @@ async def test_the_list(store: Store, size: tuple[int, int]) -> None:
         assert "\x1b" not in app.visible
 
 
-async def test_enter_opens_what_is_marked(store: Store) -> None:
+async def test_enter_opens_the_highlighted_conversation(store: Store) -> None:
     async with listing(store, "sky") as (app, pilot):
         await pilot.press("down", "enter")
         await pilot.pause()
         assert app.results == [Opened("sea")]
 
 
-async def test_a_click_opens(store: Store) -> None:
+async def test_a_click_opens_a_conversation(store: Store) -> None:
     async with listing(store, "sky") as (app, pilot):
         await pilot.click("#conversations-rows", offset=(5, 2))
         await pilot.pause()
@@ -117,7 +117,7 @@ async def test_a_click_opens(store: Store) -> None:
 
 
 @pytest.mark.parametrize("key", ["enter", "escape"])
-async def test_the_current_conversation_goes_on(store: Store, key: str) -> None:
+async def test_choosing_the_current_conversation_changes_nothing(store: Store, key: str) -> None:
     async with listing(store, "sky") as (app, pilot):
         await pilot.press(key)
         await pilot.pause()
@@ -130,7 +130,7 @@ async def test_typing_searches_and_enter_opens_the_first(store: Store) -> None:
         await settle(pilot)
         assert app.titles == ["The sea"]
         assert "Ships leave the harbour" in app.visible
-        # Letters typed in the list go on with the search; U too, while there is nothing to undo.
+        # Letters typed in the list extend the search; U too, while there is nothing to undo.
         await pilot.press("down", *"ou", "backspace")
         await settle(pilot)
         assert app.list.search.value == "harbo"
@@ -139,7 +139,7 @@ async def test_typing_searches_and_enter_opens_the_first(store: Store) -> None:
         assert app.results == [Opened("sea")]
 
 
-async def test_the_found_words_are_set_off_without_colour(store: Store) -> None:
+async def test_matches_are_marked_without_colour(store: Store) -> None:
     async with listing(store, query="harbour") as (app, _):
         (option,) = app.list.rows.options
         (span,) = option.prompt.spans  # type: ignore[union-attr]
@@ -147,7 +147,7 @@ async def test_the_found_words_are_set_off_without_colour(store: Store) -> None:
         assert span.style == "bold underline"
 
 
-async def test_nothing_found_and_nothing_kept(store: Store, tmp_path: Path) -> None:
+async def test_an_empty_list_says_why_it_is_empty(store: Store, tmp_path: Path) -> None:
     async with listing(store, query="[zebra]") as (app, pilot):
         assert "Nothing found for “[zebra]”." in app.visible
         assert "Title" not in app.visible
@@ -161,7 +161,7 @@ async def test_nothing_found_and_nothing_kept(store: Store, tmp_path: Path) -> N
             assert "No conversations yet." in app.visible
 
 
-async def test_renaming(store: Store) -> None:
+async def test_a_conversation_is_renamed(store: Store) -> None:
     async with listing(store, "sky") as (app, pilot):
         await pilot.press("f2", *"Rayleigh", "ctrl+d", "delete", "enter")
         await pilot.pause()
@@ -177,18 +177,18 @@ async def test_renaming(store: Store) -> None:
         assert app.results == [Renamed("Rayleigh")]
 
 
-async def test_another_conversation_that_was_renamed_is_no_news(store: Store) -> None:
+async def test_renaming_another_conversation_returns_nothing(store: Store) -> None:
     async with listing(store, "sky") as (app, pilot):
         await pilot.press("down", "f2", "backspace", "enter")
         await pilot.pause()
-        # A blank title stands for the first line.
+        # A blank title is replaced by the first line.
         assert app.titles[1] == "The sea"
         await pilot.press("escape")
         await pilot.pause()
         assert app.results == [None]
 
 
-async def test_a_search_that_ends_meanwhile_does_not_change_what_is_renamed(store: Store) -> None:
+async def test_a_search_that_ends_while_renaming_does_not_change_the_target(store: Store) -> None:
     async with listing(store, "sky") as (app, pilot):
         await pilot.press("f2")
         app.list.search.value = "harb"
@@ -201,7 +201,7 @@ async def test_a_search_that_ends_meanwhile_does_not_change_what_is_renamed(stor
 
 
 @pytest.mark.parametrize("undo", ["u", "ctrl+z"])
-async def test_deleting_and_bringing_back(store: Store, undo: str) -> None:
+async def test_a_deleted_conversation_is_restored(store: Store, undo: str) -> None:
     async with listing(store, "sky") as (app, pilot):
         await pilot.press("down", "delete", "ctrl+d")
         await pilot.pause()
@@ -218,12 +218,12 @@ async def test_deleting_and_bringing_back(store: Store, undo: str) -> None:
         assert app.note == "3 conversations; ● is open now"
 
 
-async def test_what_was_deleted_before_the_list_was_opened_is_brought_back(store: Store) -> None:
+async def test_conversations_deleted_earlier_are_restored(store: Store) -> None:
     for id in ("sea", "sky"):
         store.delete(id)
     async with listing(store, "evil") as (app, pilot):
         assert app.note == "1 conversation; ● is open now; Ctrl+Z brings back: Why is the sky blue?"
-        # A letter in the list is searched for, unless something was deleted right there.
+        # U in the list is searched for, unless a conversation was deleted in this list.
         await pilot.press("down", "u")
         await settle(pilot)
         assert (app.list.search.value, len(store.list())) == ("u", 1)
@@ -239,7 +239,7 @@ async def test_what_was_deleted_before_the_list_was_opened_is_brought_back(store
     assert app.results == [None]
 
 
-async def test_a_current_conversation_that_was_deleted_elsewhere_goes_on(store: Store) -> None:
+async def test_the_current_conversation_continues_if_another_program_deleted_it(store: Store) -> None:
     store.delete("sky")
     async with listing(store, "sky") as (app, pilot):
         await pilot.press("escape")
@@ -247,7 +247,7 @@ async def test_a_current_conversation_that_was_deleted_elsewhere_goes_on(store: 
         assert app.results == [None]
 
 
-async def test_deleting_the_current_conversation_is_told(store: Store) -> None:
+async def test_deleting_the_current_conversation_is_returned(store: Store) -> None:
     async with listing(store, "sky") as (app, pilot):
         await pilot.press("ctrl+d", "escape")
         await pilot.pause()
@@ -255,7 +255,7 @@ async def test_deleting_the_current_conversation_is_told(store: Store) -> None:
         assert [listed.id for listed in store.list()] == ["sea", "evil"]
 
 
-async def test_delete_edits_the_search_and_u_is_a_letter_there(store: Store) -> None:
+async def test_delete_and_u_are_editing_keys_in_the_search_field(store: Store) -> None:
     async with listing(store, "sky") as (app, pilot):
         await pilot.press("ctrl+d", *"u", "home", "delete", "x")
         await settle(pilot)
@@ -273,7 +273,7 @@ async def test_deleting_the_last_one_leaves_an_empty_list(store: Store) -> None:
         assert app.titles == ["The sea"]
 
 
-async def test_up_from_the_first_row_is_the_search_field(store: Store) -> None:
+async def test_up_on_the_first_row_moves_to_the_search_field(store: Store) -> None:
     async with listing(store, "sky") as (app, pilot):
         await pilot.press("down")
         assert app.list.rows.has_focus
@@ -281,7 +281,7 @@ async def test_up_from_the_first_row_is_the_search_field(store: Store) -> None:
         assert app.list.search.has_focus
 
 
-async def test_what_the_store_cannot_do_is_said(store: Store) -> None:
+async def test_errors_of_the_store_are_shown(store: Store) -> None:
     async with listing(store, "sky") as (app, pilot):
         store._database.execute("PRAGMA busy_timeout = 1")
         with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
@@ -296,7 +296,7 @@ async def test_what_the_store_cannot_do_is_said(store: Store) -> None:
         assert "closed" in app.note
 
 
-async def test_rows_fit_the_screen_when_it_changes(store: Store) -> None:
+async def test_rows_fit_the_screen_after_a_resize(store: Store) -> None:
     async with listing(store, "sky", size=WIDE) as (app, pilot):
         await pilot.resize_terminal(*NARROW)
         await pilot.pause()
@@ -308,7 +308,7 @@ async def test_rows_fit_the_screen_when_it_changes(store: Store) -> None:
 @pytest.mark.parametrize(
     "title", ["short", "long " * 30, "東京は日本の首都です" * 9, "👩‍💻" * 40, HOSTILE, ""]
 )
-def test_rows_are_as_wide_as_their_heads(title: str, width: int) -> None:
+def test_rows_are_as_wide_as_the_column_titles(title: str, width: int) -> None:
     listed = ConversationInfo("a", title, NOW, NOW, 1200, "東京" * 20)
     line = row(listed, width, NOW, current=True, found=False).plain
     assert "\n" not in line
@@ -326,5 +326,5 @@ def test_rows_are_as_wide_as_their_heads(title: str, width: int) -> None:
         ((2026, 3, 19, 8, 0), "19 Mar"),
     ],
 )
-def test_moments_as_people_name_them(moment: tuple[int, int, int, int, int], shown: str) -> None:
+def test_times_are_relative_to_today(moment: tuple[int, int, int, int, int], shown: str) -> None:
     assert when(datetime(*moment).timestamp(), NOW) == shown

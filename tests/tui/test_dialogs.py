@@ -1,4 +1,4 @@
-"""What opens from the chat, and what commands do: conversations, settings, models, exports."""
+"""Tests of commands and of the screens that open from the chat: conversations, settings, exports."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from blendin_local.tui.widgets.panel import Panel
 
 
 async def opened(pilot: Pilot[None], app: ChatApp, *keys: str) -> ConversationsScreen:
-    """The list of conversations, once it is there."""
+    """Return the list of conversations once it is open."""
     await pilot.press(*keys)
     await wait_until(pilot, lambda: isinstance(app.screen, ConversationsScreen) and app.screen._listed)
     assert isinstance(app.screen, ConversationsScreen)
@@ -48,7 +48,7 @@ async def opened(pilot: Pilot[None], app: ChatApp, *keys: str) -> ConversationsS
 # Commands
 
 
-async def test_commands_change_how_the_next_reply_is_asked_for(store: Store) -> None:
+async def test_commands_change_the_setup_of_the_next_reply(store: Store) -> None:
     async with chatting(*replies("one", "two"), asked="Why?", store=Store(store.path)) as (pilot, app, chat):
         for command in ("/gamma 0.25", "/method nudge", "/system Be brief.", "/seed 7", "/set top-k 3"):
             await say(pilot, app, command)
@@ -81,7 +81,7 @@ async def test_commands_change_how_the_next_reply_is_asked_for(store: Store) -> 
         await wait_until(pilot, lambda: not app.is_running)
 
 
-async def test_files_are_put_into_messages_and_conversations_into_files(
+async def test_files_are_mentioned_and_conversations_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -111,7 +111,7 @@ async def test_files_are_put_into_messages_and_conversations_into_files(
             await say(pilot, app, f"/export {wrong}")
             await wait_until(pilot, lambda: told(app) and "Written" not in told(app))
 
-        # The folder may go away.
+        # The folder may disappear.
         gone = tmp_path / "gone"
         gone.mkdir()
         monkeypatch.chdir(gone)
@@ -123,7 +123,7 @@ async def test_files_are_put_into_messages_and_conversations_into_files(
 # Panel, help, settings
 
 
-async def test_doors_open_and_escape_closes_them(store: Store) -> None:
+async def test_screens_open_by_key_and_escape_closes_them(store: Store) -> None:
     async with chatting(size=NARROW, store=Store(store.path)) as (pilot, app, _):
         panel = app.screen.query_one(Panel)
         assert not panel.display
@@ -157,7 +157,7 @@ async def test_settings_are_applied_to_the_next_reply(store: Store) -> None:
         assert feet(app)[1].endswith(" · doubt γ 0.15 · temperature 0.8")
 
 
-async def test_a_seed_goes_on_counting_whatever_else_is_set() -> None:
+async def test_the_seed_keeps_counting_when_other_settings_change() -> None:
     script = replies("one", "two", "three", "four")
     async with chatting(*script, asked="a", seed=5) as (pilot, app, chat):
         await ask(pilot, app, "b")
@@ -178,7 +178,7 @@ async def test_a_seed_goes_on_counting_whatever_else_is_set() -> None:
 # Conversations
 
 
-async def test_a_new_conversation_takes_two_presses_where_nothing_is_kept() -> None:
+async def test_a_new_conversation_needs_two_presses_if_nothing_is_saved() -> None:
     async with chatting(*replies("one"), asked="Why?") as (pilot, app, _):
         await pilot.press("ctrl+n")
         assert len(texts(app)) == 2
@@ -191,7 +191,7 @@ async def test_a_new_conversation_takes_two_presses_where_nothing_is_kept() -> N
         assert "not kept" in told(app)
 
 
-async def test_conversations_are_opened_again_exactly(store: Store) -> None:
+async def test_reopened_conversations_are_complete(store: Store) -> None:
     script = replies("one", "two", "three", "other", "four")
     async with chatting(*script, asked="First?", store=Store(store.path)) as (pilot, app, chat):
         await press(pilot, app, "ctrl+r")
@@ -218,7 +218,7 @@ async def test_conversations_are_opened_again_exactly(store: Store) -> None:
         assert feet(app)[1].startswith("1/2 · 1 token · ")
         await pilot.press("tab", "right_square_bracket")
         assert texts(app) == ["First?", "two", "And?", "three"]
-        # The steps are there again: a token can be inspected.
+        # The steps are loaded: a token can be inspected.
         await pilot.press("right", "i")
         assert "1 of 1" in visible(app)
         await press(pilot, app, "escape")
@@ -231,14 +231,14 @@ async def test_conversations_are_opened_again_exactly(store: Store) -> None:
             "Go on",
         ]
         assert chat.requests[4].settings.blend.gamma == 0.11
-        # Deleted while it is open: a new one begins.
+        # Deleting the open conversation begins a new one.
         await opened(pilot, app, "ctrl+o")
         await pilot.press("ctrl+d", "escape")
         await wait_until(pilot, lambda: texts(app) == [])
         assert [listed.title for listed in store.list()] == ["Other?"]
 
 
-async def test_the_chat_opens_with_a_conversation_that_was_kept(store: Store) -> None:
+async def test_the_chat_resumes_a_saved_conversation(store: Store) -> None:
     async with chatting(*replies("one"), asked="Why?", store=Store(store.path)) as (_, app, _):
         id = app.session.dialogue.id
     async with chatting(*replies("two"), store=Store(store.path), resume=store.open(id)) as (pilot, app, _):
@@ -248,9 +248,7 @@ async def test_the_chat_opens_with_a_conversation_that_was_kept(store: Store) ->
     assert [turn.text for turn in store.open(id).tree.path()] == ["Why?", "one", "And?", "two"]
 
 
-async def test_a_reply_is_on_the_disk_while_it_is_written(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reply_is_saved_while_it_is_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     reply = FakeReply(steps_of("one two three four"), hold_at=2)
     async with chatting(reply, store=Store(store.path)) as (pilot, app, _):
 
@@ -267,12 +265,12 @@ async def test_a_reply_is_on_the_disk_while_it_is_written(
         screen_of(app).replies.look()
         assert kept() == ["Why?", "one two "]
         assert store.open(app.session.dialogue.id).tree.path()[1].finish_reason == "cancelled"
-        # Quitting in the midst of it keeps as much.
+        # Quitting during a reply saves it as well.
         await pilot.press("ctrl+q")
     assert [turn.text for turn in store.open(app.session.dialogue.id).tree.path()] == ["Why?", "one two "]
 
 
-async def test_two_programs_keep_their_conversations_in_one_file(store: Store) -> None:
+async def test_two_chats_share_one_database(store: Store) -> None:
     one, _ = app_of(*replies("one", "two"), store=Store(store.path))
     async with one.run_test() as first:
         await ready(first, one)

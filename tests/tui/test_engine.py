@@ -1,4 +1,4 @@
-"""The chat on two tiny models: what keys ask for, through llama.cpp, and what is kept of it."""
+"""Tests of the chat through llama.cpp, with two tiny models and a database."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from blendin_local.tui.entry import Kind
 from blendin_local.tui.loading import Prepared, about_pair, pair_loader
 
 
-async def test_a_conversation_with_two_tiny_models(tmp_path: Path) -> None:
-    """Through llama.cpp, with different vocabularies: all that a reply can be asked for, kept in a file."""
+async def test_a_conversation_through_llama_cpp_with_two_tiny_models(tmp_path: Path) -> None:
+    """Every kind of request, with different vocabularies, saved to a file."""
     base = write_tiny(tmp_path / "base.gguf")
     guide = write_tiny(tmp_path / "guide.gguf", vocabulary="bpe")
     files = locate_pair(load_catalogue(), PairEntry(name="", base=str(base), guide=str(guide)))
@@ -56,13 +56,13 @@ async def test_a_conversation_with_two_tiny_models(tmp_path: Path) -> None:
             assert first.finish_reason == "length"
             text, count = first.text, len(first.steps)
 
-            # Continued in place, from its own tokens.
+            # Continue in place, from the tokens of the reply.
             await press(pilot, app, "tab", "c")
             assert app.session.dialogue.last is first
             assert first.text.startswith(text)
             assert len(first.steps) > count
 
-            # Branched at its third token, by number: what the inspector offered is what stands there.
+            # Branch at the third token by number: the reply has the candidate that the inspector offered.
             await pilot.press("up", "right", "right", "right", "enter")
             candidates = first.steps[2].candidates
             assert candidates is not None
@@ -80,7 +80,7 @@ async def test_a_conversation_with_two_tiny_models(tmp_path: Path) -> None:
             assert branch.steps[2].data == candidates.base[place].data
             assert branch.steps[2].source is Source.USER
 
-            # Again, side by side, too long, and until the context is full.
+            # Regenerate, compare, send too long a message, and fill the context.
             await press(pilot, app, "escape", "escape", "ctrl+r", "escape")
             screen_of(app).prompt.insert("hello")
             await pilot.press("f5")

@@ -1,4 +1,4 @@
-"""The token inspector: what it shows of any token, that nothing leaves its columns, and how one branches."""
+"""Tests of the inspector: token text, columns of candidates, branching."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import blendin_local.tui
 from blendin_local.engine.steps import Candidate, Candidates, Source, Step
 from blendin_local.safe_text import sanitize
 from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
-from blendin_local.tui.token_text import SILENT, fit, spoken, visible
+from blendin_local.tui.rows import fit
+from blendin_local.tui.token_text import SILENT, spoken, visible
 from blendin_local.tui.widgets.candidates_table import CandidatesTable, columns_of, is_choice
 from blendin_local.tui.widgets.inspector import Inspector
 
@@ -136,14 +137,14 @@ def test_every_byte_of_a_token_is_visible(data: bytes, text: str) -> None:
     assert visible(data) == text
 
 
-def test_a_token_without_text_is_not_taken_for_the_stop() -> None:
+def test_a_token_without_text_is_not_shown_as_the_stop() -> None:
     assert spoken(replace(STEP, data=b"")) == SILENT
     assert spoken(replace(STEP, data=b"", source=Source.STOP)) == "(stop)"
 
 
 @given(st.one_of(st.binary(max_size=40), st.text().map(str.encode), st.sampled_from(AWKWARD).map(str.encode)))
 @example(b"x" * 100_000)
-def test_token_text_is_one_inert_line_that_fits(data: bytes) -> None:
+def test_token_text_is_one_sanitized_line_of_the_right_width(data: bytes) -> None:
     text = visible(data)
     assert text and sanitize(text) == text and "\n" not in text
     assert cell_len(text) > 0 and len(text) <= 10_000
@@ -154,24 +155,24 @@ def test_token_text_is_one_inert_line_that_fits(data: bytes) -> None:
 # Columns
 
 
-def test_the_choice_is_found_by_its_outcome_and_added_where_it_is_not_listed() -> None:
+def test_the_choice_is_found_by_outcome_and_added_if_it_is_not_listed() -> None:
     assert [column.name for column in columns_of(STEP)] == ["base", "guide", "blend"]
     assert [len(column.candidates) for column in columns_of(STEP)] == [4, 3, 3]
     blend = columns_of(replace(STEP, outcome=77, data=b" Berlin", probability=0.01))[2]
     assert blend.candidates[3] == Candidate(b" Berlin", 0.01, 77)
     assert blend.rest == pytest.approx(1 - 0.3 - 0.23 - 0.05 - 0.01)
-    # Text that nobody chose has no outcome, and so has a candidate that cannot be said.
+    # Neither forced text nor a candidate that the base cannot express has an outcome.
     unknown = columns_of(replace(STEP, outcome=-1))
     assert [len(column.candidates) for column in unknown] == [4, 3, 3]
     assert not is_choice(GUIDE[1], replace(STEP, outcome=-1))
 
 
-def test_the_writer_alone_is_shown_once() -> None:
+def test_a_writer_without_intervention_has_one_column() -> None:
     assert [column.name for column in columns_of(ALONE)] == ["base"]
     assert [column.name for column in columns_of(replace(ALONE, candidates=None))] == []
 
 
-def test_a_stop_that_the_guide_asked_for_is_its_own() -> None:
+def test_a_stop_of_the_guide_is_marked_in_its_column() -> None:
     stopped = replace(
         ALONE,
         source=Source.STOP,
@@ -191,7 +192,7 @@ def test_a_stop_that_the_guide_asked_for_is_its_own() -> None:
 
 
 @pytest.mark.parametrize("width", [38, 120])
-async def test_what_is_shown_of_a_step(width: int) -> None:
+async def test_a_step_is_shown_with_source_metrics_and_candidates(width: int) -> None:
     async with Host().run_test(size=(width, 40)) as pilot:
         sampled = GenerationSettings(sampling=SamplingSettings(temperature=0.7))
         text = await show(pilot, STEP, settings=sampled)
@@ -214,7 +215,7 @@ async def test_what_is_shown_of_a_step(width: int) -> None:
         assert text.count("✓") == 3
 
 
-async def test_without_calibration_confidence_is_no_reliability() -> None:
+async def test_reliability_is_not_shown_without_calibration() -> None:
     async with Host().run_test(size=(38, 40)) as pilot:
         text = " ".join((await show(pilot, STEP, calibrated=False)).split())
         assert "reliability not calibrated" in text and "0.31" not in text
@@ -228,7 +229,7 @@ async def test_the_formula_follows_the_settings_of_the_reply() -> None:
         )
 
 
-async def test_nothing_to_show() -> None:
+async def test_the_inspector_without_a_step_explains_itself() -> None:
     async with Host().run_test(size=(38, 20)) as pilot:
         assert "Choose a token" in await show(pilot, None)
         assert "were not kept" in " ".join((await show(pilot, replace(STEP, candidates=None))).split())
@@ -259,7 +260,7 @@ async def test_hostile_tokens_stay_in_their_columns(
     if no_colour:
         monkeypatch.setenv("NO_COLOR", "1")
     listed = tuple(Candidate(data, 0.1, place) for place, data in enumerate(HOSTILE))
-    # Where the numbers stand, and nothing else, tells whether the columns hold.
+    # The columns are aligned if the numbers are.
     plain = tuple(replace(candidate, data=b"x") for candidate in listed)
     host = Host()
     async with host.run_test(size=(width, 60)) as pilot:
@@ -282,7 +283,7 @@ def ends_of_numbers(line: str) -> list[int]:
     return [cell_len(line[: place + 2]) for place in range(len(line)) if line[place : place + 2] == ".1"]
 
 
-async def test_the_cursor_needs_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_cursor_is_visible_without_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     host = Host()
     async with host.run_test(size=(38, 40)) as pilot:
@@ -302,14 +303,14 @@ async def test_the_cursor_needs_no_colour(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 KEYS: tuple[tuple[list[str], list[int]], ...] = (
-    # The mixture's column is highlighted, its first candidate is the one that was chosen.
+    # The column of the mixture is highlighted; its first candidate was chosen.
     (["enter"], [1]),
     (["3"], [5]),
     (["down", "down", "down", "enter"], [5]),
     (["1"], []),
     (["up", "up", "up", "enter"], []),
     (["9"], []),
-    # The guide's second candidate cannot be said at all.
+    # The base cannot express the guide's second candidate.
     (["left", "2"], []),
     (["left", "enter"], [9]),
     (["left", "left", "1"], [1]),
@@ -318,7 +319,7 @@ KEYS: tuple[tuple[list[str], list[int]], ...] = (
 )
 
 
-async def test_branching_by_keys() -> None:
+async def test_keys_choose_a_candidate() -> None:
     host = Host()
     async with host.run_test(size=(120, 40)) as pilot:
         for keys, branched in KEYS:
@@ -329,7 +330,7 @@ async def test_branching_by_keys() -> None:
             host.heard.clear()
 
 
-async def test_branching_from_a_step_of_the_base_alone() -> None:
+async def test_a_step_of_the_base_alone_can_branch() -> None:
     host = Host()
     async with host.run_test(size=(38, 40)) as pilot:
         await show(pilot, ALONE)
@@ -338,7 +339,7 @@ async def test_branching_from_a_step_of_the_base_alone() -> None:
         assert host.branched == [2]
 
 
-async def test_why_a_candidate_is_not_offered() -> None:
+async def test_a_candidate_that_is_not_offered_says_why() -> None:
     async with Host().run_test(size=(120, 40)) as pilot:
         assert "Enter: branch to ·the" in await show(pilot, STEP)
         await pilot.press("1")
@@ -348,7 +349,7 @@ async def test_why_a_candidate_is_not_offered() -> None:
         assert "<|im_start|> cannot be chosen here" in text
 
 
-async def test_branching_by_mouse() -> None:
+async def test_a_click_chooses_a_candidate() -> None:
     host = Host()
     async with host.run_test(size=(120, 40)) as pilot:
         await show(pilot, STEP)
@@ -362,7 +363,7 @@ async def test_branching_by_mouse() -> None:
         assert host.branched == [9, 7, 5]
 
 
-async def test_walking_through_the_tokens_keeps_the_column() -> None:
+async def test_moving_to_another_token_keeps_the_column() -> None:
     host = Host()
     async with host.run_test(size=(120, 40)) as pilot:
         await show(pilot, STEP)

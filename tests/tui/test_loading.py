@@ -1,4 +1,4 @@
-"""From names to a pair that can be loaded: what holds, what is refused before anything is loaded."""
+"""Tests of preparing and loading pairs, and of the loading bar."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BLEND = BlendSettings(gamma=0.37)
 
 
 class Files:
-    """Two tiny models, and a catalogue that knows them as a pair and as the default one."""
+    """Two tiny models, and a catalogue with them as the default pair."""
 
     def __init__(self, folder: Path) -> None:
         self.base = str(tiny_gguf.write_tiny(folder / "Tiny-Base.gguf"))
@@ -58,7 +58,7 @@ def files(tmp_path: Path) -> Files:
     return Files(tmp_path)
 
 
-def test_a_pair_by_its_name(files: Files) -> None:
+def test_a_pair_is_prepared_by_name(files: Files) -> None:
     formats = Formats(guide="chat")
     prepared = files.preparer(system="Be brief.", formats=formats)("mine")
     settings = recommended(files.pairs["mine"])
@@ -69,7 +69,7 @@ def test_a_pair_by_its_name(files: Files) -> None:
     assert (about.warning, prepared.fits) == ("", True)
 
 
-def test_two_models_that_the_catalogue_knows_bring_its_settings(files: Files) -> None:
+def test_two_models_of_a_catalogue_pair_get_its_settings(files: Files) -> None:
     setup = files.preparer()(base=files.base, guide=files.guide).setup
     assert (setup.pair, setup.settings.blend) == ("mine", BLEND)
 
@@ -83,7 +83,7 @@ def test_two_models_that_the_catalogue_knows_bring_its_settings(files: Files) ->
         ({"guide": "guide"}, ("guide", "guide")),
     ],
 )
-def test_a_pair_with_one_model_exchanged_is_no_longer_that_pair(
+def test_a_pair_with_one_model_replaced_is_another_pair(
     files: Files, named: dict[str, str], models: tuple[str, str]
 ) -> None:
     given = {key: name if key == "pair" else getattr(files, name) for key, name in named.items()}
@@ -92,18 +92,18 @@ def test_a_pair_with_one_model_exchanged_is_no_longer_that_pair(
     assert (setup.pair, setup.settings.blend) == ("", BlendSettings())
 
 
-def test_without_any_name_it_is_the_default_pair(files: Files) -> None:
+def test_without_names_the_default_pair_is_prepared(files: Files) -> None:
     assert files.preparer()().setup.pair == "demo"
 
 
-def test_what_the_caller_makes_of_the_settings_holds(files: Files) -> None:
+def test_the_settings_function_of_the_caller_is_used(files: Files) -> None:
     own = GenerationSettings(sampling=SamplingSettings(temperature=1.5))
     prepared = files.preparer(settings=lambda entry: own)("mine")
     assert prepared.setup.settings == own
     assert prepared.about.blend == own.blend
 
 
-def test_the_catalogue_is_read_anew_each_time(files: Files) -> None:
+def test_the_catalogue_is_read_for_each_pair(files: Files) -> None:
     prepare = files.preparer()
     with pytest.raises(CatalogueError, match="no pair called later"):
         prepare("later")
@@ -111,7 +111,7 @@ def test_the_catalogue_is_read_anew_each_time(files: Files) -> None:
     assert prepare("later").setup.pair == "later"
 
 
-def test_what_cannot_be_loaded_is_refused_before(files: Files, tmp_path: Path) -> None:
+def test_errors_are_raised_before_loading(files: Files, tmp_path: Path) -> None:
     prepare = files.preparer()
     with pytest.raises(CatalogueError, match="does not exist"):
         prepare(base=str(tmp_path / "gone.gguf"), guide=files.guide)
@@ -125,14 +125,14 @@ def test_what_cannot_be_loaded_is_refused_before(files: Files, tmp_path: Path) -
         files.preparer(formats=Formats(base="chat"))("mine")
 
 
-def test_a_pair_that_does_not_fit_says_so(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pair_that_exceeds_the_memory_has_a_warning(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_estimate, "free_memory", lambda: 1)
     prepared = files.preparer()("mine")
     assert not prepared.fits
     assert prepared.about.warning.startswith("Not enough memory")
 
 
-def test_it_loads(files: Files) -> None:
+def test_a_prepared_pair_loads(files: Files) -> None:
     prepared = files.preparer(system="")("mine")
     heard: list[tuple[str, float]] = []
 
@@ -154,12 +154,12 @@ def test_it_loads(files: Files) -> None:
         chat.close()
 
 
-def test_a_load_ends_when_nobody_wants_it(files: Files) -> None:
+def test_a_cancelled_load_ends(files: Files) -> None:
     with pytest.raises(LoadCancelled):
         files.preparer()("mine").load(lambda role, share: role != "guide")
 
 
-def test_what_fails_after_both_are_loaded_frees_them(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_freed_if_loading_fails_at_the_end(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     freed: list[GgufModel] = []
     close = GgufModel.close
 
@@ -177,7 +177,7 @@ def test_what_fails_after_both_are_loaded_frees_them(files: Files, monkeypatch: 
     assert len(freed) == 2
 
 
-# The bar
+# The loading bar
 
 
 class Host(App[None]):
@@ -185,7 +185,7 @@ class Host(App[None]):
         yield LoadingBar(About("old-base", "old-guide", memory="Needs little."))
 
 
-async def test_the_bar_shows_another_pair_and_how_to_give_it_up() -> None:
+async def test_the_loading_bar_shows_the_pair_and_how_to_cancel() -> None:
     async with Host().run_test() as pilot:
         bar = pilot.app.query_one(LoadingBar)
         bar.show("base", 0.5)

@@ -1,4 +1,4 @@
-"""How replies are looked at and copied: views, colours, weak passages."""
+"""Tests of views, colours, weak passages and copying."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from support.chat_fakes import (
 
 from blendin_local.tui.entry import View
 
-# Looks
+# Views and colours
 
 
-async def test_views_are_changed_for_one_reply_and_for_all() -> None:
+async def test_the_view_changes_for_one_reply_or_all() -> None:
     script = (FakeReply(steps_of("**one** two")), FakeReply(steps_of("**three** four")))
     async with chatting(*script, asked="a", view="markdown") as (pilot, app, _):
         await ask(pilot, app, "b")
@@ -43,7 +43,7 @@ async def test_views_are_changed_for_one_reply_and_for_all() -> None:
         await say(pilot, app, "/view tokens")
         await pilot.pause()
         assert views() == [True, True]
-        # Also while one writes.
+        # Also while the input has the focus.
         await pilot.press("a", "f6", "f7")
         await pilot.pause()
         assert views() == [False, False]
@@ -69,8 +69,8 @@ async def test_colours_are_chosen_by_key_and_command() -> None:
         assert transcript.colours == "confidence"
 
 
-async def test_weak_passages_are_found_wherever_they_are() -> None:
-    """Two in the second reply, far apart, and one in the first."""
+async def test_weak_passages_are_found_in_all_replies() -> None:
+    """The first reply has one weak passage, the second one two that are far apart."""
 
     def lines(*weak: int) -> list[object]:
         return [replace(step(i, f"line{i}\n\n"), r_b=0.1 if i in weak else 0.9, c_b=0.5) for i in range(100)]

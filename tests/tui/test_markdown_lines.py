@@ -1,4 +1,4 @@
-"""Markdown as lines: nothing in it acts, nothing is lost, and no text takes the chat down."""
+"""Tests of rendering Markdown to lines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_markdown_is_formatted() -> None:
 
 
 @pytest.mark.parametrize("text", ["a <b>c</b> List<int> <script>d</script>", "<div>\n<p>hello</p>\n</div>"])
-def test_tags_are_words(text: str) -> None:
+def test_html_tags_are_shown_as_text(text: str) -> None:
     assert "".join(" ".join(shown(text)).split()) == "".join(text.split())
 
 
@@ -48,12 +48,12 @@ PATHOLOGICAL = {
 
 
 @pytest.mark.parametrize("name", PATHOLOGICAL)
-def test_what_is_no_sensible_markdown_stands_as_it_was_written(name: str) -> None:
+def test_text_that_rendering_would_drop_is_shown_as_written(name: str) -> None:
     text = PATHOLOGICAL[name]
     assert "".join("".join(shown(text)).split()) == "".join(text.split())
 
 
-def test_a_defect_in_the_library_costs_only_the_format(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_markdown_library_costs_only_the_formatting(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: object) -> None:
         raise RecursionError
 
@@ -61,21 +61,21 @@ def test_a_defect_in_the_library_costs_only_the_format(monkeypatch: pytest.Monke
     assert shown("*one*\ntwo \x1b") == ["*one*", "two ␛"]
 
 
-def test_entities_cannot_act() -> None:
+def test_entities_are_sanitized() -> None:
     assert shown("a&#x202e;b &amp;") == ["a�b &"]
     said = "".join(shown("a&#x202e;b&#x1b;[31mc `&#x202e;` ![&#x202e;](x)\n\n# &#x202e;"))
     assert said == sanitize(said)
 
 
 @given(st.one_of(st.text(), st.text(st.sampled_from("*_`[]()<>|-# \n1.&x")), st.sampled_from(AWKWARD)))
-def test_any_text_becomes_inert_lines_that_fit(text: str) -> None:
+def test_any_text_becomes_sanitized_lines_that_fit(text: str) -> None:
     for width in (2, 20):
         for line in shown(text, width):
             assert line == sanitize(line)
             assert cell_len(line) <= width
 
 
-def test_code_blocks_come_as_they_were_written() -> None:
+def test_code_blocks_are_returned_unchanged() -> None:
     text = "one\n```\na\tb\x1b\n```\ntwo\n\n    indented\n\n~~~py\nc\n"
     assert code_blocks(text) == ["a\tb\x1b\n", "indented\n", "c\n"]
     assert code_blocks("no code") == []

@@ -1,4 +1,4 @@
-"""Files in messages."""
+"""Tests of mentioned files in messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_file_stands_before_the_message_that_mentions_it(folder: Path) -> None:
+def test_a_mentioned_file_is_inserted_before_the_message(folder: Path) -> None:
     done = expand("Sum up @notes.txt please", folder)
     assert done.text == "notes.txt:\n```\none\ntwo\n```\n\nSum up notes.txt please"
     assert done.files == (folder / "notes.txt",) and done.missing == ()
@@ -38,42 +38,44 @@ def test_a_file_stands_before_the_message_that_mentions_it(folder: Path) -> None
         ("a\n@notes.txt\nb", "a\nnotes.txt\nb"),
     ],
 )
-def test_where_a_mention_begins_and_ends(folder: Path, typed: str, message: str) -> None:
+def test_a_mention_starts_at_a_word_and_ends_before_punctuation(
+    folder: Path, typed: str, message: str
+) -> None:
     done = expand(typed, folder)
     assert done.files == (folder / "notes.txt",)
     assert done.text.count("one\ntwo") == 1
     assert done.text.endswith("```\n\n" + message)
 
 
-def test_names_with_spaces_and_of_other_folders(folder: Path) -> None:
+def test_mentions_have_quoted_names_and_folders(folder: Path) -> None:
     done = expand(f'Compare @"my file.txt", @sub/ünï.md and @{folder}/notes.txt', folder)
     assert [path.name for path in done.files] == ["my file.txt", "ünï.md", "notes.txt"]
 
 
 @pytest.mark.parametrize("text", ["me@notes.txt", "a @ b", "x/@notes.txt", "", "a\\@notes.txt"])
-def test_what_is_no_mention_stays(folder: Path, text: str) -> None:
+def test_text_without_mentions_is_unchanged(folder: Path, text: str) -> None:
     done = expand(text, folder)
     assert (done.text, done.files, done.missing) == (text, (), ())
 
 
-def test_a_backslash_makes_it_a_plain_at_sign(folder: Path) -> None:
+def test_a_backslash_escapes_an_at_sign(folder: Path) -> None:
     done = expand('type \\@notes.txt or \\@"my file.txt"', folder)
     assert (done.text, done.files, done.missing) == ('type @notes.txt or @"my file.txt"', (), ())
 
 
-def test_a_name_of_no_file_stays_and_is_reported(folder: Path) -> None:
+def test_a_mention_without_a_file_stays_and_is_reported(folder: Path) -> None:
     done = expand("Thanks @anna, see @notes.txt/x and @" + "n" * 5000, folder)
     assert done.text == "Thanks @anna, see @notes.txt/x and @" + "n" * 5000
     assert done.missing == ("anna,", "notes.txt/x", "n" * 5000)
     assert expand("@~nobody_such/x @\0", folder).files == ()
 
 
-def test_a_fence_is_longer_than_any_in_the_file(folder: Path) -> None:
+def test_the_fence_is_longer_than_any_in_the_file(folder: Path) -> None:
     (folder / "code.md").write_text("```py\nx\n````\n", "utf-8")
     assert expand("@code.md", folder).text.startswith("code.md:\n`````\n```py\nx\n````\n`````\n")
 
 
-def test_code_between_fences_mentions_nothing(folder: Path) -> None:
+def test_mentions_in_fenced_code_are_ignored(folder: Path) -> None:
     code = "Why?\n```python\n@notes.txt\n@nothing\n```\n"
     assert expand(code, folder).text == code and expand(code, folder).missing == ()
     once = expand(code + "@notes.txt", folder)
@@ -82,12 +84,12 @@ def test_code_between_fences_mentions_nothing(folder: Path) -> None:
     assert expand(unclosed, folder).text == unclosed
 
 
-def test_line_ends_and_marks_of_other_systems_go(folder: Path) -> None:
+def test_line_ends_and_byte_order_marks_are_normalized(folder: Path) -> None:
     (folder / "dos.txt").write_bytes(b"\xef\xbb\xbfa\r\nb\r\n")
     assert "\n```\na\nb\n```\n" in expand("@dos.txt", folder).text
 
 
-def test_what_cannot_be_inserted_is_said_in_a_sentence(folder: Path) -> None:
+def test_files_that_cannot_be_inserted_raise_prompt_error(folder: Path) -> None:
     (folder / "latin.txt").write_bytes(b"caf\xe9")
     (folder / "zero.bin").write_bytes(b"a\0b")
     (folder / "most.txt").write_bytes(b"x" * LARGEST)
@@ -106,7 +108,7 @@ def test_what_cannot_be_inserted_is_said_in_a_sentence(folder: Path) -> None:
     assert expand("@most.txt", folder).files
 
 
-def test_an_unreadable_file_is_said_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_raises_prompt_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **options: object) -> None:
         raise PermissionError(13, "Permission denied")
 

@@ -1,4 +1,4 @@
-"""The figures behind the panel and the bands of the colour modes, without a screen."""
+"""Tests of the panel's metrics and of the bands of the colour modes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from blendin_local.presentation.colour_scale import BAND_COLOURS, LIMITS, MODES,
 from blendin_local.tui.bars import stack
 from blendin_local.tui.metrics import COLUMNS, MetricSeries, Totals
 
-# Figures
+# Metrics
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=900), st.integers(1, 60))
@@ -35,7 +35,7 @@ def test_a_series_covers_the_whole_reply(values: list[float | None], width: int)
         assert max(v for v in columns if v is not None) <= max(measured) + 1e-9
 
 
-def test_a_long_series_is_kept_in_few_columns_and_in_the_right_place() -> None:
+def test_a_long_series_is_merged_to_few_columns_in_order() -> None:
     series = MetricSeries()
     for i in range(100_000):
         series.add(None if i < 25_000 else i / 100_000)
@@ -61,7 +61,7 @@ def test_totals_weigh_replies_by_their_steps_and_words() -> None:
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=5), st.integers(5, 60))
-def test_a_stacked_bar_loses_nobody(counts: list[int], width: int) -> None:
+def test_every_count_gets_a_cell_of_a_stacked_bar(counts: list[int], width: int) -> None:
     cells = stack(counts, width)
     assert sum(cells) == (width if any(counts) else 0)
     assert [bool(n) for n in cells] == [bool(count) for count in counts]
@@ -79,12 +79,12 @@ def test_a_stacked_bar_loses_nobody(counts: list[int], width: int) -> None:
         ("source", (0.0, 1.0), [0, 0]),
     ],
 )
-def test_bands(mode: Mode, values: tuple[float, ...], bands: list[int]) -> None:
+def test_bands_of_steps(mode: Mode, values: tuple[float, ...], bands: list[int]) -> None:
     name = {"confidence": "c_b", "source": "alpha"}.get(mode, mode)
     assert [band(mode, replace(step(0, Source.GUIDE), **{name: value})) for value in values] == bands
 
 
-def test_what_was_not_measured_is_harmless_and_weak_steps_are_not() -> None:
+def test_unmeasured_steps_are_in_the_best_band_and_weak_ones_in_the_worst() -> None:
     assert {band(mode, step(0, Source.USER)) for mode in MODES} == {0}
     assert band("alpha", replace(step(0), alpha=0.9)) == 0
     for value in (0.1, 0.39, 0.41, 0.9):
@@ -98,5 +98,5 @@ def test_bands_are_named_by_their_limits() -> None:
     assert ranges("divergence")[0] == f"≤ {LIMITS['divergence'][0]}"
 
 
-def test_bands_are_readable_in_every_theme() -> None:
+def test_band_colours_have_contrast_in_every_theme() -> None:
     assert_readable(BAND_COLOURS)

@@ -1,4 +1,4 @@
-"""Other models in the midst of a chat: what is asked of whom, and what each can still be told."""
+"""Tests of loading another pair during a chat."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from blendin_local.tui.screens.pairs import PairsScreen
 from blendin_local.tui.screens.settings import SettingsScreen
 
 
-async def test_another_pair_takes_over_and_a_waiting_message_is_asked_of_it() -> None:
+async def test_another_pair_replaces_the_first_and_answers_a_waiting_message() -> None:
     chat = FakeChat(*replies("from the other"))
     load = FakeLoad(chat, held=True)
     async with chatting(*replies("one"), asked="Why?", prepare=pairs_of(other=load)) as (pilot, app, first):
@@ -65,7 +65,7 @@ async def test_another_pair_takes_over_and_a_waiting_message_is_asked_of_it() ->
         assert "other-base + other-guide" in visible(app)
 
 
-async def test_a_pair_that_cannot_be_loaded_leaves_the_old_one() -> None:
+async def test_the_old_pair_stays_if_another_cannot_be_loaded() -> None:
     broken = FakeLoad(FakeChat(), error=ModelError("The file [b]is[/b] \x1b[31m damaged."))
     held = FakeLoad(FakeChat(), held=True)
     prepare = pairs_of(broken=broken, held=held)
@@ -85,7 +85,7 @@ async def test_a_pair_that_cannot_be_loaded_leaves_the_old_one() -> None:
         assert (len(chat.requests), ABOUT.models in visible(app)) == (2, True)
 
 
-async def test_a_conversation_comes_back_with_its_pair_or_else_with_what_is_there(store: Store) -> None:
+async def test_a_conversation_is_resumed_with_its_pair_or_the_loaded_one(store: Store) -> None:
     with closing(Store(store.path)) as other:
         for name in ("other", "broken"):
             setup = Setup(f"{name}-base", f"{name}-guide", name, system=f"For {name}.")
@@ -112,11 +112,11 @@ async def test_a_conversation_comes_back_with_its_pair_or_else_with_what_is_ther
         await wait_until(pilot, lambda: "does not exist any more" in told(app))
 
 
-# What was asked for before, and comes too late
+# Actions that another load overtakes
 
 
 def held_back(prepare: Prepare, gate: threading.Event) -> Prepare:
-    """Takes as long to prepare a pair as the gate is closed."""
+    """A `Prepare` that waits until its gate opens."""
 
     def later(pair: str, base: str, guide: str) -> Prepared:
         assert gate.wait(20)
@@ -125,7 +125,7 @@ def held_back(prepare: Prepare, gate: threading.Event) -> Prepare:
     return later
 
 
-async def test_a_message_that_is_sent_before_a_pair_is_found_is_answered_by_the_old_one() -> None:
+async def test_a_message_sent_before_a_pair_is_prepared_is_answered_by_the_old_pair() -> None:
     gate, other = threading.Event(), FakeChat()
     prepare = held_back(pairs_of(new=FakeLoad(other)), gate)
     reply = FakeReply(steps_of("from the old"), hold_at=0)
@@ -162,7 +162,7 @@ async def test_only_one_of_two_pairs_is_loaded() -> None:
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-async def test_a_conversation_does_not_open_into_a_reply(
+async def test_a_conversation_is_not_opened_while_a_reply_is_written(
     store: Store, stopped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with closing(Store(store.path)) as other:
@@ -199,10 +199,10 @@ async def test_a_conversation_does_not_open_into_a_reply(
         assert path in (["what was said"], ["Why?", "one", "And?", "two"], ["And?", "two"])
 
 
-# What may be changed meanwhile
+# Settings during a load
 
 
-async def test_nothing_is_changed_that_the_next_pair_would_undo() -> None:
+async def test_settings_are_not_changed_while_another_pair_loads() -> None:
     load = FakeLoad(FakeChat(*replies("one")), held=True)
     async with chatting(prepare=pairs_of(other=load)) as (pilot, app, _):
         await say(pilot, app, "/system Mine.")
@@ -227,7 +227,7 @@ async def test_nothing_is_changed_that_the_next_pair_would_undo() -> None:
 
 
 @pytest.mark.parametrize("loaded", [False, True])
-async def test_settings_that_were_open_meanwhile_belong_to_the_pair_that_is_there(loaded: bool) -> None:
+async def test_a_settings_form_opened_before_a_load_does_not_change_the_new_pair(loaded: bool) -> None:
     gate, load = threading.Event(), FakeLoad(FakeChat(), held=True)
     async with chatting(prepare=held_back(pairs_of(other=load), gate)) as (pilot, app, _):
         screen = screen_of(app)
@@ -251,7 +251,7 @@ async def test_settings_that_were_open_meanwhile_belong_to_the_pair_that_is_ther
         assert setup.settings.blend.gamma == (0.15 if loaded else 0.4)
 
 
-async def test_another_pair_continues_a_reply_beside_it() -> None:
+async def test_another_pair_continues_a_reply_as_a_sibling() -> None:
     chat = FakeChat(*replies(" three"))
     script = FakeReply(steps_of("one two"), ends="length")
     async with chatting(script, asked="Why?", prepare=pairs_of(other=FakeLoad(chat))) as (pilot, app, _):
@@ -270,7 +270,7 @@ async def test_another_pair_continues_a_reply_beside_it() -> None:
 # The first load
 
 
-async def test_the_first_load_is_given_up_for_others() -> None:
+async def test_the_first_load_is_cancelled_and_another_pair_chosen() -> None:
     first, second = FakeLoad(FakeChat(), held=True), FakeLoad(FakeChat(*replies("here")))
     app = app_with(first, prepare=pairs_of(other=second))
     async with app.run_test() as pilot:

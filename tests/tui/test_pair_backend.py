@@ -1,4 +1,4 @@
-"""A loaded pair behind the chat: what it answers, and how it is loaded."""
+"""Tests of a loaded pair as the chat's backend."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return pair_models(base, guide)
 
 
-def test_a_pair_answers_what_it_is_asked(tiny: Pair) -> None:
+def test_a_pair_writes_the_requested_reply(tiny: Pair) -> None:
     plain = PLAIN_FORMATS["user-assistant"]
     chat = PairBackend(tiny, {"base": plain, "guide": plain}, {"base": "b", "guide": "g"})
     assert (chat.calibrated, chat.models) == (False, {"base": "b", "guide": "g"})
@@ -49,7 +49,7 @@ def test_a_pair_answers_what_it_is_asked(tiny: Pair) -> None:
     assert [each.outcome for each in repeated] == [each.outcome for each in whole]
     assert whole[0].candidates is not None
     assert written(ReplyRequest(said, settings, candidates=0))[0].candidates is None
-    # From its own steps on, and with another token in the place of one.
+    # Continued from its own steps, and branched at one of them.
     rest = written(ReplyRequest(said, replace(settings, max_tokens=3), prefix=tuple(whole[:3])))
     assert [step.index for step in rest] == [3, 4, 5]
     other = next(each for each in whole[2].candidates.base if each.outcome not in (-1, whole[2].outcome))  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""Choosing another pair by keyboard: what is listed, what is said of it, and what comes of Enter."""
+"""Tests of choosing another pair by keyboard."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Host(App[None]):
     CSS_PATH = [FOLDER / "app.tcss", FOLDER / "css/pairs.tcss"]  # noqa: RUF012
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        # What the chat's app defines beside the theme.
+        # Variables that the chat's app defines.
         return dict.fromkeys(re.findall(r"\$(source-\w+)", (FOLDER / "app.tcss").read_text()), "#ffffff")
 
 
@@ -63,7 +63,7 @@ def tiny(path: Path, **options: object) -> Path:
 
 
 class Opened:
-    """The screen over a host, what `prepare` was asked, and what the screen was left with."""
+    """The screen in a host app, the calls of `prepare`, and the result of the screen."""
 
     def __init__(self, pilot: Pilot[None], screen: PairsScreen, left: list[Any], asked: list[Any]) -> None:
         self.pilot, self.screen, self.left, self.asked = pilot, screen, left, asked
@@ -146,7 +146,7 @@ def setup(catalogue: Catalogue) -> Setup:
     return Setup(pair.base, pair.guide, "mine")
 
 
-async def test_pairs_of_the_catalogue_say_what_they_are(catalogue: Catalogue) -> None:
+async def test_pairs_of_the_catalogue_are_described(catalogue: Catalogue) -> None:
     async with opened(catalogue, setup(catalogue)) as it:
         heading, mine, same, far, gone, twin, *_ = it.rows()
         assert "catalogue" in heading
@@ -156,7 +156,7 @@ async def test_pairs_of_the_catalogue_say_what_they_are(catalogue: Catalogue) ->
         assert far.startswith("↓ far  not on this machine")
         assert gone.startswith("✗ gone  cannot be used")
         assert twin.startswith("  twin")
-        # The cursor stands on the loaded pair, which need not be loaded again.
+        # The cursor is on the loaded pair, which Enter does not load again.
         assert it.says == "● Loaded now."
         await it.press("enter")
         assert it.left == []
@@ -188,7 +188,7 @@ async def test_each_model_has_a_field_for_its_options(catalogue: Catalogue) -> N
         assert fields.display
         await it.type("n_ctx=64 n_gpu_layers=1")
         assert "base   n_ctx=64 n_gpu_layers=1" in it.about
-        # The loaded pair can be loaded again with other options.
+        # With other options, Enter loads the loaded pair again.
         assert it.says == "Enter loads it."
         await it.press("tab")
         await it.type("n_ctx=many")
@@ -207,7 +207,7 @@ async def test_each_model_has_a_field_for_its_options(catalogue: Catalogue) -> N
         assert it.asked == [("mine", "", "", options)]
 
 
-async def test_options_change_the_estimate_and_can_be_taken_back(catalogue: Catalogue) -> None:
+async def test_options_change_the_memory_estimate_and_can_be_reset(catalogue: Catalogue) -> None:
     async with opened(catalogue, setup(catalogue)) as it:
         await it.press("down", "f4")
         before = it.about
@@ -226,7 +226,7 @@ async def test_options_of_the_catalogue_are_shown(files: tuple[str, str]) -> Non
         assert "guide  n_ctx=32" in it.about
 
 
-async def test_what_prepare_refuses_is_said_and_the_list_stays(catalogue: Catalogue) -> None:
+async def test_an_error_of_prepare_is_shown_and_the_list_stays(catalogue: Catalogue) -> None:
     async with opened(catalogue, refuse="This model has no chat template.") as it:
         await it.press("enter")
         await it.until(lambda: it.asked)
@@ -261,7 +261,7 @@ async def test_pairs_found_on_the_machine_are_chosen_by_their_files(catalogue: C
         assert it.left == [PairChoice("", str(base), str(guide))]
 
 
-async def test_nothing_found(tmp_path: Path) -> None:
+async def test_empty_lists_say_so(tmp_path: Path) -> None:
     async with opened(Catalogue({}, {})) as it:
         assert any("No more" in row for row in it.rows())
         assert it.says == ""
@@ -271,7 +271,7 @@ async def test_nothing_found(tmp_path: Path) -> None:
         assert it.left == []
 
 
-async def test_any_two_models_by_keyboard(catalogue: Catalogue) -> None:
+async def test_any_two_models_are_chosen_by_keyboard(catalogue: Catalogue) -> None:
     for name in ("a", "b"):
         tiny(models_dir() / f"{name}.gguf", n_layer=1 if name == "a" else 3, vocabulary="bpe")
     embedder = tiny(models_dir() / "embedder.gguf", arch="bert")
@@ -282,7 +282,7 @@ async def test_any_two_models_by_keyboard(catalogue: Catalogue) -> None:
         assert it.screen.guides.field.has_focus
         assert "no chat template" in it.about
         await it.press("tab", "tab", "e", "m")
-        # Each list is searched for itself.
+        # Each list has its own search.
         assert it.says == f"✗ {embedder} cannot write text: it is an embedding model."
         assert "✗" in it.rows(it.screen.guides)[0]
         await it.press("enter")
@@ -313,14 +313,16 @@ async def test_a_path_may_be_typed(
         assert it.left == [PairChoice("", *files)]
 
 
-async def test_memory_decides_what_enter_does(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pair_that_exceeds_the_memory_needs_a_second_enter(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(memory_estimate, "free_memory", lambda: 1)
     async with opened(catalogue, setup(catalogue)) as it:
         await it.press("down")
         assert "Not enough memory" in it.about
         await it.press("enter")
         assert it.says == "Enter once more loads it all the same."
-        # Whoever moves away has thought better of it.
+        # Moving to another row cancels the confirmation.
         await it.press("up", "down", "enter")
         assert it.left == []
         await it.press("enter")
@@ -348,7 +350,7 @@ async def test_a_pair_is_pulled_at_the_second_enter(server: FakeServer, files: t
         assert it.left == [PairChoice("far")]
 
 
-async def test_a_pull_that_fails_says_why(server: FakeServer, files: tuple[str, str]) -> None:
+async def test_a_failed_pull_shows_its_error(server: FakeServer, files: tuple[str, str]) -> None:
     async with opened(remote(server, files)) as it:
         server.files.clear()
         await it.press("enter", "enter")
@@ -358,7 +360,7 @@ async def test_a_pull_that_fails_says_why(server: FakeServer, files: tuple[str, 
         assert it.left == []
 
 
-async def test_escape_gives_a_pull_up_and_then_closes(
+async def test_escape_stops_a_pull_and_then_closes(
     files: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped, never = [], threading.Event()
@@ -389,7 +391,7 @@ async def test_escape_gives_a_pull_up_and_then_closes(
 
 
 @pytest.mark.parametrize("size", [(80, 24), (40, 15)])
-async def test_everything_has_its_place(catalogue: Catalogue, size: tuple[int, int]) -> None:
+async def test_everything_is_on_the_screen(catalogue: Catalogue, size: tuple[int, int]) -> None:
     async with opened(catalogue, setup(catalogue), size=size) as it:
         await it.press("pagedown", "up", "up")
         for selector in ("#pairs-list OptionList", "#pairs-says", "#pairs-list Input"):

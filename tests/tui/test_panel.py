@@ -1,4 +1,4 @@
-"""The panel, the status line and the legend: their figures, and what they look like in a tiny app."""
+"""Tests of the panel, the status line, the legend and the title bar."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Host(App[None]):
 
     @property
     def seen(self) -> str:
-        """What stands on the screen now."""
+        """Return the text of the screen."""
         rows = self.screen._compositor.render_strips(self.size)
         return "\n".join("".join(segment.text for segment in row) for row in rows)
 
@@ -109,7 +109,7 @@ async def drawn(pilot: Pilot[None], metrics: PanelMetrics) -> str:
 # The panel
 
 
-async def test_the_most_important_figures_stand_on_a_wide_screen() -> None:
+async def test_a_wide_screen_shows_the_most_important_metrics() -> None:
     async with running() as (_, pilot):
         seen = await drawn(pilot, shown())
     for line in (
@@ -137,7 +137,7 @@ async def test_the_most_important_figures_stand_on_a_wide_screen() -> None:
     assert words in " ".join(panel.split())
 
 
-async def test_all_sections_stand_on_a_huge_screen() -> None:
+async def test_a_huge_screen_shows_all_sections() -> None:
     async with running(HUGE) as (app, pilot):
         seen = await drawn(pilot, shown(calibrated=True))
         assert app.panel.outer_size.width == 44
@@ -146,7 +146,7 @@ async def test_all_sections_stand_on_a_huge_screen() -> None:
         assert text in seen
 
 
-async def test_figures_change_neither_the_layout_nor_what_stays_the_same() -> None:
+async def test_new_metrics_repaint_only_changed_lines() -> None:
     async with running() as (app, pilot):
         await drawn(pilot, shown())
         regions = {each: each.region for each in app.query("*")}
@@ -190,7 +190,7 @@ def test_no_row_is_wider_than_the_panel(width: int) -> None:
                 assert [str(line) for line in row.lines if line.cell_length > width] == []
 
 
-async def test_a_cursor_explains_every_figure() -> None:
+async def test_the_cursor_explains_every_metric() -> None:
     async with running(SMALL) as (app, pilot):
         await drawn(pilot, shown())
         words = app.panel.query_one("#words", Static)
@@ -256,7 +256,7 @@ async def test_rates_over_the_hint_level_are_marked(method: str, hint_rate: floa
         assert ("intervened 38%!" in said(app)) is marked
 
 
-async def test_names_of_others_are_inert() -> None:
+async def test_model_names_are_sanitized() -> None:
     name = "x\x1b[31m[bold]\ny\u202e"
     async with running(HUGE, About(name, name, name)) as (_, pilot):
         seen = await drawn(pilot, shown(about=About(name, name, name)))
@@ -271,7 +271,7 @@ def said(app: Host) -> str:
     return str(app.status.state.content)
 
 
-async def test_the_status_line_says_what_is_going_on() -> None:
+async def test_the_status_line_shows_the_phase() -> None:
     async with running(HUGE) as (app, _):
         app.status.show(Phase.READY)
         assert said(app) == "● Ready"
@@ -293,7 +293,7 @@ async def test_the_status_line_says_what_is_going_on() -> None:
         assert said(app) == "● Stopping …"
 
 
-async def test_the_status_line_drops_what_there_is_no_room_for() -> None:
+async def test_the_status_line_drops_parts_that_do_not_fit() -> None:
     async with running(SMALL) as (app, pilot):
         app.status.show(Phase.WRITING)
         app.status.show_progress(shown(), (2, 3))

@@ -1,4 +1,4 @@
-"""Leaving the chat: whatever is under way ends, and what was said is on the disk."""
+"""Tests of quitting: replies and loads end, and the conversation is saved."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ async def test_quitting_while_the_models_load_stops_the_load() -> None:
     assert app.return_code == 0
 
 
-async def test_the_last_words_are_kept_that_nobody_looked_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_steps_that_were_not_polled_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listening, reply = deaf(monkeypatch), FakeReply(steps_of("one two three four"), hold_at=2, tail="!")
     with closing(Store(tmp_path / "chats.db")) as seen:
         async with chatting(reply, store=Store(seen.path)) as (pilot, app, _):
@@ -66,7 +64,7 @@ async def test_the_last_words_are_kept_that_nobody_looked_at(
         assert [step.text for step in seen.load_steps(turn.id)] == ["one ", "two ", "three ", "four"]
 
 
-async def test_a_reply_that_began_after_the_last_look_is_kept_whole(
+async def test_a_reply_that_was_never_polled_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listening, script = deaf(monkeypatch), (FakeReply(steps_of("one two"), ends="length"), *replies(" three"))
@@ -83,7 +81,7 @@ async def test_a_reply_that_began_after_the_last_look_is_kept_whole(
         assert turn.summary.steps == 4
 
 
-async def test_what_is_asked_for_when_a_conversation_is_resumed_is_kept_with_it(tmp_path: Path) -> None:
+async def test_options_of_a_resumed_conversation_are_saved_with_it(tmp_path: Path) -> None:
     with closing(Store(tmp_path / "chats.db")) as seen:
         seen.create("old", Setup(ABOUT.base, ABOUT.guide, ABOUT.pair, system="Kept."))
         seen.save_turn("old", Turn("user", "what was said", id="old"))

@@ -1,4 +1,4 @@
-"""The reply controller without a screen: what it tells its view and its sink, in order."""
+"""Tests of the reply controller without a screen."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from blendin_local.tui.reply_text import Piece
 
 
 class Recorder:
-    """A view and a sink that note what they are told."""
+    """A view and a sink that record their calls."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -103,7 +103,7 @@ def test_a_message_waits_for_the_models_and_is_answered(controlled: Controlled) 
     assert controller.may_act()
 
 
-def test_a_message_that_the_models_refuse_is_taken_back(controlled: Controlled) -> None:
+def test_a_message_that_the_models_refuse_returns_to_the_input(controlled: Controlled) -> None:
     session, controller, seen = controlled(FakeLoad(FakeChat(ModelError("Too long."))))
     look_until(controller, Phase.READY)
     controller.start(session.dialogue.send("Why?"), typed="Why?")
@@ -112,7 +112,7 @@ def test_a_message_that_the_models_refuse_is_taken_back(controlled: Controlled) 
     assert [(end.turn, end.begun, end.error) for end in seen.ends] == [(None, False, "Too long.")]
 
 
-def test_what_is_asked_while_a_reply_stops_is_done_after_it(controlled: Controlled) -> None:
+def test_an_action_during_a_stop_runs_after_it(controlled: Controlled) -> None:
     session, controller, seen = controlled(FakeLoad(FakeChat(FakeReply(steps_of("one two"), hold_at=1))))
     look_until(controller, Phase.READY)
     controller.start(session.dialogue.send("Why?"))
@@ -127,7 +127,7 @@ def test_what_is_asked_while_a_reply_stops_is_done_after_it(controlled: Controll
     assert not controller.stop()
 
 
-def test_it_needs_no_textual() -> None:
+def test_the_reply_controller_does_not_import_textual() -> None:
     code = "import sys, blendin_local.tui.chat.reply_controller; print('textual' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

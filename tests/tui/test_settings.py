@@ -1,4 +1,4 @@
-"""All settings on one page, by keyboard, on a small screen."""
+"""Tests of the settings form by keyboard, on a small screen."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Host(App[None]):
 
 @asynccontextmanager
 async def opened(now: Chosen | None = None) -> AsyncIterator[tuple[Pilot[None], SettingsScreen, list[Any]]]:
-    """The screen over a host, and what it was left with."""
+    """The screen in a host app, and its result."""
     app, left = Host(), list[Any]()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = SettingsScreen(now or Chosen(RECOMMENDED), RECOMMENDED)
@@ -55,7 +55,7 @@ async def type_into(pilot: Pilot[None], screen: SettingsScreen, name: str, *text
     await pilot.press(*(key for each in text for key in ([each] if each == "enter" else each)))
 
 
-async def test_what_is_not_touched_comes_back_as_it_was() -> None:
+async def test_untouched_settings_are_returned_unchanged() -> None:
     now = Chosen(
         GenerationSettings(
             BlendSettings(gamma=1 / 3), SamplingSettings(temperature=0.1), seed=5, stop=(" ", "\\n", "a\nb")
@@ -72,7 +72,7 @@ HOSTILE = " a\tb\x1b[2J\u202e \r\n"
 
 
 @pytest.mark.parametrize("touched", [False, True])
-async def test_hostile_texts_are_shown_harmless_and_stay_as_they_were_until_touched(touched: bool) -> None:
+async def test_hostile_texts_are_shown_sanitized_and_stay_until_edited(touched: bool) -> None:
     now = Chosen(GenerationSettings(stop=("\x1b]0;x\x07",)), HOSTILE)
     async with opened(now) as (pilot, screen, left):
         screen.query_one("#setting-form").scroll_end(animate=False)
@@ -124,7 +124,7 @@ async def test_typed_values_are_applied_to_the_next_reply() -> None:
         assert chosen.system == "Be\nx"
 
 
-async def test_a_method_is_chosen_from_a_list_with_meanings_and_others_are_dimmed() -> None:
+async def test_a_method_is_chosen_from_a_list_and_dims_idle_settings() -> None:
     async with opened() as (pilot, screen, left):
         assert about(screen).endswith("blendin: the paper's weight where the base is unsure.")
         assert row(screen, "alpha").has_class("-idle") and note(screen, "alpha") == "only for fixed"
@@ -140,7 +140,7 @@ async def test_a_method_is_chosen_from_a_list_with_meanings_and_others_are_dimme
         assert left[0].settings.blend.method == "fixed"
 
 
-async def test_what_is_wrong_is_said_beside_the_form_and_nothing_is_applied() -> None:
+async def test_a_wrong_value_is_explained_and_nothing_is_applied() -> None:
     async with opened() as (pilot, screen, left):
         await type_into(pilot, screen, "gamma", "2")
         assert about(screen).startswith("gamma must be between 0")
@@ -159,7 +159,7 @@ async def test_what_is_wrong_is_said_beside_the_form_and_nothing_is_applied() ->
 
 
 @pytest.mark.parametrize("key", ["ctrl+r", "button"])
-async def test_the_recommended_settings_are_one_key_away(key: str) -> None:
+async def test_a_key_sets_the_recommended_values(key: str) -> None:
     now = Chosen(GenerationSettings(BlendSettings(method="nudge"), seed=3, stop=("x",)), "S", False)
     async with opened(now) as (pilot, screen, left):
         assert note(screen, "gamma") == "recommended: 0.35"

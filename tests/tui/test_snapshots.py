@@ -1,4 +1,4 @@
-"""What the chat looks like: compared with pictures (`pytest --snapshot-update` takes them anew)."""
+"""Snapshot tests of the chat's screens (`pytest --snapshot-update` accepts changes)."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ AsEver = Callable[..., bool]
 
 @pytest.fixture(autouse=True)
 def fixed(prompt_pilot: None, monkeypatch: pytest.MonkeyPatch, compose: Any = Footer.compose) -> None:
-    """The machine's own figures and the cursor stand still, and the footer is in the picture."""
+    """Fix the numbers of the machine and the cursor, and restore the footer."""
     monkeypatch.setattr(Input, "_toggle_cursor", lambda field: None)
     monkeypatch.setattr(TextArea, "_toggle_cursor_blink_visible", lambda field: None)
     monkeypatch.setattr(Footer, "compose", compose)
@@ -102,7 +102,7 @@ def fixed(prompt_pilot: None, monkeypatch: pytest.MonkeyPatch, compose: Any = Fo
 
 @pytest.fixture
 def as_ever(snap_compare: Any) -> AsEver:
-    """Whether a scene looks as it did when its picture was taken."""
+    """Compare a scene with its snapshot."""
 
     def compare(
         scene: Scene,
@@ -129,7 +129,7 @@ async def answered(pilot: Pilot[None], app: ChatApp) -> None:
 
 
 def after(opening: Scene, *keys: str) -> Scene:
-    """Press these keys then."""
+    """Press keys before the snapshot."""
 
     async def scene(pilot: Pilot[None], app: ChatApp) -> None:
         await opening(pilot, app)
@@ -139,7 +139,7 @@ def after(opening: Scene, *keys: str) -> Scene:
 
 
 def steps(text: str) -> list[Step]:
-    """Steps with all that the inspector shows, and with other shades at each."""
+    """Steps with all metrics of the inspector and different bands."""
     made, words = [], [f"{word} ".encode() for word in text.split()[:7]]
     for i, each in enumerate(steps_of(text)):
         said = Candidate(each.data, 0.25 + 0.05 * (i % 8), each.outcome)
@@ -189,7 +189,7 @@ def test_colours(as_ever: AsEver, mode: str) -> None:
 
 
 def test_a_reply_that_was_stopped(as_ever: AsEver) -> None:
-    """Other scripts, a list, old messages left out, the panel over part of the screen."""
+    """Other scripts, a list, dropped messages, and the panel on a narrow screen."""
     text = "Yes:\n\n1. 木の葉が色づく \N{MAPLE LEAF}\n2. أوراق الخريف\n3. " + REPLY
 
     async def scene(pilot: Pilot[None], app: ChatApp) -> None:
@@ -261,7 +261,7 @@ def test_conversations(as_ever: AsEver, look: str, tmp_path: Path, monkeypatch: 
 
 
 def stock(folder: Path) -> Inventory:
-    """Pairs of every kind, of models whose files are nowhere."""
+    """Pairs of every kind, whose files do not exist."""
     file = read_header(tiny_gguf.write_tiny(folder / "tiny.gguf", chat_template="{{ x }}"))
 
     def model(name: str, size: int) -> AvailableModel:

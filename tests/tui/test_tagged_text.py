@@ -1,4 +1,4 @@
-"""Wrapped text: no line is too wide, and nothing is lost."""
+"""Tests of wrapping tagged text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDTHS = st.integers(2, 40)
 
 TEXTS = st.one_of(
     st.text(st.sampled_from("ab \n東\N{BAT}\u0301")),
-    # A joiner takes the width from whatever follows it, here and in Textual, so it must have sense.
+    # A joiner takes the width of any character after it, here and in Textual: use only valid sequences.
     st.text().map(lambda text: sanitize(text).replace("\u200d", "").replace("\ufe0f", "")),
     st.sampled_from(AWKWARD).map(sanitize),
 )
@@ -38,14 +38,14 @@ TEXTS = st.one_of(
         ("ab 東京は", ["ab 東京", "は"]),
     ],
 )
-def test_wrap(text: str, lines: list[str]) -> None:
+def test_text_is_wrapped_at_spaces(text: str, lines: list[str]) -> None:
     assert [text[start:end] for start, end in wrap(text, 0, 7)] == lines
 
 
 @given(TEXTS, WIDTHS)
 @example("a" * 100, 7)
 @example("\N{BAT}" * 50, 3)
-def test_lines_fit_and_lose_nothing_but_spaces(text: str, width: int) -> None:
+def test_lines_fit_and_drop_only_spaces(text: str, width: int) -> None:
     lines = wrap(text, 0, width)
     assert all(cell_len(text[start:end]) <= width for start, end in lines)
     joined = "".join(text[start:end] for start, end in lines)
@@ -55,7 +55,7 @@ def test_lines_fit_and_lose_nothing_but_spaces(text: str, width: int) -> None:
 
 
 @given(st.lists(TEXTS, max_size=8), WIDTHS)
-def test_text_that_grows_is_wrapped_as_if_it_came_at_once(pieces: list[str], width: int) -> None:
+def test_appended_text_is_wrapped_like_the_whole_text(pieces: list[str], width: int) -> None:
     grown = TaggedText()
     grown.layout(width)
     for place, piece in enumerate(pieces):
@@ -64,7 +64,7 @@ def test_text_that_grows_is_wrapped_as_if_it_came_at_once(pieces: list[str], wid
 
 
 @given(st.lists(st.tuples(TEXTS, st.sampled_from("xyz")), max_size=8), WIDTHS)
-def test_runs_are_the_line_in_pieces(pieces: list[tuple[str, str]], width: int) -> None:
+def test_runs_join_to_their_line(pieces: list[tuple[str, str]], width: int) -> None:
     body = TaggedText()
     for piece, tag in pieces:
         body.append(piece, tag)
@@ -72,11 +72,11 @@ def test_runs_are_the_line_in_pieces(pieces: list[tuple[str, str]], width: int) 
     for start, end in body.lines:
         runs = list(body.runs(start, end))
         assert "".join(text for text, _ in runs) == body.text[start:end]
-        # Pieces that are drawn one by one take no more cells than the line they were cut from.
+        # Pieces drawn separately are no wider than their line.
         assert sum(cell_len(text) for text, _ in runs) <= width
 
 
-def test_runs_have_their_own_tags() -> None:
+def test_runs_have_the_tags_of_their_text() -> None:
     body = TaggedText()
     for piece, tag in (("ab", "x"), ("c", "x"), ("d", "y"), ("", "z"), ("ef", "x")):
         body.append(piece, tag)

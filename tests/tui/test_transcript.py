@@ -1,4 +1,4 @@
-"""The transcript alone: what it lays out, where the view stays, and what is selected and copied."""
+"""Tests of the transcript: wrapping on demand, scrolling, selection and copying."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Host(App[None]):
 
     @property
     def rows(self) -> list[str]:
-        """What stands in the view."""
+        """Return the lines in view."""
         rows = self.screen._compositor.render_strips(self.size)
         return ["".join(segment.text for segment in row).rstrip(" ▁▂▃▄▅▆▇█") for row in rows]
 
@@ -74,7 +74,7 @@ def question(text: str) -> Entry:
 
 @pytest.fixture
 def prepared(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Entry]]:
-    """The entries that were laid out, in their order."""
+    """Return the entries that were wrapped, in order."""
     seen: list[Entry] = []
     prepare = Entry.prepare
 
@@ -97,14 +97,14 @@ def long_conversation() -> list[Entry]:
 # Long conversations
 
 
-async def test_500_messages_open_without_laying_them_out(prepared: list[Entry]) -> None:
+async def test_500_messages_open_without_wrapping_them(prepared: list[Entry]) -> None:
     async with transcript_of(*long_conversation()) as (pilot, app):
         transcript = app.transcript
         assert 0 < len(prepared) < 8
         assert "word word" in app.rows[-4]
         assert transcript.following
 
-        # Upwards, a message at a time: what is in view is laid out then, and what was seen stays in place.
+        # Scroll up by messages: entries in view are wrapped, and visible text stays in place.
         for _ in range(6):
             seen = app.rows
             at = transcript.scroll_offset.y
@@ -123,7 +123,7 @@ async def test_500_messages_open_without_laying_them_out(prepared: list[Entry]) 
         assert len(prepared) < 20
 
 
-async def test_a_step_costs_the_same_however_much_there_is(
+async def test_a_step_takes_the_same_time_in_a_long_conversation(
     monkeypatch: pytest.MonkeyPatch, prepared: list[Entry]
 ) -> None:
     wrapped = 0
@@ -156,11 +156,11 @@ async def test_a_step_costs_the_same_however_much_there_is(
         assert "more99" in "\n".join(app.rows)
 
 
-# Where the view stays
+# Scroll position
 
 
-async def test_the_place_is_kept_when_the_view_the_width_or_the_entries_change() -> None:
-    # Markdown makes one paragraph of these lines.
+async def test_the_scroll_position_is_kept_when_view_width_or_entries_change() -> None:
+    # Markdown joins these lines to one paragraph.
     lines = "\n".join(f"line {i}" for i in range(60))
     entries = [entry for i in range(6) for entry in (question(f"q{i}"), reply(lines))]
     async with transcript_of(*entries) as (pilot, app):
@@ -178,14 +178,14 @@ async def test_the_place_is_kept_when_the_view_the_width_or_the_entries_change()
             transcript.show(entries, keep=True)
             await pilot.pause()
             assert (at_top(), transcript.following) == (5, False)
-            # The share of it that is above is the same, as near as its lines allow.
+            # The same share of the entry is above the view, rounded to lines.
             assert int(next(filter(str.isdigit, app.rows[0].split()))) in range(20, 40)
         await pilot.resize_terminal(40, 15)
         await pilot.pause()
         assert (at_top(), transcript.following) == (5, False)
         await pilot.resize_terminal(60, 20)
         await pilot.pause()
-        # A message above goes: what is seen stays.
+        # Removing a message above keeps the visible text in place.
         seen = app.rows
         transcript.show(entries[1:], keep=True)
         await pilot.pause()
@@ -200,7 +200,7 @@ async def test_a_resize_keeps_the_end_in_view() -> None:
             assert app.transcript.following
 
 
-async def test_focus_and_themes_move_nothing_and_colours_follow_the_theme() -> None:
+async def test_focus_and_themes_keep_the_position_and_colours_follow_the_theme() -> None:
     entries = [question("q"), reply(f"# title\n\n{PARAGRAPHS}", View.MARKDOWN), reply(PARAGRAPHS)]
     async with transcript_of(*entries) as (pilot, app):
         transcript = app.transcript
@@ -221,7 +221,7 @@ async def test_focus_and_themes_move_nothing_and_colours_follow_the_theme() -> N
         assert transcript._style_of("user") == transcript.get_component_rich_style("transcript--user")
 
 
-async def test_a_live_reply_is_tokens_and_then_markdown_in_the_same_place() -> None:
+async def test_a_reply_becomes_markdown_at_its_end_in_the_same_place() -> None:
     entry = reply("")
     async with transcript_of(question("q")) as (pilot, app):
         live = app.transcript.add(entry)
@@ -232,27 +232,27 @@ async def test_a_live_reply_is_tokens_and_then_markdown_in_the_same_place() -> N
         assert app.rows[2] == "  **bold** words"
         assert entry.turn is not None
         entry.turn.text, entry.turn.steps = "**bold** words", steps_of("**bold** words")
-        entry.over(View.MARKDOWN)
+        entry.finish(View.MARKDOWN)
         app.transcript.changed(entry)
         await pilot.pause()
         assert app.rows[2] == "  bold words"
-        # A token brings the tokens back.
+        # Selecting a token switches to the view of tokens.
         app.transcript.select(entry, 1)
         await pilot.pause()
         assert app.rows[2].endswith("**bold** words")
 
 
-# Pointing
+# Selection
 
 
-async def test_a_click_on_a_token_points_at_it_and_moves_nothing() -> None:
+async def test_a_click_on_a_token_selects_it_without_scrolling() -> None:
     wide = reply("東京 は 日本")
     tall = reply(PARAGRAPHS)
     async with transcript_of(wide, tall, size=(60, 12)) as (pilot, app):
         await pilot.press("home")
         await pilot.pause()
         transcript = app.transcript
-        # Two cells of margin; 東京 and its space take five, は and its space three.
+        # Two cells of margin; 東京 and its space take five cells, は and its space three.
         for x, step_index in ((2, 0), (6, 0), (7, 1), (10, 2), (13, 2), (14, None), (0, 0)):
             await pilot.click(transcript, offset=(x, 0))
             await pilot.pause()
@@ -264,7 +264,7 @@ async def test_a_click_on_a_token_points_at_it_and_moves_nothing() -> None:
         assert transcript.scroll_offset.y == at
 
 
-async def test_keys_walk_over_messages_and_tokens() -> None:
+async def test_keys_select_messages_and_tokens() -> None:
     first, second = reply("one two three"), reply("four five")
     async with transcript_of(question("q"), first, second) as (pilot, app):
         transcript = app.transcript
@@ -278,7 +278,7 @@ async def test_keys_walk_over_messages_and_tokens() -> None:
             assert (transcript.selected, transcript.pointer) == point, key
         await pilot.pause()
         assert app.pointed[-1] == (second, 1)
-        # What is not there any more is not selected.
+        # A removed entry is no longer selected.
         transcript.show([first])
         await pilot.pause()
         assert (transcript.selected, app.pointed[-1]) == (None, (None, None))
@@ -294,7 +294,7 @@ async def test_tokens_differ_without_colour() -> None:
 # Copying
 
 
-async def test_all_is_copied_also_what_was_never_in_view(prepared: list[Entry]) -> None:
+async def test_copying_all_includes_entries_that_were_never_in_view(prepared: list[Entry]) -> None:
     replies = (reply(PARAGRAPHS), reply(PARAGRAPHS, View.MARKDOWN), reply(PARAGRAPHS))
     entries = [question("first"), replies[0], question("q"), *replies[1:]]
     async with transcript_of(*entries) as (pilot, app):
@@ -303,13 +303,13 @@ async def test_all_is_copied_also_what_was_never_in_view(prepared: list[Entry]) 
         await pilot.pause()
         copied = app.screen.get_selected_text()
         assert copied is not None
-        # Without the breaks that only the width made.
+        # Without the line breaks of wrapping.
         assert copied.strip() == "\n\n".join(
             ["first", PARAGRAPHS.strip(), "q", PARAGRAPHS.strip(), PARAGRAPHS.strip()]
         )
 
 
-async def test_the_mouse_selects_words_also_wide_ones() -> None:
+async def test_the_mouse_selects_words_of_wide_characters() -> None:
     async with transcript_of(question("q"), reply("word " * 40), reply("東京 は 日本")) as (pilot, app):
         transcript = app.transcript
 
@@ -362,14 +362,14 @@ async def test_hostile_text_stays_within_its_lines() -> None:
 # Parts
 
 
-def test_a_text_that_is_not_laid_out_has_an_estimated_height() -> None:
+def test_an_unwrapped_text_has_an_estimated_height() -> None:
     entry = reply(PARAGRAPHS)
     entry.resize(60)
     assert not entry.prepared
     estimate = entry.height
     entry.prepare(60, fill, lambda text, width: [])
     assert abs(entry.height - estimate) <= 3
-    # One whose lines are made anew keeps its height until then.
+    # An entry that must be rendered again keeps its height until then.
     entry.view = View.MARKDOWN
     entry.prepare(60, fill, lambda text, width: [[]] * 123)
     entry.restyle()
@@ -380,7 +380,7 @@ def fill(turn: Turn) -> Iterable[Piece]:
     return pieces_of(turn, turn.steps)
 
 
-def test_text_without_steps_is_shown_too() -> None:
+def test_a_reply_without_steps_is_shown() -> None:
     assert pieces_of(Turn("assistant", " kept\x1b "), []) == [("kept␛", "base")]
     stop = step(0, "", Source.STOP, data=b"")
     assert pieces_of(Turn("assistant", "tail", steps=[stop]), [stop]) == [("tail", 0)]

@@ -1,4 +1,4 @@
-"""What keys do to messages and tokens, on scripted chats: nothing is overwritten, all of it is kept."""
+"""Tests of actions on messages and tokens, with scripted replies and a database."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from blendin_local.tui.widgets.panel import Panel
 
 
 def kept(store: Store) -> list[str]:
-    """The path of the only conversation that is kept."""
+    """Return the path of the only saved conversation."""
     (listed,) = store.list()
     return [turn.text for turn in store.open(listed.id).tree.path()]
 
@@ -40,7 +40,7 @@ def kept(store: Store) -> list[str]:
 # Again
 
 
-async def test_again_writes_a_sibling_also_of_an_earlier_reply() -> None:
+async def test_again_writes_a_sibling_of_any_reply() -> None:
     script = [FakeReply(steps_of(text)) for text in ("first", "later", "second", "third")]
     async with chatting(*script, asked="Why?") as (pilot, app, chat):
         await ask(pilot, app, "And?")
@@ -51,7 +51,7 @@ async def test_again_writes_a_sibling_also_of_an_earlier_reply() -> None:
         await press(pilot, app, "ctrl+r")
         assert texts(app) == ["Why?", "third"]
         assert len({request.settings.seed for request in chat.requests}) == 4
-        # Each leads on to what followed it.
+        # Each version has its own continuation.
         await pilot.press("left_square_bracket", "left_square_bracket")
         assert texts(app) == ["Why?", "first", "And?", "later"]
         assert feet(app)[1].startswith("1/3 · ")
@@ -61,7 +61,7 @@ async def test_again_writes_a_sibling_also_of_an_earlier_reply() -> None:
         assert texts(app) == ["Why?", "second"]
 
 
-async def test_a_reply_stays_where_another_one_comes_to_nothing(store: Store) -> None:
+async def test_a_reply_stays_if_its_sibling_stays_empty(store: Store) -> None:
     script = (
         FakeReply(steps_of("first")), FakeReply(steps_of("x"), hold_at=0), PromptError("It is too long."),
     )  # fmt: skip
@@ -92,7 +92,7 @@ async def test_a_reply_that_was_cut_off_is_continued_in_place(store: Store) -> N
         assert "cut off at the token limit" in feet(app)[1]
         await press(pilot, app, "tab", "c")
         assert texts(app) == ["Why?", "one two", "No room."]
-        # It was refused, and is what it was.
+        # Continuing was refused, and the reply is unchanged.
         assert feet(app)[1].startswith("cut off at the token limit · 2 tokens")
         app.session.journal.flush()
         before = store.open(app.session.dialogue.id).tree.turns[turn.id]
@@ -124,7 +124,7 @@ async def test_a_reply_that_is_stopped_can_be_continued() -> None:
         assert texts(app) == ["Why?", "one two four"]
 
 
-async def test_a_reply_in_the_middle_is_continued_in_view() -> None:
+async def test_a_reply_within_a_conversation_is_continued_in_view() -> None:
     script = (
         FakeReply(steps_of("one two"), ends="length"), FakeReply(steps_of("line\n" * 60)),
         FakeReply(steps_of(" three four"), hold_at=2),
@@ -142,7 +142,7 @@ async def test_a_reply_in_the_middle_is_continued_in_view() -> None:
 # Editing
 
 
-async def test_a_question_is_asked_differently_beside_the_old_one(store: Store) -> None:
+async def test_an_edited_question_is_a_sibling_of_the_old_one(store: Store) -> None:
     script = (FakeReply(steps_of("first")), FakeReply(steps_of("second")), PromptError("Too long."))
     async with chatting(*script, asked="//Why?", store=Store(store.path)) as (pilot, app, chat):
         prompt = screen_of(app).prompt
@@ -166,7 +166,7 @@ async def test_a_question_is_asked_differently_beside_the_old_one(store: Store) 
         assert texts(app) == ["/Why?", "first"]
         app.session.journal.flush()
         assert kept(store) == ["/Why?", "first"]
-        # One that is refused comes back into the input.
+        # A refused message returns to the input.
         prompt.clear()
         await pilot.press("e", "!")
         await press(pilot, app, "enter")
@@ -174,7 +174,7 @@ async def test_a_question_is_asked_differently_beside_the_old_one(store: Store) 
         assert prompt.text == "//Why?!"
 
 
-async def test_a_reply_is_changed_without_asking_and_can_be_continued() -> None:
+async def test_an_edited_reply_needs_no_models_and_can_be_continued() -> None:
     script = (FakeReply(steps_of("first \x1b[31m")), PromptError("Too long."), FakeReply(steps_of(" more")))
     async with chatting(*script, asked="Why?") as (pilot, app, chat):
         prompt = screen_of(app).prompt
@@ -184,7 +184,7 @@ async def test_a_reply_is_changed_without_asking_and_can_be_continued() -> None:
         await press(pilot, app, "enter")
         assert (len(chat.requests), texts(app)) == (1, ["Why?", "mine"])
         assert feet(app)[1].startswith("2/2")
-        # What was typed for this one does not come back with another that is refused.
+        # The text typed for this message does not return with another refused one.
         await press(pilot, app, "ctrl+r")
         assert (texts(app)[1:], prompt.text) == (["mine", "Too long."], "")
         await press(pilot, app, "tab", "c")
@@ -195,7 +195,7 @@ async def test_a_reply_is_changed_without_asking_and_can_be_continued() -> None:
 # Deleting
 
 
-async def test_messages_are_deleted_and_brought_back(store: Store) -> None:
+async def test_deleted_messages_are_restored(store: Store) -> None:
     async with chatting(*replies("one", "two"), asked="a", store=Store(store.path)) as (pilot, app, _):
         await ask(pilot, app, "b")
         await pilot.press("tab", "u")
@@ -220,7 +220,7 @@ async def test_messages_are_deleted_and_brought_back(store: Store) -> None:
         assert texts(app) == ["a", "one", "b", "two"]
 
 
-async def test_what_is_no_message_is_not_deleted() -> None:
+async def test_only_messages_are_deleted() -> None:
     async with chatting(*replies("one"), ModelError("No."), asked="a") as (pilot, app, _):
         await ask(pilot, app, "b")
         transcript = screen_of(app).transcript
@@ -233,7 +233,7 @@ async def test_what_is_no_message_is_not_deleted() -> None:
         assert texts(app) == ["a", "one", "No."]
 
 
-async def test_commands_mean_the_last_message_whatever_is_selected() -> None:
+async def test_typed_commands_act_on_the_last_message() -> None:
     script = [FakeReply(steps_of(text), ends="length") for text in ("one", "two", " more")]
     async with chatting(*script, asked="a") as (pilot, app, _):
         await ask(pilot, app, "b")
@@ -252,7 +252,7 @@ async def test_commands_mean_the_last_message_whatever_is_selected() -> None:
                 assert prompt.text == "b"
                 await pilot.press("escape")
         assert app.clipboard == "two"
-        # The palette leaves the focus where it was.
+        # The command palette restores the focus.
         screen = screen_of(app)
         screen.transcript.focus()
         screen.transcript.select(screen.transcript.entries[0])
@@ -281,7 +281,7 @@ async def test_a_reply_branches_at_a_token() -> None:
         assert feet(app)[1].startswith("2/2 · ")
         reply = app.session.dialogue.last
         assert reply is not None and reply.fork == 1
-        # The inspector goes on with the branch, where nothing else was kept of this token.
+        # The inspector shows the branch, whose token has no other candidates.
         assert screen.inspector.has_focus
         assert (screen.transcript.selected, screen.transcript.pointer) == (
             screen.conversation.entry_of(reply),
@@ -291,7 +291,7 @@ async def test_a_reply_branches_at_a_token() -> None:
         await pilot.press("enter")
         assert len(chat.requests) == 2
 
-        # Back on the old reply: a number opens the inspector first. By the cursor: the last candidate.
+        # On the old reply, a number opens the inspector first; the cursor then chooses the last candidate.
         await pilot.press("escape", "left_square_bracket")
         assert texts(app) == ["Why?", "one two three"]
         await pilot.press("right", "2")
@@ -303,7 +303,7 @@ async def test_a_reply_branches_at_a_token() -> None:
             101,
         )
         assert feet(app)[1].startswith("3/3 · ")
-        # With the inspector open, numbers work in the conversation too.
+        # With the inspector open, numbers also work in the transcript.
         screen.transcript.focus()
         await pilot.press("left_square_bracket", "left_square_bracket", "right")
         await press(pilot, app, "3")
@@ -319,7 +319,7 @@ async def test_the_inspector_offers_nothing_of_another_reply(
     async with chatting(FakeReply(first), *script, asked="Why?") as (pilot, app, chat):
         await pilot.press("tab", "right", "right", "enter", "2")
         await press(pilot, app, "escape")
-        # The branch ended before the token that was pointed at.
+        # The branch is shorter than the index of the selected token.
         assert texts(app)[-1] == "one "
         assert "Choose a token" in visible(app)
         screen_of(app).inspector.focus()
@@ -331,7 +331,7 @@ async def test_the_inspector_offers_nothing_of_another_reply(
         assert "2 of 2" in visible(app)
 
 
-async def test_what_needs_the_reply_to_be_over_is_refused() -> None:
+async def test_actions_are_refused_while_a_reply_is_written() -> None:
     steps = [with_choices(each, "x") for each in steps_of("one two")]
     async with chatting(FakeReply(steps, hold_at=1)) as (pilot, app, chat):
         await say(pilot, app, "Why?")
@@ -355,7 +355,7 @@ async def test_what_needs_the_reply_to_be_over_is_refused() -> None:
 # Keys
 
 
-async def test_keys_are_as_the_user_prefers() -> None:
+async def test_keys_follow_the_user_s_keymap() -> None:
     keys = {"chat.help": "ctrl+g,?", "transcript.edit": "w", "chat.panel": "ctrl+b"}
     preferences = Preferences(ChatPreferences(view="tokens"), keys=keys)
     async with chatting(FakeReply(steps_of("x")), asked="Why?", preferences=preferences) as (pilot, app, _):

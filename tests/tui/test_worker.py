@@ -1,4 +1,4 @@
-"""The models' thread: whatever happens in it, it says so once, in order, and lives on."""
+"""Tests of the models' thread: replies, loads, cancelling, closing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GIVEN_UP = "The load was given up."
 
 
 class Heard(deque[Event]):
-    """Events, and somebody who waits for them."""
+    """A worker, and functions that wait for its events."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Heard(deque[Event]):
             return list(self)
 
     def of(self, kind: type[Event], number: int = 1) -> list[Event]:
-        """Everything so far, once `number` events of a kind are there."""
+        """Wait for `number` events of a kind, and return all events so far."""
         return self.wait_for(lambda events: sum(isinstance(each, kind) for each in events) >= number)
 
 
@@ -57,14 +57,14 @@ class Worker(ModelWorker):
         return load
 
     def last(self, kind: type[Event]) -> Event:
-        """The last event, once one of that kind is there; forgets them all."""
+        """Wait for an event of a kind, and return the last event; clear all."""
         events = self.heard.of(kind)
         self.events.clear()
         return events[-1]
 
 
 class Load:
-    """Loads a chat, or fails, each time as told; waits until it may end, and cannot be interrupted."""
+    """A load that cannot be interrupted: waits until it may end, and returns or raises the next outcome."""
 
     def __init__(self, *outcomes: ChatBackend | Exception) -> None:
         self.outcomes = list(outcomes)
@@ -100,7 +100,7 @@ def ended(events: list[Event]) -> list[ReplyEnded]:
 # Writing
 
 
-def test_all_steps_come_once_and_in_order_between_begin_and_end() -> None:
+def test_all_steps_arrive_once_in_order_between_begun_and_ended() -> None:
     steps = steps_of(" ".join(f"w{i}" for i in range(500)))
     replies = [FakeReply(steps), FakeReply(steps, tail="…")]
     with worker_of(FakeChat(*replies)) as worker:
@@ -127,7 +127,7 @@ def test_a_reply_stopped_before_it_begins_ends_as_cancelled() -> None:
         assert not [event for event in events if isinstance(event, Step)]
 
 
-def test_stop_ends_the_reply_under_way_and_the_one_behind_it_but_no_later_one() -> None:
+def test_stop_ends_the_current_and_the_queued_reply_but_no_later_one() -> None:
     held = FakeReply(steps_of("one two three"), hold_at=1)
     chat = FakeChat(held, FakeReply(steps_of("four")), FakeReply(steps_of("five")))
     with worker_of(chat) as worker:
@@ -143,7 +143,7 @@ def test_stop_ends_the_reply_under_way_and_the_one_behind_it_but_no_later_one() 
         ]
 
 
-def test_a_stop_that_comes_after_the_end_stops_nothing() -> None:
+def test_a_stop_after_the_end_stops_nothing() -> None:
     with worker_of(FakeChat(FakeReply(steps_of("one")), FakeReply(steps_of("two")))) as worker:
         worker.write(ASK)
         worker.last(ReplyEnded)
@@ -160,7 +160,7 @@ def test_a_stop_that_comes_after_the_end_stops_nothing() -> None:
         (KeyError("base"), "Something went wrong inside blendin (KeyError: 'base')."),
     ],
 )
-def test_a_reply_that_fails_says_why_and_the_next_is_written(error: Exception, sentence: str) -> None:
+def test_a_failed_reply_has_an_error_and_the_next_is_written(error: Exception, sentence: str) -> None:
     broken = FakeReply(steps_of("one two"), error=error)
     with worker_of(FakeChat(error, broken, FakeReply(steps_of("three")))) as worker:
         worker.write(ASK)
@@ -171,16 +171,16 @@ def test_a_reply_that_fails_says_why_and_the_next_is_written(error: Exception, s
         assert worker.last(ReplyEnded) == ReplyEnded("three", "stop")
 
 
-def test_without_models_nobody_answers() -> None:
+def test_a_reply_without_models_has_an_error() -> None:
     with worker_of() as worker:
         worker.write(ASK)
         assert worker.last(ReplyEnded) == ReplyEnded("", None, "No models are loaded, so nobody can answer.")
 
 
-# Loading others
+# Loading other models
 
 
-def test_new_models_take_the_place_of_the_old_which_are_freed() -> None:
+def test_new_models_replace_the_old_ones_which_are_freed() -> None:
     old, new = FakeChat(), FakeChat(FakeReply(steps_of("new")))
     with worker_of(old) as worker:
         worker.loaded_with(new)
@@ -190,7 +190,7 @@ def test_new_models_take_the_place_of_the_old_which_are_freed() -> None:
     assert new.closed.is_set()
 
 
-def test_the_old_models_stay_until_the_new_are_there() -> None:
+def test_the_old_models_stay_until_the_new_ones_are_loaded() -> None:
     old, load = FakeChat(), Load(FakeChat())
     with worker_of(old) as worker:
         worker.load(load)
@@ -201,7 +201,7 @@ def test_the_old_models_stay_until_the_new_are_there() -> None:
         assert old.closed.is_set()
 
 
-def test_models_that_both_do_not_fit_make_way_first() -> None:
+def test_old_models_are_freed_first_if_both_do_not_fit() -> None:
     old, load = FakeChat(), Load(FakeChat())
     with worker_of(old) as worker:
         worker.load(load, release_first=True)
@@ -221,7 +221,7 @@ def test_a_failed_load_keeps_the_old_models() -> None:
         assert worker.last(ReplyEnded) == ReplyEnded("old", "stop")
 
 
-def test_a_first_load_that_fails_leaves_nobody_and_a_second_one_may_follow() -> None:
+def test_another_load_can_follow_a_failed_first_one() -> None:
     with worker_of() as worker:
         worker.load(FakeLoad(FakeChat(), error=OSError(12, "Cannot allocate memory")))
         failed = worker.last(LoadFailed)
@@ -231,7 +231,7 @@ def test_a_first_load_that_fails_leaves_nobody_and_a_second_one_may_follow() -> 
         worker.loaded_with(FakeChat())
 
 
-def test_old_models_that_made_way_are_loaded_again_when_the_new_fail() -> None:
+def test_freed_old_models_are_loaded_again_if_the_new_ones_fail() -> None:
     again = FakeChat(FakeReply(steps_of("again")))
     first = Load(FakeChat(), again)
     first.may_end.set()
@@ -240,13 +240,13 @@ def test_old_models_that_made_way_are_loaded_again_when_the_new_fail() -> None:
         worker.last(Loaded)
         worker.load(FakeLoad(FakeChat(), error=ModelError("Too large.")), release_first=True)
         assert worker.last(LoadFailed) == LoadFailed("Too large.", again)
-        # Shares of the old models would be shown as the new ones'.
+        # Progress of the old models would be shown as that of the new ones.
         assert worker.progress == ("", 0.0)
         worker.write(ASK)
         assert worker.last(ReplyEnded) == ReplyEnded("again", "stop")
 
 
-def test_both_failing_says_both_and_the_old_are_tried_once_more_the_next_time() -> None:
+def test_if_both_loads_fail_both_errors_are_told_and_the_old_models_are_retried() -> None:
     again = FakeChat()
     first = Load(FakeChat(), ModelError("Also too large."), again)
     first.may_end.set()
@@ -261,7 +261,7 @@ def test_both_failing_says_both_and_the_old_are_tried_once_more_the_next_time() 
         assert worker.last(LoadFailed) == LoadFailed("Too large.", again)
 
 
-def test_models_that_cannot_be_freed_cost_neither_the_new_ones_nor_the_thread() -> None:
+def test_an_error_while_freeing_models_is_ignored() -> None:
     class Stuck(FakeChat):
         def close(self) -> None:
             raise RuntimeError("no")
@@ -272,11 +272,11 @@ def test_models_that_cannot_be_freed_cost_neither_the_new_ones_nor_the_thread() 
         assert worker.last(ReplyEnded) == ReplyEnded("alive", "stop")
 
 
-# Giving up a load
+# Cancelling a load
 
 
 @pytest.mark.parametrize("release_first", [False, True])
-def test_a_load_given_up_before_it_begins_does_not_touch_the_old_models(release_first: bool) -> None:
+def test_a_load_cancelled_before_it_begins_keeps_the_old_models(release_first: bool) -> None:
     old = FakeChat(FakeReply(steps_of("one"), hold_at=0))
     load = Load(FakeChat())
     with worker_of(old) as worker:
@@ -290,7 +290,7 @@ def test_a_load_given_up_before_it_begins_does_not_touch_the_old_models(release_
         assert not old.closed.is_set()
 
 
-def test_a_load_given_up_under_way_stops_at_its_next_report() -> None:
+def test_a_cancelled_load_stops_at_its_next_report() -> None:
     old, load = FakeChat(), FakeLoad(FakeChat(), held=True)
     with worker_of(old) as worker:
         worker.load(load)
@@ -298,8 +298,8 @@ def test_a_load_given_up_under_way_stops_at_its_next_report() -> None:
         assert worker.last(LoadFailed) == LoadFailed(GIVEN_UP, old)
 
 
-def test_models_that_come_after_the_load_was_given_up_are_freed_and_the_old_stay() -> None:
-    """After the last byte nothing is reported any more, and vocabularies are still to be matched."""
+def test_models_loaded_after_a_cancel_are_freed_and_the_old_ones_stay() -> None:
+    """After the files are read, no progress is reported, but vocabularies are still matched."""
     old, new = FakeChat(FakeReply(steps_of("old"))), FakeChat()
     load = Load(new)
     with worker_of(old) as worker:
@@ -313,7 +313,7 @@ def test_models_that_come_after_the_load_was_given_up_are_freed_and_the_old_stay
         assert worker.last(ReplyEnded) == ReplyEnded("old", "stop")
 
 
-def test_a_load_given_up_after_the_old_made_way_brings_them_back() -> None:
+def test_a_load_cancelled_after_freeing_the_old_models_restores_them() -> None:
     again = FakeChat()
     first, load = Load(FakeChat(), again), Load(FakeChat())
     first.may_end.set()
@@ -327,7 +327,7 @@ def test_a_load_given_up_after_the_old_made_way_brings_them_back() -> None:
         assert worker.last(LoadFailed) == LoadFailed(GIVEN_UP, again)
 
 
-def test_giving_up_touches_no_load_that_is_asked_for_later() -> None:
+def test_a_cancel_does_not_affect_later_loads() -> None:
     first, second = FakeLoad(FakeChat(), held=True), FakeChat()
     with worker_of(FakeChat()) as worker:
         worker.cancel_load()
@@ -343,7 +343,7 @@ def test_giving_up_touches_no_load_that_is_asked_for_later() -> None:
 # Closing
 
 
-def test_closing_stops_a_reply_under_way_and_frees_the_models() -> None:
+def test_closing_stops_the_current_reply_and_frees_the_models() -> None:
     chat = FakeChat(FakeReply(steps_of("one two"), hold_at=1), FakeReply(steps_of("never")))
     worker = Worker()
     worker.loaded_with(chat)
@@ -358,7 +358,7 @@ def test_closing_stops_a_reply_under_way_and_frees_the_models() -> None:
     assert len(chat.requests) == 1
 
 
-def test_closing_breaks_off_a_load() -> None:
+def test_closing_cancels_a_load() -> None:
     old, load = FakeChat(), FakeLoad(FakeChat(), held=True)
     worker = Worker()
     worker.loaded_with(old)
@@ -368,7 +368,7 @@ def test_closing_breaks_off_a_load() -> None:
     assert old.closed.is_set()
 
 
-def test_closing_frees_models_whose_load_could_not_be_interrupted_and_loads_nothing_again() -> None:
+def test_closing_frees_models_of_an_uninterruptible_load_without_restoring_others() -> None:
     new = FakeChat()
     first, load = Load(FakeChat()), Load(new)
     first.may_end.set()
@@ -385,7 +385,7 @@ def test_closing_frees_models_whose_load_could_not_be_interrupted_and_loads_noth
     assert first.calls == 1
 
 
-def test_a_worker_that_was_never_used_closes_at_once() -> None:
+def test_an_unused_worker_closes_at_once() -> None:
     worker = ModelWorker()
     worker.close()
     assert worker.join(0)

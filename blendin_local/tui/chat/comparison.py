@@ -1,4 +1,4 @@
-"""Answer one message with several methods, side by side, and go on with one of the replies."""
+"""Answer one message with several methods side by side, and continue with one of the replies."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ from blendin_local.tui.screens.compare import CompareScreen
 
 @dataclass(eq=False)
 class Comparison:
-    """The replies are siblings in the conversation; they are kept whether they are picked or not.
+    """Runs a comparison; a `ReplySink` while its screen is open.
 
-    A `ReplySink` while it is open. host: the screen that its own is pushed on. methods: those that the user
-    prefers, in their order.
+    All replies are kept as siblings in the conversation. host: the screen below. methods: in order.
     """
 
     host: Screen[None]
@@ -50,7 +49,7 @@ class Comparison:
         return self.screen in self.host.app.screen_stack
 
     def begin(self) -> None:
-        """Answer what is in the input, or the last message again, with all methods."""
+        """Answer the text of the input with all methods, or the last message again if it is empty."""
         if not self.replies.may_act():
             return
         typed = self.editor.prompt.text.strip()
@@ -88,7 +87,7 @@ class Comparison:
         self.metrics.show()
 
     def _next_method(self) -> None:
-        """Have the next method answer, all with the same seed."""
+        """Start the reply of the next method, with the seed of the first."""
         if not self._left or not self.is_open:
             return
         setup = self.dialogue.setup
@@ -97,7 +96,7 @@ class Comparison:
         self._seed = request.settings.seed
         self.replies.start(request)
 
-    # The replies
+    # The `ReplySink`
 
     def started(self, turn: Turn) -> None:
         if self.screen is not None:

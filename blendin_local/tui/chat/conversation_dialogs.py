@@ -27,8 +27,9 @@ from blendin_local.tui.widgets.prompt import Prompt
 
 @dataclass(eq=False)
 class ConversationDialogs:
-    """host: the screen that others are pushed on. show_another: shows the conversation that was opened.
+    """Actions on whole conversations.
 
+    host: the screen below the dialogs. show_another: shows the conversation that was opened.
     restart_confirmed: whether the user was told that a new conversation discards this one.
     """
 
@@ -41,22 +42,22 @@ class ConversationDialogs:
     show_another: Callable[[], None]
     restart_confirmed: bool = False
 
-    # New ones
+    # New conversations
 
     def restart(self) -> None:
-        """Begin a new conversation; the old one is kept, or discarded at the second time."""
+        """Begin a new conversation; if the old one is not saved, only when called a second time."""
         if self.replies.phase.is_writing:
             self.replies.may_act()
         elif not self.host.has_class("-talking"):
             self.tell("This conversation is new already.")
         elif self.session.store is None and not self.restart_confirmed:
             self.restart_confirmed = True
-            self.tell("Ctrl+N once more begins a new conversation; this one is not kept.")
+            self.tell("Press Ctrl+N again to begin a new conversation; this one will not be kept.")
         else:
             self.begin()
 
     def begin(self) -> None:
-        """Begin a new conversation without asking."""
+        """Begin a new conversation without a confirmation."""
         if self.replies.phase.is_writing or self.replies.phase is Phase.WAITING:
             self.replies.may_act()
             return
@@ -65,10 +66,10 @@ class ConversationDialogs:
         self.show_another()
         self.prompt.focus()
 
-    # Earlier ones
+    # Saved conversations
 
     async def open(self, query: str = "") -> None:
-        """List and search the conversations that are kept, and open one."""
+        """List and search saved conversations, and open one."""
         store = self._store_to_open_from()
         if store is None:
             return
@@ -86,14 +87,14 @@ class ConversationDialogs:
                 self.replies.when_stopped(self.begin)
 
     def _store_to_open_from(self) -> Store | None:
-        """Return what is kept, where another conversation can be opened now; tells why not."""
+        """Return the store if another conversation can be opened now, else tell why not and return None."""
         if self.session.store is None:
             self.tell("Conversations are not kept: `blendin config set chat.keep true` changes that.")
             return None
         return self.session.store if self.replies.may_load() else None
 
     async def resume(self, id: str) -> None:
-        """Go on with a conversation that was kept, with its pair."""
+        """Continue a saved conversation, and load its pair."""
         store = self.session.store
         assert store is not None
         try:
@@ -104,7 +105,7 @@ class ConversationDialogs:
         if not self.replies.may_load():
             return
         setup, loaded = kept.setup, self.session.prepared.setup
-        # Until its own models are there, and where they cannot be loaded, these answer.
+        # The loaded models answer until its own models are loaded, or if they cannot be.
         self.session.dialogue.resume(kept, loaded)
         self.show_another()
         if (setup.base, setup.guide) != (loaded.base, loaded.guide):
@@ -112,7 +113,7 @@ class ConversationDialogs:
             await self.pairs.load(choice, setup)
 
     def rename(self, title: str) -> None:
-        """Give the conversation another title."""
+        """Change the title of the conversation."""
         self.session.dialogue.rename(title)
         self.tell(f"This conversation is called {self.session.dialogue.title} now.")
 
@@ -130,13 +131,13 @@ class ConversationDialogs:
             path = Path(name).expanduser()
             await asyncio.to_thread(export, title, setup, tree, path, steps_of=steps_of)
         except (BlendinError, RuntimeError) as error:
-            # `expanduser` raises RuntimeError for the home of a user who has none.
+            # `expanduser` raises RuntimeError if there is no home folder.
             self.tell(str(error), error=True)
         else:
             self.tell(f"Written to {path}.")
 
     async def import_file(self, name: str) -> None:
-        """Open a conversation that was exported as JSON, as a new one."""
+        """Import a conversation from JSON as a new one, and open it."""
         store = self._store_to_open_from()
         if store is None:
             return

@@ -19,9 +19,9 @@ from blendin_local.tui.widgets.transcript import Transcript
 
 @dataclass(eq=False)
 class ConversationView:
-    """Keeps one entry for each turn, and finds the turn and the token that the user selected.
+    """Keeps one entry for each turn and finds the selected turn and token; a `ReplySink`.
 
-    A `ReplySink`. view: how replies are shown that are not being written.
+    view: display of finished replies.
     """
 
     transcript: Transcript
@@ -34,7 +34,7 @@ class ConversationView:
     # Entries
 
     def rebuild(self, *, keep: bool = True) -> None:
-        """Show the conversation's path as it is now; keep: without moving the view."""
+        """Show the current path of the conversation. keep: whether to keep the scroll position."""
         below: defaultdict[str | None, list[Turn]] = defaultdict(list)
         for turn in self.dialogue.tree.turns.values():
             below[turn.parent].append(turn)
@@ -48,14 +48,14 @@ class ConversationView:
         self._show_whether_empty()
 
     def restart(self) -> None:
-        """Show another conversation, from its end."""
+        """Show another conversation, scrolled to its end."""
         self._entries.clear()
         self._thoughts.clear()
         self.transcript.select(None)
         self.rebuild(keep=False)
 
     def entry_of(self, turn: Turn) -> Entry:
-        """Return the entry that shows a turn, made when it is first wanted."""
+        """Return the entry of a turn, created on first use."""
         if (entry := self._entries.get(turn.id)) and entry.turn is turn:
             return entry
         if turn.is_reply:
@@ -100,7 +100,7 @@ class ConversationView:
         self._add_line(Kind.ERROR, text, "error")
 
     def _add_line(self, kind: Kind, text: str, tag: str) -> None:
-        """Show a line that is no part of the conversation."""
+        """Add an entry that is not part of the conversation."""
         entry = Entry(kind)
         entry.append([(sanitize(text), tag)])
         self.transcript.add(entry)
@@ -109,10 +109,10 @@ class ConversationView:
     def _show_whether_empty(self) -> None:
         self.transcript.screen.set_class(not self.transcript.is_empty, "-talking")
 
-    # Replies being written
+    # The `ReplySink`
 
     def started(self, turn: Turn) -> None:
-        # A reply that is continued in the middle of a conversation grows where it stands.
+        # A reply can be continued in the middle of a conversation: the view stays there.
         self.rebuild(keep=turn is not self.dialogue.last)
         entry = self.entry_of(turn)
         entry.begin_again()
@@ -134,9 +134,9 @@ class ConversationView:
 
     def ended(self, end: ReplyEnd) -> None:
         if end.turn is not None and end.begun:
-            self.entry_of(end.turn).over(self.view)
+            self.entry_of(end.turn).finish(self.view)
         elif end.turn is not None:
-            # It was to be continued and was not: what it said before stands.
+            # Continuing failed before it began: the entry shows the reply as it was.
             self._entries.clear()
         self.rebuild()
         if end.turn is None and end.begun and end.on_path:
@@ -145,7 +145,7 @@ class ConversationView:
         if end.error:
             self.add_error(end.error)
 
-    # What is selected
+    # Selection
 
     @property
     def has_focus(self) -> bool:
@@ -163,7 +163,7 @@ class ConversationView:
 
     @property
     def selected_or_last_turn(self) -> Turn | None:
-        """The selected message, else the last reply."""
+        """The selected turn, else the last reply."""
         return self.selected_turn or self._last_reply
 
     @property
@@ -177,13 +177,13 @@ class ConversationView:
 
     @property
     def selected_token(self) -> tuple[Turn, list[Step], int] | None:
-        """The selected reply, its steps, and the index of the selected one; None if no token is selected."""
+        """(reply, its steps, index of the selected step); None if no token is selected."""
         turn, index = self.selected_reply, self.transcript.pointer
         steps = self.dialogue.steps(turn) if turn is not None else []
         return (turn, steps, index) if turn is not None and index is not None and index < len(steps) else None
 
     def select(self, turn: Turn | None, index: int | None = None) -> None:
-        """Select a message, and a token of it, and bring it into view."""
+        """Select a turn or the token at an index of it, and scroll to it."""
         entry = self.entry_of(turn) if turn else None
         steps = self.dialogue.steps(turn) if turn and index is not None else []
         if turn and index is not None and index < len(steps) and steps[index].thinking:
@@ -192,10 +192,10 @@ class ConversationView:
             self.transcript.changed(entry)
         self.transcript.select(entry, index)
 
-    # Looks
+    # Views and colours
 
     def toggle_view(self) -> None:
-        """Show the selected reply formatted, or token by token."""
+        """Switch the selected reply between Markdown and tokens."""
         turn = self.selected_or_last_reply
         if turn is not None and turn is not self.dialogue.reply:
             entry = self.entry_of(turn)
@@ -203,7 +203,7 @@ class ConversationView:
             self.transcript.changed(entry)
 
     def show_view(self, view: View) -> None:
-        """Show all replies formatted, or token by token."""
+        """Set the view of all finished replies."""
         self.view = view
         for entry in self._entries.values():
             if entry.kind is Kind.REPLY and entry.turn is not self.dialogue.reply:

@@ -1,4 +1,4 @@
-"""What the parts of the main screen know of each other; knows no Textual."""
+"""Interfaces between the parts of the main screen; independent of Textual."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from blendin_local.tui.reply_text import Piece
 
 
 class Tell(Protocol):
-    """Shows one sentence beside the conversation."""
+    """Shows a sentence as a notification."""
 
     def __call__(self, text: str, *, error: bool = False) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyEnd:
-    """How a reply ended.
+    """Outcome of a reply.
 
-    turn: the reply, None where no words came and it is gone. begun: whether the models took its prompt.
-    on_path: whether it stood in the conversation shown. cancelled: whether the user stopped it. error: one
+    turn: the reply, None if it was empty and is dropped. begun: whether the models started to read the
+    prompt. on_path: whether it was on the path shown. cancelled: whether the user stopped it. error: one
     sentence if it failed.
     """
 
@@ -34,34 +34,34 @@ class ReplyEnd:
 
 
 class ReplySink(Protocol):
-    """Shows the words of a reply."""
+    """Shows the text of replies."""
 
     def started(self, turn: Turn) -> None:
-        """A reply was asked for."""
+        """Show a reply that was requested."""
 
     def write(self, turn: Turn, pieces: list[Piece], summary: Summary) -> None:
-        """The reply goes on with these words."""
+        """Append text to a reply."""
 
     def ended(self, end: ReplyEnd) -> None: ...
 
 
 class ReplyView(Protocol):
-    """Shows the state of the models, and what concerns no single reply."""
+    """Shows the state of the models and of the chat."""
 
     def tell(self, text: str, *, error: bool = False) -> None: ...
 
     def show_phase(self, phase: Phase) -> None: ...
 
     def show_progress(self, role: str, share: float) -> None:
-        """How much of a model is loaded; role is "" before the first report."""
+        """Show the loaded share of a model; role is "" before the first report."""
 
     def show_pair(self) -> None:
-        """The pair, or how the next reply is asked for, is another now."""
+        """Show a changed pair or changed settings of the next reply."""
 
     def show_metrics(self) -> None:
-        """The figures of the reply being written, or of the one selected, have changed."""
+        """Show changed metrics of the current or selected reply."""
 
     def take_back(self, typed: str) -> None:
-        """A message that the models have not read is out of the conversation; "" if it was not typed."""
+        """Return an unread message, which left the conversation, to the input; "" if it was not typed."""
 
     def load_failed(self, reason: str) -> None: ...

@@ -1,4 +1,4 @@
-"""Send what is typed, and put earlier messages into the input to change them."""
+"""Send typed messages, and edit earlier ones in the input."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _REFUSALS = {
     Phase.WAITING: "One message is waiting for the models already.",
     Phase.FAILED: "No models are loaded, so nobody can answer: F3 chooses others.",
 }
-"""Why a message is not sent; it stays in the input."""
+"""Reasons for which a message is not sent and stays in the input."""
 
 
 @dataclass(eq=False)
 class MessageEditor:
-    """editing: the message that the input holds to be changed, None if what is sent is new."""
+    """Sends the text of the prompt. editing: the message that is being edited, None for a new one."""
 
     prompt: Prompt
     dialogue: Dialogue
@@ -39,7 +39,7 @@ class MessageEditor:
     _draft: str = ""
 
     def send(self, text: str) -> None:
-        """Send a message, with the files that it mentions."""
+        """Send a message with the files that it mentions."""
         if refusal := _REFUSALS.get(self.replies.phase):
             self.tell(refusal)
             self.prompt.restore(text)
@@ -50,7 +50,7 @@ class MessageEditor:
             return
         editing = self.editing
         if editing is not None and expanded == editable(editing.text):
-            # What the input cannot show is part of the message all the same.
+            # Unchanged: keep characters that the input cannot show.
             expanded = editing.text
         self.stop_editing(self.prompt.text)
         request = self.dialogue.edit(editing, expanded) if editing else self.dialogue.send(expanded)
@@ -60,7 +60,7 @@ class MessageEditor:
             self.conversation.rebuild()
 
     def expanded(self, text: str) -> str | None:
-        """Return a message with the files that it mentions; None where one cannot be read."""
+        """Insert the mentioned files into a message; if one cannot be read, tell why and return None."""
         try:
             result = expand(text, Path())
         except BlendinError as error:
@@ -71,7 +71,7 @@ class MessageEditor:
         return result.text
 
     def edit(self, turn: Turn) -> None:
-        """Put a message into the input, to be sent changed."""
+        """Put a message into the input for editing."""
         if self.editing is None:
             self._draft = self.prompt.text
         self.editing = turn
@@ -79,7 +79,7 @@ class MessageEditor:
         self.prompt.focus()
 
     def stop_editing(self, ahead: str = "") -> None:
-        """Leave the message as it was; what stood in the input before comes back, and what is typed ahead."""
+        """End editing without a change; restore the draft, followed by `ahead`, the text typed since."""
         if self.editing is not None:
             self.editing = None
             self._set_text(self._draft + ahead, "")

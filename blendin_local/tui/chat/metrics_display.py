@@ -1,4 +1,4 @@
-"""Show the figures of a reply in the panel and the status line, and what the colours mean."""
+"""Show the metrics of a reply in the panel and the status line, and the legend of the colours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from blendin_local.tui.widgets.status_line import StatusLine
 
 @dataclass(eq=False)
 class MetricsDisplay:
-    """Draws the reply being written, else the selected one, else the last one."""
+    """Shows the metrics of the reply being written, else of the selected one, else of the last one."""
 
     session: ChatSession
     replies: ReplyController
@@ -30,7 +30,7 @@ class MetricsDisplay:
     status: StatusLine
     _cached: tuple[Turn, ReplyMetrics, list[range]] | None = None
     _memory: tuple[float, int] = (-1.0, 0)
-    """When it was read, and the bytes."""
+    """(monotonic time of the reading, resident bytes)."""
 
     def show(self) -> None:
         turn, metrics, passages = self._shown_reply()
@@ -58,7 +58,7 @@ class MetricsDisplay:
         self.status.show_progress(shown, self._branch_of(turn))
 
     def show_legend(self) -> None:
-        """Explain the colours, where there are any."""
+        """Show the legend of the colours in the panel, and in the status line if tokens are shown."""
         conversation = self.conversation
         tokens = self.replies.phase.is_writing or conversation.view is View.TOKENS
         self.status.show_colours(conversation.colours if tokens else None)
@@ -79,7 +79,7 @@ class MetricsDisplay:
         return cached
 
     def _memory_bytes(self) -> int:
-        """Bytes of the process, at most a second old."""
+        """Return the resident bytes of the process, read at most once a second."""
         now = time.monotonic()
         if now - self._memory[0] >= 1:
             self._memory = now, psutil.Process().memory_info().rss

@@ -21,7 +21,10 @@ from blendin_local.tui.widgets.loading_bar import LoadingBar
 
 @dataclass(eq=False)
 class PairDialogs:
-    """host: the screen that others are pushed on. add_error: shows why a pair cannot be loaded."""
+    """Actions on settings and pairs.
+
+    host: the screen below the dialogs. add_error: shows why a pair cannot be loaded.
+    """
 
     host: Screen[None]
     session: ChatSession
@@ -33,7 +36,7 @@ class PairDialogs:
     # Settings
 
     async def open_settings(self) -> None:
-        """Change all settings on one page."""
+        """Open the form of all settings, and apply its result."""
         if not self.replies.may_set():
             return
         dialogue = self.session.dialogue
@@ -50,7 +53,7 @@ class PairDialogs:
         self.tell("The next reply is asked with these settings.")
 
     def apply(self, command: ChangeSettings | ChangeSystem) -> bool:
-        """Do what a command asks for; False where it cannot be done now, which is told."""
+        """Apply a command that changes settings; if that is not possible now, tell why and return False."""
         if self.replies.coming is not None:
             self.tell("Other models are being loaded: change this when they are there.")
             return False
@@ -66,7 +69,7 @@ class PairDialogs:
         return True
 
     def reset(self) -> None:
-        """Take the settings recommended for the pair."""
+        """Reset the settings to those recommended for the pair."""
         if self.replies.may_set():
             recommended = self.session.prepared.setup.settings
             self.replies.change(replace(self.session.dialogue.setup, settings=recommended))
@@ -75,7 +78,7 @@ class PairDialogs:
     # Pairs
 
     async def choose_pair(self) -> None:
-        """Choose another pair from a list."""
+        """Open the list of pairs, and load the chosen one."""
         if not self.replies.may_load():
             return
         loaded = self.session.prepared.setup if self.session.backend else None
@@ -86,7 +89,7 @@ class PairDialogs:
             await self.load(choice)
 
     async def load_named(self, argument: str) -> None:
-        """Load the pair, or base and guide, that a command names; without a name, choose one."""
+        """Load the pair, or base and guide, of a `/pair` command; without a name, open the list."""
         match words(argument):
             case []:
                 await self.choose_pair()
@@ -100,7 +103,7 @@ class PairDialogs:
             await self.load(choice)
 
     async def load(self, choice: PairChoice, setup: Setup | None = None) -> None:
-        """Load another pair. setup: how replies are asked for with it; the pair's own without it."""
+        """Load another pair. setup: for the next replies, instead of that of the pair."""
         session = self.session
         try:
             choice = replace(choice, options=choice.options or session.changed_options)
@@ -115,7 +118,7 @@ class PairDialogs:
         if about.warning and session.backend is not None:
             about = replace(about, warning="The loaded pair is unloaded first.")
         self.loading_bar.about(about)
-        # The system prompt is the user's, not the pair's.
+        # The system prompt belongs to the user, not to the pair.
         self.replies.load(
             prepared, setup or replace(prepared.setup, system=self.session.dialogue.setup.system)
         )

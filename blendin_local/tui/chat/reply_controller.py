@@ -1,7 +1,6 @@
-"""Load pairs, begin and stop replies, and pass on what the models' thread does.
+"""Load pairs, start and stop replies, and handle the events of the models' thread.
 
-Called from the interface's thread only. What is shown of it, and how, is the business of a `ReplyView` and
-of `ReplySink`s.
+Called from the interface's thread only. A `ReplyView` and `ReplySink`s show the results.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from blendin_local.tui.reply_text import Piece, ReplyText
 from blendin_local.tui.worker import Event, Loaded, LoadFailed, ReplyBegun, ReplyEnded
 
 _METRICS_INTERVAL_S = 0.75
-"""The figures are drawn less often than the words: nobody reads faster, and the models need the time."""
+"""Interval at which metrics are drawn; shorter ones would take processor time from the models."""
 _CHECKPOINT_INTERVAL_S = 0.8
-"""How much of a reply may be lost with the process, in seconds."""
+"""Interval at which a reply is saved while it is written."""
 
 _BUSY = {
     Phase.WRITING: "A reply is being written: stop it with Escape first.",
@@ -33,14 +32,14 @@ _BUSY = {
     Phase.WAITING: "The models are being loaded: one moment.",
     Phase.FAILED: "No models are loaded, so nobody can answer: F3 chooses others.",
 }
-"""Why the conversation cannot be changed now."""
+"""Reasons for which the conversation cannot be changed now."""
 
 
 class ReplyController:
-    """Decides when a reply may be asked for, and moves replies from the models' thread to the conversation.
+    """Decides what may be done now, and moves replies from the models' thread to the conversation.
 
-    sink: gives what shows the words of replies at the moment. coming: the pair that is being loaded in the
-    place of another, and how replies are asked for with it.
+    sink: returns the current `ReplySink`. coming: the pair that is being loaded to replace another, with the
+    setup of the next replies.
     """
 
     def __init__(self, session: ChatSession, view: ReplyView, sink: Callable[[], ReplySink]) -> None:
@@ -59,24 +58,24 @@ class ReplyController:
         self._drawn_at = self._checkpoint_at = 0.0
         self._problem = ""
 
-    # What may be done now
+    # Permissions
 
     def may_act(self) -> bool:
-        """Return whether a reply can be asked for, or the conversation changed; tells why not."""
+        """Return whether a reply can be requested or the conversation changed; tell why not."""
         if reason := _BUSY.get(self.phase):
             self._view.tell(reason)
         return self.phase is Phase.READY
 
     def may_load(self) -> bool:
-        """Return whether another pair or conversation can be loaded; tells why not."""
+        """Return whether another pair or conversation can be loaded; tell why not."""
         return not (self.phase.is_writing or self.phase.is_loading) or self.may_act()
 
     def may_set(self) -> bool:
-        """Return whether settings can be changed: other models bring settings of their own; tells why not."""
+        """Return whether settings can be changed: not while a pair with its own is loading; tell why not."""
         return self.coming is None or self.may_act()
 
     def when_stopped(self, act: Callable[[], object]) -> None:
-        """Act now, or once the reply being stopped has ended: stopping takes a moment."""
+        """Call `act` now or, while a reply is being stopped, after its end."""
         if self.phase is Phase.STOPPING:
             self._postponed.append(act)
         else:
@@ -84,7 +83,7 @@ class ReplyController:
 
     @property
     def live_metrics(self) -> ReplyMetrics | None:
-        """The figures of the reply being written."""
+        """Metrics of the reply that is being written, None if there is none."""
         return self._metrics if self._text else None
 
     # Models
@@ -95,13 +94,13 @@ class ReplyController:
         self._worker.load(self._session.prepared.load)
 
     def load(self, prepared: Prepared, setup: Setup) -> None:
-        """Load another pair. setup: how replies are asked for with it."""
+        """Load another pair. setup: for the next replies."""
         self.coming = prepared, setup
         self._set_phase(Phase.LOADING)
         self._worker.load(prepared.load, release_first=not prepared.fits)
 
     def change(self, setup: Setup) -> None:
-        """Ask for the next replies like this."""
+        """Set the setup of the next replies."""
         self._dialogue.change(setup)
         self._view.show_pair()
 
@@ -112,11 +111,11 @@ class ReplyController:
             (self._session.prepared, setup), self.coming = self.coming, None
             self.change(setup)
             if waiting is not None:
-                # The message was written for the models of before.
+                # Render the waiting message again, for the new models.
                 self._dialogue.take_back(question=False)
                 waiting = self._dialogue.regenerate(seed=waiting.settings.seed)
         else:
-            # A resumed conversation keeps what was asked for on the command line, once its models are there.
+            # A resumed conversation records the setup of the command line once its models are loaded.
             self._dialogue.change(self._dialogue.setup)
         self._set_phase(Phase.READY)
         self._view.show_metrics()
@@ -132,9 +131,9 @@ class ReplyController:
     # Replies
 
     def start(self, request: ReplyRequest, *, typed: str = "") -> None:
-        """Have the reply written that the conversation has begun.
+        """Start the reply that the dialogue has prepared.
 
-        typed: the message that asks for it, if it was typed; returned to the input if no model reads it.
+        typed: its message if that was typed; it returns to the input if the models do not read it.
         """
         reply = self._dialogue.reply
         assert reply is not None
@@ -149,7 +148,7 @@ class ReplyController:
         self._worker.write(request)
 
     def start_or_tell(self, ask: Callable[[], ReplyRequest]) -> bool:
-        """Start the reply that `ask` asks for; where it raises BlendinError, tell why and return False."""
+        """Start the reply that `ask` prepares; if it raises BlendinError, tell why and return False."""
         try:
             request = ask()
         except BlendinError as error:
@@ -159,7 +158,7 @@ class ReplyController:
         return True
 
     def stop(self) -> bool:
-        """Stop the reply, or give up the load, that is under way; False if there is none."""
+        """Stop the current reply or cancel the current load; return False if there is none."""
         if self.phase is Phase.WRITING:
             self._worker.stop()
             self._set_phase(Phase.STOPPING)
@@ -182,10 +181,10 @@ class ReplyController:
         self.phase = phase
         self._view.show_phase(phase)
 
-    # What happened in the models' thread
+    # Events of the models' thread
 
     def look(self) -> None:
-        """Take in everything that has happened since the last look."""
+        """Handle all events since the last call."""
         events, steps = self._worker.events, list[Step]()
         if self.phase.is_loading:
             self._view.show_progress(*self._worker.progress)
@@ -212,7 +211,7 @@ class ReplyController:
             self._dialogue.checkpoint()
 
     def _report_problem(self) -> None:
-        """Tell once that the conversation cannot be kept any more."""
+        """Tell once that the conversation can no longer be saved."""
         if (problem := self._session.journal.problem) != self._problem:
             self._problem = problem
             if problem:
@@ -260,7 +259,7 @@ class ReplyController:
         cancelled = ended.finish_reason == "cancelled"
         self._sink().ended(ReplyEnd(turn, text is not None, on_path, cancelled, ended.error))
         if self.phase is not Phase.READY:
-            # Another reply was asked for already, side by side with this one.
+            # A comparison has started its next reply.
             return
         self._view.show_metrics()
         postponed, self._postponed = self._postponed, []

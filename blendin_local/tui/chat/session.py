@@ -1,4 +1,4 @@
-"""The state of a chat that outlives its screen: the models, the conversation, and what is kept of it."""
+"""State of a chat that is independent of its screen: models, conversation, saved history."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from blendin_local.tui.prompt_history import PromptHistory
 from blendin_local.tui.worker import ModelWorker, ReplyBegun, ReplyEnded
 
 _QUIT_TIMEOUT_S = 20.0
-"""How long quitting waits for the models' thread: a decode stops in its middle, a load does not always."""
+"""Time to wait for the models' thread when quitting: a decode can be interrupted, a load not always."""
 
 
 class ChatSession:
     """Owns the models' thread, the journal and the conversation.
 
-    prepared: the pair that is loaded, or being loaded for the first time. prepare: prepares others.
-    preferences: the user's. store: where conversations are kept; None keeps none. history: a file for what
-    was typed. options: how models are opened at the start, for estimates. changed_options: those that were
-    chosen since, or None. seed: of the first reply; None draws one. resume: the conversation to go on with.
-    backend: the loaded models, None before.
+    prepared: the pair that is loaded or loading. prepare: prepares other pairs. store: saves conversations,
+    None saves none. history: file of sent messages. options: model options of the start, for memory
+    estimates. changed_options: options chosen since then, or None. seed: of the first reply, None draws one.
+    resume: a saved conversation to continue. backend: the loaded models, or None.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class ChatSession:
             self.dialogue.resume(resume, prepared.setup)
 
     def close(self) -> None:
-        """Free the models, and keep what they have written by then."""
+        """Free the models, and save the reply under way."""
         self.worker.close()
         self.dialogue.checkpoint()
         self.worker.join(_QUIT_TIMEOUT_S)
@@ -70,7 +69,7 @@ class ChatSession:
         self.journal.close()
 
     def _take_last_events(self) -> None:
-        """Keep what the models' thread wrote since the screen last looked."""
+        """Save the steps that the models' thread has written since the screen last polled it."""
         events = self.worker.events
         while events and self.dialogue.reply is not None:
             match events.popleft():

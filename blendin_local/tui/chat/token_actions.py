@@ -1,4 +1,4 @@
-"""Look into the tokens of replies: the inspector, branching, weak passages."""
+"""Actions on tokens of replies: inspecting, branching, going to weak passages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from blendin_local.tui.widgets.inspector import Inspector
 
 @dataclass(eq=False)
 class TokenActions:
-    """Each acts on the selected token."""
+    """Actions on the selected token."""
 
     dialogue: Dialogue
     replies: ReplyController
@@ -40,7 +40,7 @@ class TokenActions:
             self.inspector.show(None, self.dialogue.setup.settings, False, (0, 0))
 
     def inspect(self) -> None:
-        """Open the inspector at the selected token, else at the first; close it where it has the focus."""
+        """Open the inspector at the selected token, else at the first; close it if it has the focus."""
         if self.inspecting and self.inspector.has_focus:
             self.close()
             return
@@ -48,13 +48,13 @@ class TokenActions:
         if transcript.pointer is None:
             turn = self.conversation.selected_or_last_reply
             if turn is None or not self.dialogue.steps(turn):
-                self.tell("There is no token yet that could be inspected.")
+                self.tell("There is no token to inspect yet.")
                 return
             self.conversation.select(turn, 0)
         self.inspector.screen.add_class("-inspecting")
         self.show()
         self.inspector.focus()
-        # The conversation has less room now.
+        # The inspector takes room from the transcript, so the token may be out of view.
         self.inspector.screen.call_after_refresh(transcript.show_pointer)
 
     def close(self) -> None:
@@ -65,16 +65,16 @@ class TokenActions:
     # Branching
 
     def branch(self, candidate: Candidate) -> None:
-        """Have the reply go on from the selected token with another candidate in its place."""
+        """Branch at the selected token: continue the reply with another candidate in its place."""
         turn, index = self.conversation.selected_turn, self.conversation.transcript.pointer
         if turn is None or index is None or not self.replies.may_act():
             return
         if self.replies.start_or_tell(partial(self.dialogue.branch, turn, index, candidate)):
-            # Branching again and again is how a reply is steered.
+            # The token stays selected, so that a reply can be steered by repeated branching.
             self.conversation.select(self.dialogue.last, index)
 
     def branch_to(self, number: int) -> None:
-        """Branch to a candidate by its number in the inspector; opens it first."""
+        """Branch to a candidate by its number; if the inspector is closed, open it instead."""
         if self.inspecting:
             self.inspector.action_branch(number)
         else:
@@ -83,7 +83,7 @@ class TokenActions:
     # Weak passages
 
     def go_to_weak(self, direction: int) -> None:
-        """Go to the next or previous weak passage, of the selected reply and then of those beyond it."""
+        """Select the next (1) or previous (-1) weak passage of the selected reply or of those beyond it."""
         replies = self.dialogue.replies[::direction]
         start = self.conversation.selected_reply
         if start in replies:

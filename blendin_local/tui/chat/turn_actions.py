@@ -1,4 +1,4 @@
-"""Change the conversation's messages: write again, continue, edit, delete, choose versions, copy."""
+"""Actions on messages: regenerate, continue, edit, delete, choose versions, copy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from blendin_local.tui.markdown_lines import code_blocks
 
 @dataclass(eq=False)
 class TurnActions:
-    """Each acts on the selected message, else on the last one; all but copying need models at rest.
+    """Actions on the selected message, else on the last one; all but copying require `Phase.READY`.
 
     to_clipboard: copies text.
     """
@@ -33,10 +33,10 @@ class TurnActions:
     to_clipboard: Callable[[str], None]
     _copied: tuple[Turn | None, int] = (None, 0)
 
-    # Asking for replies
+    # Requesting replies
 
     def again(self) -> None:
-        """Write the last reply again, or the selected one, or one to the selected question."""
+        """Regenerate the last reply, or the selected one, or one to the selected question."""
         if not self.replies.may_act():
             return
         turn = self.conversation.selected_turn if self.conversation.has_focus else None
@@ -51,7 +51,7 @@ class TurnActions:
             self.replies.start_or_tell(partial(self.dialogue.continue_reply, turn))
 
     def edit(self) -> None:
-        """Put a message into the input, to say it differently."""
+        """Put a message into the input for editing."""
         turn = self.conversation.selected_turn or next(
             (turn for turn in reversed(self.dialogue.tree.path()) if not turn.is_reply), None
         )
@@ -61,7 +61,7 @@ class TurnActions:
     # Changing the path
 
     def remove(self, turn: Turn | None = None) -> None:
-        """Delete a message; a question goes with its answers, a reply with all that follows it."""
+        """Delete a message: a question with its answers, a reply with everything after it."""
         focused = self.conversation.has_focus
         turn = turn or (self.conversation.selected_turn if focused else self.dialogue.last)
         if turn is None:
@@ -76,7 +76,7 @@ class TurnActions:
             self.tell("Deleted. u, or /undo, brings it back.")
 
     def undo(self) -> None:
-        """Bring back the message that was deleted last."""
+        """Restore the message that was deleted last."""
         if not self.replies.may_act():
             return
         if self.dialogue.undo():
@@ -86,7 +86,7 @@ class TurnActions:
             self.tell("Nothing was deleted here.")
 
     def sibling(self, direction: int) -> None:
-        """Lead the conversation through the version of a message before or after this one."""
+        """Switch to the next (1) or previous (-1) version of a message."""
         turn = self.conversation.selected_or_last_turn
         if turn is None or not self.replies.may_act():
             return
@@ -109,7 +109,7 @@ class TurnActions:
             self.tell("Copied: the whole message.")
 
     def copy_code(self) -> None:
-        """Copy the code in a reply; pressed again, its next block."""
+        """Copy a code block of a message: the first one, or the next one if called again."""
         turn = self.conversation.selected_or_last_turn
         blocks = code_blocks(turn.text) if turn else []
         if not blocks:

@@ -1,4 +1,4 @@
-"""The chat's main screen: its layout, its keys and commands, and what each of them calls."""
+"""The main screen of the chat: its layout, and the calls of its keys and commands."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ from blendin_local.tui.widgets.welcome import Welcome
 
 
 class ChatScreen(Screen[None]):
-    """A `ReplyView`. Keys without Ctrl work while the transcript has the focus, on the selected message.
+    """Composes the widgets and the actions; a `ReplyView`. names: complete arguments of commands.
 
-    names: what commands are completed from.
+    Keys of the transcript act on the selected message.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        # Their order is that of the line at the foot, which has room for the first ones.
+        # In the order of the footer, which shows the first ones.
         Binding("escape", "stop", "Stop", id="chat.stop"),
         Binding("f1", "command('help')", "Help", id="chat.help"),
         Binding("ctrl+r", "command('again')", "Again", show=False, id="chat.again"),
@@ -131,7 +131,7 @@ class ChatScreen(Screen[None]):
 
     @property
     def focus_chain(self) -> list[Widget]:
-        """From the input, Tab leads up into the conversation; after it come panel and inspector."""
+        """The widgets in the order of Tab: prompt, transcript, panel, inspector."""
         return sorted(super().focus_chain, key=lambda widget: widget is not self.prompt)
 
     def _sink(self) -> ReplySink:
@@ -143,10 +143,10 @@ class ChatScreen(Screen[None]):
     def _copy(self, text: str) -> None:
         self.app.copy_to_clipboard(text)
 
-    # What the controller and the actions tell
+    # The `ReplyView`
 
     def tell(self, text: str, *, error: bool = False) -> None:
-        """Say one thing; a key pressed over and over does not pile it up."""
+        """Show one notification in place of earlier ones, so that repeated keys do not pile them up."""
         self.app.clear_notifications()
         self.notify(sanitize(text), markup=False, severity="error" if error else "information")
 
@@ -177,7 +177,7 @@ class ChatScreen(Screen[None]):
         self.conversation.add_error(reason)
 
     def _show_another(self) -> None:
-        """Another conversation is shown from now on."""
+        """Show the dialogue after it was replaced by another conversation."""
         self.editor.stop_editing()
         self.conversation.restart()
         self.metrics.show()
@@ -257,27 +257,27 @@ class ChatScreen(Screen[None]):
 
     def _typed(self, name: str, argument: str = "") -> None:
         if name in ("continue", "edit", "delete", "copy"):
-            # A command speaks of the last message, whatever was chosen in the conversation before.
+            # A typed command acts on the last message, not on the selected one.
             self.transcript.select(None)
         self._act(name, argument)
 
     def system_commands(self) -> Iterable[SystemCommand]:
-        """Yield what the command palette lists of this screen."""
+        """Yield the commands of the command palette."""
         for name, spec in COMMANDS.items():
             if spec.read is None and not spec.needs_argument:
                 yield SystemCommand(name.capitalize(), spec.help, partial(self._typed, name))
 
     def _open(self, dialog: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Run what waits for the user or a file beside everything else."""
+        """Run a dialog as a worker, because it waits for the user or a file."""
         self.run_worker(dialog())
 
     def _open_when_stopped(self, dialog: Callable[[], Coroutine[None, None, None]]) -> None:
         self.replies.when_stopped(lambda: self._open(dialog))
 
-    # Keys: what changes the conversation waits for a reply that is being stopped
+    # Actions of keys: changes of the conversation wait for a reply that is being stopped
 
     def action_stop(self) -> None:
-        """What Escape does, the nearest first; it never quits."""
+        """Do the first that applies: stop, close the inspector, end editing, go to the input."""
         if self.replies.stop():
             return
         if self.tokens.inspecting and not self.prompt.has_focus:
@@ -290,7 +290,7 @@ class ChatScreen(Screen[None]):
             self.prompt.focus()
 
     def action_command(self, name: str, argument: str = "") -> None:
-        """Run a command, on the selected message where there is one."""
+        """Run a command on the selected message, if any."""
         self._act(name, argument)
 
     def action_remove(self) -> None:
@@ -313,7 +313,7 @@ class ChatScreen(Screen[None]):
         bindings = [binding for widget in widgets for binding in widget.BINDINGS]
         self.app.push_screen(HelpScreen(bindings, self.session.preferences.keys))
 
-    # Looks
+    # Views and colours
 
     def _toggle_panel(self) -> None:
         shown = self.panel.display
@@ -333,12 +333,12 @@ class ChatScreen(Screen[None]):
         self.show_colours(self.conversation.next_colours)
 
     def show_view(self, view: View) -> None:
-        """Show all replies formatted, or token by token."""
+        """Set the view of all replies."""
         self.conversation.show_view(view)
         self.metrics.show_legend()
         self.metrics.show()
 
     def show_colours(self, mode: Mode) -> None:
-        """Colour the tokens by something else."""
+        """Set the colour mode of tokens."""
         self.conversation.show_colours(mode)
         self.metrics.show_legend()

@@ -1,4 +1,4 @@
-"""Replies of several methods to one message, next to each other, with how far each can be trusted."""
+"""Show the replies of several methods to one message side by side, with their metrics."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _BAR = 9
 
 
 class ReplyWords(Transcript, inherit_bindings=False):
-    """A reply to be read: the keys are the screen's."""
+    """A transcript of one reply without key bindings of its own."""
 
 
 class ReplyColumn(Vertical):
-    """One method's reply: its name, its words, its figures."""
+    """The reply of one method: title, text and metrics."""
 
     words = query_one(ReplyWords)
     metrics = query_one(".metrics", Static)
@@ -73,13 +73,13 @@ class ReplyColumn(Vertical):
 
 
 class CompareScreen(ModalScreen[int | None]):
-    """begin: called once the columns are there. Results in the number of the picked one, from 0, or None.
+    """Returns the index of the picked reply, or None.
 
-    ended: how many of the replies are over.
+    begin: called once the columns are mounted. ended: the number of finished replies.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        # Keys that close a screen have priority: what is typed right after them is meant for the one below.
+        # Keys that close the screen have priority, so that keys typed right after them go to the one below.
         Binding("escape", "leave", "Back", priority=True, id="compare.leave"),
         Binding("enter", "pick", "Go on with it", priority=True, id="compare.pick"),
         Binding("left,h", "move(-1)", "Left", show=False, id="compare.left"),
@@ -109,25 +109,25 @@ class CompareScreen(ModalScreen[int | None]):
         self._columns[0].words.focus()
         self._begin()
 
-    # What happens to the replies
+    # Progress of the replies
 
     def begin(self, turn: Turn) -> None:
-        """The next column's reply begins."""
+        """Start the reply of the next column."""
         self._current += 1
         self._columns[self._current].begin(turn)
 
     def write(self, pieces: Iterable[Piece]) -> None:
-        """Words of the reply under way."""
+        """Append text to the current reply."""
         column = self._columns[self._current]
         if column.entry is not None:
             column.words.write(column.entry, pieces)
 
     def show(self, summary: Summary) -> None:
-        """Figures of the reply under way."""
+        """Show the metrics of the current reply."""
         self._columns[self._current].show(summary)
 
     def end(self, turn: Turn | None, error: str) -> None:
-        """The reply under way is over; turn: None where nothing came of it."""
+        """End the current reply. turn: None if it is empty."""
         column = self._columns[self._current]
         column.turn = turn
         self.ended += 1
@@ -141,7 +141,7 @@ class CompareScreen(ModalScreen[int | None]):
     # Keys
 
     def _key_of(self, number: int) -> str:
-        """Return the key that picks a reply; users may have changed it."""
+        """Return the key that picks a reply, under the user's keymap."""
         return key_text(self.app._keymap.get(f"compare.pick_{number}", str(number)))
 
     @property

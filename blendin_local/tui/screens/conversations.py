@@ -1,4 +1,4 @@
-"""Earlier conversations: find one, open it, rename it, delete it."""
+"""List saved conversations: search, open, rename and delete them."""
 
 from __future__ import annotations
 
@@ -22,40 +22,41 @@ from textual.widgets.option_list import Option
 from blendin_local.errors import HistoryError
 from blendin_local.history.search import ConversationInfo
 from blendin_local.history.store import Store
+from blendin_local.presentation.formatting import line
 from blendin_local.safe_text import sanitize
-from blendin_local.tui.conversation_rows import CURRENT, heads, one_line, row
+from blendin_local.tui.conversation_rows import CURRENT, heads, row
 
 _PAUSE_S = 0.12
-"""How long typing rests before the texts are searched."""
+"""Delay of the search after the last key."""
 _LIMIT = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The conversation to go on with; never the current one."""
+    """Another conversation was chosen."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """The current conversation stays, under another title."""
+    """The current conversation was renamed, and no other one chosen."""
 
     title: str
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """The current conversation was deleted, and no other one was opened."""
+    """The current conversation was deleted, and no other one chosen."""
 
 
 Choice = Opened | Renamed | Deleted
 
 
 class ConversationsScreen(ModalScreen[Choice | None]):
-    """Returns None where the current conversation goes on as it was."""
+    """Returns a `Choice`, or None if the current conversation continues unchanged."""
 
-    # Delete and U are keys of the list only: in the search field they edit, or are written.
+    # Delete and U act in the list only: in the search field they are keys of the field.
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Close", priority=True, id="conversations.close"),
         Binding("f2,ctrl+e", "rename", "Rename", priority=True, id="conversations.rename"),
@@ -79,7 +80,7 @@ class ConversationsScreen(ModalScreen[Choice | None]):
         query: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """current: the id of the conversation that is open now. query: what to search for at first."""
+        """current: the id of the open conversation. query: the initial search."""
         super().__init__()
         self._store = store
         self._current = current
@@ -139,12 +140,10 @@ class ConversationsScreen(ModalScreen[Choice | None]):
         self._count()
 
     def _show(self, listed: list[ConversationInfo], highlighted: str | None = None, at: int = 0) -> None:
-        """Show these rows; the cursor stands on that conversation, or else on the row of that index."""
+        """Show rows with the cursor on the conversation `highlighted`, else on the row `at`."""
         self._listed = listed
         self.set_class(not listed, "-empty")
-        found = (
-            f"Nothing found for “{one_line(self._searched)}”." if self._searched else "No conversations yet."
-        )
+        found = f"Nothing found for “{line(self._searched)}”." if self._searched else "No conversations yet."
         self.query_one("#conversations-empty", Static).update(Content(found))
         self._draw()
         ids = [each.id for each in listed]
@@ -152,7 +151,7 @@ class ConversationsScreen(ModalScreen[Choice | None]):
         self.rows.highlighted = place if listed else None
 
     def _draw(self) -> None:
-        """Lay the rows out for the width that there is."""
+        """Lay out the rows for the current width."""
         width = max(20, self.rows.scrollable_content_region.width - 2)
         self.query_one("#conversations-heads", Static).update(heads(width))
         now, highlighted = self._clock(), self.rows.highlighted
@@ -173,13 +172,13 @@ class ConversationsScreen(ModalScreen[Choice | None]):
     # Keys
 
     def action_rows(self, move: str) -> None:
-        """Go from the search field into the list."""
+        """Move from the search field into the list."""
         if self._listed and not self._renaming:
             self.rows.focus()
             getattr(self.rows, f"action_{move}")()
 
     def on_key(self, event: events.Key) -> None:
-        # Typing in the list searches.
+        # Printable keys in the list go to the search field.
         undoes = event.key == "u" and self._deleted
         if self.focused is self.rows and not undoes and (event.is_printable or event.key == "backspace"):
             self.search.focus()
@@ -223,7 +222,7 @@ class ConversationsScreen(ModalScreen[Choice | None]):
     def action_rename(self) -> None:
         if (chosen := self._chosen) is not None:
             self._renamed = chosen
-            self.title_field.value = one_line(chosen.title)
+            self.title_field.value = line(chosen.title)
             self.add_class("-renaming")
             self.rows.disabled = True
             self.title_field.focus()
@@ -238,10 +237,10 @@ class ConversationsScreen(ModalScreen[Choice | None]):
 
     @on(Input.Submitted, "#conversations-title")
     async def _rename(self, message: Input.Submitted) -> None:
-        # Not the chosen one: a search may have come to its end meanwhile.
+        # Not the highlighted one: a search may have changed the list meanwhile.
         chosen = self._renamed
         self._end_renaming()
-        if chosen is None or message.value == one_line(chosen.title):
+        if chosen is None or message.value == line(chosen.title):
             return
         with self._explained():
             title = await asyncio.to_thread(self._store.set_title, chosen.id, message.value)
@@ -260,10 +259,10 @@ class ConversationsScreen(ModalScreen[Choice | None]):
             await asyncio.to_thread(self._store.delete, chosen.id)
             self._deleted.append(chosen)
             self._show([each for each in self._listed if each is not chosen], at=place)
-            self._note(f"Ctrl+Z brings back: {one_line(chosen.title)}")
+            self._note(f"Ctrl+Z brings back: {line(chosen.title)}")
 
     async def action_undo(self) -> None:
-        """Bring back what was deleted last, in this list or before it was opened."""
+        """Restore the conversation that was deleted last, also before the list was opened."""
         deleted = self._deleted or self._deleted_before
         if not deleted:
             return
@@ -275,11 +274,11 @@ class ConversationsScreen(ModalScreen[Choice | None]):
             self._show(restored, last.id)
             self._count()
 
-    # What is said around the list
+    # Notes around the list
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Say what the store could not do."""
+        """Show errors of the store."""
         try:
             yield
         except HistoryError as error:
@@ -295,7 +294,7 @@ class ConversationsScreen(ModalScreen[Choice | None]):
         if not count:
             said.clear()
         if deleted := self._deleted or self._deleted_before:
-            said.append(f"Ctrl+Z brings back: {one_line(deleted[-1].title)}")
+            said.append(f"Ctrl+Z brings back: {line(deleted[-1].title)}")
         self._note("; ".join(said))
 
     def _note(self, text: str, *, wrong: bool = False) -> None:
@@ -310,7 +309,7 @@ class ConversationsScreen(ModalScreen[Choice | None]):
 
 
 class _Rows(OptionList):
-    """Above its first row stands the search field."""
+    """A list in which Up on the first row moves to the search field."""
 
     def action_cursor_up(self) -> None:
         if self.highlighted:

@@ -1,4 +1,4 @@
-"""All keys, all commands, and what the figures mean."""
+"""Help: all keys, commands and metrics."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ KEYS: dict[str, dict[str, str]] = {
         "inspector.previous,inspector.next": "the token before, the token after",
     },
 }
-"""Ids of bindings, or keys as they are written, by where they work, and what they do."""
+"""Descriptions by section and by ids of bindings, or keys as displayed."""
 
 _NAMES = {
     "escape": "Esc", "enter": "Enter", "up": "↑", "down": "↓", "left": "←", "right": "→", "delete": "Del",
@@ -76,7 +76,7 @@ _NAMES = {
 
 
 def key_text(keys: str) -> str:
-    """Keys as people write them: "ctrl+r" is Ctrl+R."""
+    """Format keys for display: "ctrl+r" becomes Ctrl+R."""
     return ", ".join(_one_key(key.strip()) for key in keys.split(","))
 
 
@@ -87,7 +87,7 @@ def _one_key(key: str) -> str:
 
 
 class HelpScreen(ModalScreen[None]):
-    """bindings: those of the chat. keymap: what the user has changed of them."""
+    """Shows the help. bindings: those of the chat. keymap: keys that the user has changed, by id."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f1,q", "dismiss", "Close", priority=True, id="help.close"),

@@ -1,4 +1,4 @@
-"""Choosing another pair: by its name, of those that suggest themselves, or any two models."""
+"""Choose another pair: from the catalogue, from suggestions, or any two models."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from blendin_local.tui.widgets.pick_list import PickList, Row
 _ROLES = ("base", "guide")
 _LOOKS_PER_SECOND = 10
 _REST_S = 0.3
-"""How long the cursor rests on a row before files are read for it."""
+"""Time for which the cursor rests on a row before its files are read."""
 _BAR = 16
 _CATALOGUE, _FOUND = "In the catalogue", "Found on this machine"
 _NONE_FOUND = "No more among what blendin, Ollama, LM Studio, llama.cpp and the hub's tools keep."
@@ -58,7 +58,7 @@ _NO_MODELS = "None on this machine yet. Type the path of a .gguf file, or downlo
 
 @dataclass(frozen=True, slots=True)
 class PairChoice:
-    """What `Prepare` is called with: the name of a pair, or those of two models; options if they are new."""
+    """Arguments of a `Prepare`: the name of a pair, or of two models; options if they were changed."""
 
     pair: str = ""
     base: str = ""
@@ -73,7 +73,7 @@ class PairChoice:
 
 
 class PairsScreen(ModalScreen[PairChoice | None]):
-    """current: the loaded pair, None if there is none. options: how models are opened, also those loaded."""
+    """Returns the chosen pair, or None. current: the loaded pair, or None. options: current model options."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Close", priority=True, id="pairs.close"),
@@ -150,12 +150,12 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         if self._pulling:
             self._pulling.give_up()
 
-    # What there is
+    # The lists
 
     def _look(self) -> None:
-        """Take in what the threads have found out since the last look."""
+        """Show the results of the search and download threads."""
         stock = self._search.inventory
-        # A search that only sees what has changed takes the place of the first when it is over.
+        # A repeated search replaces a complete inventory only when it is complete itself.
         if stock is not self._stock and (stock.whole or not self._stock.whole):
             self._stock = stock
             self._show_rows()
@@ -183,13 +183,13 @@ class PairsScreen(ModalScreen[PairChoice | None]):
             column.show(models, [("", looking or _NO_MODELS)], name)
 
     def _typed_row(self, text: str) -> Row[AvailableModel] | None:
-        """Return a row for a path or a source that was typed."""
+        """Return a row for a typed path or source; None for any other text."""
         if not (any(mark in text for mark in "/\\~") or text.endswith(".gguf") or text.startswith("hf:")):
             return None
         model = self._typed.get(text, AvailableModel(text, text))
         return Row(f"typed {text}", model, model_row(model).shown)
 
-    # What is highlighted
+    # The highlighted pair
 
     @property
     def _pair(self) -> AvailablePair | None:
@@ -201,7 +201,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
 
     @on(PickList.Moved)
     def _explain(self) -> None:
-        """Say what is known of the highlighted pair, and what Enter does."""
+        """Describe the highlighted pair, and the effect of Enter."""
         pair = self._pair
         key = pair and (pair.name, pair.base, pair.guide)
         if key != self._key:
@@ -216,7 +216,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
             self.query_one("#pairs-says", Static).update(Content.styled(sanitize(text), style))
 
     def _says(self, pair: AvailablePair | None) -> tuple[str, str]:
-        """Return a sentence, and how it looks."""
+        """Return the effect of Enter as a sentence, and its style."""
         if pair is None:
             return "", ""
         if self._wrong_option:
@@ -238,7 +238,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
             return "Enter once more loads it all the same.", "bold $text-warning"
         return "Enter loads it.", ""
 
-    # What only the highlighted pair needs, read when the cursor rests on it
+    # Details of the highlighted pair, read when the cursor rests on it
 
     def _find_out(self, pair: AvailablePair) -> None:
         headers, wanted = pair.headers, ("", "")
@@ -265,7 +265,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
 
     @work(exclusive=True, group="find out")
     async def _read(self, names: tuple[str, str]) -> None:
-        """Read files whose names were typed."""
+        """Read the headers of files whose names were typed."""
         await asyncio.sleep(_REST_S)
         catalogue = await asyncio.to_thread(self._catalogue)
         for name in {*names} - {*self._typed}:
@@ -296,7 +296,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
                 self._arm()
 
     def _arm(self) -> None:
-        """Do it at the second Enter only."""
+        """Ask for a second Enter."""
         self._armed = True
         self._explain()
 
@@ -340,7 +340,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
 
     @on(Input.Changed, "#pairs-options Input")
     def _read_options(self) -> None:
-        """Take in what is typed for each model, or say what is wrong with it."""
+        """Parse the typed options of each model, or show the first error."""
         self._wrong_option = ""
         own: dict[str, Any] = {}
         for role in _ROLES:
@@ -367,7 +367,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
     # Keys
 
     def action_options(self) -> None:
-        """Show the fields of options and go there, or hide them."""
+        """Show and focus the fields of options, or hide them."""
         line = self.query_one("#pairs-options")
         line.display = not line.display
         if line.display:
@@ -376,7 +376,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
             self._focus_list()
 
     def action_leave(self) -> None:
-        """What Escape does, the nearest first."""
+        """Stop the download, else close."""
         if self._pulling and not self._pulling.given_up:
             self._pulling.give_up()
         else:

@@ -1,4 +1,4 @@
-"""The settings screen: all settings of the next reply in one form."""
+"""A form of all settings of the next reply."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SYSTEM_HELP = "What both models are told before the conversation. Empty: nothin
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Settings of the next reply. seed_random: every reply takes another seed."""
+    """Settings of the next reply. seed_random: whether every reply takes another seed."""
 
     settings: GenerationSettings
     system: str = ""
@@ -125,7 +125,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
         self._explain(self._read()[1])
 
     def _explain(self, wrong: dict[str, str]) -> None:
-        """Show below the form the help of the focused setting, or what is wrong."""
+        """Show the first error below the form, or the help of the focused setting."""
         row = next((row for row in self.query(SettingRow) if row.has_focus_within), None)
         name = (row and row.name) or ""
         if wrong:
@@ -142,7 +142,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Let Escape close an open list of choices first."""
+        """Leave Escape to an open list of choices."""
         return action != "dismiss" or not any(choice.expanded for choice in self.query(Select))
 
     @on(Button.Pressed)
@@ -157,7 +157,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
             self.dismiss(chosen)
 
     def action_recommend(self) -> None:
-        """Reset what the pair recommends; seed, stop strings and system prompt stay the user's."""
+        """Set the values recommended for the pair; seed, stop strings and system prompt stay."""
         for field in FIELDS.values():
             if field.name not in ("seed", "stop"):
                 self._row(field.name).text = field.text(self._recommended)

@@ -1,4 +1,4 @@
-"""How the two models met at the steps where the guide was asked."""
+"""Panel section: α, agreement and divergence of the steps at which the guide was asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The candidates of a step: what base, guide and mixture held most probable, side by side."""
+"""Table of a step's candidates: the most probable outcomes of base, guide and mixture."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from textual.widget import Widget
 from blendin_local.engine.steps import Candidate, Candidates, Source, Step
 from blendin_local.presentation.explanation import is_guide_stop
 from blendin_local.tui.bars import bar, sparkline
-from blendin_local.tui.rows import MUTED
-from blendin_local.tui.token_text import fit, spoken, visible
+from blendin_local.tui.rows import MUTED, fit
+from blendin_local.tui.token_text import spoken, visible
 
 _GUTTER = 2
 _WIDEST = 32
 _ROOMY = 16
-"""Cells of a column from which it has a bar of its own and three decimals."""
+"""Width of a column from which it has a bar and three decimals."""
 _DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Candidates of one distribution, best first, with the chosen one; rest: the mass of all others."""
+    """Candidates of one distribution by probability, with the chosen one. rest: probability of all others."""
 
     name: str
     candidates: tuple[Candidate, ...]
@@ -34,9 +34,7 @@ class Column:
 
 
 def columns_of(step: Step) -> list[Column]:
-    """Return the columns to show of a step. One that only repeats the writer's own distribution is left
-    out.
-    """
+    """Return the columns of a step, without a mixture that equals the distribution of the writer."""
     kept = step.candidates or Candidates()
     lists = {"base": kept.base, "guide": kept.guide}
     if step.intervened or not (kept.base or kept.guide):
@@ -47,12 +45,12 @@ def columns_of(step: Step) -> list[Column]:
 
 
 def _writer(names: dict[str, tuple[Candidate, ...]]) -> str:
-    """Return the column that the choice was made from."""
+    """Return the name of the column from which the outcome was chosen."""
     return next((name for name in ("blend", "base") if name in names), "guide")
 
 
 def is_choice(candidate: Candidate, step: Step) -> bool:
-    """Return whether the step's outcome is this one. Every end token of either model is the one stop."""
+    """Return whether a candidate is the step's outcome; end tokens of both models are the same stop."""
     stops = step.source is Source.STOP and not candidate.data
     return candidate.outcome >= 0 and (stops or candidate.outcome == step.outcome)
 
@@ -65,14 +63,14 @@ def _column(name: str, candidates: tuple[Candidate, ...], step: Step, chosen_fro
 
 
 class CandidatesTable(Widget):
-    """Draws the columns into the width that it has. The widget that contains it moves its cursor."""
+    """Draws the columns at the available width; its parent moves the cursor."""
 
     active: reactive[bool] = reactive(False)
-    """Whether keys reach the table, so that its cursor is shown."""
+    """Whether the cursor is shown, because the parent has the focus."""
 
     @dataclass
     class Chosen(Message):
-        """A candidate was chosen to go on from."""
+        """A candidate was chosen for a branch."""
 
         candidate: Candidate
 
@@ -84,18 +82,18 @@ class CandidatesTable(Widget):
         self._wanted = "blend"
 
     def show(self, step: Step | None) -> None:
-        """Show a step's candidates, with the cursor on the first that can be chosen."""
+        """Show the candidates of a step, with the cursor on the first that can be chosen."""
         if step is not self._step:
             self._step = step
             self.columns = columns_of(step) if step else []
             self._to_first()
         self.refresh(layout=True)
 
-    # Moving and choosing
+    # Cursor and choice
 
     @property
     def column(self) -> Column | None:
-        """The highlighted column: the one last moved to, or else the writer's."""
+        """The highlighted column: the one last moved to, else the first."""
         found = {column.name: column for column in self.columns}
         return found.get(self._wanted) or next(iter(self.columns), None)
 
@@ -161,7 +159,7 @@ class CandidatesTable(Widget):
         return max(1, min((self.content_size.width - _GUTTER) // len(self.columns), _WIDEST))
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        # Titles, candidates, the others and the hint.
+        # Titles, candidates, the rest, and the hint.
         return self._rows + 3 if self.columns else 2 * bool(self._step)
 
     def render(self) -> Content:
@@ -210,7 +208,7 @@ class CandidatesTable(Widget):
     def _cell(
         self, name: str, probability: float, colour: str, *, chosen: bool = False, style: str = ""
     ) -> Content:
-        """Mark, token, bar and probability in one column's width; the mark keeps columns apart."""
+        """Return mark, token, bar and probability in the width of a column; the mark separates columns."""
         width = self._cell_width
         if width < _ROOMY:
             number = "1.0" if probability >= 0.995 else f"{probability:.2f}"[1:]

@@ -1,4 +1,4 @@
-"""How full the contexts of both models are, and what memory the process takes."""
+"""Panel section: fill of both contexts, and memory of the process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Entries one below the other in a scrolling widget, of which only those in view are laid out.
+"""A scrolling list of entries that wraps only those in view.
 
-An update costs the lines that changed, however long the conversation is.
+Updates take time in proportion to the changed lines, not to the length of the conversation.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from blendin_local.tui.markdown_lines import Lines, markdown_lines
 from blendin_local.tui.reply_text import Piece
 
 _NEAR_BOTTOM = 2
-"""Rows above the bottom at which the view still follows what is written."""
+"""Largest distance from the bottom, in rows, at which the view follows new text."""
 GUTTER = 2
-"""Cells before the lines of every entry."""
+"""Width of the margin before the lines of every entry."""
 
 _MARKDOWN_STYLES = {
     "markdown.h1": "heading",
@@ -37,19 +37,19 @@ _MARKDOWN_STYLES = {
 }
 
 _SAME = 3
-"""Lines by which a foot makes an entry higher or lower, without its words being other lines."""
+"""Largest change of an entry's height, in lines, that is attributed to its footer rather than to its body."""
 
 _Here = tuple[Entry, int, int]
-"""The entry at the top of the view, how many lines of it are above, and its height."""
+"""(entry at the top of the view, number of its lines above the view, its height)."""
 
 
 class EntryList(ScrollView):
-    """Follows its end while the view is near it; else what is at the top stays there, whatever changes."""
+    """Stays at the end while the view is near it; otherwise keeps the entry at the top of the view there."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"transcript--{name}" for name in set(_MARKDOWN_STYLES.values())}
 
     def __init__(self, fill: Callable[[Turn], Iterable[Piece]], *, id: str | None = None) -> None:
-        """fill: the pieces of a reply that was kept."""
+        """fill: returns the pieces of a saved reply."""
         super().__init__(id=id)
         self._fill = fill
         self._entries: list[Entry] = []
@@ -74,7 +74,7 @@ class EntryList(ScrollView):
         return next((entry for entry in reversed(self._entries) if entry.kind is Kind.REPLY), None)
 
     def add(self, entry: Entry) -> Entry:
-        """Add an entry at the end and show it."""
+        """Append an entry, and scroll to it."""
         if self._wrap_width:
             entry.resize(self._wrap_width)
         self._tops.append(self._height)
@@ -84,7 +84,7 @@ class EntryList(ScrollView):
         return entry
 
     def write(self, entry: Entry, pieces: Iterable[Piece]) -> None:
-        """Add sanitized text to the end of an entry, also of one that is not shown now."""
+        """Append sanitized text to an entry, which need not be in the list."""
         if entry not in self._entries[-1:] and entry not in self._entries:
             entry.append(pieces)
             return
@@ -95,12 +95,12 @@ class EntryList(ScrollView):
         self._resized(place)
 
     def changed(self, entry: Entry) -> None:
-        """The view, the foot or the words of an entry are others now."""
+        """Update the layout after a change of an entry's view, footer or body."""
         if entry in self._entries:
             self._settle(self._here)
 
     def show(self, entries: Iterable[Entry], *, keep: bool = False) -> None:
-        """Show other entries, from the end; keep: from where the view is."""
+        """Replace the entries and scroll to the end; keep: keep the scroll position instead."""
         here = self._here if keep else None
         self._entries = list(entries)
         if self._wrap_width:
@@ -111,7 +111,7 @@ class EntryList(ScrollView):
         self._following = self._following if keep else True
         self._settle(here)
 
-    # Places
+    # Positions
 
     @property
     def _height(self) -> int:
@@ -122,13 +122,13 @@ class EntryList(ScrollView):
         return last if self._entries[last] is entry else self._entries.index(entry)
 
     def _locate(self, row: int) -> tuple[int, int]:
-        """Return the entry that has a row, and which of its lines that is; (-1, 0) without entries."""
+        """Return (index of the entry at a row, line of the entry); (-1, 0) without entries."""
         place = bisect_right(self._tops, row) - 1
         return place, row - self._tops[place] if place >= 0 else 0
 
     @property
     def _here(self) -> _Here | None:
-        """Where the view is, as it was laid out last; None at the end."""
+        """The scroll position in the last layout; None at the end."""
         place, line = self._locate(self.scroll_offset.y)
         if self._following or place < 0:
             return None
@@ -136,7 +136,7 @@ class EntryList(ScrollView):
         return self._entries[place], line, end - self._tops[place]
 
     def _settle(self, here: _Here | None) -> None:
-        """Any entry may have another height now: go back to where the view was."""
+        """Update the layout of all entries, and restore the scroll position `here`."""
         self._resized(-1)
         if here is not None and here[0] in self._entries:
             entry, line, height = here
@@ -145,13 +145,13 @@ class EntryList(ScrollView):
             if abs(entry.height - height) > _SAME:
                 line = round(line * entry.height / height)
             self.scroll_to(y=self._tops[self._place_of(entry)] + line, force=True)
-            # What was shown for a moment in between does not count.
+            # The scroll positions in between have changed it.
             self._following = self._near_end
             self._prepare()
         self.refresh()
 
     def _resized(self, place: int) -> None:
-        """The entry at `place` has a new height: move those after it, and keep the end in view."""
+        """Update the layout after a change of the height of the entry at `place`; -1 updates all."""
         if self._move(place + 1):
             self.refresh()
         self._measured()
@@ -159,7 +159,7 @@ class EntryList(ScrollView):
         self._prepare()
 
     def _move(self, first: int) -> bool:
-        """Put the entries from this one on below those before; whether any moves."""
+        """Recompute the tops of the entries from `first` on; return whether any changed."""
         moved = False
         for place in range(first, len(self._entries)):
             above = self._tops[place - 1] + self._entries[place - 1].height if place else 0
@@ -168,10 +168,10 @@ class EntryList(ScrollView):
         return moved
 
     def _measured(self) -> None:
-        """Tell the scrollbar the height of everything.
+        """Set the virtual size and update the scrollbar.
 
-        Assigning `virtual_size` would lay out the whole screen for every new line; nothing else depends on
-        it here, because the space of the scrollbar is always reserved.
+        Assigning `virtual_size` would lay out the whole screen for every new line. That is not needed,
+        because the space of the scrollbar is always reserved.
         """
         size = Size(self._wrap_width, self._height)
         if size != self.virtual_size:
@@ -181,12 +181,12 @@ class EntryList(ScrollView):
     # Lines
 
     def _make(self, entry: Entry) -> None:
-        """Make the lines of an entry, if there is a width yet."""
+        """Wrap the lines of an entry, if the width is known."""
         if self._wrap_width and not entry.prepared:
             entry.prepare(self._wrap_width, self._fill, self._render_markdown)
 
     def _prepare(self) -> None:
-        """Make the lines of the entries in view; what was seen before stays where it is."""
+        """Wrap the lines of the entries in view, without moving those that were shown already."""
         if not self._wrap_width or not self._entries:
             return
         while unprepared := [place for place in self._in_view() if not self._entries[place].prepared]:
@@ -230,11 +230,11 @@ class EntryList(ScrollView):
         super().notify_style_update()
         self._styles_of.clear()
         if self._wrap_width:
-            # The styles of the parts come after those of the whole.
+            # Component styles are updated after those of the widget.
             self.call_after_refresh(self._restyle)
 
     def _restyle(self) -> None:
-        """Make the lines anew whose colours are made with them, if those are others now."""
+        """Discard rendered Markdown lines if their colours have changed."""
         if not self.is_attached:
             return
         self._styles_of.clear()
@@ -255,7 +255,7 @@ class EntryList(ScrollView):
     # Scrolling
 
     def scroll_to(self, x: float | None = None, y: float | None = None, **options: Any) -> None:
-        # At once: what is laid out on the way would stop an animation.
+        # Without animation, which layouts on the way would stop.
         super().scroll_to(x, y, **options | {"animate": False})
 
     def scroll_end(self, **options: Any) -> None:
@@ -265,7 +265,7 @@ class EntryList(ScrollView):
 
     @property
     def following(self) -> bool:
-        """Whether the view stays at the end: it does until someone scrolls up."""
+        """Whether the view stays at the end: until the user scrolls up."""
         return self._following
 
     @property
@@ -279,5 +279,5 @@ class EntryList(ScrollView):
 
     def _follow(self) -> None:
         if self._following and not self.is_vertical_scrollbar_grabbed:
-            # Forced, because the scrollbar may not be there yet.
+            # Forced, because scrolling may not be enabled before the scrollbar is shown.
             self.scroll_to(y=self.max_scroll_y, force=True)

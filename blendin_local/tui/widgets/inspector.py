@@ -1,4 +1,4 @@
-"""The inspector: one token, who chose it and why, and what else was likely."""
+"""The inspector: source, metrics and candidates of one token."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from blendin_local.tui.token_text import spoken
 from blendin_local.tui.widgets.candidates_table import CandidatesTable
 
 _SIDE_BY_SIDE = 76
-"""Cells of the inspector from which figures and candidates stand beside each other."""
+"""Width from which metrics and candidates are side by side."""
 _EMPTY = (
     "Choose a token: go to the conversation with Tab and walk with the arrow keys, or click on a token. "
     "Here you see who chose it and why, and what else was likely."
@@ -41,7 +41,7 @@ _STYLES = {
     Source.USER: "$text-primary bold",
 }
 _WIDEST = 38
-"""Cells of the figures, however much room there is."""
+"""Largest width of the metrics."""
 _GAP = 2
 _INDENT = " " * 4
 _UNBROKEN = re.compile(r"\([^()]*\)|\S+, \S+\)$")
@@ -49,7 +49,7 @@ _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 class Inspector(VerticalScroll, can_focus=True):
-    """Shows the step it is given. Side by side where it is wide, else candidates under the figures."""
+    """Shows one step: metrics and candidates side by side if there is room, else below each other."""
 
     HELP = """\
 ## The inspector
@@ -75,13 +75,13 @@ The chosen token is marked with ✓. Probabilities are the models' own, before t
 
     @dataclass
     class Branch(Message):
-        """The reply is to be written anew from this step on, with this outcome."""
+        """Continue the reply from this step with another candidate."""
 
         candidate: Candidate
 
     @dataclass
     class Move(Message):
-        """Another token is to be shown, so many further on."""
+        """Select the token `delta` steps further on."""
 
         delta: int
 
@@ -99,9 +99,9 @@ The chosen token is marked with ✓. Probabilities are the models' own, before t
     def show(
         self, step: Step | None, settings: GenerationSettings, calibrated: bool, position: tuple[int, int]
     ) -> None:
-        """Show a step of a reply that was written with these settings, or how to choose one.
+        """Show a step of a reply with its settings; without a step, explain how to choose one.
 
-        position: the step's index, from 0, and how many steps there are.
+        position: (index of the step, number of steps).
         """
         self._step, self._settings, self._calibrated, self._position = step, settings, calibrated, position
         self.table.show(step)
@@ -119,7 +119,7 @@ The chosen token is marked with ✓. Probabilities are the models' own, before t
 
     @property
     def _room(self) -> int:
-        """Cells of the figures; the layout that gives them may still be to come."""
+        """Width of the metrics; computed here, because the layout may not have run yet."""
         beside = self.has_class("-side-by-side")
         return _WIDEST if beside else self.scrollable_content_region.width
 
@@ -150,7 +150,7 @@ The chosen token is marked with ✓. Probabilities are the models' own, before t
         event.stop()
         self.post_message(self.Branch(event.candidate))
 
-    # Facts
+    # Metrics
 
     def _lines(self, step: Step) -> Iterator[Content]:
         index, count = self._position
@@ -186,7 +186,7 @@ The chosen token is marked with ✓. Probabilities are the models' own, before t
 
 
 def _broken(statement: str, width: int) -> str:
-    """Break an equation that exceeds `width` at its equals signs, and indent what still exceeds it."""
+    """Break an equation that exceeds `width` at its equals signs, and indent further lines."""
     if cell_len(statement) <= width or " = " not in statement:
         return statement
     left, equals, right = statement.partition(" = ")

@@ -1,4 +1,4 @@
-"""The keys that can be pressed now, at the foot of the screen."""
+"""The footer: keys that can be pressed now."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from textual.app import ComposeResult
 from textual.widgets import Footer
 
 _MOST = 6
-"""More are not taken in at a glance; F1 shows all."""
+"""Largest number of keys; F1 shows all."""
 
 
 class KeyLine(Footer):
-    """Keys of what has the focus first, then those of the screen as far as they go, and how to leave."""
+    """Shows keys of the focused widget, then of the screen, and the last one, which quits."""
 
     def __init__(self) -> None:
         super().__init__(show_command_palette=False)

@@ -1,4 +1,4 @@
-"""What the colours and marks of a reply mean: in one line, or explained."""
+"""The legend of the colours and marks of tokens, in one line or with explanations."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SOURCES = {
     "blend": ("blend", "only the mixture did"),
     "user": ("you", "you chose or wrote it"),
 }
-"""By the name of its look, what each sample says and what it means."""
+"""(sample, explanation) by style."""
 
 
 class Legend(Widget):
-    """Five lines if it is explained, else one; `short` leaves only the name of what the colours show."""
+    """Five lines with explanations, or one line, which `shorten` can reduce to its title."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *(f"legend--{source}" for source in _SOURCES),
@@ -35,20 +35,20 @@ class Legend(Widget):
         self._short = False
 
     def show(self, mode: Mode | None) -> None:
-        """mode: None for a view without colours."""
+        """Explain the colours of a mode; None for a view without colours."""
         if mode != self._mode:
             self._mode = mode
             self._redraw()
 
     def shorten(self, width: int) -> None:
-        """Show what fits into `width` cells."""
+        """Show only the title if the line is wider than `width` cells."""
         short = self._line().cell_length > width
         if short != self._short:
             self._short = short
             self._redraw()
 
     def _redraw(self) -> None:
-        # Explained, it has one height for all modes.
+        # With explanations, the height is the same for all modes.
         self.refresh(layout=not self._explained)
 
     def render(self) -> Content:
@@ -61,7 +61,7 @@ class Legend(Widget):
         return quantity(self._mode) if self._mode else "Markdown"
 
     def _samples(self) -> list[tuple[Content, str]]:
-        """Return each look with its name, and what it means."""
+        """Return (styled sample, explanation) of each colour."""
         if self._mode is None:
             return []
         if self._mode == "source":

@@ -1,4 +1,4 @@
-"""Which model is being loaded and how far it is, with what loading will take. Gone once both are ready."""
+"""Progress of loading a pair: the current model and its loaded share, with the memory estimate."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class LoadingBar(Static):
         self.show("", 0.0)
 
     def about(self, about: About) -> None:
-        """Show another pair from now on."""
+        """Set the pair that is being loaded."""
         self._about, self._shown = about, None
         self.show("", 0.0)
-        # Its sentences may take more lines or fewer.
+        # Its sentences may take another number of lines.
         self.refresh(layout=True)
 
     def show(self, role: str, share: float) -> None:
-        """The share of a model that is loaded; role is "" before the first report."""
+        """Show the loaded share of a model; role is "" before the first report."""
         if (role, share) == self._shown:
             return
         self._shown = (role, share)
@@ -43,8 +43,7 @@ class LoadingBar(Static):
                 f" {share:4.0%}",
             )
         else:
-            # Past its last byte a model still makes its context, and after the guide the vocabularies are
-            # matched: nothing reports how far that is.
+            # Creating a context and matching the vocabularies, after the files are read, report no progress.
             line = Content(f"Preparing the {role}" if role else "Loading the models")
         shown = f"  {name}" if name else ""
         lines = [Content.assemble(line, ("  Esc gives it up", "bold"), (shown, "$foreground-muted"))]

@@ -1,4 +1,4 @@
-"""A section of the panel: rows of figures, each of which can be pointed at and has a line of help."""
+"""Base class of the panel's sections: rows of metrics that can be selected and have a line of help."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _USUAL_WIDTH = 32
 
 
 def explained(metric: str) -> Content:
-    """Return the name of a figure and its line of help."""
+    """Return the name of a metric and its line of help."""
     return Content.assemble((metric, "bold"), ": ", FIGURE_HELP[metric])
 
 
 class MetricSection(Widget):
-    """A subclass says which rows there are; how many never changes, so neither does the layout."""
+    """Draws the rows of a subclass, whose number is constant, so that the layout never changes."""
 
     @dataclass
     class Chosen(Message):
-        """A row was clicked on: `place` among the section's rows."""
+        """A row was clicked. place: its index in the section."""
 
         section: MetricSection
         place: int
@@ -49,21 +49,21 @@ class MetricSection(Widget):
         self._draw()
 
     def point_at(self, place: int | None) -> None:
-        """Mark one row, or none."""
+        """Mark the row at an index, or none."""
         if place != self._pointed:
             self._pointed = place
             self._draw()
 
     @property
     def places(self) -> list[int]:
-        """The rows that can be pointed at."""
+        """Indices of the rows that can be selected."""
         return [place for place, row in enumerate(self._rows) if row.metric]
 
     def metric_of(self, place: int) -> str:
         return self._rows[place].metric
 
     def region_of(self, place: int) -> Region:
-        """Return the lines of a row within the section."""
+        """Return the region of a row within the section."""
         top = sum(len(row.lines) for row in self._rows[:place])
         return Region(0, top, self.size.width, len(self._rows[place].lines))
 
@@ -74,7 +74,7 @@ class MetricSection(Widget):
         self._draw()
 
     def _draw(self) -> None:
-        """Repaint the lines that are others than before."""
+        """Repaint the lines that have changed."""
         width = self.size.width
         if not width:
             return

@@ -1,4 +1,4 @@
-"""The panel's head: which pair, which method and which models wrote the reply."""
+"""Panel section: pair, method and models of the reply."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
+from blendin_local.presentation.formatting import line
 from blendin_local.tui.metrics import PanelMetrics
-from blendin_local.tui.rows import MUTED, PanelLayout, Row, name
+from blendin_local.tui.rows import MUTED, PanelLayout, Row, fit
 from blendin_local.tui.widgets.metric_section import MetricSection
+
+_ROLE = 7
 
 
 class PairSection(MetricSection):
     def rows(self, shown: PanelMetrics, layout: PanelLayout) -> Sequence[Row]:
         about = shown.about
         method = Content.styled(about.method, MUTED)
-        pair = name(about.pair or "Two models", layout.width - method.cell_length - 2).stylize("bold")
-        models = (("base", about.base), ("guide", about.guide))
-        lines = (
-            Content.assemble((f"{role:7}", MUTED), name(each, layout.width - 7)) for role, each in models
-        )
-        return [Row.of("", layout.apart(pair, method), *lines)]
+        pair = fit(line(about.pair or "Two models"), layout.width - method.cell_length - 2).rstrip()
+
+        def model(role: str, name: str) -> Content:
+            return Content.assemble((f"{role:{_ROLE}}", MUTED), fit(line(name), layout.width - _ROLE))
+
+        head = layout.apart(Content.styled(pair, "bold"), method)
+        return [Row.of("", head, model("base", about.base), model("guide", about.guide))]

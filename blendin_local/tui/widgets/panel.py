@@ -1,4 +1,4 @@
-"""The side panel: every figure of the reply under way, or of the one pointed at, and what each means."""
+"""The side panel: all metrics of the current or selected reply, with explanations."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SECTIONS: tuple[type[MetricSection], ...] = (
     SpeedSection,
     ContextSection,
 )
-"""The most important first: small screens show no more without scrolling."""
+"""The most important first, because small screens show only those without scrolling."""
 
 _NOTHING_YET = (
     "In a moment this says in words what the figures mean. Tab leads here: ↑ and ↓ explain each one."
@@ -44,7 +44,7 @@ _NOTHING_YET = (
 
 
 class Panel(Vertical, can_focus=True):
-    """While it has the focus, a cursor over its figures shows the help of one; else they are put in words."""
+    """Explains the metric at the cursor while it has the focus; otherwise describes the reply in words."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Figure up", key_display="↑", show=False, id="panel.up"),
@@ -77,21 +77,21 @@ class Panel(Vertical, can_focus=True):
         self._say()
 
     def show(self, shown: PanelMetrics) -> None:
-        """Show figures as they are now; never changes the layout, and repaints only what is new."""
+        """Show current metrics; the layout stays, and only changed lines are repainted."""
         self._shown = shown
         for section in self._sections:
             section.show(shown)
         self._say()
 
     def show_colours(self, mode: Mode | None) -> None:
-        """Explain the colours of this mode; None for a view without colours."""
+        """Explain the colours of a mode; None for a view without colours."""
         self.legend.show(mode)
 
     # The cursor
 
     @property
     def metric(self) -> str:
-        """The figure that the cursor is at."""
+        """The metric at the cursor."""
         section, place = self._stops[self._cursor]
         return section.metric_of(place)
 
@@ -113,7 +113,7 @@ class Panel(Vertical, can_focus=True):
         self._point()
 
     def _point(self) -> None:
-        """Mark the figure at the cursor, bring it into view, and explain it."""
+        """Mark the metric at the cursor, scroll to it, and explain it."""
         current, place = self._stops[self._cursor]
         for section in self._sections:
             section.point_at(place if self.has_focus and section is current else None)
@@ -123,7 +123,7 @@ class Panel(Vertical, can_focus=True):
 
     def _show_row(self, section: MetricSection, place: int) -> None:
         if self._cursor == 0:
-            # What stands above the first figure belongs to it.
+            # Also show the title above the first metric.
             self._scroll.scroll_home(animate=False)
         else:
             region = section.region_of(place).translate(section.virtual_region.offset)

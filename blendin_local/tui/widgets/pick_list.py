@@ -1,4 +1,4 @@
-"""A list that is searched by typing: the field has the focus, the arrows move in the list below it."""
+"""A list with a search field, which keeps the focus while the arrow keys move in the list."""
 
 from __future__ import annotations
 
@@ -23,10 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Row(Generic[T]):
-    """A value that can be picked. key: tells it from the others. group: the heading that it stands below.
-
-    searched: the words that it is found by.
-    """
+    """A row with a value. key: unique id. searched: the text to search. group: the heading above it."""
 
     key: str
     value: T
@@ -36,7 +33,7 @@ class Row(Generic[T]):
 
 
 class PickList(Vertical, Generic[T]):
-    """hint: what the empty field says. typed: a further row for what was typed, if that names something."""
+    """A searchable list. hint: placeholder of the field. typed: returns a row for the typed text, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "list('cursor_up')", "Up", show=False, id="list.up"),
@@ -49,7 +46,7 @@ class PickList(Vertical, Generic[T]):
 
     @dataclass
     class Moved(Message):
-        """Another row is highlighted, or none."""
+        """The highlighted row has changed."""
 
         pick_list: PickList[Any]
 
@@ -86,9 +83,9 @@ class PickList(Vertical, Generic[T]):
         return None if place is None or place >= len(self._shown) else self._shown[place]
 
     def show(self, rows: Sequence[Row[T]], empty: Sequence[tuple[str, str]] = (), key: str = "") -> None:
-        """Show these rows; the cursor stays on its row, or goes to that of `key` if nobody has moved it.
+        """Show rows; the cursor stays on its row or, if it was never moved, goes to that of `key`.
 
-        empty: groups that may be empty, and what is said there then.
+        empty: (group, text that it shows without rows).
         """
         self._rows, self._empty = rows, empty
         self._key = self._key or key
@@ -129,7 +126,7 @@ class PickList(Vertical, Generic[T]):
 
     def _moved(self) -> None:
         if self.options.highlighted in (0, 1):
-            # So that the heading above the first row is seen too.
+            # Also show the heading above the first row.
             self.options.scroll_home(animate=False)
         self.post_message(self.Moved(self))
 
@@ -156,7 +153,7 @@ class PickList(Vertical, Generic[T]):
         self.focus_field()
 
     def on_click(self, event: events.Click) -> None:
-        # One click only goes there, so that rows can be looked at with the mouse.
+        # A single click only highlights, so that rows can be viewed with the mouse.
         if event.chain == 2 and event.widget is self.options:
             self._picked()
 

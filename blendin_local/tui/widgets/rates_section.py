@@ -1,4 +1,4 @@
-"""How much the guide had to say, in the reply and in the conversation."""
+"""Panel section: rates of the guide's interventions, in the reply and in the conversation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from blendin_local.tui.widgets.metric_section import MetricSection
 
 
 class RatesSection(MetricSection):
-    """The rates that published figures call the intervention rate are marked above the hint level."""
+    """Marks rates above the hint level, except for the changed-token rate."""
 
     def rows(self, shown: PanelMetrics, layout: PanelLayout) -> Sequence[Row]:
         reply, chat = Totals.of([shown.reply.summary]), shown.totals

@@ -1,4 +1,4 @@
-"""Show the reliability of base and guide, now and over the reply, and where the speaking model was unsure."""
+"""Panel section: reliability of base and guide over the reply, and weak passages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from blendin_local.tui.widgets.metric_section import MetricSection
 
 
 class ReliabilitySection(MetricSection):
-    """Called reliability only where the pair has been calibrated."""
+    """Titled "Reliability" for calibrated pairs, else "Confidence"."""
 
     def rows(self, shown: PanelMetrics, layout: PanelLayout) -> Sequence[Row]:
         metrics, summary = shown.reply, shown.reply.summary

@@ -37,13 +37,13 @@ class _Choice(Select[str], inherit_bindings=False):
 class SettingRow(Horizontal):
     """A row of the form.
 
-    choices: the allowed texts, each with its meaning; without them a text is typed, in several lines if tall.
-    Control characters are shown as visible ones; a text that is not edited stays as it was.
+    choices: descriptions by allowed text; if empty, any text can be typed, with several lines if tall.
+    Control characters are shown as visible ones; a text that is not edited keeps them.
     """
 
     @dataclass
     class Changed(Message):
-        """Sent when the text changes."""
+        """The text has changed."""
 
         row: SettingRow
 
@@ -77,16 +77,16 @@ class SettingRow(Horizontal):
             self._control.value = editable(text)
 
     def show(self, *, idle: str = "", recommended: str = "", wrong: bool = False) -> None:
-        """Show why the setting has no effect, or which value is recommended."""
+        """Show that the value is wrong, why the setting has no effect, or which value is recommended."""
         self.set_class(bool(idle), "-idle")
         self.set_class(wrong, "-wrong")
         note = "✗ wrong" if wrong else idle or (f"recommended: {recommended}" if recommended else "")
-        # Every update lays out the whole form again, and this runs at every key.
+        # This runs at every key, and an update would lay out the whole form.
         if note != self._noted:
             self._noted = note
             self._note.update(note)
 
-    # :focus-within leaves the label of a row marked after the focus has gone to another.
+    # With :focus-within, the label stays marked after the focus has left the row.
 
     def on_descendant_focus(self) -> None:
         self.add_class("-focused")
@@ -107,7 +107,7 @@ class SettingRow(Horizontal):
 
 def _control(text: str, choices: dict[str, str], tall: bool) -> Input | Select[str] | TextArea:
     if choices:
-        # The control itself is as wide as the padded choice: meanings are for the open list.
+        # The padded choice fills the closed control, so that descriptions show in the open list only.
         options = [(Content(f"{choice:{_CHOICE}}{what}"), choice) for choice, what in choices.items()]
         return _Choice(options, value=text, allow_blank=False, compact=True)
     if tall:

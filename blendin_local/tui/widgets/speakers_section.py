@@ -1,4 +1,4 @@
-"""Which model won how often in the reply."""
+"""Panel section: shares of the reply's steps by source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast the reply is written, and how long it is."""
+"""Panel section: speed and length of the reply."""
 
 from __future__ import annotations
 

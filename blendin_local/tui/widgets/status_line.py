@@ -1,4 +1,4 @@
-"""One line under the conversation: what is going on, how the reply is doing, and what the colours mean."""
+"""A line below the conversation: state of the chat, metrics of the reply, legend of the colours."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SAYS = {
 }
 _WITH_METRICS = (Phase.READY, Phase.WRITING, Phase.STOPPING)
 _FOR_THE_STATE = 60
-"""Cells that are left to the state before the legend gets any."""
+"""Width that is reserved for the state before the legend gets any."""
 
 
 class StatusLine(Horizontal):
@@ -43,22 +43,22 @@ class StatusLine(Horizontal):
         yield Legend()
 
     def show(self, phase: Phase) -> None:
-        """Show the phase; the figures of the last reply are hidden while the next one begins."""
+        """Show the phase; hide the metrics of the last reply when the next one begins."""
         if phase is Phase.WRITING and self._phase is not phase:
             self._parts = []
         self._phase = phase
         self._say()
 
     def show_progress(self, shown: PanelMetrics, branch: tuple[int, int] = (1, 1)) -> None:
-        """The figures of the reply under way, or of the last one.
+        """Show the metrics of the current or selected reply.
 
-        branch: which of how many replies to this message it is, from 1.
+        branch: (number of the reply, number of replies to its message), from 1.
         """
         self._parts = _parts(shown, *branch)
         self._say()
 
     def show_colours(self, mode: Mode | None) -> None:
-        """What the colours mean from now on; None for a view without colours."""
+        """Show the legend of a mode; None for a view without colours."""
         self.legend.show(mode)
         self._fit()
 
@@ -84,7 +84,7 @@ class StatusLine(Horizontal):
 
 
 def _fitting(parts: list[tuple[int, Content]], room: int) -> list[tuple[int, Content]]:
-    """Return the parts that fit into `room` cells; those of the highest number give way first."""
+    """Drop the parts of the highest ranks until the rest fits into `room` cells."""
     parts = list(parts)
     while parts and sum(part.cell_length + 3 for _, part in parts) > room:
         parts.remove(max(parts, key=lambda part: part[0]))
@@ -92,7 +92,7 @@ def _fitting(parts: list[tuple[int, Content]], room: int) -> list[tuple[int, Con
 
 
 def _parts(shown: PanelMetrics, branch: int, branches: int) -> list[tuple[int, Content]]:
-    """Return what there is to say of a reply in the order of reading, with how soon it gives way."""
+    """Return the metrics of a reply as (rank, text) in the order of display; see `_fitting`."""
     summary = shown.reply.summary
     if not summary.steps:
         return []

@@ -1,4 +1,4 @@
-"""The list above the input: what could stand where the cursor is."""
+"""The list of completions above the input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WIDEST_NAME = 30
 
 
 class Suggestions(Widget, can_focus=False):
-    """Drawn over what stands above it, so that nothing moves while one types. owner: hears what is picked."""
+    """Overlays the widget above, so that the layout stays. owner: receives `Picked`."""
 
     @dataclass
     class Picked(Message):
@@ -35,11 +35,11 @@ class Suggestions(Widget, can_focus=False):
 
     @property
     def chosen(self) -> Completion | None:
-        """The marked row; None while nothing is shown."""
+        """The marked completion; None while the list is hidden."""
         return self._offered[self._at] if self._offered else None
 
     def offer(self, offered: list[Completion]) -> None:
-        """Show these with the first marked; none hides the list."""
+        """Show completions with the first one marked, or hide the list if there are none."""
         self._offered, self._at, self._top = offered, 0, 0
         self.display = bool(offered)
         rows = min(len(offered), ROWS) + _BORDER
@@ -48,7 +48,7 @@ class Suggestions(Widget, can_focus=False):
         self._draw()
 
     def move(self, by: int) -> None:
-        """Mark another row; after the last comes the first."""
+        """Mark another row, cyclically."""
         self._at = (self._at + by) % len(self._offered)
         self._top = min(max(self._top, self._at - ROWS + 1), self._at)
         self._draw()

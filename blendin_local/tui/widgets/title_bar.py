@@ -1,4 +1,4 @@
-"""One line at the top: the pair, its models, and how they are blended."""
+"""A line at the top: the pair, its models, and the method."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TitleBar(Horizontal):
         self.show(self._about)
 
     def show(self, about: About) -> None:
-        """Name another pair or method."""
+        """Show a pair and its method."""
         parts = [
             ("blendin", "bold $text-primary"),
             (sanitize(about.pair), "bold"),

@@ -1,6 +1,6 @@
-"""The conversation: what is written, with a message and a token in it that can be selected and copied.
+"""The transcript of a conversation, in which a message and a token can be selected.
 
-What the keys mean for either is the screen's business.
+The screen implements the actions of most of its keys.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TAGS = ("user", "base", "guide", "both", "blend", "chosen", "note", "error", "s
 
 
 class Transcript(EntryList, can_focus=True):
-    """A point in it is a message, or a step of a reply."""
+    """An entry list with a selected entry and a pointer to one of its steps."""
 
     ALLOW_SELECT = True
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -63,7 +63,7 @@ class Transcript(EntryList, can_focus=True):
 
     @dataclass
     class Pointed(Message):
-        """Another message or token is selected; index is that of a step, None for the message as a whole."""
+        """Another message or token was selected. index: of the step, None for the whole message."""
 
         transcript: Transcript
         entry: Entry | None
@@ -90,12 +90,12 @@ class Transcript(EntryList, can_focus=True):
     # Selecting
 
     def select(self, entry: Entry | None, pointer: int | None = None) -> None:
-        """Select a message, and a token of it, and bring it into view."""
+        """Select a message or a token of it, and scroll to it."""
         self._point(entry, pointer)
         self.show_pointer()
 
     def show_pointer(self) -> None:
-        """Bring what is selected into view again."""
+        """Scroll to the selected message or token."""
         if self.selected is not None:
             self._bring_into_view(self.selected, self.pointer)
 
@@ -108,7 +108,7 @@ class Transcript(EntryList, can_focus=True):
             entry = None
         self.selected, self.pointer = entry, pointer if entry is not None else None
         if entry is not None and pointer is not None and entry.as_markdown:
-            # Markdown has no tokens to stand on.
+            # Markdown has no tokens to select.
             entry.view = View.TOKENS
             self.changed(entry)
         self.refresh()
@@ -128,7 +128,7 @@ class Transcript(EntryList, can_focus=True):
             self.scroll_to(y=top + height - view, force=True)
 
     def action_step_entry(self, by: int) -> None:
-        """Select the message before or after; the last one first."""
+        """Select the message before (-1) or after (1); the last one if none is selected."""
         if not self._entries:
             return
         if self.selected is None:
@@ -141,7 +141,7 @@ class Transcript(EntryList, can_focus=True):
             self.scroll_end()
 
     def action_step_token(self, by: int) -> None:
-        """Walk along the tokens of the selected reply."""
+        """Move the pointer along the tokens of the selected reply."""
         parts = (Kind.REPLY, Kind.THINKING)
         entry = self.selected if self.selected and self.selected.kind in parts else self.last_reply
         if entry is None or entry.turn is None:
@@ -165,7 +165,7 @@ class Transcript(EntryList, can_focus=True):
         place, line = self._locate(self.scroll_offset.y + offset.y)
         if place < 0:
             return
-        # It is in view, so that nothing scrolls.
+        # Without scrolling: the entry is in view.
         entry = self._entries[place]
         self._point(entry, entry.step_at(line, max(0, offset.x - GUTTER)))
 
@@ -199,7 +199,7 @@ class Transcript(EntryList, can_focus=True):
         return Segment(mark, self._style_of("note" if plain else entry.kind))
 
     def _look(self, entry: Entry, tag: Tag) -> Style:
-        """Return how a piece of text looks: by its tag, or by what its step is under the colours chosen."""
+        """Return the style of a piece of text: of its tag, or of its step under the colour mode."""
         if isinstance(tag, str):
             return self._style_of(tag)
         steps = entry.turn.steps if entry.turn else []
@@ -220,7 +220,7 @@ class Transcript(EntryList, can_focus=True):
     # Copying
 
     def _highlighted(self, strip: Strip, start: int, end: int) -> Strip:
-        """Return the strip with its characters from start to end, -1 being the last, shown as selected."""
+        """Return the strip with its characters from `start` to `end` highlighted; end -1 is its end."""
         style = self.screen.get_component_rich_style("screen--selection")
         segments: list[Segment] = []
         place = 0
@@ -233,7 +233,7 @@ class Transcript(EntryList, can_focus=True):
         return Strip(segments)
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """Return the selected text without the line breaks that only the width of the view made."""
+        """Return the selected text without the line breaks of wrapping."""
         if not self._entries:
             return None
         first = self._position(*(selection.start.transpose if selection.start else (0, 0)))
@@ -246,7 +246,7 @@ class Transcript(EntryList, can_focus=True):
         return "\n\n".join(texts), "\n"
 
     def _position(self, row: int, column: int) -> tuple[int, int, int]:
-        """Return the entry at a row, its line, and the column."""
+        """Return (index of the entry at a row, line of the entry, column)."""
         place, line = self._locate(row)
         return place, line, column
 

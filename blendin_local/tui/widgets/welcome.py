@@ -1,4 +1,4 @@
-"""What an empty conversation shows: the two models, the colours, and something to ask."""
+"""The text of an empty conversation: the two models, the colours, and an example question."""
 
 from __future__ import annotations
 
