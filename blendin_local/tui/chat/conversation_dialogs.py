@@ -15,8 +15,8 @@ from blendin_local.history.exports import export
 from blendin_local.history.imports import import_file
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Turn
+from blendin_local.tui.chat.dialogs import PairDialogs
 from blendin_local.tui.chat.interfaces import Tell
-from blendin_local.tui.chat.pair_dialogs import PairDialogs
 from blendin_local.tui.chat.reply_controller import ReplyController
 from blendin_local.tui.chat.session import ChatSession
 from blendin_local.tui.phase import Phase

@@ -20,14 +20,14 @@ from blendin_local.safe_text import sanitize
 from blendin_local.tui.chat.comparison import Comparison
 from blendin_local.tui.chat.conversation_dialogs import ConversationDialogs
 from blendin_local.tui.chat.conversation_view import ConversationView
+from blendin_local.tui.chat.dialogs import PairDialogs
 from blendin_local.tui.chat.interfaces import ReplySink
+from blendin_local.tui.chat.message_actions import TurnActions
 from blendin_local.tui.chat.message_editor import MessageEditor
 from blendin_local.tui.chat.metrics_display import MetricsDisplay
-from blendin_local.tui.chat.pair_dialogs import PairDialogs
 from blendin_local.tui.chat.reply_controller import ReplyController
 from blendin_local.tui.chat.session import ChatSession
 from blendin_local.tui.chat.token_actions import TokenActions
-from blendin_local.tui.chat.turn_actions import TurnActions
 from blendin_local.tui.commands import COMMANDS, Act, Names, Refused, Say, parse
 from blendin_local.tui.entry import View
 from blendin_local.tui.phase import Phase
