@@ -209,7 +209,7 @@ async def test_keys_of_a_transcript_have_no_effect_in_a_comparison(monkeypatch: 
         count = len(app.session.dialogue.tree.turns)
         await pilot.press("d", "e", "r", "c", "u", "i", "right_square_bracket", "m")
         assert (app.screen, screen.focused, len(chat.requests)) == (screen, screen._columns[0].words, 3)
-        assert (len(app.session.dialogue.tree.turns), screen_of(app).editor.editing) == (count, None)
+        assert (len(app.session.dialogue.tree.turns), screen_of(app).messages.editing) == (count, None)
         for key, place in (("right", 1), ("l", 2), ("right", 0), ("left", 2), ("h", 1)):
             await pilot.press(key)
             assert screen.focused is screen._columns[place].words, key

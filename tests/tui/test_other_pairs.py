@@ -96,19 +96,19 @@ async def test_a_conversation_is_resumed_with_its_pair_or_the_loaded_one(store: 
     prepare = pairs_of(other=FakeLoad(chat), broken=FakeLoad(FakeChat(), error=ModelError("Damaged.")))
     async with chatting(prepare=prepare, store=Store(store.path)) as (pilot, app, _):
         screen = screen_of(app)
-        await screen.conversations.resume("other")
+        await screen.dialogs.resume("other")
         await ready(pilot, app)
         setup = app.session.dialogue.setup
         assert (setup.base, setup.system, setup.settings.max_tokens) == ("other-base", "For other.", 77)
         assert screen.session.prepared.about.pair == "other"
-        await screen.conversations.resume("broken")
+        await screen.dialogs.resume("broken")
         await wait_until(pilot, lambda: texts(app)[-1] == "Damaged.")
         await ready(pilot, app)
         setup = app.session.dialogue.setup
         assert (setup.base, setup.system, setup.settings.max_tokens) == ("other-base", "For broken.", 77)
         await press(pilot, app, "ctrl+r")
         assert texts(app) == ["about broken", "other"]
-        await screen.conversations.resume("nowhere")
+        await screen.dialogs.resume("nowhere")
         await wait_until(pilot, lambda: "does not exist any more" in told(app))
 
 
@@ -178,7 +178,7 @@ async def test_a_conversation_is_not_opened_while_a_reply_is_written(
     script = (FakeReply(steps_of("one"), hold_at=0), FakeReply(steps_of("two")))
     async with chatting(*script, store=Store(store.path)) as (pilot, app, _):
         screen, id = screen_of(app), app.session.dialogue.id
-        opening = asyncio.create_task(screen.conversations.resume("old"))
+        opening = asyncio.create_task(screen.dialogs.resume("old"))
         await say(pilot, app, "Why?")
         if stopped:
             await wait_until(pilot, lambda: screen.replies.live_metrics is not None)

@@ -148,13 +148,13 @@ async def test_an_edited_question_is_a_sibling_of_the_old_one(store: Store) -> N
         prompt = screen_of(app).prompt
         prompt.insert("a draft")
         await pilot.press("tab", "up", "e")
-        assert (prompt.text, prompt.has_focus, screen_of(app).editor.editing is not None) == (
+        assert (prompt.text, prompt.has_focus, screen_of(app).messages.editing is not None) == (
             "//Why?",
             True,
             True,
         )
         await pilot.press("!", "escape")
-        assert (prompt.text, screen_of(app).editor.editing) == ("a draft", None)
+        assert (prompt.text, screen_of(app).messages.editing) == ("a draft", None)
         assert texts(app) == ["/Why?", "first"]
         await pilot.press("tab", "up", "e", "!")
         await press(pilot, app, "enter")
@@ -348,7 +348,7 @@ async def test_actions_are_refused_while_a_reply_is_written() -> None:
             app.clear_notifications()
             await pilot.press(key)
             assert "Escape" in told(app), key
-        assert (texts(app), len(chat.requests), screen_of(app).editor.editing) == (before, 1, None)
+        assert (texts(app), len(chat.requests), screen_of(app).messages.editing) == (before, 1, None)
         await press(pilot, app, "escape")
 
 
@@ -365,9 +365,9 @@ async def test_keys_follow_the_user_s_keymap() -> None:
         await pilot.press("?")
         assert isinstance(app.screen, HelpScreen)
         await pilot.press("escape", "e")
-        assert screen.editor.editing is None
+        assert screen.messages.editing is None
         await pilot.press("w")
-        assert screen.editor.editing is not None
+        assert screen.messages.editing is not None
         shown = app.screen.query_one(Panel).display
         await pilot.press("f2")
         assert app.screen.query_one(Panel).display is shown

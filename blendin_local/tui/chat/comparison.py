@@ -14,7 +14,7 @@ from blendin_local.history.tree import Setup, Turn
 from blendin_local.settings import BlendSettings
 from blendin_local.tui.chat.conversation_view import ConversationView
 from blendin_local.tui.chat.interfaces import ReplyEnd, Tell
-from blendin_local.tui.chat.message_editor import MessageEditor
+from blendin_local.tui.chat.message_actions import MessageActions
 from blendin_local.tui.chat.metrics_display import MetricsDisplay
 from blendin_local.tui.chat.reply_controller import ReplyController
 from blendin_local.tui.commands import is_command, message_of
@@ -35,7 +35,7 @@ class Comparison:
     methods: Sequence[str]
     replies: ReplyController
     conversation: ConversationView
-    editor: MessageEditor
+    messages: MessageActions
     metrics: MetricsDisplay
     tell: Tell
     screen: CompareScreen | None = None
@@ -52,11 +52,11 @@ class Comparison:
         """Answer the text of the input with all methods, or the last message again if it is empty."""
         if not self.replies.may_act():
             return
-        typed = self.editor.prompt.text.strip()
-        if self.editor.editing is not None or is_command(typed):
+        typed = self.messages.prompt.text.strip()
+        if self.messages.editing is not None or is_command(typed):
             self.tell("Send what is in the input first, or clear it: every method will answer it.")
             return
-        text = self.editor.expanded(message_of(typed)) if typed else ""
+        text = self.messages.expanded(message_of(typed)) if typed else ""
         if text is None:
             return
         last = self.dialogue.question(text) if text else self.dialogue.last
@@ -64,7 +64,7 @@ class Comparison:
             self.tell("Write a message first: every method will answer it.")
             return
         if text:
-            self.editor.prompt.clear()
+            self.messages.prompt.clear()
         self.host.run_worker(self._run(self.dialogue.question_of(last)))
 
     async def _run(self, question: Turn) -> None:

@@ -18,12 +18,10 @@ from blendin_local.history.tree import Turn
 from blendin_local.presentation.colour_scale import Mode
 from blendin_local.safe_text import sanitize
 from blendin_local.tui.chat.comparison import Comparison
-from blendin_local.tui.chat.conversation_dialogs import ConversationDialogs
 from blendin_local.tui.chat.conversation_view import ConversationView
-from blendin_local.tui.chat.dialogs import PairDialogs
+from blendin_local.tui.chat.dialogs import Dialogs
 from blendin_local.tui.chat.interfaces import ReplySink
-from blendin_local.tui.chat.message_actions import TurnActions
-from blendin_local.tui.chat.message_editor import MessageEditor
+from blendin_local.tui.chat.message_actions import MessageActions
 from blendin_local.tui.chat.metrics_display import MetricsDisplay
 from blendin_local.tui.chat.reply_controller import ReplyController
 from blendin_local.tui.chat.session import ChatSession
@@ -83,16 +81,25 @@ class ChatScreen(Screen[None]):
         self.conversation = ConversationView(self.transcript, self.dialogue, View(chat.view))
         self.replies = ReplyController(session, self, self._sink)
         self.metrics = MetricsDisplay(session, self.replies, self.conversation, self.panel, self.status)
-        self.editor = MessageEditor(self.prompt, self.dialogue, self.replies, self.conversation, self.tell)
-        self.turns = TurnActions(
-            self.dialogue, self.replies, self.conversation, self.editor, self.metrics, self.tell, self._copy
+        self.messages = MessageActions(
+            self.prompt,
+            self.dialogue,
+            self.replies,
+            self.conversation,
+            self.metrics,
+            self.tell,
+            self._copy,
         )
         self.tokens = TokenActions(self.dialogue, self.replies, self.conversation, self.inspector, self.tell)
-        self.pairs = PairDialogs(
-            self, session, self.replies, self.loading_bar, self.tell, self.conversation.add_error
-        )
-        self.conversations = ConversationDialogs(
-            self, session, self.replies, self.pairs, self.prompt, self.tell, self._show_another
+        self.dialogs = Dialogs(
+            self,
+            session,
+            self.replies,
+            self.loading_bar,
+            self.prompt,
+            self.tell,
+            self.conversation.add_error,
+            self._show_another,
         )
         self.comparison = Comparison(
             self,
@@ -100,7 +107,7 @@ class ChatScreen(Screen[None]):
             session.preferences.compare.methods,
             self.replies,
             self.conversation,
-            self.editor,
+            self.messages,
             self.metrics,
             self.tell,
         )
@@ -154,7 +161,7 @@ class ChatScreen(Screen[None]):
         self.loading_bar.display = phase.is_loading
         self.status.show(phase)
         if phase.is_writing or phase is Phase.WAITING:
-            self.conversations.restart_confirmed = False
+            self.dialogs.restart_confirmed = False
 
     def show_progress(self, role: str, share: float) -> None:
         self.loading_bar.show(role, share)
@@ -178,7 +185,7 @@ class ChatScreen(Screen[None]):
 
     def _show_another(self) -> None:
         """Show the dialogue after it was replaced by another conversation."""
-        self.editor.stop_editing()
+        self.messages.stop_editing()
         self.conversation.restart()
         self.metrics.show()
         self.show_pair()
@@ -187,7 +194,7 @@ class ChatScreen(Screen[None]):
 
     @on(Prompt.Sent)
     def _sent(self, message: Prompt.Sent) -> None:
-        self.editor.send(message.text)
+        self.messages.send(message.text)
 
     @on(Prompt.Commanded)
     def _commanded(self, message: Prompt.Commanded) -> None:
@@ -196,10 +203,10 @@ class ChatScreen(Screen[None]):
                 self.tell(says, error=True)
                 self.prompt.give_back(message.text)
             case Say(text):
-                self.editor.send(text)
+                self.messages.send(text)
             case Act(name, argument):
                 self._typed(name, argument)
-            case change if not self.pairs.apply(change):
+            case change if not self.dialogs.apply(change):
                 self.prompt.give_back(message.text)
 
     @on(Prompt.PageWanted)
@@ -227,23 +234,23 @@ class ChatScreen(Screen[None]):
 
     def _act(self, name: str, argument: str = "") -> None:
         """Run a command by its name."""
-        pairs, conversations, when_stopped = self.pairs, self.conversations, self.replies.when_stopped
+        dialogs, when_stopped = self.dialogs, self.replies.when_stopped
         acts: dict[str, Callable[[], object]] = {
-            "settings": lambda: self._open(pairs.open_settings),
-            "reset": pairs.reset,
-            "pair": lambda: self._open_when_stopped(lambda: pairs.load_named(argument)),
+            "settings": lambda: self._open(dialogs.open_settings),
+            "reset": dialogs.reset,
+            "pair": lambda: self._open_when_stopped(lambda: dialogs.load_named(argument)),
             "compare": lambda: when_stopped(self.comparison.begin),
-            "again": lambda: when_stopped(self.turns.again),
-            "continue": lambda: when_stopped(self.turns.go_on),
-            "edit": lambda: when_stopped(self.turns.edit),
-            "delete": lambda: when_stopped(lambda: self.turns.remove(self.dialogue.last)),
-            "undo": lambda: when_stopped(self.turns.undo),
-            "new": lambda: when_stopped(conversations.begin),
-            "open": lambda: self._open_when_stopped(lambda: conversations.open(argument)),
-            "rename": lambda: conversations.rename(argument),
-            "export": lambda: self._open(lambda: conversations.export(argument)),
-            "import": lambda: self._open_when_stopped(lambda: conversations.import_file(argument)),
-            "copy": self.turns.copy_code if argument else self.turns.copy,
+            "again": lambda: when_stopped(self.messages.again),
+            "continue": lambda: when_stopped(self.messages.go_on),
+            "edit": lambda: when_stopped(self.messages.edit),
+            "delete": lambda: when_stopped(lambda: self.messages.remove(self.dialogue.last)),
+            "undo": lambda: when_stopped(self.messages.undo),
+            "new": lambda: when_stopped(dialogs.begin),
+            "open": lambda: self._open_when_stopped(lambda: dialogs.open_conversation(argument)),
+            "rename": lambda: dialogs.rename(argument),
+            "export": lambda: self._open(lambda: dialogs.export(argument)),
+            "import": lambda: self._open_when_stopped(lambda: dialogs.import_file(argument)),
+            "copy": self.messages.copy_code if argument else self.messages.copy,
             "view": lambda: self.show_view(View(argument)),
             "colours": lambda: self.show_colours(cast(Mode, argument)),
             "inspect": self.tokens.inspect,
@@ -282,8 +289,8 @@ class ChatScreen(Screen[None]):
             return
         if self.tokens.inspecting and not self.prompt.has_focus:
             self.tokens.close()
-        elif self.editor.editing is not None:
-            self.editor.stop_editing()
+        elif self.messages.editing is not None:
+            self.messages.stop_editing()
         else:
             if self.tokens.inspecting:
                 self.tokens.close()
@@ -294,10 +301,10 @@ class ChatScreen(Screen[None]):
         self._act(name, argument)
 
     def action_remove(self) -> None:
-        self.replies.when_stopped(self.turns.remove)
+        self.replies.when_stopped(self.messages.remove)
 
     def action_sibling(self, direction: int) -> None:
-        self.replies.when_stopped(lambda: self.turns.sibling(direction))
+        self.replies.when_stopped(lambda: self.messages.sibling(direction))
 
     def action_branch(self, number: int) -> None:
         self.tokens.branch_to(number)
@@ -306,7 +313,7 @@ class ChatScreen(Screen[None]):
         self.tokens.go_to_weak(direction)
 
     def action_restart(self) -> None:
-        self.replies.when_stopped(self.conversations.restart)
+        self.replies.when_stopped(self.dialogs.restart)
 
     def _show_help(self) -> None:
         widgets = (type(self), Transcript, Prompt, Panel, Inspector, type(self.app))
