@@ -1,1 +1,1 @@
-"""The widgets of the chat, one in each module."""
+"""The widgets of the chat, one in each module but for the sections of the panel."""

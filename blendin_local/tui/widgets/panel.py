@@ -17,26 +17,9 @@ from blendin_local.presentation.explanation import describe_reply
 from blendin_local.tui.about import About
 from blendin_local.tui.metrics import PanelMetrics
 from blendin_local.tui.rows import MUTED
-from blendin_local.tui.widgets.blend_section import BlendSection
-from blendin_local.tui.widgets.context_section import ContextSection
 from blendin_local.tui.widgets.legend import Legend
 from blendin_local.tui.widgets.metric_section import MetricSection, explained
-from blendin_local.tui.widgets.pair_section import PairSection
-from blendin_local.tui.widgets.rates_section import RatesSection
-from blendin_local.tui.widgets.reliability_section import ReliabilitySection
-from blendin_local.tui.widgets.speakers_section import SpeakersSection
-from blendin_local.tui.widgets.speed_section import SpeedSection
-
-_SECTIONS: tuple[type[MetricSection], ...] = (
-    PairSection,
-    ReliabilitySection,
-    RatesSection,
-    SpeakersSection,
-    BlendSection,
-    SpeedSection,
-    ContextSection,
-)
-"""The most important first, because small screens show only those without scrolling."""
+from blendin_local.tui.widgets.panel_sections import SECTIONS
 
 _NOTHING_YET = (
     "In a moment this says in words what the figures mean. Tab leads here: ↑ and ↓ explain each one."
@@ -62,7 +45,7 @@ class Panel(Vertical, can_focus=True):
     def __init__(self, about: About, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._shown = PanelMetrics(about)
-        self._sections = [section(self._shown) for section in _SECTIONS]
+        self._sections = [section(self._shown) for section in SECTIONS]
         self._stops = [(section, place) for section in self._sections for place in section.places]
         self._cursor = 0
         self._said = Content("")
