@@ -144,7 +144,7 @@ def _set_any(argument: str, settings: GenerationSettings) -> Command:
 def _system(text: str, settings: GenerationSettings) -> Command:
     if text:
         return ChangeSystem(text, "From the next reply on, both models read this system prompt.")
-    return ChangeSystem("", "The system prompt is gone.")
+    return ChangeSystem("", "The system prompt is removed.")
 
 
 def _offer_values(name: str) -> Offer:
@@ -252,9 +252,9 @@ def _read(spec: Spec, argument: str, settings: GenerationSettings, names: Names 
     if spec.name == "open" and _unquoted(argument).lower().endswith(".json"):
         return Act("import", _unquoted(argument))
     if argument and not spec.argument:
-        raise SettingError(f"/{spec.name} stands alone: leave out what follows it.")
+        raise SettingError(f"/{spec.name} takes no argument.")
     if not argument and spec.needs_argument:
-        raise SettingError(f"Something is missing: {spec.usage}.")
+        raise SettingError(f"An argument is missing: {spec.usage}.")
     allowed = names.themes if names and spec.name == "theme" else spec.choices
     if argument and allowed and argument not in allowed:
         close = get_close_matches(argument, allowed, n=1)

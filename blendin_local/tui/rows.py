@@ -94,10 +94,13 @@ def percentage(share: float | None, marked: bool = False) -> Content:
     return Content.styled(f"{text:>{_NUMBER - 1}}{'!' if marked else ' '}", WARNING if marked else "")
 
 
+def shorten(text: str, width: int) -> str:
+    """Shorten a text to `width` cells with an ellipsis; "" for a width below 1."""
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, width - 1).rstrip() + "…" if width > 0 else ""
+
+
 def fit(text: str, width: int) -> str:
-    """Pad a text to `width` cells, or shorten it with an ellipsis; "" for a width below 1."""
-    if width < 1:
-        return ""
-    if cell_len(text) > width:
-        text = set_cell_size(text, width - 1).rstrip() + "…"
-    return set_cell_size(text, width)
+    """Pad or shorten a text to exactly `width` cells; "" for a width below 1."""
+    return set_cell_size(shorten(text, width), max(width, 0))

@@ -175,7 +175,7 @@ class ModelWorker:
         def wanted() -> bool:
             return not (loading.cancelled or self._closing.is_set())
 
-        new, reason = None, "The load was given up."
+        new, reason = None, "Loading was cancelled."
         try:
             if wanted():
                 if loading.release_first:
@@ -204,14 +204,14 @@ class ModelWorker:
         try:
             self._chat = self._load(lambda role, share: not self._closing.is_set())
         except Exception as error:
-            return f" The models of before cannot be loaded again either: {sentence_of(error)}"
+            return f" The old models cannot be loaded again either: {sentence_of(error)}"
         return ""
 
     def _write(self, writing: _Writing) -> None:
         reply, error = None, ""
         try:
             if self._chat is None:
-                raise BlendinError("No models are loaded, so nobody can answer.")
+                raise BlendinError("No models are loaded.")
             reply = self._chat.write(writing.request)
             writing.begun(reply)
             self.events.append(ReplyBegun(reply))

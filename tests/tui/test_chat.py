@@ -107,7 +107,7 @@ async def test_escape_stops_the_reply_and_never_quits() -> None:
         # A reply that is stopped before its first token can be requested again.
         await say(pilot, app, "And?")
         await press(pilot, app, "escape")
-        assert texts(app)[2:] == ["And?", "(stopped before the first word; Ctrl+R asks again)"]
+        assert texts(app)[2:] == ["And?", "(stopped before the first token; Ctrl+R asks again)"]
         await press(pilot, app, "ctrl+r")
         assert texts(app)[2:] == ["And?", "at last"]
 

@@ -139,7 +139,7 @@ def test_a_change_is_confirmed_and_says_if_it_has_no_effect() -> None:
         ("/set unit", "one of token, word"),
         ("/set gama 1", "did you mean gamma"),
         ("/method blendn", "method must be one of"),
-        ("/again now", "/again stands alone"),
+        ("/again now", "/again takes no argument"),
         ('/export ""', "/export FILE"),
         ("/view source", "/view does not know source"),
         ("/colours alhpa", "did you mean alpha?"),

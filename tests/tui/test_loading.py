@@ -190,18 +190,18 @@ async def test_the_loading_bar_shows_the_pair_and_how_to_cancel() -> None:
         bar = pilot.app.query_one(LoadingBar)
         bar.show("base", 0.5)
         assert "old-base" in str(bar.render())
-        assert "Esc gives it up" in str(bar.render())
+        assert "Esc cancels" in str(bar.render())
         await pilot.pause()
         height = bar.size.height
         bar.about(About("new [b]base", "new-guide", memory="Needs much.", warning="Too much."))
-        assert "Loading the models  Esc gives it up" in str(bar.render())
+        assert "Loading the models  Esc cancels" in str(bar.render())
         bar.show("base", 0.5)
-        assert "50%  Esc gives it up  new [b]base" in str(bar.render())
+        assert "50%  Esc cancels  new [b]base" in str(bar.render())
         await pilot.pause()
         assert "Too much." in str(bar.render())
         assert bar.size.height == height + 1
         bar.about(About("new-base", "new-guide"))
-        assert str(bar.render()) == "Loading the models  Esc gives it up"
+        assert str(bar.render()) == "Loading the models  Esc cancels"
 
 
 def test_options_of_one_model_reach_the_model(files: Files) -> None:

@@ -78,7 +78,7 @@ async def test_the_old_pair_stays_if_another_cannot_be_loaded() -> None:
         await wait_until(pilot, lambda: screen_of(app).replies.phase is Phase.LOADING)
         await pilot.press("escape")
         await ready(pilot, app)
-        assert "given up" in texts(app)[-1]
+        assert "cancelled" in texts(app)[-1]
         assert held.cancelled
         assert app.session.dialogue.setup == setup
         await ask(pilot, app, "And?")
@@ -274,7 +274,7 @@ async def test_the_first_load_is_cancelled_and_another_pair_chosen() -> None:
     first, second = FakeLoad(FakeChat(), held=True), FakeLoad(FakeChat(*replies("here")))
     app = app_with(first, prepare=pairs_of(other=second))
     async with app.run_test() as pilot:
-        await wait_until(pilot, lambda: "Esc gives it up" in visible(app))
+        await wait_until(pilot, lambda: "Esc cancels" in visible(app))
         await say(pilot, app, "Why?")
         await pilot.press("escape")
         assert screen_of(app).prompt.text == "Why?"
@@ -282,7 +282,7 @@ async def test_the_first_load_is_cancelled_and_another_pair_chosen() -> None:
         await pilot.press("escape")
         await wait_until(pilot, lambda: screen_of(app).replies.phase is Phase.FAILED)
         assert first.cancelled
-        assert texts(app) == ["The load was given up."]
+        assert texts(app) == ["Loading was cancelled."]
         assert "F3 chooses others" in visible(app)
         await pilot.press("f3")
         await wait_until(pilot, lambda: isinstance(app.screen, PairsScreen))

@@ -321,7 +321,7 @@ async def test_a_pair_that_exceeds_the_memory_needs_a_second_enter(
         await it.press("down")
         assert "Not enough memory" in it.about
         await it.press("enter")
-        assert it.says == "Enter once more loads it all the same."
+        assert it.says == "Press Enter again to load it anyway."
         # Moving to another row cancels the confirmation.
         await it.press("up", "down", "enter")
         assert it.left == []

@@ -244,7 +244,7 @@ def pair_loader(*given):
     def load(progress):
         while progress("base", 0.5):
             time.sleep(0.01)
-        raise RuntimeError("It was given up.")
+        raise RuntimeError("It was cancelled.")
     return load
 
 loading.pair_loader = pair_loader

@@ -19,7 +19,7 @@ from blendin_local.tui.worker import Event, Loaded, LoadFailed, ModelWorker, Rep
 
 ASK = ReplyRequest((Message("user", "hello"),))
 PATIENCE_S = 60
-GIVEN_UP = "The load was given up."
+CANCELLED = "Loading was cancelled."
 
 
 class Heard(deque[Event]):
@@ -174,7 +174,7 @@ def test_a_failed_reply_has_an_error_and_the_next_is_written(error: Exception, s
 def test_a_reply_without_models_has_an_error() -> None:
     with worker_of() as worker:
         worker.write(ASK)
-        assert worker.last(ReplyEnded) == ReplyEnded("", None, "No models are loaded, so nobody can answer.")
+        assert worker.last(ReplyEnded) == ReplyEnded("", None, "No models are loaded.")
 
 
 # Loading other models
@@ -255,7 +255,7 @@ def test_if_both_loads_fail_both_errors_are_told_and_the_old_models_are_retried(
         worker.last(Loaded)
         worker.load(FakeLoad(FakeChat(), error=ModelError("Too large.")), release_first=True)
         assert worker.last(LoadFailed) == LoadFailed(
-            "Too large. The models of before cannot be loaded again either: Also too large.", None
+            "Too large. The old models cannot be loaded again either: Also too large.", None
         )
         worker.load(FakeLoad(FakeChat(), error=ModelError("Too large.")))
         assert worker.last(LoadFailed) == LoadFailed("Too large.", again)
@@ -285,7 +285,7 @@ def test_a_load_cancelled_before_it_begins_keeps_the_old_models(release_first: b
         worker.load(load, release_first=release_first)
         worker.cancel_load()
         worker.stop()
-        assert worker.last(LoadFailed) == LoadFailed(GIVEN_UP, old)
+        assert worker.last(LoadFailed) == LoadFailed(CANCELLED, old)
         assert not load.calls
         assert not old.closed.is_set()
 
@@ -295,7 +295,7 @@ def test_a_cancelled_load_stops_at_its_next_report() -> None:
     with worker_of(old) as worker:
         worker.load(load)
         worker.cancel_load()
-        assert worker.last(LoadFailed) == LoadFailed(GIVEN_UP, old)
+        assert worker.last(LoadFailed) == LoadFailed(CANCELLED, old)
 
 
 def test_models_loaded_after_a_cancel_are_freed_and_the_old_ones_stay() -> None:
@@ -307,7 +307,7 @@ def test_models_loaded_after_a_cancel_are_freed_and_the_old_ones_stay() -> None:
         assert load.reached.wait(PATIENCE_S)
         worker.cancel_load()
         load.may_end.set()
-        assert worker.last(LoadFailed) == LoadFailed(GIVEN_UP, old)
+        assert worker.last(LoadFailed) == LoadFailed(CANCELLED, old)
         assert new.closed.is_set()
         worker.write(ASK)
         assert worker.last(ReplyEnded) == ReplyEnded("old", "stop")
@@ -324,7 +324,7 @@ def test_a_load_cancelled_after_freeing_the_old_models_restores_them() -> None:
         assert load.reached.wait(PATIENCE_S)
         worker.cancel_load()
         load.may_end.set()
-        assert worker.last(LoadFailed) == LoadFailed(GIVEN_UP, again)
+        assert worker.last(LoadFailed) == LoadFailed(CANCELLED, again)
 
 
 def test_a_cancel_does_not_affect_later_loads() -> None:
@@ -336,7 +336,7 @@ def test_a_cancel_does_not_affect_later_loads() -> None:
         worker.load(FakeLoad(second))
         events = worker.heard.of(Loaded)
         assert isinstance(events[0], LoadFailed)
-        assert events[0].reason == GIVEN_UP
+        assert events[0].reason == CANCELLED
         assert events[1:] == [Loaded(second)]
 
 

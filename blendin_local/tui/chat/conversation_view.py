@@ -140,7 +140,7 @@ class ConversationView:
             self._entries.clear()
         self.rebuild()
         if end.turn is None and end.begun and end.on_path:
-            reason = "stopped before the first word" if end.cancelled else "no words came"
+            reason = "stopped before the first token" if end.cancelled else "empty reply"
             self._add_line(Kind.NOTE, f"({reason}; Ctrl+R asks again)", "note")
         if end.error:
             self.add_error(end.error)

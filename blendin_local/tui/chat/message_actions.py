@@ -26,7 +26,7 @@ _REFUSALS = {
     Phase.WRITING: "A reply is being written: wait for its end, or stop it with Escape.",
     Phase.STOPPING: "The reply is being stopped: one moment.",
     Phase.WAITING: "One message is waiting for the models already.",
-    Phase.FAILED: "No models are loaded, so nobody can answer: F3 chooses others.",
+    Phase.FAILED: "No models are loaded: F3 chooses others.",
 }
 """Reasons for which a message is not sent and stays in the input."""
 
@@ -80,7 +80,7 @@ class MessageActions:
             self.tell(str(error), error=True)
             return None
         if result.missing:
-            self.tell(f"There is no file called {result.missing[0]}: it was sent as it stands.")
+            self.tell(f"There is no file called {result.missing[0]}: the mention was sent unchanged.")
         return result.text
 
     # Requesting replies
@@ -110,7 +110,7 @@ class MessageActions:
         if self.editing is None:
             self._draft = self.prompt.text
         self.editing = turn
-        self._set_text(typed_for(editable(turn.text)), "Editing: Enter says it anew, Escape leaves it")
+        self._set_text(typed_for(editable(turn.text)), "Editing: Enter sends, Escape cancels")
         self.prompt.focus()
 
     def stop_editing(self, ahead: str = "") -> None:
@@ -147,7 +147,7 @@ class MessageActions:
             return
         if self.dialogue.undo():
             self.conversation.rebuild()
-            self.tell("It is back.")
+            self.tell("Restored.")
         else:
             self.tell("Nothing was deleted here.")
 

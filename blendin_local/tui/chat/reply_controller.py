@@ -30,7 +30,7 @@ _BUSY = {
     Phase.STOPPING: "The reply is being stopped: one moment.",
     Phase.LOADING: "The models are being loaded: one moment.",
     Phase.WAITING: "The models are being loaded: one moment.",
-    Phase.FAILED: "No models are loaded, so nobody can answer: F3 chooses others.",
+    Phase.FAILED: "No models are loaded: F3 chooses others.",
 }
 """Reasons for which the conversation cannot be changed now."""
 

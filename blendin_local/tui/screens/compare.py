@@ -46,12 +46,12 @@ class ReplyColumn(Vertical):
 
     def compose(self) -> ComposeResult:
         yield ReplyWords(lambda turn: [])
-        yield Static("waits", classes="metrics", markup=False)
+        yield Static("waiting", classes="metrics", markup=False)
 
     def begin(self, turn: Turn) -> None:
         self.entry = self.words.add(Entry(Kind.REPLY, turn))
         self.entry.begin_again()
-        self.metrics.update("reads the conversation …")
+        self.metrics.update("reading the conversation …")
 
     def show(self, summary: Summary) -> None:
         calibrated = bool(self.entry and self.entry.turn and self.entry.turn.calibrated)
@@ -136,7 +136,7 @@ class CompareScreen(ModalScreen[int | None]):
         if turn is not None and not error:
             column.show(turn.summary)
         else:
-            column.metrics.update(Content.styled(sanitize(error) or "no words came", "$text-error"))
+            column.metrics.update(Content.styled(sanitize(error) or "empty reply", "$text-error"))
 
     # Keys
 

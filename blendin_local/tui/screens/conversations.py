@@ -305,7 +305,7 @@ class ConversationsScreen(ModalScreen[Choice | None]):
     def _show_keys(self) -> None:
         keys = "Enter opens · F2 renames · Delete, Ctrl+D deletes · Esc closes"
         box = self.query_one("#conversations", Vertical)
-        box.border_subtitle = "Enter renames · Esc leaves it as it was" if self._renaming else keys
+        box.border_subtitle = "Enter renames · Esc cancels" if self._renaming else keys
 
 
 class _Rows(OptionList):

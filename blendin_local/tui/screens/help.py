@@ -24,7 +24,7 @@ KEYS: dict[str, dict[str, str]] = {
         "prompt.page_up,prompt.page_down": "scroll the conversation",
     },
     "Everywhere": {
-        "chat.stop": "stop the reply, what was said stays; then close what is open; then go to the input",
+        "chat.stop": "stop the reply, whose text stays; then close what is open; then go to the input",
         "chat.again": "write the reply again, beside the old one",
         "chat.new": "new conversation",
         "chat.open": "earlier conversations: search, rename, delete",
@@ -50,7 +50,7 @@ KEYS: dict[str, dict[str, str]] = {
         "transcript.previous_weak,transcript.next_weak": "weak passage before, weak passage after",
         "transcript.again": "write this reply again",
         "transcript.continue": "continue a reply that was cut off",
-        "transcript.edit": "say this message differently, or change what a reply says",
+        "transcript.edit": "edit this message or reply",
         "transcript.delete": "delete; a question goes with its answers, a reply with all that follows",
         "transcript.undo": "bring back what was deleted",
         "transcript.copy": "copy the message",

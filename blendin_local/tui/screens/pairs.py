@@ -52,7 +52,7 @@ _REST_S = 0.3
 """Time for which the cursor rests on a row before its files are read."""
 _BAR = 16
 _CATALOGUE, _FOUND = "In the catalogue", "Found on this machine"
-_NONE_FOUND = "No more among what blendin, Ollama, LM Studio, llama.cpp and the hub's tools keep."
+_NONE_FOUND = "No more in the folders of blendin, Ollama, LM Studio, llama.cpp and Hugging Face."
 _NO_MODELS = "None on this machine yet. Type the path of a .gguf file, or download a pair (F3)."
 
 
@@ -235,7 +235,7 @@ class PairsScreen(ModalScreen[PairChoice | None]):
         if self._is_loaded(pair):
             return f"{LOADED} Loaded now.", ""
         if self._armed:
-            return "Enter once more loads it all the same.", "bold $text-warning"
+            return "Press Enter again to load it anyway.", "bold $text-warning"
         return "Enter loads it.", ""
 
     # Details of the highlighted pair, read when the cursor rests on it

@@ -14,7 +14,7 @@ from textual.widget import Widget
 from blendin_local.engine.steps import Candidate, Candidates, Source, Step
 from blendin_local.presentation.explanation import is_guide_stop
 from blendin_local.tui.bars import bar, sparkline
-from blendin_local.tui.rows import MUTED, fit
+from blendin_local.tui.rows import MUTED, fit, shorten
 from blendin_local.tui.token_text import spoken, visible
 
 _GUTTER = 2
@@ -230,5 +230,4 @@ class CandidatesTable(Widget):
         else:
             before, after = "Enter: branch to ", ""
         room = self.content_size.width - len(before) - len(after)
-        name = fit(name, room).rstrip()
-        return Content.assemble((before, MUTED), name, (after, MUTED))
+        return Content.assemble((before, MUTED), shorten(name, room), (after, MUTED))

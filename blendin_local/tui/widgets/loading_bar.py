@@ -46,7 +46,7 @@ class LoadingBar(Static):
             # Creating a context and matching the vocabularies, after the files are read, report no progress.
             line = Content(f"Preparing the {role}" if role else "Loading the models")
         shown = f"  {name}" if name else ""
-        lines = [Content.assemble(line, ("  Esc gives it up", "bold"), (shown, "$foreground-muted"))]
+        lines = [Content.assemble(line, ("  Esc cancels", "bold"), (shown, "$foreground-muted"))]
         if self._about.memory:
             lines.append(Content.styled(self._about.memory, "$foreground-muted"))
         if self._about.warning:

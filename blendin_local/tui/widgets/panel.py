@@ -21,9 +21,7 @@ from blendin_local.tui.widgets.legend import Legend
 from blendin_local.tui.widgets.metric_section import MetricSection, explained
 from blendin_local.tui.widgets.panel_sections import SECTIONS
 
-_NOTHING_YET = (
-    "In a moment this says in words what the figures mean. Tab leads here: ↑ and ↓ explain each one."
-)
+_NOTHING_YET = "A summary of the reply appears here. Tab leads here; ↑ and ↓ explain each metric."
 
 
 class Panel(Vertical, can_focus=True):

@@ -11,7 +11,7 @@ from blendin_local.engine.steps import WEAK_BELOW, Source
 from blendin_local.presentation.formatting import line
 from blendin_local.tui.bars import stack
 from blendin_local.tui.metrics import NEARLY_FULL, PanelMetrics, Totals
-from blendin_local.tui.rows import MUTED, UNKNOWN, WARNING, PanelLayout, Row, fit, number, percentage
+from blendin_local.tui.rows import MUTED, UNKNOWN, WARNING, PanelLayout, Row, number, percentage, shorten
 from blendin_local.tui.widgets.metric_section import MetricSection
 
 _SPEAKERS = (
@@ -32,12 +32,11 @@ class PairSection(MetricSection):
     def rows(self, shown: PanelMetrics, layout: PanelLayout) -> Sequence[Row]:
         about = shown.about
         method = Content.styled(about.method, MUTED)
-        pair = fit(line(about.pair or "Two models"), layout.width - method.cell_length - 2).rstrip()
+        pair = shorten(line(about.pair or "Two models"), layout.width - method.cell_length - 2)
 
         def model(role: str, name: str) -> Content:
-            return Content.assemble(
-                (f"{role:{_ROLE_WIDTH}}", MUTED), fit(line(name), layout.width - _ROLE_WIDTH)
-            )
+            shown_name = shorten(line(name), layout.width - _ROLE_WIDTH)
+            return Content.assemble((f"{role:{_ROLE_WIDTH}}", MUTED), shown_name)
 
         head = layout.apart(Content.styled(pair, "bold"), method)
         return [Row.of("", head, model("base", about.base), model("guide", about.guide))]
