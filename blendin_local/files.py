@@ -25,6 +25,7 @@ __all__ = [
     "is_file_name",
     "local_path",
     "models_dir",
+    "real_path",
     "write_bytes",
     "write_text",
 ]
@@ -55,25 +56,29 @@ def models_dir() -> Path:
 
 
 def _folder(variable: str, default: str) -> Path:
-    return Path(os.environ.get(variable) or default).expanduser().absolute()
+    return local_path(os.environ.get(variable) or default).absolute()
 
 
 def hub_cache_dir() -> Path:
     """Download cache of huggingface_hub and `hf`."""
     if folder := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(folder).expanduser()
+        return local_path(folder)
     home = os.environ.get("HF_HOME")
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home or Path(cache) / "huggingface").expanduser() / "hub"
+    return local_path(home or str(Path(cache) / "huggingface")) / "hub"
 
 
 _LONGEST_TEXT = 16 << 20
-_MANY_PARTS = re.compile(
-    r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')(?:[ \t]*\.[ \t]*(?:[\w-]+|"[^"\n]*"|'[^'\n]*')){99}"""
-)
+_LONGEST_NUMBER = 1024
+"""Bits of a whole number. Python reads any, and does not print all."""
+_LONGEST_EDITED = 1 << 20
+"""Characters of a document that tomlkit edits; it takes ten seconds for so many."""
+_KEY = r"""(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+"""Begins at the start of a word and gives nothing back, so that a long word costs its length only."""
+_MANY_PARTS = re.compile(rf"{_KEY}(?:[ \t]*+\.[ \t]*+{_KEY}){{99}}")
 
 
-def local_path(text: str) -> Path:
+def local_path(text: str | os.PathLike[str]) -> Path:
     """Path of a user's input, with `~` expanded unless it names an unknown user."""
     try:
         return Path(text).expanduser()
@@ -81,10 +86,19 @@ def local_path(text: str) -> Path:
         return Path(text)
 
 
-def read_text(path: Path) -> str:
+def real_path(path: Path) -> Path:
+    """Path without symbolic links; links in a circle, and what no system can have, stay as they are."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # a circle is a RuntimeError in Python 3.11 and 3.12
+        return Path(os.path.abspath(path))
+
+
+def read_text(path: Path, *, longest: int = _LONGEST_TEXT) -> str:
     """Read a text file that a user wrote, without its byte order mark; line ends stay as they are.
 
-    Raises FileNotFoundError, and ValueError with the reason in words for whatever else is wrong with it.
+    longest: bytes of the longest file that is read. Raises FileNotFoundError, and ValueError with the reason
+    in words for whatever else is wrong with it.
     """
     try:
         if not path.exists():
@@ -92,15 +106,13 @@ def read_text(path: Path) -> str:
         if not path.is_file():
             raise ValueError("it is a folder" if path.is_dir() else "it is not a file")
         with path.open("rb") as stream:
-            data = stream.read(_LONGEST_TEXT + 1)
+            data = stream.read(longest + 1)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from error
-    except RuntimeError as error:  # links in a circle, for Python 3.11 and 3.12
-        raise ValueError("its links lead in a circle") from error
-    if len(data) > _LONGEST_TEXT:
-        raise ValueError(f"it is longer than {_LONGEST_TEXT >> 20} MiB")
+    if len(data) > longest:
+        raise ValueError(f"it is longer than {longest >> 20} MiB")
     return decode_text(data)
 
 
@@ -119,9 +131,17 @@ def parse_toml(text: str) -> dict[str, Any]:
     if _MANY_PARTS.search(text):
         raise ValueError("a key in it has too many parts")
     try:
-        return tomllib.loads(text)
+        document = tomllib.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    waiting: list[Any] = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (dict, list)):
+            waiting += value.values() if isinstance(value, dict) else value
+        elif type(value) is int and value.bit_length() > _LONGEST_NUMBER:
+            raise ValueError("a whole number in it is too long")
+    return document
 
 
 def write_text(path: Path, text: str) -> None:
@@ -154,6 +174,8 @@ def edit_toml(text: str, change: Callable[[Any], None]) -> str:
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
+    if len(text) > _LONGEST_EDITED:
+        raise ValueError(f"it is longer than {_LONGEST_EDITED >> 10} KiB, so edit it by hand")
     expected = parse_toml(text)
     try:
         change(expected)
@@ -162,7 +184,7 @@ def edit_toml(text: str, change: Callable[[Any], None]) -> str:
         new = tomlkit.dumps(document)
         if tomllib.loads(new) != expected:
             raise ValueError("the edited file would have another meaning")
-    except (TypeError, AttributeError, LookupError, TOMLKitError) as error:
+    except (TypeError, AttributeError, LookupError, TOMLKitError, RecursionError) as error:
         # Such as a plain value where a table is expected.
         raise ValueError(f"the document cannot be edited: {error}") from error
     return new

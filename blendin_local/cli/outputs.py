@@ -16,11 +16,13 @@ def check_distinct(outputs: Mapping[str, str | Path | None], inputs: Iterable[st
 
     outputs: files by option. Either argument may contain None for options that were not given.
     """
-    taken = {Path(each).resolve(): "is read by this command" for each in inputs if each is not None}
+    from blendin_local.files import real_path
+
+    taken = {real_path(Path(each)): "is read by this command" for each in inputs if each is not None}
     for flag, given in outputs.items():
         if given is None:
             continue
-        path = Path(given).resolve()
+        path = real_path(Path(given))
         if path in taken:
             raise EvaluationError(f"{flag} {given} {taken[path]}: name another file.")
         taken[path] = f"is also the file of {flag}"

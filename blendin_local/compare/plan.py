@@ -14,7 +14,7 @@ from typing import Any
 from blendin_local.compare.arms import ArmSpec
 from blendin_local.compare.settings import TaskSpec
 from blendin_local.errors import EvaluationError, SettingError
-from blendin_local.files import parse_toml, read_text
+from blendin_local.files import local_path, parse_toml, read_text
 from blendin_local.setting_spec import settings_of
 from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
 from blendin_local.tasks.datasets_source import HUB
@@ -165,7 +165,7 @@ class _Reader:
         return values
 
     def path(self, text: str) -> Path:
-        return self.file.parent / Path(text).expanduser()
+        return self.file.parent / local_path(text)
 
     def values(self, table: dict[str, Any], kinds: Mapping[str, type], where: str) -> dict[str, Any]:
         values = {key: self.value(table, key, kinds[key], where) for key in table}

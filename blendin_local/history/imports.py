@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from blendin_local.errors import HistoryError
+from blendin_local.files import read_text
 from blendin_local.history.document import read_json
 from blendin_local.history.store import SavedConversation, Store
 from blendin_local.history.tree import Setup, Tree, new_id
 from blendin_local.safe_text import sanitize
 
 __all__ = ["import_file", "load"]
+
+_LONGEST = 1 << 30
 
 
 def import_file(path: Path, store: Store) -> str:
@@ -28,15 +31,13 @@ def load(path: Path) -> tuple[str, Setup, Tree]:
     """Return title, setup and tree of an exported conversation. Raises HistoryError."""
     name = sanitize(str(path))
     try:
-        if path.exists() and not path.is_file():
-            # Reading a pipe or a device could block forever.
-            raise HistoryError(f"{name} is not a file.")
-        document = path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise HistoryError(f"{name} is not text: blendin reads conversations exported as JSON.") from error
-    except (OSError, UnicodeEncodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise HistoryError(f"{name} cannot be read: {reason}.") from error
+        document = read_text(path, longest=_LONGEST)
+    except FileNotFoundError as error:
+        raise HistoryError(f"{name} cannot be read: it does not exist.") from error
+    except ValueError as error:
+        raise HistoryError(
+            f"{name} cannot be read: {error}. Conversations are read as they were exported, as JSON."
+        ) from error
     return read_json(document, name)
 
 

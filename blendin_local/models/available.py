@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from blendin_local.errors import BlendinError, CatalogueError, ModelError
-from blendin_local.files import local_path
+from blendin_local.files import local_path, real_path
 from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.discovery import LocalModel, scan, suggest_pairs
@@ -61,7 +61,7 @@ class AvailablePair:
     @property
     def paths(self) -> tuple[Path, ...]:
         """Both files, with all links resolved; empty unless both are here."""
-        return tuple(header.path.resolve() for header in self.headers or ())
+        return tuple(real_path(header.path) for header in self.headers or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +221,10 @@ def _complete_pair(
 def _name_models(catalogue: Catalogue, found: Iterable[LocalModel]) -> Iterable[tuple[LocalModel, str]]:
     """Found files with their catalogue names or "", then pulled files outside the searched folders."""
     pulled = {
-        path.resolve(): name for name, entry in catalogue.models.items() if (path := find_pulled(entry))
+        real_path(path): name for name, entry in catalogue.models.items() if (path := find_pulled(entry))
     }
     for each in found:
-        yield each, pulled.pop(each.path.resolve(), "")
+        yield each, pulled.pop(real_path(each.path), "")
     for path, name in pulled.items():
         try:
             header = read_header(path)

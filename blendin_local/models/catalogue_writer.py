@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from blendin_local.errors import CatalogueError
-from blendin_local.files import edit_toml, parse_toml, read_text, write_text
+from blendin_local.files import edit_toml, parse_toml, read_text, real_path, write_text
 from blendin_local.models.catalogue import user_catalogue_file
 from blendin_local.models.entries import PairEntry
 from blendin_local.settings import setting_names
@@ -20,7 +20,7 @@ def save_pair(pair: PairEntry, file: Path | None = None) -> Path:
     Settings are written in full: a default that changes later must not change a saved pair. Raises
     CatalogueError where the file cannot be read, edited or written.
     """
-    target = (file or user_catalogue_file()).resolve()
+    target = real_path(file or user_catalogue_file())
     try:
         old = read_text(target) if target.exists() else ""
         write_text(target, _with_pair(old, pair.name, _entry(pair)))

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from blendin_local.errors import ModelError
-from blendin_local.files import cache_dir, write_text
+from blendin_local.files import cache_dir, real_path, write_text
 from blendin_local.llamacpp.header import model_files
 from blendin_local.models.download.transfer import hash_file, no_progress
 
@@ -34,7 +34,7 @@ def file_digest(path: Path, progress: HashProgress | None = None) -> str:
 
 def _one_digest(path: Path, progress: HashProgress | None) -> str:
     try:
-        path = path.resolve()
+        path = real_path(path)
         status = _status(path)
         known_status, known = _read_cache().get(str(path), ("", ""))
         if known_status == status:

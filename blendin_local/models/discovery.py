@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from blendin_local.errors import ModelError
-from blendin_local.files import hub_cache_dir, models_dir
+from blendin_local.files import hub_cache_dir, local_path, models_dir, real_path
 from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.models.compatibility import same_vocabulary
 from blendin_local.models.families import family_of
@@ -75,9 +75,9 @@ def scan(
     each file before it is read. Raises ModelError for a folder that does not exist.
     """
     seen: set[Path] = set()
-    for place, name, path in _candidates([Path(folder).expanduser() for folder in folders]):
+    for place, name, path in _candidates([local_path(folder) for folder in folders]):
         try:
-            real, size = path.resolve(), path.stat().st_size
+            real, size = real_path(path), path.stat().st_size
         except OSError:
             continue
         if real in seen:
@@ -170,16 +170,16 @@ def _lm_studio_folders() -> list[Path]:
 
 def _llama_cpp_folders() -> list[Path]:
     if folder := os.environ.get("LLAMA_CACHE"):
-        return [Path(folder).expanduser()]
+        return [local_path(folder)]
     if sys.platform == "darwin":
         return [Path.home() / "Library" / "Caches" / "llama.cpp"]
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return [Path(cache).expanduser() / "llama.cpp"]
+    return [local_path(cache) / "llama.cpp"]
 
 
 def _ollama_folders() -> list[Path]:
     if folder := os.environ.get("OLLAMA_MODELS"):
-        return [Path(folder).expanduser()]
+        return [local_path(folder)]
     return [Path.home() / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")]
 
 

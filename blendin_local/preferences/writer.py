@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blendin_local.errors import SettingError
-from blendin_local.files import edit_toml, parse_toml, read_text, write_text
+from blendin_local.files import edit_toml, parse_toml, read_text, real_path, write_text
 from blendin_local.preferences.preferences import KEYS, SECTIONS, key_named, preferences_file
 
 __all__ = ["as_toml", "default_text", "remove_preference", "write_default", "write_preference"]
@@ -84,7 +84,7 @@ def _default_lines() -> Iterator[str]:
 
 def _file(path: Path | None) -> Path:
     # Write to the target of a symbolic link, which stays a link.
-    return (path or preferences_file()).resolve()
+    return real_path(path or preferences_file())
 
 
 def _edit(path: Path | None, change: Callable[[Any], None]) -> Path:

@@ -94,7 +94,7 @@ def test_a_folder_that_may_not_be_entered_is_said(tmp_path: Path, monkeypatch: p
         export("T", PLAIN, conversation("q", "r"), tmp_path / "talk.md", steps_of=own)
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "cannot be read"), (b"\xff\xfe\x00", "is not text")])
+@pytest.mark.parametrize(("content", "message"), [(None, "cannot be read"), (b"\xff\xfe\x00", "it is UTF-16 text")])
 def test_what_cannot_be_read_is_said(tmp_path: Path, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / "talk.json").write_bytes(content)
@@ -103,7 +103,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, content: bytes | None, mess
 
 
 def test_what_is_no_file_or_has_no_name_is_not_read(tmp_path: Path) -> None:
-    with pytest.raises(HistoryError, match="is not a file"):
+    with pytest.raises(HistoryError, match="it is a folder"):
         load(tmp_path)
     with pytest.raises(HistoryError, match="cannot be read: File name too long"):
         load(tmp_path / ("x" * 300))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from textual.screen import Screen
 
 from blendin_local.engine.steps import Step
 from blendin_local.errors import BlendinError
+from blendin_local.files import local_path
 from blendin_local.history.exports import export
 from blendin_local.history.imports import import_file
 from blendin_local.history.store import Store
@@ -221,11 +221,10 @@ class Dialogs:
             return turn.steps or (store.load_steps(turn.id) if store else [])
 
         title, setup = self.session.dialogue.title or "Conversation", self.session.dialogue.setup
+        path = local_path(name)
         try:
-            path = Path(name).expanduser()
             await asyncio.to_thread(export, title, setup, tree, path, steps_of=steps_of)
-        except (BlendinError, RuntimeError) as error:
-            # `expanduser` raises RuntimeError if there is no home folder.
+        except BlendinError as error:
             self.tell(str(error), error=True)
         else:
             self.tell(f"Written to {path}.")
@@ -236,8 +235,8 @@ class Dialogs:
         if store is None:
             return
         try:
-            id = await asyncio.to_thread(import_file, Path(name).expanduser(), store)
-        except (BlendinError, RuntimeError) as error:
+            id = await asyncio.to_thread(import_file, local_path(name), store)
+        except BlendinError as error:
             self.tell(str(error), error=True)
         else:
             await self.resume(id)
