@@ -69,7 +69,7 @@ def hub_cache_dir() -> Path:
 
 
 _LONGEST_TEXT = 16 << 20
-_LONGEST_NUMBER = 1024
+_LONGEST_NUMBER = 8192
 """Bits of a whole number. Python reads any, and does not print all."""
 _LONGEST_EDITED = 1 << 20
 """Characters of a document that tomlkit edits; it takes ten seconds for so many."""

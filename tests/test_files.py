@@ -66,7 +66,15 @@ def test_texts_that_are_none_are_refused_with_a_reason(tmp_path: Path, circle: P
 
 
 DEEP = ["a=" + "[" * 5000 + "]" * 5000, "a=" + "{a=" * 500 + "1" + "}" * 500, ".".join("a" * 5000) + "=1"]
-ODD = ["a=0x" + "f" * 5000, "a=" + "9" * 4000, "a=[{b=[" + "9" * 4000 + "]}]", "a", "[[a", "a=1\na=2", "a='\0'"]
+ODD = [
+    "a=0x" + "f" * 5000,
+    "a=" + "9" * 4000,
+    "a=[{b=[" + "9" * 4000 + "]}]",
+    "a",
+    "[[a",
+    "a=1\na=2",
+    "a='\0'",
+]
 
 
 @pytest.mark.parametrize("text", [*DEEP, *ODD], ids=lambda text: text[:6])

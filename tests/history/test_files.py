@@ -94,7 +94,9 @@ def test_a_folder_that_may_not_be_entered_is_said(tmp_path: Path, monkeypatch: p
         export("T", PLAIN, conversation("q", "r"), tmp_path / "talk.md", steps_of=own)
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "cannot be read"), (b"\xff\xfe\x00", "it is UTF-16 text")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "cannot be read"), (b"\xff\xfe\x00", "it is UTF-16 text")]
+)
 def test_what_cannot_be_read_is_said(tmp_path: Path, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / "talk.json").write_bytes(content)
