@@ -1,22 +1,25 @@
 """Encode steps, setups and reply details as compact JSON for the database.
 
 Lossless: bytes that are not UTF-8 and all digits of floats survive. Records of other versions are read as far
-as their fields are known; missing fields take their defaults.
+as their fields are known; missing fields, and values of a wrong type, take their defaults.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import types
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import lru_cache
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from blendin_local.engine.steps import Candidate, Candidates, FinishReason, Source, Step, Summary
+from blendin_local.errors import HistoryError
 from blendin_local.history.tree import REPLY_FIELDS, Setup, Turn
-from blendin_local.history.validation import replace_known
+from blendin_local.history.validation import read_or, replace_known
 
 __all__ = [
     "decode_details",
@@ -33,6 +36,9 @@ __all__ = [
 
 T = TypeVar("T")
 
+_LONGEST_STEPS = 1 << 27
+"""Bytes of the steps of one chunk: some 200 000 steps with candidates."""
+_LARGEST = 1 << 63
 _ZLIB_LEVEL = 1
 """Level 6 takes twice as long and saves 7 %."""
 
@@ -51,6 +57,12 @@ def _text_of(data: bytes) -> str:
 
 def _bytes_of(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
+
+
+def _tokens_of(tokens: list[int]) -> tuple[int, ...]:
+    if not all(type(token) is int and abs(token) < _LARGEST for token in tokens):
+        raise ValueError("no tokens")
+    return tuple(tokens)
 
 
 def _source_of(name: str) -> Source:
@@ -73,22 +85,39 @@ def _encode_candidates(candidates: Candidates | None) -> list[Any] | None:
     return rows if candidates.blend == candidates.base else [*rows, _row(candidates.blend)]
 
 
+def _candidate(text: str, probability: float, outcome: int) -> Candidate:
+    if not isinstance(outcome, int) or not math.isfinite(probability):
+        raise ValueError("no candidate")
+    return Candidate(_bytes_of(text), float(probability), outcome)
+
+
 def _decode_candidates(rows: list[Any] | None) -> Candidates | None:
     if rows is None:
         return None
-    base, guide, *blend = (tuple(map(Candidate, map(_bytes_of, row[0]), *row[1:])) for row in rows)
+    base, guide, *blend = (tuple(map(_candidate, row[0], *row[1:])) for row in rows)
     return Candidates(base, guide, blend[0] if blend else base)
 
 
 _NUMBERS = ("probability", "outcome")
+_KINDS: dict[str, tuple[type, ...]] = {
+    name: tuple(
+        get_origin(kind) or kind
+        for kind in (get_args(hint) if get_origin(hint) is types.UnionType else (hint,))
+        if get_origin(kind) is not Literal
+    )
+    for name, hint in get_type_hints(Step).items()
+} | {"finish_reason": (str, type(None))}
+"""The types of each field of a step."""
 _DEFAULTS = {field.name: field.default for field in fields(Step)}
+_MISSING: dict[str, Any] = {"index": 0, "data": b"", "text": "", "source": Source.BASE}
+"""Values of fields that have no default."""
 _SOURCES = {str(source): source for source in Source}
 _TO: dict[str, Callable[[Any], Any]] = {"data": _text_of, "candidates": _encode_candidates}
 _FROM: dict[str, Callable[[Any], Any]] = {
     "data": _bytes_of,
     "source": _source_of,
-    "base_tokens": tuple,
-    "guide_tokens": tuple,
+    "base_tokens": _tokens_of,
+    "guide_tokens": _tokens_of,
     "candidates": _decode_candidates,
     "finish_reason": _reason_of,
 }
@@ -105,13 +134,34 @@ def encode_steps(steps: Sequence[Step]) -> bytes:
 
 
 def decode_steps(data: bytes) -> list[Step]:
-    """Decode `encode_steps`. Raises ValueError or zlib.error for other data."""
-    found = json.loads(zlib.decompress(data))
-    count = max(map(len, found.values()), default=0)
-    missing = {"index": range(count), "data": [""] * count, "text": [""] * count, "source": ["base"] * count}
-    columns = missing | {name: found[name] for name in _DEFAULTS if name in found}
-    read = {name: map(_FROM[name], column) if name in _FROM else column for name, column in columns.items()}
-    return [Step(**dict(zip(read, values, strict=True))) for values in zip(*read.values(), strict=True)]
+    """Decode `encode_steps`. Raises HistoryError for other data."""
+    try:
+        stream = zlib.decompressobj()
+        found = json.loads(stream.decompress(data, _LONGEST_STEPS))
+        count = max(map(len, found.values()), default=0)
+        missing = {"index": range(count), "data": [""] * count, "text": [""] * count, "source": [""] * count}
+        columns = missing | {name: found[name] for name in _DEFAULTS if name in found}
+        checked = [_checked_column(name, column) for name, column in columns.items()]
+        return [Step(**dict(zip(columns, values, strict=True))) for values in zip(*checked, strict=True)]
+    except Exception as error:  # a damaged record can be anything
+        raise HistoryError(f"The tokens of a reply are damaged ({type(error).__name__}).") from error
+
+
+def _checked_column(name: str, column: Sequence[Any]) -> list[Any]:
+    """Convert the values of one field, with its default for values that it cannot have."""
+    convert = _FROM.get(name)
+    values = [convert(value) for value in column] if convert else column
+    default = {**_DEFAULTS, **_MISSING}[name]
+    return [value if _can_be(name, value) else default for value in values]
+
+
+def _can_be(name: str, value: Any) -> bool:
+    kinds = _KINDS[name]
+    if type(value) is float:
+        return float in kinds and math.isfinite(value)
+    if type(value) is int:
+        return (int in kinds or float in kinds) and abs(value) < _LARGEST
+    return type(value) in kinds
 
 
 # Setups
@@ -124,7 +174,17 @@ def encode_setup(setup: Setup) -> str:
 
 @lru_cache(maxsize=64)
 def decode_setup(text: str) -> Setup:
-    return replace_known(Setup("", ""), json.loads(text))
+    """Decode `encode_setup`, of other text as much as can be read."""
+    return replace_known(Setup("", ""), _object_of(text))
+
+
+def _object_of(text: Any) -> dict[str, Any]:
+    """Return a JSON object of the database; an empty one for anything else."""
+    try:
+        value = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 # Summaries
@@ -141,17 +201,20 @@ def encode_summary(summary: Summary) -> dict[str, Any]:
 
 def decode_summary(values: Mapping[str, Any]) -> Summary:
     summary = Summary()
-    for field in fields(summary):
-        if field.name not in values:
+    for name, hint in get_type_hints(Summary).items():
+        if name not in values:
             continue
-        old, new = getattr(summary, field.name), values[field.name]
-        if field.name in ("thinking", "answer"):
+        old, new = getattr(summary, name), values[name]
+        if name in ("thinking", "answer"):
             new = decode_summary(new) if isinstance(new, Mapping) else None
         elif isinstance(old, Counter):
-            new = Counter(new)
+            counts: dict[str, float] = read_or({}, dict[str, float], new)
+            new = Counter({key: int(each) if each.is_integer() else each for key, each in counts.items()})
         elif is_dataclass(old):
-            new = replace_known(old, new)
-        setattr(summary, field.name, new)
+            new = replace_known(old, new) if isinstance(new, Mapping) else old
+        elif name != "finish_reason":
+            new = read_or(old, hint, new)
+        setattr(summary, name, new)
     summary.sources = Counter({_source_of(name): count for name, count in summary.sources.items()})
     summary.finish_reason = _reason_of(summary.finish_reason)
     return summary
@@ -178,9 +241,10 @@ def encode_details(turn: Turn) -> str:
 
 def decode_details(turn: Turn, details: str) -> None:
     """Set a turn's fields from `encode_details`."""
-    values = json.loads(details) if details else {}
+    values = _object_of(details) if details else {}
+    hints = get_type_hints(Turn)
     for name in REPLY_FIELDS:
         if name in values:
-            setattr(turn, name, values[name])
-    turn.finish_reason = _reason_of(turn.finish_reason)
-    turn.summary = decode_summary(values.get("summary", {}))
+            setattr(turn, name, read_or(getattr(turn, name), hints[name], values[name]))
+    summary = values.get("summary")
+    turn.summary = decode_summary(summary if isinstance(summary, dict) else {})

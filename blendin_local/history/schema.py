@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import time
 import unicodedata
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,7 +91,9 @@ def translate_errors(path: Path) -> Iterator[None]:
         raise HistoryError(f"Conversations cannot be saved in {path}: {reason}.") from error
     except sqlite3.IntegrityError as error:
         raise HistoryError("A conversation cannot be saved: it was permanently deleted meanwhile.") from error
-    except (sqlite3.Error, zlib.error, ValueError) as error:
+    except HistoryError:
+        raise
+    except Exception as error:  # a damaged database can hold anything
         raise HistoryError(
             f"The file of saved conversations, {path}, is damaged ({error}): "
             "it is unchanged; move it away to begin a new one."

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from blendin_local.history.records import decode_setup
 from blendin_local.history.schema import fold
 from blendin_local.history.tree import Setup
+from blendin_local.history.validation import read_or
 
 __all__ = ["MATCH_BEGINS", "MATCH_ENDS", "ConversationInfo", "search"]
 
@@ -70,8 +71,10 @@ def search(
     for id, title, created, updated, setup, messages in database.execute(_LIST, wanted):
         keys = [where[id] for where in found if where[id] is not None]
         text = _text(database, id, keys[0] if keys else None) if words else ""
-        pair = _pair_of(decode_setup(setup))
-        listed.append(ConversationInfo(id, title, created, updated, messages, pair, _snippet(text, words)))
+        pair = _pair_of(decode_setup(str(setup)))
+        created, updated = (read_or(0.0, float, each) for each in (created, updated))
+        snippet = _snippet(text, words)
+        listed.append(ConversationInfo(id, str(title), created, updated, messages, pair, snippet))
     return listed
 
 

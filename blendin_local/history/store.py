@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from blendin_local.engine.steps import Step
 from blendin_local.errors import HistoryError
@@ -28,6 +29,7 @@ from blendin_local.history.records import (
 from blendin_local.history.schema import connect, first_line, fold, open_reader, translate_errors
 from blendin_local.history.search import ConversationInfo, search
 from blendin_local.history.tree import Removal, Setup, Tree, Turn
+from blendin_local.history.validation import read_fields
 from blendin_local.safe_text import encodable
 
 __all__ = ["SavedConversation", "Store"]
@@ -37,12 +39,16 @@ _Steps = list[Step]
 
 @dataclass(frozen=True, slots=True)
 class SavedConversation:
-    """A saved conversation; `Store.load_steps` loads the steps of its replies."""
+    """A saved conversation; `Store.load_steps` loads the steps of its replies.
+
+    damaged: number of messages that could not be read and were left out.
+    """
 
     id: str
     title: str
     setup: Setup
     tree: Tree
+    damaged: int = 0
 
 
 class Store:
@@ -118,13 +124,15 @@ class Store:
             ).fetchall()
             title, setup, leaf = row
             removed = {each[0]: each[1] for each in rows if each[-1] is not None}
-            turns = {each[0]: _turn(database, each) for each in rows if each[-1] is None}
-            setup = decode_setup(setup)
+            kept = [each for each in rows if each[-1] is None]
+            turns = {turn.id: turn for each in kept if (turn := _turn(database, each)) is not None}
         for turn in turns.values():
             # Another process may have answered a removed turn: attach the answer to its nearest ancestor.
             left = _remaining_ancestor(turn.parent, removed)
             turn.parent = left if left in turns else None
-        return SavedConversation(id, title, setup, Tree(turns.values(), leaf))
+        _break_circles(turns)
+        setup = decode_setup(str(setup))
+        return SavedConversation(id, str(title), setup, Tree(turns.values(), leaf), len(kept) - len(turns))
 
     def set_title(self, id: str, title: str) -> str:
         """Rename a conversation and return its new title.
@@ -248,14 +256,41 @@ def _save(database: sqlite3.Connection, id: str, turn: Turn) -> None:
     _index(database, turn.id, text)
 
 
-def _turn(database: sqlite3.Connection, row: tuple[str, str | None, str, float, str, str, str, None]) -> Turn:
-    id, parent, role, created, text, setup, details, _ = row
-    turn = Turn("assistant" if role == "assistant" else "user", text, parent, id, created)
+def _break_circles(turns: dict[str, Turn]) -> None:
+    """Make a turn of each circle of parents a first message."""
+    rooted: set[str | None] = {None}
+    for turn in turns.values():
+        above: dict[str | None, None] = {}
+        place: str | None = turn.id
+        while place is not None and place not in rooted:
+            if place in above:
+                turns[place].parent = None
+                break
+            above[place] = None
+            place = turns[place].parent
+        rooted.update(above)
+
+
+def _turn(database: sqlite3.Connection, row: tuple[Any, ...]) -> Turn | None:
+    """Return the turn of a row; None if the row is damaged."""
+    try:
+        return _read_turn(database, row)
+    except sqlite3.Error:
+        raise
+    except Exception:  # a damaged row can hold anything
+        return None
+
+
+def _read_turn(database: sqlite3.Connection, row: tuple[Any, ...]) -> Turn:
+    names = ("id", "parent", "role", "created", "text")
+    fields = read_fields(Turn, dict(zip(names, row, strict=False)), "turn")
+    turn = Turn(**fields)
+    setup, details = row[5:7]
     decode_details(turn, details)
     turn.setup = decode_setup(setup) if setup else None
     if turn.is_reply and turn.finish_reason is None and not turn.error:
         timings = turn.summary.timings
-        turn.summary = summarize(_steps(database, id), turn.fork or 0)
+        turn.summary = summarize(_steps(database, turn.id), turn.fork or 0)
         turn.summary.timings.first_token_s = timings.first_token_s
         turn.summary.timings.total_s = timings.total_s
         turn.finish_reason = turn.summary.finish_reason = "cancelled"
@@ -266,6 +301,8 @@ def _steps(database: sqlite3.Connection, turn_id: str) -> list[Step]:
     chunks = "SELECT first, steps FROM chunks WHERE turn = ? ORDER BY first"
     steps: list[Step] = []
     for first, data in database.execute(chunks, (turn_id,)):
+        if type(first) is not int or not 0 <= first <= len(steps):
+            raise HistoryError("The tokens of a reply are damaged: a part of them is missing.")
         steps[first:] = decode_steps(data)
     return steps
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from blendin_local.errors import HistoryError, SettingError
 
-__all__ = ["BASE64", "InvalidValue", "read", "read_fields", "replace_known"]
+__all__ = ["BASE64", "InvalidValue", "read", "read_fields", "read_or", "replace_known"]
 
 BASE64 = "_base64"
 """Suffix of the key for bytes that are not UTF-8."""
@@ -75,6 +75,14 @@ def read_fields(
         elif required:
             raise InvalidValue(f"{where}.{key} is missing")
     return found
+
+
+def read_or(default: T, kind: Any, value: Any) -> T:
+    """Convert a value as `read`; a wrong one becomes the default."""
+    try:
+        return read(kind, value, "")  # type: ignore[no-any-return]
+    except InvalidValue:
+        return default
 
 
 def replace_known(known: T, values: Mapping[str, Any]) -> T:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sqlite3
 import stat
 import threading
+import zlib
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.awkward import AWKWARD
 from support.kept_conversations import SETUP, found, reply, said, steps_of
 
 from blendin_local.errors import HistoryError
 from blendin_local.history import schema
+from blendin_local.history.document import as_json
+from blendin_local.history.html_export import as_page
+from blendin_local.history.markdown import as_markdown
 from blendin_local.history.records import encode_setup, summarize
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup, Tree, Turn
@@ -298,11 +306,104 @@ def test_damaged_steps_are_said_in_a_sentence(store: Store) -> None:
         store.load_steps(turn.id)
 
 
-def test_damaged_details_are_said_in_a_sentence(store: Store) -> None:
+# What others may have written into the file
+
+_ODD = st.one_of(
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.text(max_size=8),
+    st.binary(max_size=8),
+    st.sampled_from(["{", "[]", "null", "[" * 5000, '{"summary": 5}', '{"models": 3, "fork": "x"}', "a"]),
+)
+_FACTS = ("title", "setup", "leaf", "updated")
+_COLUMNS = ("id", "parent", "role", "created", "text", "setup", "details")
+
+
+@given(
+    st.dictionaries(st.sampled_from(_COLUMNS), _ODD),
+    st.sampled_from(["title", "setup", "leaf", "updated"]),
+    _ODD,
+)
+def test_odd_values_cost_a_message_at_most(
+    tmp_path_factory: pytest.TempPathFactory, changes: dict[str, object], column: str, value: object
+) -> None:
+    with closing(Store(tmp_path_factory.mktemp("odd") / "chats.db")) as store:
+        said(store, "a", "Why?", "So.", "And?", "Thus.")
+        for name, odd in changes.items():
+            with suppress(sqlite3.Error):  # the schema refuses some
+                store._database.execute(f"UPDATE turns SET {name} = ? WHERE text = 'So.'", (odd,))
+        with suppress(sqlite3.Error):
+            store._database.execute(f"UPDATE conversations SET {column} = ?", (value,))
+        store._database.commit()
+        for listed in store.list():
+            kept = store.open(listed.id)
+            texts = [turn.text for turn in kept.tree.turns.values()]
+            assert {"Why?", "And?", "Thus."} <= set(texts) and len(texts) + kept.damaged == 4
+            kept.tree.path()
+            json.loads(as_json(kept.title, kept.setup, kept.tree))
+            as_page(kept.title, kept.setup, kept.tree)
+            as_markdown(kept.title, kept.setup, kept.tree)
+
+
+def test_circles_of_parents_are_broken(store: Store) -> None:
+    said(store, "a", "Why?", "So.", "And?", "Thus.")
+    turns = [turn.id for turn in store.open("a").tree.path()]
+    store._database.execute("UPDATE turns SET parent = ? WHERE id = ?", (turns[3], turns[0]))
+    store._database.execute("UPDATE turns SET parent = id WHERE id = ?", (turns[2],))
+    store._database.commit()
+    tree = store.open("a").tree
+    assert len(tree.turns) == 4
+    for turn in tree.turns:
+        assert len(tree.upto(turn)) <= 4
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"text": ["a"], "c_b": [float("inf")], "alpha": [float("nan")], "c_g": ["x"], "index": ["y"]},
+        {"text": [5], "data": ["a"], "source": [["base"]], "finish_reason": [{}]},
+        {"text": ["a"], "base_tokens": [[2**70]]},
+        {"text": ["a"], "base_tokens": [["x"]], "candidates": [[[["a"], ["p"], ["o"]]]]},
+        {"text": ["a"], "candidates": [[[["a"], [1e999], [1]], [[], [], []]]]},
+        {"text": "abc", "source": 7},
+        [1, 2],
+        "text",
+        {"text": ["a", "b"], "source": ["base"]},
+    ],
+)
+def test_odd_steps_are_damaged_or_read_as_far_as_they_go(store: Store, columns: object) -> None:
     said(store, "a", "Why?", "So.")
-    store._database.execute("UPDATE turns SET details = '{'")
+    reply = store.open("a").tree.path()[1]
+    data = zlib.compress(json.dumps(columns).encode())
+    store._database.execute("DELETE FROM chunks")
+    store._database.execute("INSERT INTO chunks VALUES (?, 0, ?)", (reply.id, data))
+    store._database.commit()
+    try:
+        reply.steps = store.load_steps(reply.id)
+    except HistoryError as error:
+        assert "damaged" in str(error)
+        return
+    for step in reply.steps:
+        assert isinstance(step.text, str) and type(step.index) is int
+        assert all(value is None or math.isfinite(value) for value in (step.c_b, step.alpha))
+    tree = Tree([reply])
+    reply.parent = None
+    json.loads(as_json("T", Setup("", ""), tree))
+    as_page("T", Setup("", ""), tree)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"x", "text", 7, zlib.compress(b"[" * 100_000), zlib.compress(b"0" * (1 << 28))]
+)
+def test_chunks_that_are_none_are_said_in_a_sentence(store: Store, data: object) -> None:
+    said(store, "a", "Why?", "So.")
+    reply = store.open("a").tree.path()[1]
+    store._database.execute("DELETE FROM chunks")
+    store._database.execute("INSERT INTO chunks VALUES (?, 0, ?)", (reply.id, data))
+    store._database.commit()
     with pytest.raises(HistoryError, match="damaged"):
-        store.open("a")
+        store.load_steps(reply.id)
 
 
 def test_a_folder_that_cannot_be_made_or_written(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from blendin_local.settings import BlendSettings, Formats, GenerationSettings, S
 from support.awkward import AWKWARD
 
 NUMBERS = st.integers(-1, 1 << 40)
-FLOATS = st.floats(allow_nan=False)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 CANDIDATE = st.builds(Candidate, st.binary(max_size=5), FLOATS, NUMBERS)
 CANDIDATES = st.lists(CANDIDATE, max_size=3).map(tuple)
 

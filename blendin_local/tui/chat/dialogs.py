@@ -202,6 +202,8 @@ class Dialogs:
         # The loaded models answer until its own models are loaded, or if they cannot be.
         self.session.dialogue.resume(kept, loaded)
         self.show_another()
+        if kept.damaged:
+            self.tell(f"Left out, because they cannot be read: {kept.damaged} messages.", error=True)
         if (setup.base, setup.guide) != (loaded.base, loaded.guide):
             choice = PairChoice(setup.pair) if setup.pair else PairChoice("", setup.base, setup.guide)
             await self.load(choice, setup)
