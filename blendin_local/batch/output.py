@@ -129,7 +129,7 @@ def open_output(
                 found = resume(real, name, run, answered_ids, lock, retry_failed, on_kept, progress)
             sink = open_sink(real)
             _sync_folder(os.path.dirname(real))
-            output = Output(name, sink, run, answered_ids, lock, found, overwrite)
+            output = Output(name, sink, run, answered_ids, lock, found, overwrite, real)
         undo.pop_all()
     return output
 
@@ -184,6 +184,7 @@ class Output:
         lock: FileLock | None,
         found: ResumeState,
         overwrite: bool,
+        path: str = "",
     ) -> None:
         self.answered_ids = answered_ids
         self.kept, self.kept_failed = found.kept, found.kept_failed
@@ -193,6 +194,7 @@ class Output:
         self._sink = sink
         self._is_openai = run.output_format == "openai"
         self._lock = lock
+        self._path = path
         self._overwrite, self._is_emptied = overwrite, False
         self._synced_s = time.monotonic()
         self._fault: BatchError | None = None
@@ -215,6 +217,7 @@ class Output:
         if not duplicate and not self.answered_ids.add_answer(result["id"], result["row"]):
             return False
         line = _encode_line(batch_line(result) if self._is_openai else result)
+        self._check_unchanged()
         with self._whole_lines():
             if self._overwrite and not self._is_emptied:
                 self._sink.empty()
@@ -235,9 +238,13 @@ class Output:
         Raises BatchError if that fails; all written lines stay readable.
         """
         try:
-            with self._whole_lines():
-                self._sink.close()
-                self._sync()
+            try:
+                if self._fault is None:
+                    self._check_unchanged()
+            finally:
+                with self._whole_lines():
+                    self._sink.close()
+                    self._sync()
         finally:
             self.answered_ids.close()
             if self._lock:
@@ -253,6 +260,31 @@ class Output:
             # An exception in the block is the cause of this one.
             if error is None:
                 raise
+
+    def _check_unchanged(self) -> None:
+        """Raise BatchError if another program removed, replaced, cut or extended the file.
+
+        It is left as it is then.
+        """
+        if not self._path or self._lock is None:
+            return
+        own = os.fstat(self._lock.descriptor)
+        try:
+            same = os.path.samestat(own, os.stat(self._path))
+        except FileNotFoundError:
+            what = "was removed"
+        except OSError as error:
+            what = f"cannot be reached any more ({error.strerror})"
+        else:
+            if same and own.st_size == self._sink.offset:
+                return
+            what = "was changed" if same else "was replaced"
+        self._fault = BatchError(
+            f"{self._name} {what} by another program while this job ran: run {self.resume_command}, which "
+            "answers the rows that are missing there."
+        )
+        self._sink.abandon()
+        raise self._fault
 
     def _sync(self) -> None:
         """Write the file to disk. Raises OSError."""

@@ -104,6 +104,11 @@ class Sink:
             os.ftruncate(self._raw.fileno(), self.offset)
             self._torn = False
 
+    def abandon(self) -> None:
+        """Discard what is buffered, and never write again."""
+        self._buffered.clear()
+        self._started = False
+
     def empty(self) -> None:
         """Truncate a regular file to nothing. Raises OSError."""
         if self.offset is not None:

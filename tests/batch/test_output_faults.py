@@ -453,3 +453,63 @@ def test_to_go_on_takes_no_memory_for_rows(tmp_path: Path, name: str) -> None:
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 8 << 20, done.stdout  # the lines themselves are 36 MiB
     assert len(lines_in(path)) == 30_000
+
+
+# Other programs
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+
+
+def _replace(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(b"something else\n")
+    other.replace(path)
+
+
+def _cut(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+def _extend(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"a line of somebody\n")
+
+
+CHANGES = {_remove: "was removed", _replace: "was replaced", _cut: "was changed", _extend: "was changed"}
+
+
+@every_kind
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_an_output_changed_by_another_program_is_never_a_success(
+    tmp_path: Path, name: str, change: Callable[[Path], None], at_the_end: bool
+) -> None:
+    path = tmp_path / name
+    output = open_output(str(path), RUN)
+    for number in (1, 2):
+        output.write(answer_of(number, text_of(number)))
+    change(path)
+    after = path.read_bytes() if path.exists() else None
+    with pytest.raises(BatchError, match=f"{CHANGES[change]} by another program"):
+        output.close() if at_the_end else output.write(answer_of(3, text_of(3)))
+    with pytest.raises(BatchError, match="by another program"):
+        output.write(answer_of(4, text_of(4)))
+    if not at_the_end:
+        output.close()
+    # What stands there now is not ours to touch.
+    assert (path.read_bytes() if path.exists() else None) == after
+
+
+def test_an_output_behind_a_link_that_leads_elsewhere_now(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.symlink_to(tmp_path / "first.jsonl")
+    with open_output(str(path), RUN) as output:
+        output.write(answer_of(1, text_of(1)))
+        path.unlink()
+        path.symlink_to(tmp_path / "second.jsonl")
+        # The file that was opened is still there.
+        output.write(answer_of(2, text_of(2)))
+    check_whole(tmp_path / "first.jsonl", 2)
