@@ -1,6 +1,7 @@
 """Locations of the package's files, atomic writes, and edits of TOML that keep its comments.
 
-BLENDIN_CONFIG_DIR, BLENDIN_CACHE_DIR and BLENDIN_DATA_DIR override the platform's own folders. A file is
+BLENDIN_CONFIG_DIR, BLENDIN_CACHE_DIR and BLENDIN_DATA_DIR override the platform's own folders; BLENDIN_FOLDER
+limits the files that a chat in a browser reaches. A file is
 replaced atomically: a reader sees the old content or the new, never a part.
 """
 
@@ -23,6 +24,7 @@ __all__ = [
     "edit_toml",
     "hub_cache_dir",
     "is_file_name",
+    "is_open_to_chats",
     "local_path",
     "models_dir",
     "real_path",
@@ -92,6 +94,12 @@ def real_path(path: Path) -> Path:
         return path.resolve()
     except (OSError, RuntimeError, ValueError):  # a circle is a RuntimeError in Python 3.11 and 3.12
         return Path(os.path.abspath(path))
+
+
+def is_open_to_chats(path: Path) -> bool:
+    """Return whether a chat may read and write a file: below BLENDIN_FOLDER, or anywhere without it."""
+    folder = os.environ.get("BLENDIN_FOLDER")
+    return not folder or real_path(path).is_relative_to(real_path(Path(folder)))
 
 
 def read_text(path: Path, *, longest: int = _LONGEST_TEXT) -> str:

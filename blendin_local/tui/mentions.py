@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blendin_local.errors import PromptError
+from blendin_local.files import is_open_to_chats
 from blendin_local.safe_text import sanitize
 
 __all__ = ["Expanded", "complete_path", "expand", "unfinished"]
@@ -83,8 +84,11 @@ def complete_path(prefix: str, folder: Path) -> list[str]:
     at most one folder.
     """
     parent, slash, start = prefix.rpartition("/")
+    listed = folder / os.path.expanduser(parent + slash)
+    if not is_open_to_chats(listed):
+        return []
     try:
-        with os.scandir(folder / os.path.expanduser(parent + slash)) as entries:
+        with os.scandir(listed) as entries:
             found = [
                 f"{parent}{slash}{entry.name}" + ("/" if entry.is_dir() else "")
                 for entry in entries
@@ -107,6 +111,8 @@ def _find(name: str, folder: Path, *, trim: bool) -> tuple[str, str]:
 
 
 def _exists(path: Path) -> bool:
+    if not is_open_to_chats(path):
+        return False
     try:
         path.stat()
     except PermissionError:

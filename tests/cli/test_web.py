@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import signal
 import socket
@@ -36,11 +37,12 @@ def test_what_is_wrong_is_said_before_anything_is_served(
 ) -> None:
     from blendin_local.tui import web as served
 
-    started: list[tuple[str, int]] = []
+    started: list[tuple[str, int, int]] = []
+    monkeypatch.setenv("BLENDIN_FOLDER", "")
 
     class Fake:
-        def __init__(self, command: str, port: int) -> None:
-            started.append((command, port))
+        def __init__(self, command: str, port: int, tabs: int) -> None:
+            started.append((command, port, tabs))
 
         def serve(self) -> None:
             pass
@@ -61,9 +63,10 @@ def test_what_is_wrong_is_said_before_anything_is_served(
     assert not started
     options = [*pair, "--system", "a b", "-g", "0.1", "--no-keep"]
     assert CliRunner().invoke(web, ["--port", "81", *options]).exit_code == 0
-    [(command, port)] = started
+    [(command, port, tabs)] = started
     assert shlex.split(command)[1:] == ["-m", "blendin_local", "chat", *options]
-    assert port == 81
+    assert (port, tabs) == (81, 4)
+    assert os.environ["BLENDIN_FOLDER"] == str(Path.cwd())
 
 
 async def test_only_our_own_page_may_open_a_chat(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,12 +81,57 @@ async def test_only_our_own_page_may_open_a_chat(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Server, "handle_websocket", opened)
     server = ChatServer("true", 8000)
-    async with TestClient(TestServer(await server._make_app())) as client:
+    own = {"Host": "localhost:8000"}
+    async with TestClient(TestServer(await server._make_app()), headers=own) as client:
         for origin in ({}, {"Origin": "http://evil.example"}, {"Origin": "null"}):
             assert (await client.get("/ws", headers=origin)).status == 403
         ours = await client.get("/ws", headers={"Origin": "http://localhost:8000"})
         assert (ours.status, await ours.text()) == (200, "a chat")
-        assert "ws://localhost:8000/ws" in await (await client.get("/")).text()
+        page = await client.get("/")
+        assert "ws://localhost:8000/ws" in await page.text()
+        assert page.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+        assert page.headers["X-Frame-Options"] == "DENY"
+        names = (
+            "evil.example",
+            "evil.example:8000",
+            "127.0.0.1:8000",
+            "localhost",
+            "localhost:81",
+            "localhost.:8000",
+        )
+        for name in names:
+            for path in ("/", "/static/css/xterm.css", "/download/x", "/ws"):
+                refused = await client.get(path, headers={"Host": name, "Origin": "http://localhost:8000"})
+                assert refused.status == 421, (name, path)
+                assert refused.headers["X-Frame-Options"] == "DENY"
+
+
+async def test_more_tabs_than_allowed_are_refused_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aiohttp import web as answers
+    from aiohttp.test_utils import TestClient, TestServer
+    from textual_serve.server import Server
+
+    from blendin_local.tui.web import ChatServer
+
+    closing = asyncio.Event()
+
+    async def opened(self: Server, request: answers.Request) -> answers.Response:
+        await closing.wait()
+        return answers.Response(text="a chat")
+
+    monkeypatch.setattr(Server, "handle_websocket", opened)
+    server = ChatServer("true", 8000, tabs=2)
+    headers = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
+    async with TestClient(TestServer(await server._make_app()), headers=headers) as client:
+        tabs = [asyncio.create_task(client.get("/ws")) for _ in range(2)]
+        while len(server._tabs) < 2:
+            await asyncio.sleep(0.01)
+        for path in ("/", "/ws"):
+            refused = await client.get(path)
+            assert refused.status == 503 and "2 chats are open" in await refused.text()
+        closing.set()
+        assert [(await tab).status for tab in tabs] == [200, 200]
+        assert (await client.get("/")).status == 200
 
 
 # A real server

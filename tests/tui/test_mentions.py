@@ -131,3 +131,19 @@ def test_names_that_a_terminal_cannot_show_are_not_offered(folder: Path) -> None
     for name in ("x\x1b[31m", "x\ny", "x\u202ey", 'x"y', "x y"):
         (folder / name).touch()
     assert complete_path("x", folder) == ["x y"]
+
+
+def test_a_chat_in_a_browser_reaches_one_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = tmp_path / "outside.txt"
+    outside.write_text("secret")
+    (folder / "inside.txt").write_text("known")
+    (folder / "link.txt").symlink_to(outside)
+    monkeypatch.setenv("BLENDIN_FOLDER", str(folder))
+    assert "known" in expand("@inside.txt", folder).text
+    for name in (f"@{outside}", "@../outside.txt", "@link.txt", "@/etc/hostname", "@~/.bashrc"):
+        found = expand(name, folder)
+        assert found.text == name and len(found.missing) == 1, name
+    assert complete_path("ins", folder) == ["inside.txt"]
+    assert complete_path("../", folder) == complete_path("/", folder) == []

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from textual.screen import Screen
 
 from blendin_local.engine.steps import Step
 from blendin_local.errors import BlendinError
-from blendin_local.files import local_path
+from blendin_local.files import is_open_to_chats, local_path
 from blendin_local.history.exports import export
 from blendin_local.history.imports import import_file
 from blendin_local.history.store import Store
@@ -224,6 +225,8 @@ class Dialogs:
 
         title, setup = self.session.dialogue.title or "Conversation", self.session.dialogue.setup
         path = local_path(name)
+        if not self._may_use(path):
+            return
         try:
             await asyncio.to_thread(export, title, setup, tree, path, steps_of=steps_of)
         except BlendinError as error:
@@ -231,10 +234,19 @@ class Dialogs:
         else:
             self.tell(f"Written to {path}.")
 
+    def _may_use(self, path: Path) -> bool:
+        """Tell, and return False, if a file is outside the folder of a chat in a browser."""
+        if is_open_to_chats(path):
+            return True
+        self.tell(
+            f"{path} is outside the folder that this chat may use: see blendin web --folder.", error=True
+        )
+        return False
+
     async def import_file(self, name: str) -> None:
         """Import a conversation from JSON as a new one, and open it."""
         store = self._store_to_open_from()
-        if store is None:
+        if store is None or not self._may_use(local_path(name)):
             return
         try:
             id = await asyncio.to_thread(import_file, local_path(name), store)
