@@ -20,6 +20,7 @@ from blendin_local.models.memory_estimate import (
     warning,
 )
 from blendin_local.settings import ModelOptions
+from blendin_local.templates.thinking_marks import switches_of, thinking_marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,15 @@ def _chat_row(header: GgufHeader) -> str:
     return f"{len(header.chat_template):,} characters"
 
 
+def _thinking_row(header: GgufHeader) -> str:
+    template = header.chat_template or ""
+    marks = thinking_marks(template)
+    if marks is None:
+        return "none"
+    switches = switches_of(template)
+    return f"after {marks.open.strip()}" + (f"; switched by {', '.join(switches)}" if switches else "")
+
+
 def _window_row(header: GgufHeader) -> str:
     if not any(header.windowed):
         return "none"
@@ -155,6 +165,7 @@ _ROWS = (
     ),
     ("Vocabulary hash", lambda header: header.fingerprint[:16]),
     ("Chat template", _chat_row),
+    ("Thinking", _thinking_row),
 )
 
 
@@ -180,6 +191,7 @@ def header_json(header: GgufHeader) -> dict[str, Any]:
         "tokenizer": {"model": header.tokenizer_model, "pre": header.tokenizer_pre},
         "fingerprint": header.fingerprint,
         "chat_template": header.chat_template,
+        "thinks": thinking_marks(header.chat_template or "") is not None,
         "can_be_blended": header.has_decoder,
         "unusable": header.unusable or None,
     }

@@ -15,7 +15,8 @@ class About:
     """Display names of a pair, its blend settings, and the memory that loading it needs.
 
     pair: its catalogue name, "" for two models that are no pair of the catalogue. memory: one sentence with
-    the estimate. warning: one sentence if the estimate exceeds the free memory, else "".
+    the estimate. warning: one sentence if the estimate exceeds the free memory, else "". note: one sentence
+    if a model does not think because the other one cannot, else "".
     """
 
     base: str
@@ -24,6 +25,7 @@ class About:
     blend: BlendSettings = field(default_factory=BlendSettings)
     memory: str = ""
     warning: str = ""
+    note: str = ""
 
     @property
     def models(self) -> str:

@@ -69,6 +69,7 @@ def about_pair(files: PairFiles, options: ModelOptions, setup: Setup) -> About:
         blend=setup.settings.blend,
         memory=files.memory_estimate(options),
         warning=files.memory_warning(options),
+        note=files.thinking_note(setup.formats),
     )
 
 

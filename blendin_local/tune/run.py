@@ -196,15 +196,19 @@ def run_tune_pass(request: TuneRequest, watcher: Watcher) -> TunePass:
     examples = shuffled(request.references.examples, request.seed)
     hashing = hash_progress(watcher)
     digests = [file_digest(header.path, hashing) for header in (files.base, files.guide)]
-    chosen = files.prompt_formats(request.formats)
-    formats = chosen["base"], chosen["guide"]
-    added = [json.dumps(form.additions, sort_keys=True) for form in formats if form.additions]
-    asked = [*map(repr, formats), request.system, *added]
+    formats = request.formats
+    if formats.thinking == "auto":
+        # Reference answers begin without a thinking.
+        formats = replace(formats, thinking="off")
+    chosen = files.prompt_formats(formats)
+    prompt_formats = chosen["base"], chosen["guide"]
+    added = [json.dumps(form.additions, sort_keys=True) for form in prompt_formats if form.additions]
+    asked = [*map(repr, prompt_formats), request.system, *added]
     folder = cache_dir() / "records" / pass_key(digests, asked, examples, version, options)
     speed = speed_key(options)
     checkpoint = PassCheckpoint(folder, speed) if request.fresh else PassCheckpoint.open(folder, speed)
     if checkpoint.enough(len(examples), request.budget) is None or checkpoint.costs is None:
-        _score(request, examples, formats, checkpoint, watcher)
+        _score(request, examples, prompt_formats, checkpoint, watcher)
     else:
         watcher.note("Measured by an earlier run; --fresh measures anew.")
     found = finish_pass(checkpoint, len(examples), request.budget)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from support.chat_fakes import (
     FakeReply,
+    app_of,
     ask,
     chatting,
     press,
@@ -11,6 +14,7 @@ from support.chat_fakes import (
     steps_of,
     texts,
     thinking_steps,
+    told,
     visible,
     wait_until,
 )
@@ -84,3 +88,12 @@ async def test_a_reply_stopped_inside_its_thinking_is_kept(store: Store) -> None
         app.session.journal.flush()
         (listed,) = store.list()
         assert [turn.text for turn in store.open(listed.id).tree.path()] == ["Why?", ""]
+
+
+async def test_the_chat_says_that_one_model_does_not_think() -> None:
+    app, _ = app_of(FakeReply(STEPS))
+    note = "Thinking is off, because only the guide can think; --thinking on lets it."
+    prepared = app.session.prepared
+    app.session.prepared = replace(prepared, about=replace(prepared.about, note=note))
+    async with app.run_test() as pilot:
+        await wait_until(pilot, lambda: told(app) == note)

@@ -119,6 +119,8 @@ class ReplyController:
             self._dialogue.change(self._dialogue.setup)
         self._set_phase(Phase.READY)
         self._view.show_metrics()
+        if note := self._session.prepared.about.note:
+            self._view.tell(note)
         if waiting is not None:
             self.start(waiting, typed=self._typed)
 
