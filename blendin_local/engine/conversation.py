@@ -11,6 +11,7 @@ from blendin_local.engine.language_model import Cancellation
 from blendin_local.engine.pair import Pair, Role
 from blendin_local.engine.prompts import Message, Prompt, PromptFormat, make_prompt, turn_stops
 from blendin_local.engine.steps import FinishReason, Step, Summary
+from blendin_local.engine.thinking import answering
 from blendin_local.errors import PromptError, PromptTooLong
 from blendin_local.methods import METHODS
 from blendin_local.settings import BlendSettings, GenerationSettings
@@ -91,6 +92,8 @@ def begin_reply(
     """
     written = b"".join(step.data for step in prefix)
     cancellation = cancellation or Cancellation()
+    if prefix and prefix[0].text and not prefix[0].thinking:
+        formats = {role: answering(form) for role, form in formats.items()}
     dropped, prompts = _fitting_prompts(pair, formats, messages, settings, written, cancellation)
     request = _request(pair, prompts, formats, settings, candidates, prefix, forced_outcome)
     return Reply(respond(pair, request), pair, dropped, cancellation)

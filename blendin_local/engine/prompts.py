@@ -182,9 +182,17 @@ def make_prompt(
     if not tokens:
         raise PromptError("The prompt is empty: give the model something to answer.")
     ends_open = end < len(text) and not text[-1].isspace()
-    marks = prompt_format.marks
     lead = b" " if ends_open and not prompt_format.bare else b""
-    return Prompt(tokens, lead, marks is not None and marks.left_open_by(text))
+    return Prompt(tokens, lead, opens_thinking(prompt_format, rendering))
+
+
+def opens_thinking(prompt_format: PromptFormat, rendering: Rendering) -> bool:
+    """Return whether the template, not a message, ends a prompt inside the thinking of the reply."""
+    marks, text = prompt_format.marks, rendering.text.rstrip()
+    if marks is None or not marks.left_open_by(text):
+        return False
+    start, end = len(text) - len(marks.open.rstrip()), len(text)
+    return any(first <= start and end <= last for first, last in rendering.written)
 
 
 def turn_stops(model: LanguageModel, prompt_format: PromptFormat) -> tuple[str, ...]:

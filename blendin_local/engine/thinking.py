@@ -12,7 +12,7 @@ from blendin_local.errors import PromptError
 from blendin_local.settings import Formats
 from blendin_local.templates.thinking_marks import SWITCHES, switches_of
 
-__all__ = ["choose_formats", "match_thinking", "silenced_model"]
+__all__ = ["answering", "choose_formats", "match_thinking", "silenced_model"]
 
 
 def choose_formats(formats: Formats, templates: Mapping[Role, str | None]) -> dict[Role, PromptFormat]:
@@ -95,6 +95,11 @@ def _silent(form: PromptFormat) -> PromptFormat:
 def _opens(form: PromptFormat) -> bool:
     """Return whether a reply begins inside the thinking."""
     return form.marks is not None and form.marks.left_open_by(_sample_prompt(form))
+
+
+def answering(form: PromptFormat) -> PromptFormat:
+    """Return a format for a reply that is continued in its answer, and has no thinking before it."""
+    return replace(form, head=form.head + form.marks.end) if form.marks and _opens(form) else form
 
 
 def _opened(form: PromptFormat) -> PromptFormat:

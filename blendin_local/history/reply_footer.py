@@ -75,8 +75,10 @@ def describe_differences(own: Setup, usual: Setup) -> str:
         parts.append("another system prompt" if own.system else "no system prompt")
     if settings != usual.settings:
         parts.append(describe_settings(settings, usual.settings))
-    if own.formats != usual.formats:
+    if (own.formats.base, own.formats.guide) != (usual.formats.base, usual.formats.guide):
         parts.append(f"the prompt formats {own.formats.base} and {own.formats.guide}")
+    elif own.formats != usual.formats:
+        parts.append("other template variables")
     return "; ".join(parts)
 
 

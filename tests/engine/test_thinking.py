@@ -321,6 +321,24 @@ def test_text_belongs_to_the_steps_that_chose_it() -> None:
 # Marks that are control tokens
 
 
+def test_a_message_does_not_open_a_thinking(mistral: GgufModel) -> None:
+    bare = PromptFormat("chat", "{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}")
+    for ending in ("<think>", "<think>\n", "[THINK]"):
+        prompt = make_prompt(mistral, bare, [Message("user", f"What is {ending}")])
+        assert not prompt.in_thinking
+    opening = PromptFormat("chat", OPENING)
+    assert make_prompt(mistral, opening, TALK).in_thinking
+
+
+def test_an_answer_that_was_written_by_hand_is_continued_as_an_answer(mistral: GgufModel) -> None:
+    written = Step(index=0, data=b"It is", text="It is", source=Source.USER)
+    formats = choose_formats(Formats(), {"base": OPENING, "guide": OPENING})
+    settings = GenerationSettings(max_tokens=4)
+    reply = begin_reply(pair_models(mistral, mistral), formats, TALK, settings, prefix=(written,))
+    list(reply)
+    assert reply.reasoning == "" and reply.text.startswith("It is")
+
+
 @pytest.fixture(scope="module")
 def mistral(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GgufModel]:
     path = tmp_path_factory.mktemp("thinking") / "mistral.gguf"
