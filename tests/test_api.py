@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from support.tiny_gguf import never_ending, write_tiny
 
 import blendin_local as blendin
 from blendin_local.api.pair import LoadedPair
+from blendin_local.api.reply import Reply
 from blendin_local.cli import main
 from blendin_local.llamacpp.model import GgufModel
 from blendin_local.progress import Progress
@@ -223,6 +226,57 @@ def test_ctrl_c_between_two_steps_leaves_the_pair_usable(endless: LoadedPair, he
             if step.index == 3:
                 signal.raise_signal(signal.SIGINT)
     assert endless.reply("hello", max_tokens=12, temperature=0).finish().text == expected
+
+
+def test_iterating_starts_one_thread_for_all_steps(
+    endless: LoadedPair, heard: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def count(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", count)
+    steps = iter(endless.reply("hello", max_tokens=10_000))
+    for _ in range(20):
+        next(steps)
+    assert started == ["interrupt"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "between two steps Ctrl-C is free"
+    steps.close()
+    assert "interrupt" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals cannot be blocked there")
+def test_ctrl_c_is_heard_while_a_later_step_is_in_native_code(
+    endless: LoadedPair, heard: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's own handler waits for the end of the native call; the listening thread does not."""
+    advance, cancel = GgufModel.advance, Reply.cancel
+    sleep = ctypes.CDLL(None).usleep
+    cancelled_by: list[str] = []
+    calls: list[int] = []
+
+    def press(self: GgufModel, work: Any) -> Any:
+        calls.append(len(calls))
+        if len(calls) == 6:
+            # Blocked in this thread, the signal goes to another one and does not end the sleep.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+            sleep(500_000)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        return advance(self, work)
+
+    def record(reply: Reply) -> None:
+        cancelled_by.append(threading.current_thread().name)
+        cancel(reply)
+
+    monkeypatch.setattr(GgufModel, "advance", press)
+    monkeypatch.setattr(Reply, "cancel", record)
+    with pytest.raises(KeyboardInterrupt):
+        endless.reply("hello", max_tokens=10_000, gamma=0).finish()
+    assert cancelled_by[0] == "interrupt"
 
 
 def test_leaving_the_block_frees_both_models(folder: Path) -> None:

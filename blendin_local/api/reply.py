@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from blendin_local.api.arguments import apply_changes
 from blendin_local.engine.conversation import Reply as EngineReply
-from blendin_local.engine.interrupt import interrupting
+from blendin_local.engine.interrupt import interruptions
 from blendin_local.engine.pair import Pair
 from blendin_local.engine.prompts import Message
 from blendin_local.engine.steps import FinishReason, Step, Summary
@@ -87,15 +87,16 @@ class Reply:
 
     def __iter__(self) -> Iterator[Step]:
         """Yield the remaining steps. Raises ModelError, and KeyboardInterrupt at Ctrl-C."""
-        while True:
-            with interrupting(self.cancel) as pressed:
-                step = self._next()
-            if pressed.is_set():
-                self.end()
-                raise KeyboardInterrupt
-            if step is None:
-                return
-            yield step
+        with interruptions(self.cancel) as listening:
+            while True:
+                with listening() as pressed:
+                    step = self._next()
+                if pressed.is_set():
+                    self.end()
+                    raise KeyboardInterrupt
+                if step is None:
+                    return
+                yield step
 
     def follow(self) -> Iterator[Step]:
         """Yield the remaining steps, for a caller that handles Ctrl-C itself by calling `cancel`."""
