@@ -137,14 +137,25 @@ def _keys(section: str, cls: type, *, unset: str = "") -> Iterator[Key]:
             yield Key(section, spec, None if unset else spec.default, unset)
 
 
+_MORE_HELP = {"temperature": "0 drops the pair's penalties too"}
+
+
+def _with_help(key: Key, more: str) -> Key:
+    return replace(key, spec=replace(key.spec, help=f"{key.spec.help.rstrip('.')}; {more}."))
+
+
 def _all_keys() -> Iterator[Key]:
     yield from _keys("chat", ChatPreferences)
     for cls in (BlendSettings, SamplingSettings):
-        yield from _keys("generation", cls, unset="the pair's")
+        for key in _keys("generation", cls, unset="the pair's"):
+            yield _with_help(key, _MORE_HELP[key.name]) if key.name in _MORE_HELP else key
     for key in _keys("generation", GenerationSettings):
         # Without a seed, a chat draws a random one for its first reply.
-        drawn = key.name == "seed"
-        yield replace(key, default=None, unset="random; 0 in `generate`") if drawn else key
+        if key.name == "seed":
+            key = replace(
+                _with_help(key, "each later reply adds 1"), default=None, unset="random; 0 in `generate`"
+            )
+        yield key
     yield from _keys("models", ModelOptions)
     for role in ROLES:
         help = f"Prompt format of the {role}: {_FORMATS}"
