@@ -18,7 +18,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-import blendin_local.tui.terminal_input  # noqa: F401
+import blendin_local.tui.textual_fixes  # noqa: F401
 from blendin_local.presentation.colour_scale import BAND_COLOURS
 from blendin_local.safe_text import sanitize
 from blendin_local.tui.chat.session import ChatSession

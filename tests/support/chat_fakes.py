@@ -318,7 +318,8 @@ def prompt_pilot(monkeypatch: pytest.MonkeyPatch) -> None:
         app = active_app.get()
         for _ in range(2):
             quiet = 0
-            while quiet < 4:
+            # Queues of an app that has failed are never empty.
+            while quiet < 4 and app._exception is None:
                 await asyncio.sleep(0)
                 pumps = (app, *app.screen.walk_children(with_self=True))
                 quiet = 0 if any(pump.message_queue_size for pump in pumps) else quiet + 1

@@ -15,7 +15,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.getters import query_one
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -25,6 +24,7 @@ from blendin_local.history.store import Store
 from blendin_local.presentation.formatting import line
 from blendin_local.safe_text import sanitize
 from blendin_local.tui.conversation_rows import CURRENT, heads, row
+from blendin_local.tui.screens.dialog import Dialog
 
 _PAUSE_S = 0.12
 """Delay of the search after the last key."""
@@ -53,7 +53,7 @@ class Deleted:
 Choice = Opened | Renamed | Deleted
 
 
-class ConversationsScreen(ModalScreen[Choice | None]):
+class ConversationsScreen(Dialog[Choice | None]):
     """Returns a `Choice`, or None if the current conversation continues unchanged."""
 
     # Delete and U act in the list only: in the search field they are keys of the field.

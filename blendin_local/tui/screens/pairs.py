@@ -13,7 +13,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.getters import query_one
-from textual.screen import ModalScreen
 from textual.widgets import ContentSwitcher, Input, Static
 
 from blendin_local.errors import BlendinError, SettingError
@@ -44,6 +43,7 @@ from blendin_local.tui.pair_text import (
     pair_row,
 )
 from blendin_local.tui.pulling import Pulling
+from blendin_local.tui.screens.dialog import Dialog
 from blendin_local.tui.widgets.pick_list import PickList, Row
 
 _ROLES = ("base", "guide")
@@ -72,7 +72,7 @@ class PairChoice:
         return prepare(self.pair, self.base, self.guide, options=self.options)
 
 
-class PairsScreen(ModalScreen[PairChoice | None]):
+class PairsScreen(Dialog[PairChoice | None]):
     """Returns the chosen pair, or None. current: the loaded pair, or None. options: current model options."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

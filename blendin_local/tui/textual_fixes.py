@@ -1,14 +1,16 @@
-"""Corrections of how Textual parses the input of terminals; importing this module installs them."""
+"""Corrections of errors in Textual; importing this module installs them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from textual import _ansi_sequences
 from textual._xterm_parser import BRACKETED_PASTE_END, BRACKETED_PASTE_START, XTermParser
+from textual.content import Content
 from textual.keys import Keys
 from textual.message import Message
+from textual.widgets import OptionList
 
 from blendin_local.safe_text import sanitize
 
@@ -67,3 +69,21 @@ def _feed(parser: XTermParser, data: str) -> Iterable[Message]:
 
 
 XTermParser.feed = _feed  # type: ignore[assignment]
+
+_wrap = Content._wrap_and_format
+_move_page = OptionList._move_page
+
+
+def _wrap_to_a_cell(content: Content, width: int, *options: Any, **named: Any) -> Any:
+    # In a terminal of a few columns, widgets have no width, for which Textual raises ValueError.
+    return _wrap(content, max(width, 1), *options, **named)
+
+
+def _move_page_in_view(options: OptionList, direction: Literal[-1, 1]) -> None:
+    # In a terminal of a few rows, lists have no lines, for which Textual raises KeyError.
+    if options.scrollable_content_region:
+        _move_page(options, direction)
+
+
+Content._wrap_and_format = _wrap_to_a_cell  # type: ignore[assignment]
+OptionList._move_page = _move_page_in_view  # type: ignore[assignment]
