@@ -30,6 +30,7 @@ from blendin_local.batch.run_manifest import RunManifest, describe_run
 from blendin_local.batch.scheduler import Scheduler
 from blendin_local.engine.pair import Pair, Role
 from blendin_local.engine.prompts import Message, PromptFormat, choose_format
+from blendin_local.formats import Formats
 from blendin_local.llamacpp.model import GgufModel
 from blendin_local.models.catalogue import load_catalogue
 from blendin_local.models.loading import (
@@ -40,7 +41,7 @@ from blendin_local.models.loading import (
     name_pair,
     start_conversation,
 )
-from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions, SamplingSettings
+from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions, SamplingSettings
 from blendin_local.tune.examples import built_in_examples, shuffled
 
 PROMPTS, TOKENS, TOGETHER = 64, 128, 8

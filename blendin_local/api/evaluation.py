@@ -17,8 +17,9 @@ from blendin_local.compare.plan import arm_of, check_run
 from blendin_local.compare.request import CompareRequest, CompareResult, prepare
 from blendin_local.compare.settings import RunSettings, TaskSpec
 from blendin_local.errors import SettingError
+from blendin_local.formats import Formats
 from blendin_local.models.catalogue import Catalogue, load_catalogue
-from blendin_local.settings import Formats, ModelOptions
+from blendin_local.settings import ModelOptions
 from blendin_local.tune import BUDGET
 from blendin_local.tune.run import ReferenceAnswers, TuneRequest, TuneResult, read_references, run_tune_pass
 

@@ -24,10 +24,11 @@ from blendin_local.batch.reading import InputOptions
 from blendin_local.batch.request import AUTO, BatchRequest, Parallel
 from blendin_local.engine.conversation import begin_reply
 from blendin_local.errors import BatchError
+from blendin_local.formats import Formats
 from blendin_local.inputs.messages import with_system
 from blendin_local.models.loading import PairFiles, open_pair
 from blendin_local.progress import Watcher
-from blendin_local.settings import MOST_CANDIDATES, MOST_PARALLEL, Formats, GenerationSettings, ModelOptions
+from blendin_local.settings import MOST_CANDIDATES, MOST_PARALLEL, GenerationSettings, ModelOptions
 
 __all__ = ["LoadedPair", "load", "load_files"]
 

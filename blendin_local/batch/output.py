@@ -16,10 +16,11 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TextIO
 
+from blendin_local.batch.file_lock import FileLock
 from blendin_local.batch.id_index import IdIndex
 from blendin_local.batch.openai import batch_line
 from blendin_local.batch.results import Result
-from blendin_local.batch.resuming import EarlierLines, FileLock, ResumeState, is_duplicate, resume
+from blendin_local.batch.resuming import EarlierLines, ResumeState, is_duplicate, resume
 from blendin_local.batch.run_manifest import RunManifest
 from blendin_local.batch.sink import Sink, is_standard_output, open_sink, translate_errors
 from blendin_local.errors import BatchError

@@ -10,9 +10,10 @@ from blendin_local.batch.memory_rows import MemoryRows
 from blendin_local.batch.output import check_apart, check_output
 from blendin_local.batch.reading import InputOptions
 from blendin_local.engine.prompts import template_file
+from blendin_local.formats import Formats
 from blendin_local.models.checksums import model_files
 from blendin_local.models.loading import PairFiles
-from blendin_local.settings import Formats, GenerationSettings, ModelOptions
+from blendin_local.settings import GenerationSettings, ModelOptions
 
 __all__ = ["AUTO", "LOCAL_RAY", "BatchRequest", "Parallel"]
 

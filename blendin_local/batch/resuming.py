@@ -5,7 +5,6 @@ A file with content other than results is rejected and never changed. Memory use
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import stat
@@ -14,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from blendin_local.batch.file_lock import FileLock, lock_descriptor
 from blendin_local.batch.id_index import IdIndex
 from blendin_local.batch.openai import result_of
 from blendin_local.batch.results import Result
@@ -29,7 +29,7 @@ from blendin_local.inputs.streams import (
 )
 from blendin_local.safe_text import sanitize
 
-__all__ = ["EarlierLines", "FileLock", "ResumeState", "is_duplicate", "resume"]
+__all__ = ["EarlierLines", "ResumeState", "is_duplicate", "resume"]
 
 _BEGINNING = b'{"id": '
 """The start of every result line, in both formats."""
@@ -169,7 +169,7 @@ def rewrite(path: str, name: str, lock: FileLock, wanted: Callable[[Result], boo
         os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
         os.fsync(descriptor)
         # Locked before it can be opened under its name.
-        _lock(descriptor)
+        lock_descriptor(descriptor)
         os.replace(unfinished, path)
     except BaseException:
         os.close(descriptor)
@@ -269,49 +269,3 @@ def _describe_other_run(name: str, differences: Sequence[str]) -> str:
         f"{name} holds the answers of another run ({told}): name a new file, or give --overwrite to answer "
         "every row again."
     )
-
-
-class FileLock:
-    """An exclusive lock of a file between runs, released at the end of the process."""
-
-    def __init__(self, path: str, name: str) -> None:
-        """Open the file, creating it if missing, and lock it.
-
-        Raises BatchError if another run holds the lock, OSError if the file cannot be opened.
-        """
-        self.descriptor = -1
-        while self.descriptor < 0:
-            opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            try:
-                _lock(opened)
-                # The former holder may have replaced the file: then this lock is on a deleted file.
-                with suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(opened), os.stat(path)):
-                        self.descriptor = opened
-            except BlockingIOError:
-                raise BatchError(
-                    f"{name} is being written by another run: wait until it has ended, or name another file."
-                ) from None
-            finally:
-                if self.descriptor < 0:
-                    os.close(opened)
-
-    def move_to(self, descriptor: int) -> None:
-        """Take over the locked descriptor of the file that replaced this one."""
-        os.close(self.descriptor)
-        self.descriptor = descriptor
-
-    def release(self) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-
-def _lock(descriptor: int) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:
-        # The file system does not support locks.
-        return

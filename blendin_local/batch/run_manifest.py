@@ -21,10 +21,11 @@ from blendin_local.models.checksums import HashProgress, file_digest
 from blendin_local.safe_text import sanitize
 
 if TYPE_CHECKING:
+    from blendin_local.formats import Formats
     from blendin_local.llamacpp.header import GgufHeader
     from blendin_local.models.entries import Curve
     from blendin_local.models.loading import PairFiles
-    from blendin_local.settings import Formats, GenerationSettings, ModelOptions
+    from blendin_local.settings import GenerationSettings, ModelOptions
 
 __all__ = ["DECIDING_OPTIONS", "RunManifest", "describe_run"]
 

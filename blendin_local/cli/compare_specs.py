@@ -14,8 +14,9 @@ from blendin_local.cli.options import given_values, parse_methods, split_names
 from blendin_local.compare.arms import ArmSpec
 from blendin_local.compare.settings import RunSettings, TaskSpec
 from blendin_local.errors import EvaluationError, SettingError
+from blendin_local.formats import Formats
 from blendin_local.setting_spec import SettingSpec, settings_of
-from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
+from blendin_local.settings import BlendSettings, SamplingSettings, setting_names
 from blendin_local.tasks.datasets_source import HUB
 
 __all__ = ["arm_specs", "run_settings", "task_specs"]

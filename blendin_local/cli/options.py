@@ -15,14 +15,12 @@ from blendin_local.cli.complete_names import complete_model, complete_model_opti
 from blendin_local.cli.grouped_help import option_group
 from blendin_local.cli.terminal import standard_input
 from blendin_local.errors import PromptError, SettingError
+from blendin_local.formats import ROLES, THINKING, Formats, parse_template_variables
 from blendin_local.methods import METHODS
 from blendin_local.setting_spec import SettingSpec, settings_of
 from blendin_local.settings import (
     DEFAULT_PAIR,
-    ROLES,
-    THINKING,
     BlendSettings,
-    Formats,
     GenerationSettings,
     ModelOptions,
     SamplingSettings,
@@ -30,7 +28,6 @@ from blendin_local.settings import (
     override_settings,
     paper_settings,
     parse_model_options,
-    parse_template_variables,
     setting_names,
 )
 

@@ -18,6 +18,7 @@ from blendin_local.engine.pair import Role
 from blendin_local.engine.prompts import PromptFormat, choose_format
 from blendin_local.engine.thinking import choose_formats
 from blendin_local.errors import EvaluationError, SettingError
+from blendin_local.formats import Formats
 from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.methods import METHODS
 from blendin_local.models.catalogue import Catalogue
@@ -25,7 +26,6 @@ from blendin_local.models.loading import name_pair
 from blendin_local.setting_spec import settings_of
 from blendin_local.settings import (
     BlendSettings,
-    Formats,
     GenerationSettings,
     ModelOptions,
     SamplingSettings,

@@ -15,8 +15,9 @@ from blendin_local.compare.arms import ArmSpec
 from blendin_local.compare.settings import TaskSpec
 from blendin_local.errors import EvaluationError, SettingError
 from blendin_local.files import local_path, parse_toml, read_text
+from blendin_local.formats import Formats
 from blendin_local.setting_spec import settings_of
-from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
+from blendin_local.settings import BlendSettings, SamplingSettings, setting_names
 from blendin_local.tasks.datasets_source import HUB
 
 __all__ = ["ARM_KEYS", "RUN_KEYS", "TASK_KEYS", "Plan", "arm_of", "check_run", "read_plan"]

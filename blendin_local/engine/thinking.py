@@ -9,7 +9,7 @@ from functools import lru_cache
 from blendin_local.engine.pair import Role
 from blendin_local.engine.prompts import Message, PromptFormat, choose_format, render_messages
 from blendin_local.errors import PromptError
-from blendin_local.settings import Formats
+from blendin_local.formats import Formats
 from blendin_local.templates.thinking_marks import SWITCHES, switches_of
 
 __all__ = ["answering", "choose_formats", "match_thinking", "silenced_model"]
@@ -41,7 +41,7 @@ def _chosen(formats: Formats, templates: Mapping[Role, str | None]) -> dict[Role
 
 
 def match_thinking(formats: Mapping[Role, PromptFormat], thinking: str) -> dict[Role, PromptFormat]:
-    """Return prompt formats with which all models think, or none does. thinking: one of `settings.THINKING`.
+    """Return prompt formats with which all models think, or none does. thinking: one of `formats.THINKING`.
 
     A variable with which the user turns a model's thinking on or off is left as it is.
     """

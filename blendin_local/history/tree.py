@@ -14,7 +14,8 @@ from typing import Literal
 
 from blendin_local.engine.prompts import Message
 from blendin_local.engine.steps import FinishReason, Step, Summary
-from blendin_local.settings import Formats, GenerationSettings
+from blendin_local.formats import Formats
+from blendin_local.settings import GenerationSettings
 
 
 def new_id() -> str:

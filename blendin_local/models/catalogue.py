@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from blendin_local.errors import CatalogueError, SettingError
 from blendin_local.files import config_dir, is_file_name, local_path, parse_toml, read_text
+from blendin_local.formats import check_template_variables
 from blendin_local.models.download.store import find_pulled
 from blendin_local.models.entries import Curve, ModelEntry, PairEntry
 from blendin_local.safe_text import sanitize
@@ -24,7 +25,6 @@ from blendin_local.settings import (
     BlendSettings,
     SamplingSettings,
     check_model_options,
-    check_template_variables,
     model_option_specs,
     setting_names,
 )

@@ -16,6 +16,7 @@ from blendin_local.engine.prompts import PromptFormat
 from blendin_local.engine.steps import Calibration
 from blendin_local.engine.thinking import choose_formats, silenced_model
 from blendin_local.files import cache_dir
+from blendin_local.formats import AUTO_FORMATS, Formats
 from blendin_local.llamacpp.devices import Device
 from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.llamacpp.library import LoadCancelled
@@ -25,7 +26,7 @@ from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.entries import Curve, PairEntry
 from blendin_local.models.memory_estimate import MemoryEstimate
 from blendin_local.progress import Progress, Watcher
-from blendin_local.settings import AUTO_FORMATS, DEFAULT_PAIR, Formats, GenerationSettings, ModelOptions
+from blendin_local.settings import DEFAULT_PAIR, GenerationSettings, ModelOptions
 from blendin_local.templates.process import start_renderer
 
 

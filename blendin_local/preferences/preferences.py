@@ -17,20 +17,17 @@ from typing import Any, Literal
 from blendin_local.engine.steps import HINT_RATE
 from blendin_local.errors import SettingError
 from blendin_local.files import config_dir, parse_toml, read_text
+from blendin_local.formats import ROLES, THINKING, Formats, parse_template_variables
 from blendin_local.methods import METHODS
 from blendin_local.preferences.keys import KEYMAP, Key
 from blendin_local.safe_text import sanitize
 from blendin_local.setting_spec import SettingSpec, setting, settings_of
 from blendin_local.settings import (
     DEFAULT_PAIR,
-    ROLES,
-    THINKING,
     BlendSettings,
-    Formats,
     GenerationSettings,
     ModelOptions,
     SamplingSettings,
-    parse_template_variables,
     replace_settings,
 )
 

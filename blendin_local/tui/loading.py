@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from blendin_local.engine.chat_backend import LoadBackend, PairBackend
 from blendin_local.engine.pair import LoadProgress
+from blendin_local.formats import Formats
 from blendin_local.history.tree import Setup
 from blendin_local.models.catalogue import Catalogue, load_catalogue
 from blendin_local.models.entries import PairEntry
 from blendin_local.models.loading import PairFiles, load_pair, locate_pair, name_pair
-from blendin_local.settings import Formats, GenerationSettings, ModelOptions
+from blendin_local.settings import GenerationSettings, ModelOptions
 from blendin_local.tui.about import About
 
 

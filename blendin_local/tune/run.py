@@ -15,6 +15,7 @@ from blendin_local.engine.prompts import Message, PromptFormat, make_prompt
 from blendin_local.engine.steps import HINT_RATE
 from blendin_local.errors import EvaluationError
 from blendin_local.files import cache_dir
+from blendin_local.formats import Formats
 from blendin_local.llamacpp.library import version
 from blendin_local.models.catalogue import Catalogue, is_name
 from blendin_local.models.catalogue_writer import save_pair
@@ -25,7 +26,7 @@ from blendin_local.models.loading import PairFiles, name_pair, open_pair
 from blendin_local.presentation.plain_data import to_json
 from blendin_local.presentation.progress_display import hash_progress
 from blendin_local.progress import Progress, Watcher
-from blendin_local.settings import Formats, ModelOptions
+from blendin_local.settings import ModelOptions
 from blendin_local.tasks import describe_left_out, find_task, load_items
 from blendin_local.tune import BUDGET
 from blendin_local.tune.costs import Costs

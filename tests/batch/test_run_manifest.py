@@ -18,10 +18,11 @@ from blendin_local.batch.rows import BadRow
 from blendin_local.batch.run_manifest import DECIDING_OPTIONS, RunManifest, describe_run
 from blendin_local.cli.generate import generate
 from blendin_local.errors import ModelError, PromptError
+from blendin_local.formats import Formats
 from blendin_local.models.entries import PairEntry
 from blendin_local.models.loading import PairFiles
 from blendin_local.setting_spec import settings_of
-from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions, SamplingSettings
+from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions, SamplingSettings
 
 CURVES = {"base": ((0.0, 1.0), (0.1, 0.9)), "guide": ((0.0, 1.0), (0.2, 0.8))}
 

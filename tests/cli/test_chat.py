@@ -16,11 +16,12 @@ from support.tiny_gguf import write_tiny
 
 from blendin_local.cli import main
 from blendin_local.cli.chat import _seed as seed_of
+from blendin_local.formats import Formats
 from blendin_local.history.dialogue import Dialogue
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup, Turn
 from blendin_local.preferences.preferences import Preferences
-from blendin_local.settings import BlendSettings, Formats, GenerationSettings, SamplingSettings
+from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
 from blendin_local.tui.app import ChatApp
 
 

@@ -15,10 +15,11 @@ from support.tiny_gguf import write_tiny
 from blendin_local.compare.arms import Arm, ArmSpec, make_arms
 from blendin_local.compare.naming import name_models
 from blendin_local.errors import CatalogueError, EvaluationError, ModelError, PromptError, SettingError
+from blendin_local.formats import Formats
 from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.entries import ModelEntry, PairEntry
 from blendin_local.models.families import family_of
-from blendin_local.settings import BlendSettings, Formats
+from blendin_local.settings import BlendSettings
 
 MakeArms = Callable[..., tuple[Arm, ...]]
 

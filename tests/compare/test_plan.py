@@ -10,7 +10,8 @@ from blendin_local.compare.arms import ArmSpec
 from blendin_local.compare.plan import Plan, read_plan
 from blendin_local.compare.settings import RunSettings, TaskSpec
 from blendin_local.errors import EvaluationError
-from blendin_local.settings import BlendSettings, Formats, SamplingSettings, setting_names
+from blendin_local.formats import Formats
+from blendin_local.settings import BlendSettings, SamplingSettings, setting_names
 
 
 def plan_of(folder: Path, text: str, formats: Formats | None = None) -> Plan:

@@ -26,8 +26,9 @@ from blendin_local.engine.steps import Source, Step, answer_text, thinking_text
 from blendin_local.engine.text_attribution import Attribution
 from blendin_local.engine.text_stream import TextStream
 from blendin_local.engine.thinking import choose_formats, silenced_model
+from blendin_local.formats import Formats
 from blendin_local.llamacpp.model import GgufModel, open_model
-from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions
+from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions
 from blendin_local.templates.thinking_marks import ThinkingMarks, thinking_marks
 
 TALK = [Message("user", "Why?")]

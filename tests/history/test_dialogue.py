@@ -14,11 +14,12 @@ from support.chat_fakes import FakeChat, FakeReply, step, steps_of
 from blendin_local.engine.chat_backend import ReplyRequest
 from blendin_local.engine.steps import Candidate, Source, Step
 from blendin_local.errors import HistoryError, PromptError
+from blendin_local.formats import Formats
 from blendin_local.history.dialogue import Dialogue
 from blendin_local.history.journal import Call, Journal
 from blendin_local.history.store import SavedConversation, Store
 from blendin_local.history.tree import Setup, Turn
-from blendin_local.settings import BlendSettings, Formats, GenerationSettings
+from blendin_local.settings import BlendSettings, GenerationSettings
 
 SETUP = Setup("base", "guide", "pair", system="Be kind.")
 CHAT = FakeChat()

@@ -18,10 +18,11 @@ from blendin_local.engine.decoder import decode
 from blendin_local.engine.pair import pair_models
 from blendin_local.engine.steps import Source, Step, Summary
 from blendin_local.errors import HistoryError
+from blendin_local.formats import Formats
 from blendin_local.history import records
 from blendin_local.history.records import decode_setup, decode_steps, encode_setup, encode_steps
 from blendin_local.history.tree import Turn
-from blendin_local.settings import BlendSettings, Formats, GenerationSettings, SamplingSettings
+from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
 
 STEPS = st.lists(
     st.builds(Step, **{name: values_of(kind) for name, kind in get_type_hints(Step).items()}), max_size=5

@@ -16,6 +16,7 @@ from support.paths import ROOT
 
 from blendin_local.errors import SettingError
 from blendin_local.files import data_dir
+from blendin_local.formats import ROLES, Formats
 from blendin_local.methods import METHODS
 from blendin_local.preferences.preferences import (
     KEYS,
@@ -33,9 +34,7 @@ from blendin_local.preferences.writer import (
     write_preference,
 )
 from blendin_local.settings import (
-    ROLES,
     BlendSettings,
-    Formats,
     GenerationSettings,
     ModelOptions,
     SamplingSettings,

@@ -15,10 +15,11 @@ from blendin_local.batch.run_manifest import RunManifest, describe_run
 from blendin_local.batch.scheduler import Scheduler
 from blendin_local.engine.pair import Role
 from blendin_local.engine.prompts import Message, PromptFormat, choose_format
+from blendin_local.formats import Formats
 from blendin_local.llamacpp.header import read_header
 from blendin_local.models.entries import PairEntry
 from blendin_local.models.loading import PairFiles, load_pair
-from blendin_local.settings import Formats, GenerationSettings, ModelOptions
+from blendin_local.settings import GenerationSettings, ModelOptions
 from support.tiny_gguf import write_tiny
 
 EXACT = ModelOptions(n_ctx=256, n_threads=1, kv_type="f32", flash_attention="off")

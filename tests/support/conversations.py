@@ -10,9 +10,10 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from blendin_local.engine.steps import Candidate, Candidates, FinishReason, Source, Step
+from blendin_local.formats import Formats
 from blendin_local.history.records import summarize
 from blendin_local.history.tree import Setup, Tree, Turn
-from blendin_local.settings import BlendSettings, Formats, GenerationSettings, SamplingSettings
+from blendin_local.settings import BlendSettings, GenerationSettings, SamplingSettings
 from support.awkward import AWKWARD
 
 NUMBERS = st.integers(-1, 1 << 40)

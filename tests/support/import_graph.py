@@ -20,6 +20,7 @@ LAYERS = (
     "methods",
     "setting_spec",
     "settings",
+    "formats",
     "templates",
     "engine",
     "llamacpp",

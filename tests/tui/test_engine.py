@@ -17,13 +17,14 @@ from support.chat_fakes import (
 from support.tiny_gguf import write_tiny
 
 from blendin_local.engine.steps import Source
+from blendin_local.formats import Formats
 from blendin_local.history.store import Store
 from blendin_local.history.tree import Setup
 from blendin_local.models.catalogue import load_catalogue
 from blendin_local.models.entries import PairEntry
 from blendin_local.models.loading import locate_pair
 from blendin_local.preferences.preferences import ChatPreferences, Preferences
-from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions, SamplingSettings
+from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions, SamplingSettings
 from blendin_local.tui.app import ChatApp
 from blendin_local.tui.chat.session import ChatSession
 from blendin_local.tui.entry import Kind

@@ -12,6 +12,7 @@ from textual.app import App, ComposeResult
 from blendin_local.engine.chat_backend import ReplyRequest
 from blendin_local.engine.prompts import Message
 from blendin_local.errors import CatalogueError, ModelError, PromptError
+from blendin_local.formats import Formats
 from blendin_local.history.tree import Setup
 from blendin_local.llamacpp.header import read_header
 from blendin_local.llamacpp.library import LoadCancelled
@@ -19,7 +20,7 @@ from blendin_local.llamacpp.model import GgufModel
 from blendin_local.models import loading, memory_estimate
 from blendin_local.models.catalogue import Catalogue
 from blendin_local.models.entries import PairEntry
-from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions, SamplingSettings
+from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions, SamplingSettings
 from blendin_local.tui.about import About
 from blendin_local.tui.loading import Preparer
 from blendin_local.tui.widgets.loading_bar import LoadingBar

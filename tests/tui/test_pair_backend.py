@@ -13,12 +13,13 @@ from blendin_local.engine.pair import LoadProgress, Pair, pair_models
 from blendin_local.engine.prompts import PLAIN_FORMATS, Message
 from blendin_local.engine.steps import Source, Step
 from blendin_local.errors import ModelError, PromptError
+from blendin_local.formats import Formats
 from blendin_local.history.tree import Setup
 from blendin_local.llamacpp.model import open_model
 from blendin_local.models.catalogue import load_catalogue
 from blendin_local.models.entries import PairEntry
 from blendin_local.models.loading import locate_pair
-from blendin_local.settings import BlendSettings, Formats, GenerationSettings, ModelOptions
+from blendin_local.settings import BlendSettings, GenerationSettings, ModelOptions
 from blendin_local.tui.loading import about_pair, pair_loader
 
 
