@@ -34,7 +34,8 @@ _SOURCE_COLOURS = {
     "source-blend": ("#e3b5ff", "#6a1b9a"),
 }
 _COLOURS = _SOURCE_COLOURS | BAND_COLOURS
-_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-very-wide")]
+_COLUMNS = [(0, "-narrow"), (100, "-wide"), (160, "-very-wide")]
+_ROWS = [(0, "-low"), (10, "-high")]
 # Colours of code in replies on light themes, with a contrast of at least 4.5 : 1.
 _PALETTE = [
     (31, 31, 31), (150, 0, 24), (20, 82, 20), (95, 82, 0),
@@ -50,7 +51,8 @@ class ChatApp(App[None]):
 
     TITLE = "blendin"
     CSS_PATH: ClassVar = [_STYLES / "app.tcss", *sorted((_STYLES / "css").glob("*.tcss"))]
-    HORIZONTAL_BREAKPOINTS = _BREAKPOINTS
+    HORIZONTAL_BREAKPOINTS = _COLUMNS
+    VERTICAL_BREAKPOINTS = _ROWS
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", priority=True, id="app.quit")]
 
     def __init__(self, session: ChatSession, names: Names | None = None) -> None:

@@ -108,6 +108,15 @@ async def test_everything_opens_at_any_size(columns: int, rows: int, tmp_path: P
             screen_of(app).prompt.focus()
 
 
+async def test_conversation_and_input_fit_into_20_columns_and_6_rows(tmp_path: Path) -> None:
+    async with conversing(tmp_path, (20, 6)) as (pilot, app):
+        screen = screen_of(app)
+        await pilot.press(*"And?")
+        assert "│ And?" in visible(app)
+        assert screen.transcript.region.height >= 2
+        assert screen.region.contains_region(screen.prompt.region)
+
+
 @pytest.mark.parametrize("seed", some_of([1, 2], range(1, 30)))
 async def test_any_keys_and_resizes(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Footer, "compose", FOOTER)
