@@ -25,7 +25,7 @@ class Pulling:
         self.doing = ""
         self.ended = False
         self.error = ""
-        self._given_up = threading.Event()
+        self._cancelled = threading.Event()
         # A daemon, so that a server that does not answer cannot keep the process alive.
         threading.Thread(target=self._run, name="pull", daemon=True).start()
 
@@ -34,12 +34,12 @@ class Pulling:
         return min(1.0, self.done / self.total) if self.total else 0.0
 
     @property
-    def given_up(self) -> bool:
-        return self._given_up.is_set()
+    def cancelled(self) -> bool:
+        return self._cancelled.is_set()
 
-    def give_up(self) -> None:
+    def cancel(self) -> None:
         """Stop at the next progress report; the partial file stays, and the next pull continues it."""
-        self._given_up.set()
+        self._cancelled.set()
 
     def _run(self) -> None:
         try:
@@ -47,7 +47,7 @@ class Pulling:
                 self.name = model.name
                 self._report(0, None, "")
                 pull(model, progress=self._report)
-        except _GivenUp:
+        except _Cancelled:
             pass
         except Exception as error:
             self.error = sentence_of(error)
@@ -55,10 +55,10 @@ class Pulling:
             self.ended = True
 
     def _report(self, done: int, total: int | None, doing: str) -> None:
-        if self._given_up.is_set():
-            raise _GivenUp
+        if self._cancelled.is_set():
+            raise _Cancelled
         self.done, self.total, self.doing = done, total, doing
 
 
-class _GivenUp(BaseException):
+class _Cancelled(BaseException):
     """Raised to end a pull; a BaseException, so that no handler on the way catches it."""

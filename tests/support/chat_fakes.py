@@ -311,7 +311,7 @@ FOOTER = Footer.compose
 def prompt_pilot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the pilot wait until its keys are handled, rather than for a time.
 
-    Textual's own way watches the processor, which a look at the models twenty times a second keeps busy.
+    Textual's own pilot waits for an idle processor, which polling the models' thread keeps busy.
     """
 
     async def handled(min_sleep: float = 0, max_sleep: float = 0) -> None:
@@ -331,10 +331,10 @@ def prompt_pilot(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"textual.{module}.wait_for_idle", handled)
 
 
-def deaf(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+def unpolled(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Stop the polling of the models' thread once the returned list is emptied."""
-    look, listening = ReplyController.look, [True]
-    monkeypatch.setattr(ReplyController, "look", lambda self: look(self) if listening else None)
+    poll, listening = ReplyController.poll, [True]
+    monkeypatch.setattr(ReplyController, "poll", lambda self: poll(self) if listening else None)
     return listening
 
 

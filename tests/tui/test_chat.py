@@ -59,7 +59,7 @@ async def test_a_message_is_sent_and_the_reply_is_coloured_by_source() -> None:
         transcript = screen_of(app).transcript
         entry = transcript.last_reply
         assert entry is not None
-        looks = [transcript._look(entry, index) for index in range(7)]
+        looks = [transcript._piece_style(entry, index) for index in range(7)]
         sources = ["base", "base", "guide", "base", "both", "base", "blend"]
         assert looks == [transcript._style_of(source) for source in sources]
         # The panel shows its metrics.

@@ -259,10 +259,10 @@ async def test_a_reply_is_saved_while_it_is_written(store: Store, monkeypatch: p
         monkeypatch.setattr(reply_controller, "_CHECKPOINT_INTERVAL_S", 1e9)
         await say(pilot, app, "Why?")
         await wait_until(pilot, lambda: texts(app)[-1:] == ["one two "])
-        screen_of(app).replies.look()
+        screen_of(app).replies.poll()
         assert kept() == ["Why?", ""]
         monkeypatch.setattr(reply_controller, "_CHECKPOINT_INTERVAL_S", 0.0)
-        screen_of(app).replies.look()
+        screen_of(app).replies.poll()
         assert kept() == ["Why?", "one two "]
         assert store.open(app.session.dialogue.id).tree.path()[1].finish_reason == "cancelled"
         # Quitting during a reply saves it as well.

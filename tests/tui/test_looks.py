@@ -57,11 +57,11 @@ async def test_colours_are_chosen_by_key_and_command() -> None:
         entry = transcript.last_reply
         assert entry is not None
         await pilot.press("tab")
-        looks = [[transcript._look(entry, index) for index in range(3)]]
+        looks = [[transcript._piece_style(entry, index) for index in range(3)]]
         for mode in ("alpha", "confidence", "divergence", "source"):
             await pilot.press("v" if mode != "confidence" else "f7")
             assert transcript.colours == mode
-            looks.append([transcript._look(entry, index) for index in range(3)])
+            looks.append([transcript._piece_style(entry, index) for index in range(3)])
             await pilot.pause()
             assert ("guide" if mode == "source" else mode.replace("alpha", "α")) in visible(app)
         assert looks[0] == looks[4] != looks[1]

@@ -16,7 +16,6 @@ from support.chat_fakes import (
     app_with,
     ask,
     chatting,
-    deaf,
     has_ended,
     pairs_of,
     press,
@@ -27,6 +26,7 @@ from support.chat_fakes import (
     steps_of,
     texts,
     told,
+    unpolled,
     visible,
     wait_until,
 )
@@ -168,7 +168,7 @@ async def test_a_conversation_is_not_opened_while_a_reply_is_written(
     with closing(Store(store.path)) as other:
         other.create("old", Setup(ABOUT.base, ABOUT.guide, ABOUT.pair))
         other.save_turn("old", Turn("user", "what was said", id="old"))
-    gate, read, listening = threading.Event(), Store.open, deaf(monkeypatch)
+    gate, read, listening = threading.Event(), Store.open, unpolled(monkeypatch)
 
     def slowly(self: Store, id: str) -> object:
         assert gate.wait(300)

@@ -14,12 +14,12 @@ from support.chat_fakes import (
     FakeReply,
     app_with,
     chatting,
-    deaf,
     has_ended,
     replies,
     say,
     steps_of,
     texts,
+    unpolled,
     wait_until,
 )
 
@@ -49,7 +49,7 @@ async def test_quitting_while_the_models_load_stops_the_load() -> None:
 
 
 async def test_steps_that_were_not_polled_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listening, reply = deaf(monkeypatch), FakeReply(steps_of("one two three four"), hold_at=2, tail="!")
+    listening, reply = unpolled(monkeypatch), FakeReply(steps_of("one two three four"), hold_at=2, tail="!")
     with closing(Store(tmp_path / "chats.db")) as seen:
         async with chatting(reply, store=Store(seen.path)) as (pilot, app, _):
             await say(pilot, app, "Why?")
@@ -67,7 +67,10 @@ async def test_steps_that_were_not_polled_are_saved(tmp_path: Path, monkeypatch:
 async def test_a_reply_that_was_never_polled_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listening, script = deaf(monkeypatch), (FakeReply(steps_of("one two"), ends="length"), *replies(" three"))
+    listening, script = (
+        unpolled(monkeypatch),
+        (FakeReply(steps_of("one two"), ends="length"), *replies(" three")),
+    )
     with closing(Store(tmp_path / "chats.db")) as seen:
         async with chatting(*script, asked="Why?", store=Store(seen.path)) as (pilot, app, _):
             await pilot.press("tab")

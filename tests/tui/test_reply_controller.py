@@ -83,7 +83,7 @@ def look_until(controller: ReplyController, phase: Phase) -> None:
     end = time.monotonic() + 20
     while controller.phase is not phase:
         assert time.monotonic() < end
-        controller.look()
+        controller.poll()
         time.sleep(0.005)
 
 
@@ -117,7 +117,7 @@ def test_an_action_during_a_stop_runs_after_it(controlled: Controlled) -> None:
     look_until(controller, Phase.READY)
     controller.start(session.dialogue.send("Why?"))
     while not seen.text:
-        controller.look()
+        controller.poll()
     assert controller.stop()
     done: list[list[ReplyEnd]] = []
     controller.when_stopped(lambda: done.append(list(seen.ends)))

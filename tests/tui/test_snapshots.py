@@ -53,7 +53,7 @@ from blendin_local.tui.screens.pairs import PairsScreen
 
 pytestmark = pytest.mark.slow
 
-EACH_LOOK = pytest.mark.parametrize("look", ["80x24-light", "120x40-dark"])
+EACH_VARIANT = pytest.mark.parametrize("variant", ["80x24-light", "120x40-dark"])
 QUESTION = "Why do leaves change their colour in autumn?"
 REPLY = (
     "Leaves change their colour in autumn because the tree takes back the green of its leaves before winter. "
@@ -87,7 +87,7 @@ COMPARED = ("Leaves change colour. Leaves", "The **chlorophyll** breaks down.", 
 NOW = datetime(2026, 3, 18, 15, 0).timestamp()
 
 Scene = Callable[[Pilot[None], ChatApp], Awaitable[object]]
-AsEver = Callable[..., bool]
+Matches = Callable[..., bool]
 
 
 @pytest.fixture(autouse=True)
@@ -101,17 +101,17 @@ def fixed(prompt_pilot: None, monkeypatch: pytest.MonkeyPatch, compose: Any = Fo
 
 
 @pytest.fixture
-def as_ever(snap_compare: Any) -> AsEver:
+def matches(snap_compare: Any) -> Matches:
     """Compare a scene with its snapshot."""
 
     def compare(
         scene: Scene,
         *replies: str | FakeReply,
-        look: str = "80x24-dark",
+        variant: str = "80x24-dark",
         view: str = "tokens",
         load: FakeLoad | None = None,
     ) -> bool:
-        width, height, theme = re.split("[x-]", look)
+        width, height, theme = re.split("[x-]", variant)
         script = [FakeReply(steps(each)) if isinstance(each, str) else each for each in replies]
         chat = ChatPreferences(view=view, theme=f"textual-{theme}", looks_per_second=60)  # type: ignore[arg-type]
         app = app_with(load or FakeLoad(FakeChat(*script)), preferences=Preferences(chat))
@@ -166,29 +166,29 @@ SCENES = {
 }
 
 
-@EACH_LOOK
+@EACH_VARIANT
 @pytest.mark.parametrize("name", SCENES)
-def test_scene(as_ever: AsEver, name: str, look: str) -> None:
+def test_scene(matches: Matches, name: str, variant: str) -> None:
     scene, reply, view = SCENES[name]
-    assert as_ever(scene, reply, look=look, view=view)
+    assert matches(scene, reply, variant=variant, view=view)
 
 
-def test_a_large_screen(as_ever: AsEver) -> None:
-    assert as_ever(answered, MARKDOWN, look="200x60-dark", view="markdown")
+def test_a_large_screen(matches: Matches) -> None:
+    assert matches(answered, MARKDOWN, variant="200x60-dark", view="markdown")
 
 
-def test_without_colour(as_ever: AsEver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_colour(matches: Matches, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    assert as_ever(answered, REPLY, look="120x40-dark")
+    assert matches(answered, REPLY, variant="120x40-dark")
 
 
 @pytest.mark.parametrize("mode", MODES[1:])
-def test_colours(as_ever: AsEver, mode: str) -> None:
+def test_colours(matches: Matches, mode: str) -> None:
     scene = after(answered, *["f7"] * MODES.index(mode))  # type: ignore[arg-type]
-    assert as_ever(scene, REPLY, look="120x40-dark")
+    assert matches(scene, REPLY, variant="120x40-dark")
 
 
-def test_a_reply_that_was_stopped(as_ever: AsEver) -> None:
+def test_a_reply_that_was_stopped(matches: Matches) -> None:
     """Other scripts, a list, dropped messages, and the panel on a narrow screen."""
     text = "Yes:\n\n1. 木の葉が色づく \N{MAPLE LEAF}\n2. أوراق الخريف\n3. " + REPLY
 
@@ -199,10 +199,10 @@ def test_a_reply_that_was_stopped(as_ever: AsEver) -> None:
         await press(pilot, app, "escape")
         await pilot.press("f2")
 
-    assert as_ever(scene, FakeReply(steps_of(text), hold_at=16, dropped=2))
+    assert matches(scene, FakeReply(steps_of(text), hold_at=16, dropped=2))
 
 
-def test_editing_one_of_three_versions(as_ever: AsEver) -> None:
+def test_editing_one_of_three_versions(matches: Matches) -> None:
     async def scene(pilot: Pilot[None], app: ChatApp) -> None:
         await answered(pilot, app)
         for _ in range(2):
@@ -210,26 +210,26 @@ def test_editing_one_of_three_versions(as_ever: AsEver) -> None:
             await press(pilot, app, "question_mark", "enter")
         await pilot.press("tab", "up", "up", "left_square_bracket", "e")
 
-    assert as_ever(scene, REPLY, "Because of the cold.", "It is the light.")
+    assert matches(scene, REPLY, "Because of the cold.", "It is the light.")
 
 
-def test_loading(as_ever: AsEver) -> None:
+def test_loading(matches: Matches) -> None:
     async def scene(pilot: Pilot[None], app: ChatApp) -> None:
         await wait_until(pilot, lambda: "50%" in visible(app))
 
-    assert as_ever(scene, load=FakeLoad(FakeChat(), held=True))
+    assert matches(scene, load=FakeLoad(FakeChat(), held=True))
 
 
-def test_failed_load(as_ever: AsEver) -> None:
+def test_failed_load(matches: Matches) -> None:
     async def scene(pilot: Pilot[None], app: ChatApp) -> None:
         await wait_until(pilot, lambda: screen_of(app).replies.phase is Phase.FAILED)
 
     error = ModelError("llama.cpp cannot load base-model.gguf: tensor data is not within the file bounds.")
-    assert as_ever(scene, load=FakeLoad(FakeChat(), error=error))
+    assert matches(scene, load=FakeLoad(FakeChat(), error=error))
 
 
-@EACH_LOOK
-def test_side_by_side(as_ever: AsEver, look: str) -> None:
+@EACH_VARIANT
+def test_side_by_side(matches: Matches, variant: str) -> None:
     async def scene(pilot: Pilot[None], app: ChatApp) -> None:
         await ready(pilot, app)
         screen_of(app).prompt.insert(QUESTION)
@@ -237,11 +237,13 @@ def test_side_by_side(as_ever: AsEver, look: str) -> None:
         await wait_until(pilot, lambda: isinstance(app.screen, CompareScreen) and app.screen.ended == 4)
         await ready(pilot, app)
 
-    assert as_ever(scene, *COMPARED, look=look)
+    assert matches(scene, *COMPARED, variant=variant)
 
 
-@EACH_LOOK
-def test_conversations(as_ever: AsEver, look: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@EACH_VARIANT
+def test_conversations(
+    matches: Matches, variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = SimpleNamespace(time=lambda: NOW)
     monkeypatch.setattr(store_module, "time", clock)
     with closing(Store(tmp_path / "chats.db")) as store:
@@ -257,7 +259,7 @@ def test_conversations(as_ever: AsEver, look: str, tmp_path: Path, monkeypatch: 
             await app.push_screen(screen)
             await wait_until(pilot, lambda: screen._listed)
 
-        assert as_ever(scene, REPLY, look=look)
+        assert matches(scene, REPLY, variant=variant)
 
 
 def stock(folder: Path) -> Inventory:
@@ -283,8 +285,8 @@ def stock(folder: Path) -> Inventory:
     return Inventory(loaded, (loaded, absent, wrong), (found,), (base, guide, other), whole=True)
 
 
-@EACH_LOOK
-def test_pairs(as_ever: AsEver, look: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@EACH_VARIANT
+def test_pairs(matches: Matches, variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     search = SimpleNamespace(inventory=stock(tmp_path), reading="", error="", stop=lambda: None)
     monkeypatch.setattr(pairs, "Search", lambda *given: search)
 
@@ -295,4 +297,4 @@ def test_pairs(as_ever: AsEver, look: str, tmp_path: Path, monkeypatch: pytest.M
         await wait_until(pilot, lambda: screen._stock.whole)
         await pilot.press("down")
 
-    assert as_ever(scene, REPLY, look=look)
+    assert matches(scene, REPLY, variant=variant)

@@ -1,4 +1,4 @@
-"""Replies that think: the thinking is folded above the answer, a key shows it, and it is not sent again."""
+"""Tests of replies with thinking: folded above the answer, shown by a key, not sent again."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_the_length_of_the_thinking_grows_while_it_is_written() -> None:
         assert "7 tokens" in texts(app, Kind.THINKING)[0]
 
 
-async def test_what_was_thought_is_kept_and_not_sent_again(store: Store) -> None:
+async def test_thinking_is_saved_and_not_sent_again(store: Store) -> None:
     script = [FakeReply(STEPS), FakeReply(steps_of("Fine."))]
     async with chatting(*script, asked="Is it?", store=store) as (pilot, app, chat):
         await ask(pilot, app, "And now?")

@@ -185,7 +185,7 @@ class ReplyController:
 
     # Events of the models' thread
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Handle all events since the last call."""
         events, steps = self._worker.events, list[Step]()
         if self.phase.is_loading:

@@ -134,7 +134,7 @@ class ChatScreen(Screen[None]):
         self.conversation.rebuild(keep=False)
         self.show_pair()
         self.replies.load_first()
-        self.set_interval(1 / chat.looks_per_second, self.replies.look)
+        self.set_interval(1 / chat.looks_per_second, self.replies.poll)
 
     @property
     def focus_chain(self) -> list[Widget]:

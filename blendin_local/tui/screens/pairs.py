@@ -47,7 +47,7 @@ from blendin_local.tui.screens.dialog import Dialog
 from blendin_local.tui.widgets.pick_list import PickList, Row
 
 _ROLES = ("base", "guide")
-_LOOKS_PER_SECOND = 10
+_POLLS_PER_SECOND = 10
 _REST_S = 0.3
 """Time for which the cursor rests on a row before its files are read."""
 _BAR = 16
@@ -143,16 +143,16 @@ class PairsScreen(Dialog[PairChoice | None]):
     def on_mount(self) -> None:
         self._turn_to("pairs-list")
         self._show_rows()
-        self.set_interval(1 / _LOOKS_PER_SECOND, self._look)
+        self.set_interval(1 / _POLLS_PER_SECOND, self._poll)
 
     def on_unmount(self) -> None:
         self._search.stop()
         if self._pulling:
-            self._pulling.give_up()
+            self._pulling.cancel()
 
     # The lists
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         """Show the results of the search and download threads."""
         stock = self._search.inventory
         # A repeated search replaces a complete inventory only when it is complete itself.
@@ -212,10 +212,10 @@ class PairsScreen(Dialog[PairChoice | None]):
         if pair:
             self._find_out(pair)
         if not self._pulling:
-            text, style = self._says(pair)
+            text, style = self._effect(pair)
             self.query_one("#pairs-says", Static).update(Content.styled(sanitize(text), style))
 
-    def _says(self, pair: AvailablePair | None) -> tuple[str, str]:
+    def _effect(self, pair: AvailablePair | None) -> tuple[str, str]:
         """Return the effect of Enter as a sentence, and its style."""
         if pair is None:
             return "", ""
@@ -329,10 +329,10 @@ class PairsScreen(Dialog[PairChoice | None]):
             return
         full, rest = bar(pulling.share, _BAR)
         number = f" of {pulling.total / 1e6:,.0f}" if pulling.total else ""
-        says = "Stopping …" if pulling.given_up else f"{pulling.doing or pulling.name} · Esc stops"
+        activity = "Stopping …" if pulling.cancelled else f"{pulling.doing or pulling.name} · Esc stops"
         line = Content.assemble(
             (full, "$primary"), (rest, "$foreground-disabled"),
-            f" {pulling.done / 1e6:,.0f}{number} MB  ", sanitize(says),
+            f" {pulling.done / 1e6:,.0f}{number} MB  ", sanitize(activity),
         )  # fmt: skip
         self.query_one("#pairs-says", Static).update(line)
 
@@ -377,8 +377,8 @@ class PairsScreen(Dialog[PairChoice | None]):
 
     def action_leave(self) -> None:
         """Stop the download, else close."""
-        if self._pulling and not self._pulling.given_up:
-            self._pulling.give_up()
+        if self._pulling and not self._pulling.cancelled:
+            self._pulling.cancel()
         else:
             self.dismiss(None)
 

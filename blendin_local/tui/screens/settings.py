@@ -78,7 +78,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
 
     def on_mount(self) -> None:
         self._row("method").focus_control()
-        self._look()
+        self._show_notes()
 
     # The values of the form
 
@@ -109,7 +109,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
     # Notes and explanations
 
     @on(SettingRow.Changed)
-    def _look(self) -> None:
+    def _show_notes(self) -> None:
         chosen, wrong = self._read()
         for field in FIELDS.values():
             recommended = field.text(self._recommended)

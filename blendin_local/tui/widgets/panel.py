@@ -55,14 +55,14 @@ class Panel(Vertical, can_focus=True):
         yield Static(id="words")
 
     def on_mount(self) -> None:
-        self._say()
+        self._update()
 
     def show(self, shown: PanelMetrics) -> None:
         """Show current metrics; the layout stays, and only changed lines are repainted."""
         self._shown = shown
         for section in self._sections:
             section.show(shown)
-        self._say()
+        self._update()
 
     def show_colours(self, mode: Mode | None) -> None:
         """Explain the colours of a mode; None for a view without colours."""
@@ -100,7 +100,7 @@ class Panel(Vertical, can_focus=True):
             section.point_at(place if self.has_focus and section is current else None)
         if self.has_focus:
             self._show_row(current, place)
-        self._say()
+        self._update()
 
     def _show_row(self, section: MetricSection, place: int) -> None:
         if self._cursor == 0:
@@ -110,7 +110,7 @@ class Panel(Vertical, can_focus=True):
             region = section.region_of(place).translate(section.virtual_region.offset)
             self._scroll.scroll_to_region(region, animate=False)
 
-    def _say(self) -> None:
+    def _update(self) -> None:
         if self.has_focus:
             said = explained(self.metric)
         else:

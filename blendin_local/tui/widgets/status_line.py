@@ -47,7 +47,7 @@ class StatusLine(Horizontal):
         if phase is Phase.WRITING and self._phase is not phase:
             self._parts = []
         self._phase = phase
-        self._say()
+        self._update()
 
     def show_progress(self, shown: PanelMetrics, branch: tuple[int, int] = (1, 1)) -> None:
         """Show the metrics of the current or selected reply.
@@ -55,7 +55,7 @@ class StatusLine(Horizontal):
         branch: (number of the reply, number of replies to its message), from 1.
         """
         self._parts = _parts(shown, *branch)
-        self._say()
+        self._update()
 
     def show_colours(self, mode: Mode | None) -> None:
         """Show the legend of a mode; None for a view without colours."""
@@ -67,9 +67,9 @@ class StatusLine(Horizontal):
 
     def _fit(self) -> None:
         self.legend.shorten(self.content_size.width - _FOR_THE_STATE)
-        self.call_after_refresh(self._say)
+        self.call_after_refresh(self._update)
 
-    def _say(self) -> None:
+    def _update(self) -> None:
         text, style = _SAYS[self._phase]
         parts = self._parts if self._phase in _WITH_METRICS else []
         if parts and self._phase is Phase.WRITING:

@@ -185,7 +185,7 @@ class Transcript(EntryList, can_focus=True):
         if entry.is_markdown_line(line):
             body = [Segment(text, base + (style or Style())) for text, style, _ in entry.segments(line)]
         else:
-            body = [Segment(text, self._look(entry, tag)) for text, tag in entry.runs(line)]
+            body = [Segment(text, self._piece_style(entry, tag)) for text, tag in entry.runs(line)]
         strip = Strip(body).apply_offsets(0, row)
         if (selection := self.text_selection) and (span := selection.get_span(row)):
             strip = self._highlighted(strip, *span)
@@ -198,7 +198,7 @@ class Transcript(EntryList, can_focus=True):
         plain = entry.kind in (Kind.REPLY, Kind.THINKING)
         return Segment(mark, self._style_of("note" if plain else entry.kind))
 
-    def _look(self, entry: Entry, tag: Tag) -> Style:
+    def _piece_style(self, entry: Entry, tag: Tag) -> Style:
         """Return the style of a piece of text: of its tag, or of its step under the colour mode."""
         if isinstance(tag, str):
             return self._style_of(tag)
