@@ -28,6 +28,7 @@ __all__ = [
     "local_path",
     "models_dir",
     "real_path",
+    "with_line_ends",
     "write_bytes",
     "write_text",
 ]
@@ -195,7 +196,12 @@ def edit_toml(text: str, change: Callable[[Any], None]) -> str:
     except (TypeError, AttributeError, LookupError, TOMLKitError, RecursionError) as error:
         # Such as a plain value where a table is expected.
         raise ValueError(f"the document cannot be edited: {error}") from error
-    return new
+    return with_line_ends(new, text)
+
+
+def with_line_ends(text: str, like: str) -> str:
+    """Return a text with the line ends of another one: of Windows, or of other systems."""
+    return re.sub(r"\r?\n", "\r\n" if "\r\n" in like else "\n", text)
 
 
 def is_file_name(name: str) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from blendin_local.errors import CatalogueError
-from blendin_local.files import edit_toml, parse_toml, read_text, real_path, write_text
+from blendin_local.files import edit_toml, parse_toml, read_text, real_path, with_line_ends, write_text
 from blendin_local.models.catalogue import user_catalogue_file
 from blendin_local.models.entries import PairEntry
 from blendin_local.settings import setting_names
@@ -65,7 +65,7 @@ def _with_pair(text: str, name: str, entry: dict[str, Any]) -> str:
     except ValueError as error:
         header = tomlkit.dumps({"pairs": {name: {"base": ""}}}).splitlines()[0]
         raise ValueError(f"its form there cannot be edited, so write it as {header} first") from error
-    return new
+    return with_line_ends(new, text)
 
 
 def _update_pair(table: Any, entry: dict[str, Any]) -> None:

@@ -390,6 +390,16 @@ def test_any_text_and_number_survives_saving(base: str, gamma: float, points: li
     assert same(load_catalogue(save_pair(pair)).pair("p"), pair)
 
 
+@pytest.mark.parametrize("name", ["mine", "tuned"])
+def test_saving_keeps_the_line_ends_of_windows(name: str) -> None:
+    file = user_catalogue_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b'# Mine\r\n[pairs.mine]\r\nbase = "a"\r\nguide = "b"\r\n')
+    save_pair(replace(TUNED, name=name))
+    data = file.read_bytes()
+    assert data.startswith(b"# Mine\r\n") and data.count(b"\n") == data.count(b"\r\n")
+
+
 def test_saved_file_is_plain_toml() -> None:
     save_pair(TUNED)
     document = tomllib.loads(user_catalogue_file().read_text("utf-8"))
