@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import codecs
+import sys
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Literal, cast
 
 from textual import _ansi_sequences
@@ -58,7 +61,7 @@ def _started_end(text: str) -> str:
     return next(filter(text.endswith, starts), "")
 
 
-_parse = XTermParser.feed
+_parse, _wrap, _move_page = XTermParser.feed, Content._wrap_and_format, OptionList._move_page
 
 
 def _feed(parser: XTermParser, data: str) -> Iterable[Message]:
@@ -68,22 +71,28 @@ def _feed(parser: XTermParser, data: str) -> Iterable[Message]:
     return _parse(parser, passed) if passed or not data else ()
 
 
-XTermParser.feed = _feed  # type: ignore[assignment]
-
-_wrap = Content._wrap_and_format
-_move_page = OptionList._move_page
+def _lenient_decoder(encoding: str) -> Callable[[], codecs.IncrementalDecoder]:
+    return partial(codecs.getincrementaldecoder(encoding), "replace")
 
 
 def _wrap_to_a_cell(content: Content, width: int, *options: Any, **named: Any) -> Any:
-    # In a terminal of a few columns, widgets have no width, for which Textual raises ValueError.
     return _wrap(content, max(width, 1), *options, **named)
 
 
 def _move_page_in_view(options: OptionList, direction: Literal[-1, 1]) -> None:
-    # In a terminal of a few rows, lists have no lines, for which Textual raises KeyError.
     if options.scrollable_content_region:
         _move_page(options, direction)
 
 
+XTermParser.feed = _feed  # type: ignore[assignment]
+
+if sys.platform != "win32":
+    from textual.drivers import linux_driver
+
+    # A byte that is not UTF-8, which terminals with another encoding send, would end the app.
+    linux_driver.getincrementaldecoder = _lenient_decoder  # type: ignore[attr-defined, assignment]
+
+# In terminals of a few columns and rows, widgets have no room at all: wrapping their text would raise
+# ValueError, and paging through their lists KeyError.
 Content._wrap_and_format = _wrap_to_a_cell  # type: ignore[assignment]
 OptionList._move_page = _move_page_in_view  # type: ignore[assignment]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sys
@@ -219,6 +220,15 @@ def test_a_paste_with_escape_characters_keeps_its_order_and_presses_no_key(
         quits(terminal)
     question = latest(store).tree.path()[0].text
     assert question == f"x{chr(10).join(lines)}y".replace("\x1b", "␛").replace("\x11", "␑")
+
+
+def test_bytes_that_are_not_utf_8_do_not_end_the_chat(opens: Opens) -> None:
+    with opens() as terminal:
+        terminal.wait("● Ready")
+        os.write(terminal.ours, b"a\xe9 b\xff")
+        terminal.send("c")
+        terminal.wait("a\ufffd b\ufffdc")
+        quits(terminal)
 
 
 def test_quitting_while_a_reply_is_written(opens: Opens) -> None:
