@@ -57,7 +57,7 @@ KEYS: dict[str, dict[str, str]] = {
         "transcript.copy_code": "copy the next code block in it",
     },
     "In the panel": {
-        "panel.up,panel.down": "another figure: what it means, and what to do about it",
+        "panel.up,panel.down": "another metric: what it means, and what to do about it",
     },
     "In the inspector": {
         "inspector.up,inspector.down": "another candidate",
@@ -106,7 +106,7 @@ class HelpScreen(ModalScreen[None]):
             for title, entries in KEYS.items():
                 yield from _section(title, ((self._keys_of(ids), text) for ids, text in entries.items()))
             yield from _section("Commands", ((spec.usage.replace("|", " | "), spec.help) for spec in SPECS))
-            yield from _section("The figures", FIGURE_HELP.items())
+            yield from _section("Metrics", FIGURE_HELP.items())
 
     def _keys_of(self, ids: str) -> str:
         if "." not in ids:

@@ -28,10 +28,10 @@ class Panel(Vertical, can_focus=True):
     """Explains the metric at the cursor while it has the focus; otherwise describes the reply in words."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Figure up", key_display="↑", show=False, id="panel.up"),
-        Binding("down,j", "move(1)", "Next figure", key_display="↓", id="panel.down"),
-        Binding("home", "move(-999)", "First figure", show=False, id="panel.first"),
-        Binding("end", "move(999)", "Last figure", show=False, id="panel.last"),
+        Binding("up,k", "move(-1)", "Metric up", key_display="↑", show=False, id="panel.up"),
+        Binding("down,j", "move(1)", "Next metric", key_display="↓", id="panel.down"),
+        Binding("home", "move(-999)", "First metric", show=False, id="panel.first"),
+        Binding("end", "move(999)", "Last metric", show=False, id="panel.last"),
         Binding("pageup", "page(-1)", "Page up", show=False, id="panel.page-up"),
         Binding("pagedown", "page(1)", "Page down", show=False, id="panel.page-down"),
     ]
