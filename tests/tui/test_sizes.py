@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import pytest
 from support.chat_fakes import FOOTER, FakeReply, chatting, screen_of, steps_of, visible, with_choices
 from support.nightly import some_of
+from textual.errors import NoWidget
 from textual.pilot import Pilot
 from textual.widgets import Footer
 
@@ -118,13 +119,19 @@ async def test_conversation_and_input_fit_into_20_columns_and_6_rows(tmp_path: P
 
 
 @pytest.mark.parametrize("seed", some_of([1, 2], range(1, 30)))
-async def test_any_keys_and_resizes(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keys_clicks_and_resizes(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Footer, "compose", FOOTER)
     chance = random.Random(seed)
     async with conversing(tmp_path, chance.choice(SIZES)) as (pilot, app):
         for _ in range(50):
-            if chance.random() < 0.25:
+            drawn = chance.random()
+            if drawn < 0.25:
                 await pilot.resize_terminal(chance.randint(1, 120), chance.randint(1, 40))
+            elif drawn < 0.35:
+                place = chance.randrange(app.size.width), chance.randrange(app.size.height)
+                # The pilot finds nothing at a place that is not laid out yet.
+                with suppress(NoWidget):
+                    await pilot.click(offset=place)
             else:
                 await pilot.press(chance.choice(KEYS))
             check(app)
