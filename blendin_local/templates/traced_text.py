@@ -89,8 +89,9 @@ class TracedText(str):
         return _format_percent(as_text(template), self) if isinstance(template, str) else NotImplemented
 
     def join(self, parts: Iterable[str]) -> TracedText:
-        texts = [as_text(part) for part in parts]
-        return TracedText(str.join(self, texts), self._sources.join(text._sources for text in texts))
+        texts = list(parts)
+        # What is no text is an error, as everywhere.
+        return TracedText(str.join(self, texts), self._sources.join(map(sources_of, texts)))
 
     def strip(self, characters: str | None = None) -> TracedText:
         return self.lstrip(characters).rstrip(characters)

@@ -299,3 +299,8 @@ def test_the_environment_is_that_of_transformers() -> None:
     shown = "{{ messages[0].content }}{{ tools is none }}{{ documents is none }}{{ add_generation_prompt }}"
     assert render(RenderRequest(shown, [USER])).text == "Hi thereTrueTrueTrue"
     assert jinja2.__version__ >= "3.1"
+
+
+def test_only_texts_are_joined() -> None:
+    with pytest.raises(TypeError):
+        from_template("|").join([from_template("a"), 1])  # type: ignore[list-item]
