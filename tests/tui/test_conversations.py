@@ -328,3 +328,13 @@ def test_rows_are_as_wide_as_the_column_titles(title: str, width: int) -> None:
 )
 def test_times_are_relative_to_today(moment: tuple[int, int, int, int, int], shown: str) -> None:
     assert when(datetime(*moment).timestamp(), NOW) == shown
+
+
+async def test_a_layout_and_a_search_after_closing_are_harmless(store: Store) -> None:
+    async with listing(store, "sky") as (app, pilot):
+        closed = app.list
+        await pilot.press("escape")
+        await pilot.pause()
+        closed._draw()
+        closed._show(store.list())
+        closed.check_action("rename", ())

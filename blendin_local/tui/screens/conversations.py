@@ -14,7 +14,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.getters import query_one
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -69,10 +68,6 @@ class ConversationsScreen(Dialog[Choice | None]):
         Binding("pageup", "rows('page_up')", show=False, id="conversations.page_up"),
     ]
 
-    rows = query_one("#conversations-rows", OptionList)
-    search = query_one("#conversations-search", Input)
-    title_field = query_one("#conversations-title", Input)
-
     def __init__(
         self,
         store: Store,
@@ -82,6 +77,16 @@ class ConversationsScreen(Dialog[Choice | None]):
     ) -> None:
         """current: the id of the open conversation. query: the initial search."""
         super().__init__()
+        # Not queried: a late layout or search may ask for them when the screen is being removed.
+        self.search = Input(
+            placeholder="words of a title or a message", select_on_focus=False, id="conversations-search"
+        )
+        self.title_field = Input(id="conversations-title")
+        self.rows = _Rows(id="conversations-rows", markup=False)
+        self._box = Vertical(id="conversations")
+        self._heads = Static(id="conversations-heads", markup=False)
+        self._empty = Static(id="conversations-empty", markup=False)
+        self._note_line = Static(id="conversations-note", markup=False)
         self._store = store
         self._current = current
         self._query = query
@@ -94,21 +99,17 @@ class ConversationsScreen(Dialog[Choice | None]):
         self._searched = ""
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="conversations") as box:
-            box.border_title = "Conversations"
-            yield Input(
-                self._query,
-                placeholder="words of a title or a message",
-                select_on_focus=False,
-                id="conversations-search",
-            )
-            yield Input(id="conversations-title")
-            yield Static(id="conversations-heads", markup=False)
-            yield _Rows(id="conversations-rows", markup=False)
-            yield Static(id="conversations-empty", markup=False)
-            yield Static(id="conversations-note", markup=False)
+        self.search.value = self._query
+        with self._box:
+            yield self.search
+            yield self.title_field
+            yield self._heads
+            yield self.rows
+            yield self._empty
+            yield self._note_line
 
     def on_mount(self) -> None:
+        self._box.border_title = "Conversations"
         self.search.border_title = "Search"
         self.title_field.border_title = "New title"
         self._show_keys()
@@ -144,7 +145,7 @@ class ConversationsScreen(Dialog[Choice | None]):
         self._listed = listed
         self.set_class(not listed, "-empty")
         found = f"Nothing found for “{line(self._searched)}”." if self._searched else "No conversations yet."
-        self.query_one("#conversations-empty", Static).update(Content(found))
+        self._empty.update(Content(found))
         self._draw()
         ids = [each.id for each in listed]
         place = ids.index(highlighted) if highlighted in ids else min(at, len(ids) - 1)
@@ -153,7 +154,7 @@ class ConversationsScreen(Dialog[Choice | None]):
     def _draw(self) -> None:
         """Lay out the rows for the current width."""
         width = max(20, self.rows.scrollable_content_region.width - 2)
-        self.query_one("#conversations-heads", Static).update(heads(width))
+        self._heads.update(heads(width))
         now, highlighted = self._clock(), self.rows.highlighted
         self.rows.set_options(
             Option(row(each, width, now, current=each.id == self._current, found=bool(self._searched)))
@@ -298,14 +299,12 @@ class ConversationsScreen(Dialog[Choice | None]):
         self._note("; ".join(said))
 
     def _note(self, text: str, *, wrong: bool = False) -> None:
-        note = self.query_one("#conversations-note", Static)
-        note.update(Content(sanitize(text)))
-        note.set_class(wrong, "-wrong")
+        self._note_line.update(Content(sanitize(text)))
+        self._note_line.set_class(wrong, "-wrong")
 
     def _show_keys(self) -> None:
         keys = "Enter opens · F2 renames · Delete, Ctrl+D deletes · Esc closes"
-        box = self.query_one("#conversations", Vertical)
-        box.border_subtitle = "Enter renames · Esc cancels" if self._renaming else keys
+        self._box.border_subtitle = "Enter renames · Esc cancels" if self._renaming else keys
 
 
 class _Rows(OptionList):
