@@ -18,7 +18,7 @@ from blendin_local.history.store import Store
 from blendin_local.preferences.preferences import ChatPreferences, ComparePreferences, Preferences
 from blendin_local.tui.app import ChatApp
 
-SIZES = [(80, 24), (20, 6), (1, 1), (40, 24), (30, 10), (2, 40), (160, 3), (12, 12), (100, 30), (7, 2)]
+SIZES = [(80, 24), (20, 6), (1, 1), (40, 24), (30, 10), (2, 40), (160, 3)]
 """Columns and rows; neighbours differ much."""
 
 REPLY = (
