@@ -7,8 +7,11 @@ replaced atomically: a reader sees the old content or the new, never a part.
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import re
+import stat
 import tomllib
 import uuid
 from collections.abc import Callable
@@ -27,6 +30,8 @@ __all__ = [
     "is_open_to_chats",
     "local_path",
     "models_dir",
+    "parse_json",
+    "read_json",
     "real_path",
     "with_line_ends",
     "write_bytes",
@@ -135,6 +140,19 @@ def decode_text(data: bytes) -> str:
         raise ValueError(f"it is not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON. Raises ValueError, also for a document that is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def read_json(path: Path, *, longest: int = _LONGEST_TEXT) -> Any:
+    """Read a file of JSON. Raises FileNotFoundError, and ValueError, as `read_text` and `parse_json` do."""
+    return parse_json(read_text(path, longest=longest))
+
+
 def parse_toml(text: str) -> dict[str, Any]:
     """Parse TOML. Raises ValueError with the reason in words, also for a document made to take for ever."""
     if _MANY_PARTS.search(text):
@@ -159,7 +177,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes atomically, creating missing folders. Raises OSError."""
+    """Write bytes atomically, creating missing folders.
+
+    Raises OSError, also for a device, a pipe or links in a circle, which would be replaced by a file.
+    """
+    try:
+        old = path.stat()
+    except FileNotFoundError:
+        old = None
+    if old and not stat.S_ISREG(old.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
@@ -167,8 +194,8 @@ def write_bytes(path: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        if path.exists():
-            unfinished.chmod(path.stat().st_mode)
+        if old:
+            unfinished.chmod(stat.S_IMODE(old.st_mode))
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

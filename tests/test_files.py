@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import blendin_local
-from blendin_local.files import edit_toml, is_file_name, local_path, parse_toml, read_text, real_path
+from blendin_local.cli.outputs import check_writable
+from blendin_local.errors import EvaluationError
+from blendin_local.files import (
+    edit_toml,
+    is_file_name,
+    local_path,
+    parse_toml,
+    read_text,
+    real_path,
+    write_bytes,
+)
 
 
 @pytest.fixture
@@ -63,6 +73,19 @@ def test_texts_that_are_none_are_refused_with_a_reason(tmp_path: Path, circle: P
             read_text(missing)
     with pytest.raises(ValueError, match="name too long"):
         read_text(tmp_path / ("x" * 5000))
+
+
+def test_writing_replaces_nothing_but_files(tmp_path: Path, circle: Path) -> None:
+    """A report that was written to a device as root put a file in its place."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    before = {path: path.lstat().st_mode for path in tmp_path.iterdir()}
+    for path in (tmp_path / "pipe", tmp_path / "link", circle):
+        with pytest.raises(OSError, match=r"."):
+            write_bytes(path, b"x")
+        with pytest.raises(EvaluationError, match=r"--report .* (is a device or a pipe|cannot be written)"):
+            check_writable("--report", path)
+    assert {path: path.lstat().st_mode for path in tmp_path.iterdir()} == before
 
 
 DEEP = ["a=" + "[" * 5000 + "]" * 5000, "a=" + "{a=" * 500 + "1" + "}" * 500, ".".join("a" * 5000) + "=1"]

@@ -30,11 +30,19 @@ def check_distinct(outputs: Mapping[str, str | Path | None], inputs: Iterable[st
 
 def check_writable(flag: str, path: Path) -> None:
     """Raise EvaluationError for a file that cannot be written."""
+    try:
+        exists = bool(os.stat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        exists = False
+    except OSError as error:
+        raise EvaluationError(f"{flag} {path} cannot be written: {error.strerror or error}.") from error
     if path.is_dir():
         raise EvaluationError(f"{flag} {path} is a folder: name a file in it.")
+    if exists and not path.is_file():
+        raise EvaluationError(f"{flag} {path} is a device or a pipe: name a file.")
     if not path.parent.is_dir():
         raise EvaluationError(f"{flag} {path} cannot be written: there is no folder {path.parent}.")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    if not os.access(path if exists else path.parent, os.W_OK):
         raise EvaluationError(f"{flag} {path} cannot be written: permission denied.")
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from blendin_local.errors import EvaluationError
-from blendin_local.files import cache_dir
+from blendin_local.files import cache_dir, parse_json
 from blendin_local.tune.record import Record, pack_record, unpack_record
 
 __all__ = ["Answer", "Answers", "answers_file", "digest"]
@@ -154,7 +154,7 @@ class Answers:
         if body is None:
             return None
         try:
-            found = json.loads(zlib.decompress(body))
+            found = parse_json(zlib.decompress(body))
         except (zlib.error, ValueError):
             return None
         return found if isinstance(found, dict) else None

@@ -21,7 +21,7 @@ from time import monotonic, sleep
 import psutil
 
 from blendin_local.errors import ModelError
-from blendin_local.files import cache_dir, write_text
+from blendin_local.files import cache_dir, read_json, write_text
 from blendin_local.llamacpp.gguf_reader import GgufFile
 from blendin_local.llamacpp.header import GgufHeader, model_files
 from blendin_local.llamacpp.library import LoadCancelled, version
@@ -142,7 +142,7 @@ def _file(kind: str, *parts: object) -> Path:
 def _read(path: Path) -> str | None:
     """Return a kept verdict; None if there is none that can be read."""
     with suppress(OSError, ValueError):
-        verdict = json.loads(path.read_text("utf-8"))
+        verdict = read_json(path)
         return verdict if isinstance(verdict, str) else None
     return None
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from blendin_local.errors import ModelError
-from blendin_local.files import cache_dir, real_path, write_text
+from blendin_local.files import cache_dir, read_json, real_path, write_text
 from blendin_local.llamacpp.header import model_files
 from blendin_local.models.download.transfer import hash_file, no_progress
 
@@ -61,7 +61,7 @@ def _file() -> Path:
 def _read_cache() -> dict[str, tuple[str, str]]:
     """Cached (status, checksum) by path."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
-        found = json.loads(_file().read_bytes())
+        found = read_json(_file())
         return {str(path): (str(status), str(known)) for path, (status, known) in found.items()}
     return {}
 

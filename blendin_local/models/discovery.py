@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blendin_local.errors import ModelError
-from blendin_local.files import hub_cache_dir, local_path, models_dir, real_path
+from blendin_local.files import hub_cache_dir, local_path, models_dir, read_json, real_path
 from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.models.compatibility import same_vocabulary
 from blendin_local.models.families import family_of
@@ -197,7 +196,7 @@ def _ollama_models(folder: Path) -> Iterator[_Candidate]:
 
 def _ollama_layers(manifest: Path, blobs: Path) -> Iterator[tuple[str, Path]]:
     try:
-        layers: list[dict[str, Any]] = json.loads(manifest.read_text("utf-8"))["layers"]
+        layers: list[dict[str, Any]] = read_json(manifest)["layers"]
         for layer in layers:
             kind = layer["mediaType"].rpartition(".")[2]
             if kind in ("model", "projector"):

@@ -90,7 +90,7 @@ def _line(text: str) -> str:
 
 def _read(line: bytes) -> str | None:
     try:
-        entry = json.loads(line)
+        entry = files.parse_json(line)
     except ValueError:
         return None
     return entry if isinstance(entry, str) else None

@@ -23,7 +23,7 @@ from blendin_local import __version__
 from blendin_local.engine.language_model import Cancellation
 from blendin_local.engine.pair import Pair
 from blendin_local.errors import EvaluationError, PromptError
-from blendin_local.files import write_text
+from blendin_local.files import read_json, write_text
 from blendin_local.settings import ModelOptions
 from blendin_local.tune.costs import Costs, measure_costs
 from blendin_local.tune.examples import Example
@@ -38,6 +38,7 @@ Progress = Callable[[int, int], None]
 
 _FORMAT = 4
 _SAVE_EVERY_S = 5.0
+_LONGEST_PROGRESS = 1 << 30
 _DECISIVE = ("n_ctx", "n_batch", "n_gpu_layers", "kv_type", "flash_attention", "swa_full")
 
 
@@ -114,8 +115,8 @@ class PassCheckpoint:
     def open(cls, folder: Path, speed: str = "") -> PassCheckpoint:
         """Read a folder, up to the first part that is missing or damaged."""
         checkpoint = cls(folder, speed)
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            found: dict[str, Any] = json.loads((folder / "progress.json").read_text("utf-8"))
+        with suppress(Exception):  # a damaged file can hold anything
+            found: dict[str, Any] = read_json(folder / "progress.json", longest=_LONGEST_PROGRESS)
             tokens = [int(count) for count in found["tokens"]]
             skipped = [str(reason) for reason in found["skipped"]]
             if min(tokens, default=0) < 0 or len(skipped) != tokens.count(0):

@@ -14,7 +14,7 @@ from blendin_local.engine.pair import Pair
 from blendin_local.engine.prompts import Message, PromptFormat, make_prompt
 from blendin_local.engine.steps import HINT_RATE
 from blendin_local.errors import EvaluationError
-from blendin_local.files import cache_dir
+from blendin_local.files import cache_dir, parse_json
 from blendin_local.formats import Formats
 from blendin_local.llamacpp.library import version
 from blendin_local.models.catalogue import Catalogue, is_name
@@ -289,13 +289,13 @@ def load_pass(path: Path, catalogue: Catalogue) -> TunePass:
     """Read a pass that `save_pass` wrote. Raises EvaluationError."""
     record, notes = load_noted_record(path)
     try:
-        about = json.loads(notes)
+        about = parse_json(notes)
         costs = Costs.from_dict(about["costs"])
         found = Measured(record, costs, float(about["seconds"]), tuple(map(str, about["skipped"])))
         pair = {name: about["pair"][name] for name in _PAIR}
         name, models = str(pair["name"]), (str(pair["base"]), str(pair["guide"]))
         source, versions = str(about["source"]), dict(about["versions"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # notes of another program can be anything
         raise EvaluationError(f"{path} is a record without its notes: write it with --record.") from error
     known = catalogue.pairs.get(name)
     same = known is not None and (portable(known.base), portable(known.guide)) == models

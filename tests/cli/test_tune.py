@@ -294,7 +294,8 @@ def test_records_that_cannot_be_used(asked: list[str], tmp_path: Path) -> None:
     record, notes = load_noted_record(path)
     about = json.loads(notes)
     for bad in (
-        "", "[]", "3", json.dumps({**about, "costs": {"base_s": 1}}), json.dumps({**about, "costs": None}),
+        "", "[]", "3", "[" * 99_999,
+        json.dumps({**about, "costs": {"base_s": 1}}), json.dumps({**about, "costs": None}),
         json.dumps({**about, "pair": {"name": "x"}}), json.dumps({**about, "pair": []}),
         json.dumps({**about, "seconds": "long"}), json.dumps({**about, "versions": 3}),
         json.dumps({name: value for name, value in about.items() if name != "source"}),

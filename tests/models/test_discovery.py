@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -91,12 +92,15 @@ def test_names_that_ollama_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_broken_manifests_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path))
-    for i, text in enumerate(["{", "[]", '{"layers": [{"mediaType": 1}]}', '{"layers": 3}', "\udcff"]):
+    for i, text in enumerate(
+        ["{", "[]", '{"layers": [{"mediaType": 1}]}', '{"layers": 3}', "\udcff", "[" * 99_999]
+    ):
         path = tmp_path / "manifests" / "r" / "l" / "m" / str(i)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
     missing = {"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:1"}
     (tmp_path / "manifests" / "r" / "l" / "m" / "gone").write_text(json.dumps({"layers": [missing]}))
+    os.mkfifo(tmp_path / "manifests" / "r" / "l" / "m" / "pipe")
     assert list(scan()) == []
 
 

@@ -315,9 +315,10 @@ def test_changed_deleted_or_renamed_sources_count_as_not_pulled(
     os.utime(path, ns=(1, 1))
     assert find_pulled(entry) is None
     pull(entry)
-    (entry_folder(entry) / "pulled.json").write_text("{broken")
-    assert find_pulled(entry) is None
-    pull(entry)
+    for damaged in ("{broken", "[" * 99_999):
+        (entry_folder(entry) / "pulled.json").write_text(damaged)
+        assert find_pulled(entry) is None
+        pull(entry)
     path.unlink()
     assert find_pulled(entry) is None
 

@@ -248,6 +248,12 @@ def test_sent_messages_are_found_after_a_restart(tmp_path: Path) -> None:
     assert first.earlier("") == "x" * 100_000
 
 
+def test_damaged_lines_of_the_history_file_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_bytes(b'"one"\n' + b"[" * 99_999 + b'\n{\n\xff\n3\n"two"\n')
+    assert entries(PromptHistory(path)) == ["one", "two"]
+
+
 def test_concurrent_chats_share_the_history_file(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     one, other = PromptHistory(path), PromptHistory(path)

@@ -245,7 +245,8 @@ def test_killed_at_any_time(tmp_path: Path, whole: Record) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe", b'{"tokens": 3}',
+        b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe", b'{"tokens": 3}', b"[" * 99_999,
+        b'{"tokens": [Infinity], "skipped": [], "parts": [], "seconds": 0, "costs": null, "speed": ""}',
         b'{"tokens": [-5], "skipped": [], "parts": [], "seconds": 0, "costs": null, "speed": ""}',
         b'{"tokens": [0, 0], "skipped": ["x"], "parts": [], "seconds": 0, "costs": null, "speed": ""}',
         b'{"tokens": [7], "skipped": [], "parts": [["a", 1]], "seconds": "x", "costs": null, "speed": ""}',

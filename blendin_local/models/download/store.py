@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blendin_local.errors import CatalogueError
-from blendin_local.files import models_dir, write_text
+from blendin_local.files import models_dir, read_json, write_text
 from blendin_local.models.download.transfer import Progress, hash_file
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def find_pulled(entry: ModelEntry) -> Path | None:
 def pulled_files(entry: ModelEntry) -> list[Path]:
     """Return all files of a pulled model; empty if it was not pulled, or if a file has changed."""
     try:
-        note = json.loads((entry_folder(entry) / _RECORD).read_text("utf-8"))
+        note = read_json(entry_folder(entry) / _RECORD)
         files = note["files"]
         same = entry.sha256 == files[0]["sha256"]
         # A file with the stated checksum is that model, also where its source was written otherwise.

@@ -23,7 +23,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from blendin_local.errors import CatalogueError
-from blendin_local.files import write_text
+from blendin_local.files import read_json, write_text
 
 __all__ = ["Progress", "Remote", "check_is_model", "check_room", "download", "hash_file", "no_progress"]
 
@@ -168,7 +168,7 @@ class _Part:
         self._stream: IO[bytes] | None = None
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            note = json.loads(self._note.read_text("utf-8"))
+            note = read_json(self._note)
             self.tag = note["tag"]
             # Without an identity, the partial file may belong to another version.
             known = bool(remote.identity or self.tag or remote.sha256)
