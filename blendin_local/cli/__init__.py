@@ -43,7 +43,10 @@ class LazyGroup(click.Group):
             # A closed pipe is not an error: click exits quietly.
             if error.errno == errno.EPIPE or os.environ.get("BLENDIN_TRACEBACK"):
                 raise
-            raise Failure(f"The system refused to read or write: {error.strerror or error}.") from error
+            name = sanitize(str(error.filename))[:80] if error.filename else "a file"
+            raise Failure(
+                f"The system refused to read or write {name}: {error.strerror or error}."
+            ) from error
 
 
 class Failure(click.ClickException):

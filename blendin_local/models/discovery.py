@@ -139,8 +139,9 @@ _Candidate = tuple[str, str, Path]
 
 def _candidates(folders: list[Path]) -> Iterator[_Candidate]:
     for folder in folders:
-        if not folder.is_dir():
-            raise ModelError(f"The folder {folder} does not exist.")
+        if not os.path.isdir(folder):
+            what = "is no folder" if os.path.lexists(folder) else "does not exist"
+            raise ModelError(f"The folder {folder} {what}.")
     for place, folder in [
         ("blendin", models_dir()),
         ("Hugging Face cache", hub_cache_dir()),
