@@ -220,7 +220,9 @@ def edit_toml(text: str, change: Callable[[Any], None]) -> str:
         new = tomlkit.dumps(document)
         if tomllib.loads(new) != expected:
             raise ValueError("the edited file would have another meaning")
-    except (TypeError, AttributeError, LookupError, TOMLKitError, RecursionError) as error:
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply to be edited") from error
+    except (TypeError, AttributeError, LookupError, TOMLKitError) as error:
         # Such as a plain value where a table is expected.
         raise ValueError(f"the document cannot be edited: {error}") from error
     return with_line_ends(new, text)
