@@ -23,7 +23,7 @@ from blendin_local.tui.screens.chat import ChatScreen
 PICTURES = Path(__file__).parent / "pictures"
 WIDE, NARROW, LARGE = (120, 40), (80, 24), (160, 45)
 QUESTION = "Why do leaves change their colour in autumn?"
-SEED = 7
+SEED = 3
 
 
 async def until(pilot: Pilot[None], true: Callable[[], bool]) -> None:
