@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from blendin_local.errors import SettingError
+from blendin_local.files import parse_json
 
 __all__ = [
     "AUTO_FORMATS",
@@ -40,6 +41,10 @@ class Formats:
         for variables in (self.base_variables, self.guide_variables):
             check_template_variables(variables)
 
+    def variables(self, role: str) -> Mapping[str, Any]:
+        """Return the template variables of the "base" or the "guide"."""
+        return self.base_variables if role == "base" else self.guide_variables
+
     def replaced(self, base: Mapping[str, Any], guide: Mapping[str, Any]) -> Formats:
         """Set template variables, keeping those of other names."""
         return replace(
@@ -55,14 +60,6 @@ class Formats:
             base_variables={**base, **self.base_variables},
             guide_variables={**guide, **self.guide_variables},
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the names, and what differs from the defaults."""
-        return {
-            name: dict(value) if isinstance(value, Mapping) else value
-            for name in (each.name for each in fields(Formats))
-            if (value := getattr(self, name)) != getattr(AUTO_FORMATS, name) or name in ROLES
-        }
 
 
 ROLES = ("base", "guide")
@@ -102,8 +99,8 @@ def parse_template_variables(texts: Iterable[str]) -> dict[str, Any]:
         if not equals:
             raise SettingError(f"{name.strip()} has no value: write {name.strip()}=VALUE.")
         try:
-            found[name.strip()] = json.loads(value)
-        except (ValueError, RecursionError):
+            found[name.strip()] = parse_json(value)
+        except ValueError:
             found[name.strip()] = {"True": True, "False": False}.get(value, value)
     return check_template_variables(found)
 

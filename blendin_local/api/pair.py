@@ -76,6 +76,8 @@ def load_files(
 ) -> LoadedPair:
     """Load a located pair, reporting to the watcher. progress: of its later work. Raises as `load` does."""
     files.prompt_formats(formats)
+    if note := files.thinking_note(formats):
+        watcher.note(note)
     return LoadedPair(LoadedModels(files, options, open_pair(files, options, watcher)), formats, progress)
 
 
@@ -209,9 +211,3 @@ def _check_batch_numbers(candidates: int, limit: int | None, parallel: Parallel)
         check_number("limit", limit, 1)
     if parallel is not None and parallel != AUTO:
         check_number("parallel", parallel, 1, MOST_PARALLEL)
-
-
-def _batch_source(
-    rows: Iterable[str | dict[str, Any]] | Path, column: str | None
-) -> InputOptions | MemoryRows:
-    return InputOptions(str(rows), column=column) if isinstance(rows, Path) else MemoryRows(rows, column)

@@ -19,6 +19,7 @@ class FileLock:
 
         Raises BatchError if another run holds the lock, OSError if the file cannot be opened.
         """
+        self.path = path
         self.descriptor = -1
         while self.descriptor < 0:
             opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

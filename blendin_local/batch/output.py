@@ -130,7 +130,7 @@ def open_output(
                 found = resume(real, name, run, answered_ids, lock, retry_failed, on_kept, progress)
             sink = open_sink(real)
             _sync_folder(os.path.dirname(real))
-            output = Output(name, sink, run, answered_ids, lock, found, overwrite, real)
+            output = Output(name, sink, run, answered_ids, lock, found, overwrite)
         undo.pop_all()
     return output
 
@@ -185,7 +185,6 @@ class Output:
         lock: FileLock | None,
         found: ResumeState,
         overwrite: bool,
-        path: str = "",
     ) -> None:
         self.answered_ids = answered_ids
         self.kept, self.kept_failed = found.kept, found.kept_failed
@@ -195,7 +194,6 @@ class Output:
         self._sink = sink
         self._is_openai = run.output_format == "openai"
         self._lock = lock
-        self._path = path
         self._overwrite, self._is_emptied = overwrite, False
         self._synced_s = time.monotonic()
         self._fault: BatchError | None = None
@@ -267,11 +265,11 @@ class Output:
 
         It is left as it is then.
         """
-        if not self._path or self._lock is None:
+        if self._lock is None:
             return
         own = os.fstat(self._lock.descriptor)
         try:
-            same = os.path.samestat(own, os.stat(self._path))
+            same = os.path.samestat(own, os.stat(self._lock.path))
         except FileNotFoundError:
             what = "was removed"
         except OSError as error:

@@ -5,7 +5,6 @@ A file with content other than results is rejected and never changed. Memory use
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Callable, Generator, Sequence
@@ -20,6 +19,7 @@ from blendin_local.batch.results import Result
 from blendin_local.batch.run_manifest import RunManifest
 from blendin_local.batch.sink import open_sink
 from blendin_local.errors import BatchError
+from blendin_local.files import parse_json
 from blendin_local.inputs.streams import (
     Compression,
     DamagedError,
@@ -91,8 +91,8 @@ class EarlierLines:
     def _result(self, line: bytes, number: int) -> Result | None:
         """Parse the result of a line; None if it is not JSON."""
         try:
-            document = json.loads(line)
-        except (ValueError, RecursionError):
+            document = parse_json(line)
+        except ValueError:
             return None
         try:
             result = result_of(document) if _is_openai(document) else document

@@ -10,9 +10,8 @@ from rich.live import Live
 from rich.text import Text
 
 from blendin_local.batch.job_stats import JobStats
-from blendin_local.presentation.formatting import duration
+from blendin_local.presentation.formatting import duration, line
 from blendin_local.presentation.progress_display import Display
-from blendin_local.safe_text import sanitize
 
 __all__ = ["BatchProgress"]
 
@@ -140,10 +139,8 @@ def _last_row_line(stats: JobStats, width: int) -> Text:
     last = stats.last
     assert last is not None
     text = last.text if last.error is None else last.error
-    name = Text(" ".join(sanitize(last.id).split()))
+    name = Text(line(last.id))
     name.truncate(max(width // 3, 8), overflow="ellipsis")
-    line = Text.assemble(
-        name, "  ", (" ".join(sanitize(text).split()), "dim" if last.error is None else "red")
-    )
-    line.truncate(width, overflow="ellipsis")
-    return line
+    shown = Text.assemble(name, "  ", (line(text), "dim" if last.error is None else "red"))
+    shown.truncate(width, overflow="ellipsis")
+    return shown

@@ -70,8 +70,6 @@ def generate(prompt: str | None, file: str | None, **values: Any) -> None:
 
     files, settings, options, formats = read_generation_arguments(values)
     with Display(quiet=values["quiet"]) as display:
-        if note := files.thinking_note(formats):
-            display.note(note)
         pair = load_files(files, options, formats, display)
     with pair:
         reply = pair.reply(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -76,24 +76,26 @@ def pair_options(default: str = DEFAULT_PAIR) -> Callable[[Command], Command]:
     )
 
 
-def _parse_own_options(
-    _context: click.Context, param: click.Parameter, texts: tuple[str, ...]
-) -> dict[str, Any]:
-    """Parse --base-set or --guide-set. Raises SettingError, which names the option."""
-    try:
-        return parse_model_options(texts)
-    except SettingError as error:
-        raise SettingError(f"{param.opts[0]}: {error}") from error
+def _assignments(
+    flag: str, name: str, parse: Callable[[Iterable[str]], dict[str, Any]], **attributes: Any
+) -> Callable[[Any], Any]:
+    """Return a repeatable option NAME=VALUE. parse: of all its values; its SettingError gets the flag."""
+
+    def parse_all(_context: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
+        try:
+            return parse(texts)
+        except SettingError as error:
+            raise SettingError(f"{flag}: {error}") from error
+
+    return click.option(flag, name, multiple=True, metavar="NAME=VALUE", callback=parse_all, **attributes)
 
 
 def _own_options(role: str) -> Callable[[Any], Any]:
     """Return the repeatable option that sets an option of one model."""
-    return click.option(
+    return _assignments(
         f"--{role}-set",
         f"{role}_options",
-        multiple=True,
-        metavar="NAME=VALUE",
-        callback=_parse_own_options,
+        parse_model_options,
         shell_complete=complete_model_option,
         help=f"Set an option of the {role} alone, by its name in the preferences: n_ctx, n_gpu_layers, "
         "kv_type ... (repeatable; docs/models.md).",
@@ -128,24 +130,12 @@ sampling_options = option_group(
 """Sampling settings."""
 
 
-def _parse_variables(
-    _context: click.Context, param: click.Parameter, texts: tuple[str, ...]
-) -> dict[str, Any]:
-    """Parse --template-var and the like. Raises SettingError, which names the option."""
-    try:
-        return parse_template_variables(texts)
-    except SettingError as error:
-        raise SettingError(f"{param.opts[0]}: {error}") from error
-
-
 def _variables_option(role: str, seen_by: str) -> Callable[[Any], Any]:
     """Return the repeatable option that sets a variable of chat templates. role: "" for both models."""
-    return click.option(
+    return _assignments(
         f"--{role}-template-var" if role else "--template-var",
         f"{role or 'both'}_variables",
-        multiple=True,
-        metavar="NAME=VALUE",
-        callback=_parse_variables,
+        parse_template_variables,
         help=f"Set a variable of {seen_by} (repeatable; docs/models.md).",
     )
 

@@ -40,8 +40,6 @@ def plain_chat(preparer: Preparer, names: Sequence[str], *, draw_seed: bool) -> 
     files = locate_pair(catalogue, name_pair(catalogue, *(name or None for name in names)))
     settings = preparer.settings(files.entry)
     with Display() as display:
-        if note := files.thinking_note(preparer.formats):
-            display.note(note)
         pair = load_files(files, preparer.options, preparer.formats, display)
     with pair:
         return _answer_lines(pair.chat(system=preparer.system, settings=settings), draw_seed)

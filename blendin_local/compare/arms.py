@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 from blendin_local.compare.naming import name_arms, name_models
 from blendin_local.engine.pair import Role
-from blendin_local.engine.prompts import PromptFormat, choose_format
+from blendin_local.engine.prompts import PromptFormat
 from blendin_local.engine.thinking import choose_formats
 from blendin_local.errors import EvaluationError, SettingError
-from blendin_local.formats import Formats
+from blendin_local.formats import AUTO_FORMATS, Formats
 from blendin_local.llamacpp.header import GgufHeader, read_header
 from blendin_local.methods import METHODS
 from blendin_local.models.catalogue import Catalogue
@@ -144,30 +145,45 @@ def make_arms(
     return _assign_names(list(unique.values()))
 
 
-def find_model(
-    catalogue: Catalogue, identify: Callable[[Path], str], given: str, format_name: str = "auto"
-) -> ArmModel:
+def find_model(catalogue: Catalogue, identify: Callable[[Path], str], given: str) -> ArmModel:
     """Return a model by its name, path or source; its name is "" if the catalogue has none.
 
     Raises CatalogueError, ModelError or PromptError.
     """
-    header = read_header(catalogue.resolve_model(given))
-    header.check_usable()
-    form = choose_format(format_name, header.chat_template)
-    return ArmModel(given if given in catalogue.models else "", header, identify(header.path), form)
+    return _find_models(catalogue, identify, {"base": given}, AUTO_FORMATS, ModelOptions())["base"]
+
+
+def _find_models(
+    catalogue: Catalogue,
+    identify: Callable[[Path], str],
+    given: Mapping[Role, str],
+    formats: Formats,
+    options: ModelOptions,
+) -> dict[Role, ArmModel]:
+    """Find one model or both of a pair, each with its own options. Raises as `find_model` does."""
+    headers = {role: read_header(catalogue.resolve_model(each)) for role, each in given.items()}
+    for header in headers.values():
+        header.check_usable()
+    forms = choose_formats(formats, {role: header.chat_template for role, header in headers.items()})
+    own = {"base": options.base_options, "guide": options.guide_options}
+    return {
+        role: ArmModel(
+            given[role] if given[role] in catalogue.models else "",
+            header,
+            identify(header.path),
+            forms[role],
+            tuple(sorted(own[role].items())),
+        )
+        for role, header in headers.items()
+    }
 
 
 def _arms_of(
     spec: ArmSpec, catalogue: Catalogue, identify: Callable[[Path], str], options: ModelOptions
 ) -> list[Arm]:
-    def model(given: str, format_name: str, own: Mapping[str, Any]) -> ArmModel:
-        found = find_model(catalogue, identify, given, format_name)
-        return replace(found, options=tuple(sorted(own.items())))
-
+    find = partial(_find_models, catalogue, identify)
     if spec.model:
-        single = model(spec.model, spec.formats.base, options.base_options)
-        form = choose_formats(spec.formats, {"base": single.header.chat_template})["base"]
-        single = replace(single, format=form)
+        single = find({"base": spec.model}, spec.formats, options)["base"]
         settings = _combine_settings(spec, ALONE)
         return [
             replace(_single("base", single, each), kind="model", name=spec.name if len(settings) == 1 else "")
@@ -175,13 +191,8 @@ def _arms_of(
         ]
     entry = name_pair(catalogue, spec.pair or None, spec.base or None, spec.guide or None)
     options = options.recommended(entry.base_options, entry.guide_options)
-    base = model(entry.base, spec.formats.base, options.base_options)
-    guide = model(entry.guide, spec.formats.guide, options.guide_options)
-    formats = choose_formats(
-        spec.formats.recommended(entry.base_variables, entry.guide_variables),
-        {"base": base.header.chat_template, "guide": guide.header.chat_template},
-    )
-    base, guide = replace(base, format=formats["base"]), replace(guide, format=formats["guide"])
+    formats = spec.formats.recommended(entry.base_variables, entry.guide_variables)
+    base, guide = find({"base": entry.base, "guide": entry.guide}, formats, options).values()
     blends = [
         each for each in _combine_settings(spec, entry.blend) if METHODS[each.blend.method].trigger != "never"
     ]

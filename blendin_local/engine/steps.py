@@ -206,7 +206,10 @@ class Summary:
         if step.thinking and (self.thinking is None or self.answer is None):
             self.thinking, self.answer = Summary(), Summary()
         if part := self.thinking if step.thinking else self.answer:
-            part.add(replace(step, thinking=False))
+            part._count(step)
+        self._count(step)
+
+    def _count(self, step: Step) -> None:
         self.steps += 1
         self.base_tokens += len(step.base_tokens)
         self.guide_tokens += len(step.guide_tokens)

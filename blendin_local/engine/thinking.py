@@ -30,14 +30,11 @@ def silenced_model(formats: Formats, templates: Mapping[Role, str | None]) -> Ro
 
 
 def _chosen(formats: Formats, templates: Mapping[Role, str | None]) -> dict[Role, PromptFormat]:
-    return {
-        role: replace(
-            choose_format(getattr(formats, role), template), variables=getattr(formats, f"{role}_variables")
-        )
-        if getattr(formats, f"{role}_variables")
-        else choose_format(getattr(formats, role), template)
-        for role, template in templates.items()
-    }
+    chosen: dict[Role, PromptFormat] = {}
+    for role, template in templates.items():
+        form, variables = choose_format(getattr(formats, role), template), formats.variables(role)
+        chosen[role] = replace(form, variables=variables) if variables else form
+    return chosen
 
 
 def match_thinking(formats: Mapping[Role, PromptFormat], thinking: str) -> dict[Role, PromptFormat]:

@@ -14,7 +14,6 @@ reading ignores their text, and all metrics that follow from the steps.
 from __future__ import annotations
 
 import base64
-import json
 import re
 from dataclasses import asdict
 from operator import attrgetter
@@ -22,8 +21,9 @@ from typing import Any
 
 from blendin_local.engine.steps import Candidate, Candidates, Step, Summary, Timings
 from blendin_local.errors import HistoryError
+from blendin_local.files import parse_json
 from blendin_local.history.records import summarize
-from blendin_local.history.tree import REPLY_FIELDS, Setup, StepsOf, Tree, Turn
+from blendin_local.history.tree import REPLY_FIELDS, Setup, StepsOf, Tree, Turn, ids_in_cycles
 from blendin_local.history.validation import BASE64, InvalidValue, read, read_fields
 from blendin_local.presentation.plain_data import to_json
 from blendin_local.presentation.reply_json import step_as_dict
@@ -98,8 +98,8 @@ def read_json(document: str, name: str = "This file") -> tuple[str, Setup, Tree]
     name: the document's name in messages. Raises HistoryError for a foreign, newer or damaged document.
     """
     try:
-        content = json.loads(document)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(document)
+    except ValueError as error:
         raise HistoryError(f"{name} is not JSON: blendin reads conversations that it exported.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise HistoryError(f'{name} is not a conversation of blendin: it lacks "format": "{FORMAT}".')
@@ -162,14 +162,6 @@ def _tree(turns: list[Turn], leaf: str | None) -> Tree:
         raise InvalidValue("two turns have the same id")
     if any(id is not None and id not in parents for id in (*parents.values(), leaf)):
         raise InvalidValue("a turn refers to one that does not exist")
-    rooted: set[str | None] = {None}
-    for id in parents:
-        above: dict[str | None, None] = {}
-        place: str | None = id
-        while place not in rooted and place is not None:
-            if place in above:
-                raise InvalidValue("turns form a cycle")
-            above[place] = None
-            place = parents[place]
-        rooted.update(above)
+    if any(ids_in_cycles(parents)):
+        raise InvalidValue("turns form a cycle")
     return Tree(turns, leaf)

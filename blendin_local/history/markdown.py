@@ -10,6 +10,7 @@ from markdown_it.token import Token
 
 from blendin_local.history.reply_footer import describe_differences, describe_settings, reply_footer
 from blendin_local.history.tree import Setup, Tree, Turn
+from blendin_local.presentation.formatting import line
 from blendin_local.safe_text import sanitize
 
 __all__ = ["as_markdown"]
@@ -59,7 +60,7 @@ def _message(turn: Turn, setup: Setup) -> Iterator[str]:
 
 def _line(text: str) -> str:
     """Return text on one line with Markdown escaped."""
-    return _SPECIAL.sub(r"\\\1", " ".join(sanitize(text).split()))
+    return _SPECIAL.sub(r"\\\1", line(text))
 
 
 def _contain(text: str) -> str:

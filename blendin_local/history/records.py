@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from blendin_local.engine.steps import Candidate, Candidates, FinishReason, Source, Step, Summary
 from blendin_local.errors import HistoryError
+from blendin_local.files import parse_json
 from blendin_local.history.tree import REPLY_FIELDS, Setup, Turn
 from blendin_local.history.validation import read_or, replace_known
 
@@ -151,7 +152,7 @@ def _checked_column(name: str, column: Sequence[Any]) -> list[Any]:
     """Convert the values of one field, with its default for values that it cannot have."""
     convert = _FROM.get(name)
     values = [convert(value) for value in column] if convert else column
-    default = {**_DEFAULTS, **_MISSING}[name]
+    default = _MISSING.get(name, _DEFAULTS[name])
     return [value if _can_be(name, value) else default for value in values]
 
 
@@ -181,8 +182,8 @@ def decode_setup(text: str) -> Setup:
 def _object_of(text: Any) -> dict[str, Any]:
     """Return a JSON object of the database; an empty one for anything else."""
     try:
-        value = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
+        value = parse_json(text)
+    except (ValueError, TypeError):
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -28,7 +28,7 @@ from blendin_local.history.records import (
 )
 from blendin_local.history.schema import connect, first_line, fold, open_reader, translate_errors
 from blendin_local.history.search import ConversationInfo, search
-from blendin_local.history.tree import Removal, Setup, Tree, Turn
+from blendin_local.history.tree import Removal, Setup, Tree, Turn, ids_in_cycles
 from blendin_local.history.validation import read_fields
 from blendin_local.safe_text import encodable
 
@@ -130,7 +130,8 @@ class Store:
             # Another process may have answered a removed turn: attach the answer to its nearest ancestor.
             left = _remaining_ancestor(turn.parent, removed)
             turn.parent = left if left in turns else None
-        _break_circles(turns)
+        for cyclic in ids_in_cycles({turn.id: turn.parent for turn in turns.values()}):
+            turns[cyclic].parent = None
         setup = decode_setup(str(setup))
         return SavedConversation(id, str(title), setup, Tree(turns.values(), leaf), len(kept) - len(turns))
 
@@ -254,21 +255,6 @@ def _save(database: sqlite3.Connection, id: str, turn: Turn) -> None:
         database.execute("UPDATE conversations SET leaf = ? WHERE id = ?", (turn.id, id))
         _name(database, id)
     _index(database, turn.id, text)
-
-
-def _break_circles(turns: dict[str, Turn]) -> None:
-    """Make a turn of each circle of parents a first message."""
-    rooted: set[str | None] = {None}
-    for turn in turns.values():
-        above: dict[str | None, None] = {}
-        place: str | None = turn.id
-        while place is not None and place not in rooted:
-            if place in above:
-                turns[place].parent = None
-                break
-            above[place] = None
-            place = turns[place].parent
-        rooted.update(above)
 
 
 def _turn(database: sqlite3.Connection, row: tuple[Any, ...]) -> Turn | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -69,6 +69,21 @@ class Turn:
     @property
     def is_reply(self) -> bool:
         return self.role == "assistant"
+
+
+def ids_in_cycles(parents: Mapping[str, str | None]) -> Iterator[str]:
+    """Yield one turn of each cycle of parents. parents: of each turn, all of them turns themselves."""
+    rooted: set[str | None] = {None}
+    for id in parents:
+        above: set[str] = set()
+        place: str | None = id
+        while place is not None and place not in rooted:
+            if place in above:
+                yield place
+                break
+            above.add(place)
+            place = parents[place]
+        rooted |= above
 
 
 REPLY_FIELDS = ("finish_reason", "error", "forked_from", "fork", "dropped", "models", "calibrated")

@@ -15,10 +15,9 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from blendin_local.presentation.formatting import duration
+from blendin_local.presentation.formatting import duration, line
 from blendin_local.presentation.terminal import is_terminal
 from blendin_local.progress import Progress, Watcher
-from blendin_local.safe_text import sanitize
 
 __all__ = ["Display", "download_progress", "hash_progress"]
 
@@ -142,7 +141,7 @@ class Display(Watcher):
 
     def write(self, text: str, style: str = "") -> None:
         """Write a permanent line above the bar."""
-        shown = " ".join(sanitize(text).split())
+        shown = line(text)
         if is_terminal(sys.stderr):
             self.console.print(Text(shown, style), soft_wrap=not self.in_place)
         elif sys.stderr is not None:
@@ -153,7 +152,7 @@ class Display(Watcher):
         if progress.unit == "%":
             count = f"{progress.done}%"
         shown = {"total": progress.total, "completed": progress.done, "count": count, "left": left}
-        description = " ".join(sanitize(progress.work).split())
+        description = line(progress.work)
         if self._bar is None:
             self._bars.start()
             self._bar = self._bars.add_task(description, **shown)  # type: ignore[arg-type]

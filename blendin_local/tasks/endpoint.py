@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from blendin_local.errors import EvaluationError
+from blendin_local.files import parse_json
 from blendin_local.tasks.judge import JUDGE_TOKENS
 
 __all__ = ["OpenAiJudge"]
@@ -141,8 +142,8 @@ class OpenAiJudge:
 
     def _content(self, answer: bytes) -> str:
         try:
-            content = json.loads(answer)["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError, RecursionError):
+            content = parse_json(answer)["choices"][0]["message"]["content"]
+        except (ValueError, LookupError, TypeError):
             self._fail("does not answer as an OpenAI-compatible endpoint does")
         return content if isinstance(content, str) else ""
 
@@ -168,7 +169,7 @@ def _retry_after(error: urllib.error.HTTPError) -> float | None:
 def _message(body: bytes) -> str:
     """Return the server's error message, in OpenAI's form or any other."""
     try:
-        found = json.loads(body)["error"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        found = parse_json(body)["error"]
+    except (ValueError, LookupError, TypeError):
         return ""
     return str(found.get("message", "")) if isinstance(found, dict) else str(found)

@@ -23,7 +23,7 @@ from blendin_local.models.download.store import (
     lock_entry,
     write_record,
 )
-from blendin_local.models.download.transfer import Progress, no_progress
+from blendin_local.models.download.transfer import Progress, no_progress, reason_of
 
 if TYPE_CHECKING:
     from blendin_local.models.entries import ModelEntry
@@ -56,12 +56,10 @@ def pull(entry: ModelEntry, *, progress: Progress = no_progress, force: bool = F
     except BlendinError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
         where = error.filename or entry_folder(entry)
-        raise CatalogueError(f"{entry.name} cannot be pulled: {reason} ({where}).") from error
+        raise CatalogueError(f"{entry.name} cannot be pulled: {reason_of(error)} ({where}).") from error
     except Exception as error:  # whatever a server, an archive or a package of theirs makes of it
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise CatalogueError(f"{entry.name} cannot be pulled: {reason}.") from error
+        raise CatalogueError(f"{entry.name} cannot be pulled: {reason_of(error)}.") from error
 
 
 def pull_warning(entry: ModelEntry) -> str:

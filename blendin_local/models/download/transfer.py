@@ -25,7 +25,16 @@ from urllib.parse import urlsplit
 from blendin_local.errors import CatalogueError
 from blendin_local.files import read_json, write_text
 
-__all__ = ["Progress", "Remote", "check_is_model", "check_room", "download", "hash_file", "no_progress"]
+__all__ = [
+    "Progress",
+    "Remote",
+    "check_is_model",
+    "check_room",
+    "download",
+    "hash_file",
+    "no_progress",
+    "reason_of",
+]
 
 Progress = Callable[[int, int | None, str], None]
 """Called with bytes done, bytes in total (None if unknown), and a label of the activity."""
@@ -91,9 +100,9 @@ def _receive_all(remote: Remote, part: _Part, progress: Progress) -> None:
         except _Refused as refusal:
             reason, again = str(refusal), refusal.temporary
         except urllib.error.URLError as error:
-            reason, again = f"cannot be reached ({_reason(error.reason)})", part.length > first
+            reason, again = f"cannot be reached ({reason_of(error.reason)})", part.length > first
         except _CONNECTION_ERRORS as error:
-            reason, again = f"closed the connection ({_reason(error)})", True
+            reason, again = f"closed the connection ({reason_of(error)})", True
         failures = 1 if part.length > before else failures + 1
         if not again or failures >= _MAX_ATTEMPTS:
             kept = f"; pull again to resume at {part.length / 1e6:,.1f} MB" if part.length else ""
@@ -152,7 +161,9 @@ def _open(request: urllib.request.Request, part: _Part) -> Any:
     except (_Refused, urllib.error.URLError, *_CONNECTION_ERRORS):
         raise
     except Exception as error:  # addresses and headers of a server can be anything
-        raise _Refused(f"gives an answer that cannot be used ({_reason(error)})", temporary=False) from error
+        raise _Refused(
+            f"gives an answer that cannot be used ({reason_of(error)})", temporary=False
+        ) from error
 
 
 class _Part:
@@ -291,14 +302,15 @@ def _tag(response: Any) -> str:
 def _describe_http_error(error: urllib.error.HTTPError) -> str:
     match error.code:
         case 401 | 403:
-            return f"denies access to the file ({error.code} {_reason(error.reason)})"
+            return f"denies access to the file ({error.code} {reason_of(error.reason)})"
         case 404 | 410:
             return f"has no such file ({error.code})"
         case _:
-            return f"answers with an error ({error.code} {_reason(error.reason)})"
+            return f"answers with an error ({error.code} {reason_of(error.reason)})"
 
 
-def _reason(error: object) -> str:
+def reason_of(error: object) -> str:
+    """Return why something failed, on one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
