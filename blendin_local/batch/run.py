@@ -174,6 +174,8 @@ class Batch:
             self.stats.count_unfinished(answering.unfinished_tokens)
             show(self.stats, answering.active)
 
+        if note := self.request.files.thinking_note(self.request.formats):
+            watcher.note(note)
         # All prompts show the date of the manifest, also after a resume on another day.
         formats: dict[Role, PromptFormat] = {
             role: replace(form, now=self.manifest.date)

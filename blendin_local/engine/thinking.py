@@ -7,9 +7,10 @@ from dataclasses import replace
 from functools import lru_cache
 
 from blendin_local.engine.pair import Role
-from blendin_local.engine.prompts import Message, PromptFormat, choose_format, render_messages
+from blendin_local.engine.prompts import Message, PromptFormat, choose_format, opens_thinking, render_messages
 from blendin_local.errors import PromptError
 from blendin_local.formats import Formats
+from blendin_local.templates.messages import Rendering
 from blendin_local.templates.thinking_marks import SWITCHES, switches_of
 
 __all__ = ["answering", "choose_formats", "match_thinking", "silenced_model"]
@@ -84,14 +85,14 @@ def _silent(form: PromptFormat) -> PromptFormat:
     prompt = _sample_prompt(off)
     if _opens(off):
         return replace(off, head=marks.end)
-    if marks.left_closed_by(prompt) or prompt != _sample_prompt(on):
+    if marks.left_closed_by(prompt.text) or prompt != _sample_prompt(on):
         return off
     return replace(off, head=marks.nothing)
 
 
 def _opens(form: PromptFormat) -> bool:
     """Return whether a reply begins inside the thinking."""
-    return form.marks is not None and form.marks.left_open_by(_sample_prompt(form))
+    return opens_thinking(form, _sample_prompt(form))
 
 
 def answering(form: PromptFormat) -> PromptFormat:
@@ -101,14 +102,14 @@ def answering(form: PromptFormat) -> PromptFormat:
 
 def _opened(form: PromptFormat) -> PromptFormat:
     marks = form.marks
-    closed = marks is None or marks.left_closed_by(_sample_prompt(form))
+    closed = marks is None or marks.left_closed_by(_sample_prompt(form).text)
     return form if marks is None or closed else replace(form, head=marks.head)
 
 
 @lru_cache(maxsize=64)
-def _sample_prompt(form: PromptFormat) -> str:
-    """Return a prompt of the template; "" where it fails."""
+def _sample_prompt(form: PromptFormat) -> Rendering:
+    """Return a prompt of the template; an empty one where it fails."""
     try:
-        return render_messages(form, [Message("user", "A question")], {"bos_token": "", "eos_token": ""}).text
+        return render_messages(form, [Message("user", "A question")], {"bos_token": "", "eos_token": ""})
     except PromptError:
-        return ""
+        return Rendering("", [])

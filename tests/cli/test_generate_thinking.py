@@ -94,6 +94,14 @@ def test_thinking_is_apart_in_rows(thinkers: list[str], tmp_path: Path) -> None:
     assert other.exit_code == 2 and "format" in other.output
 
 
+def test_rows_say_that_one_model_does_not_think(tmp_path: Path) -> None:
+    pair = pair_of(tmp_path, PLAIN, OPENING)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "hello"}\n')
+    done = run("generate", *pair, "-i", str(rows), "-o", str(tmp_path / "out.jsonl"), "-n", "4")
+    assert "Thinking is off, because only the guide can think" in done.stderr
+
+
 def test_template_variables_reach_the_prompts(tmp_path: Path) -> None:
     pair = pair_of(tmp_path, HARMONY, HARMONY)
 

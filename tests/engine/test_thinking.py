@@ -323,7 +323,9 @@ def test_text_belongs_to_the_steps_that_chose_it() -> None:
 
 
 def test_a_message_does_not_open_a_thinking(mistral: GgufModel) -> None:
-    bare = PromptFormat("chat", "{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}")
+    bare = PromptFormat(
+        "chat", "Say: {% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}"
+    )
     for ending in ("<think>", "<think>\n", "[THINK]"):
         prompt = make_prompt(mistral, bare, [Message("user", f"What is {ending}")])
         assert not prompt.in_thinking
